@@ -1,0 +1,1 @@
+#include "bezel/data/batch.h"

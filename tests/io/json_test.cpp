@@ -1,0 +1,65 @@
+#include "bezel/io/json.h"
+
+#include <gtest/gtest.h>
+
+#include "bezel/error.h"
+
+namespace bezel::io {
+namespace {
+
+std::string error_of(std::string_view text, const JsonLimits& limits = {}) {
+  try {
+    parse_json(text, "f.json", limits);
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+TEST(Json, KeepsTheOrderOfKeys) {
+  const Json value = parse_json(R"({"b":1,"a":{"z":[1,2.5,"x"],"y":null}})", "f.json");
+  EXPECT_EQ(value.dump(), R"({"b":1,"a":{"z":[1,2.5,"x"],"y":null}})");
+}
+
+TEST(Json, RefusesWhatTheLibraryLetsPass) {
+  EXPECT_NE(error_of(R"({"a":1,"a":2})").find("'a' appears twice"), std::string::npos);
+  EXPECT_NE(error_of("1e999").find("1e999"), std::string::npos);
+  EXPECT_NE(error_of(std::string("\"a\0b\"", 5)).find("NUL"), std::string::npos);
+  EXPECT_NE(error_of("\"\xff\"").find("not valid JSON"), std::string::npos);
+  EXPECT_NE(error_of("{} {}").find("not valid JSON"), std::string::npos);
+  EXPECT_NE(error_of("").find("not valid JSON"), std::string::npos);
+  EXPECT_NE(error_of("\xEF\xBB\xBF{}").find("byte order mark"), std::string::npos);
+  EXPECT_NE(error_of("[1]", {.max_bytes = 2}).find("at most 2"), std::string::npos);
+}
+
+TEST(Json, DepthIsCapped) {
+  EXPECT_EQ(error_of(std::string(64, '[') + std::string(64, ']')), "");
+  EXPECT_NE(error_of(std::string(65, '[') + std::string(65, ']')).find("nested deeper"), std::string::npos);
+  EXPECT_NE(error_of(std::string(1000000, '[')).find("nested deeper"), std::string::npos);
+}
+
+TEST(Json, CountsAreNeverConverted) {
+  for (const char* text : {"-1", "2.0", "1e3", "18446744073709551616", "9223372036854775808", "\"3\"", "null", "true"}) {
+    const Json value = parse_json(text, "f.json");
+    EXPECT_THROW(JsonView(value, "f.json", "n").whole(), Error) << text;
+  }
+  const Json value = parse_json("7", "f.json");
+  EXPECT_EQ(JsonView(value, "f.json").whole(0, 7), 7);
+  EXPECT_THROW(JsonView(value, "f.json").whole(0, 6), Error);
+}
+
+TEST(Json, ErrorsNameFileAndKey) {
+  const Json value = parse_json(R"({"a":{"n":-1}})", "f.json");
+  const JsonView view(value, "f.json");
+  try {
+    view.at("a").at("n").whole();
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_STREQ(error.what(), "f.json: key 'a.n': got -1, expected a whole number of at least 0");
+  }
+  EXPECT_THROW(view.at("missing"), Error);
+  EXPECT_FALSE(view.find("missing").has_value());
+}
+
+}  // namespace
+}  // namespace bezel::io
