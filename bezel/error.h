@@ -24,8 +24,7 @@ class Error : public std::runtime_error {
   explicit Error(const Parts&... parts) : Error(ErrorKind::kData, parts...) {}
 
   template <typename... Parts>
-  explicit Error(ErrorKind kind, const Parts&... parts)
-      : std::runtime_error(join(parts...)), kind_(kind) {}
+  explicit Error(ErrorKind kind, const Parts&... parts) : std::runtime_error(join(parts...)), kind_(kind) {}
 
   Error(const Error&) = default;
 

@@ -12,8 +12,8 @@ inline constexpr std::int64_t kIgnoreLabel = -100;
 
 /// One picture as the vision tower takes it: its real patches only, no padding.
 struct ImagePatches {
-  torch::Tensor patches;    ///< float32 [P, 3 * patch_size^2], values 0..1, (row, column, channel) order
-  torch::Tensor positions;  ///< int64 [P, 2], (x, y) of each patch
+  torch::Tensor patches;     ///< float32 [P, 3 * patch_size^2], values 0..1, (row, column, channel) order
+  torch::Tensor positions;   ///< int64 [P, 2], (x, y) of each patch
   torch::Tensor pool_index;  ///< int64 [P], soft token that each patch is averaged into
   std::int64_t num_soft_tokens = 0;
   std::int64_t max_position = 0;  ///< largest x or y
@@ -21,8 +21,8 @@ struct ImagePatches {
 
 /// One recording as the audio tower takes it.
 struct AudioFrames {
-  torch::Tensor features;  ///< float32 [F, 128], log-mel; padding frames are zero
-  torch::Tensor mask;      ///< bool [F], true on real frames
+  torch::Tensor features;   ///< float32 [F, 128], log-mel; padding frames are zero
+  torch::Tensor mask;       ///< bool [F], true on real frames
   torch::Tensor soft_rows;  ///< int64 [M], rows after subsampling that are real soft tokens
 };
 
@@ -33,14 +33,14 @@ struct Batch {
   torch::Tensor input_ids;          ///< int64 [B, T]
   torch::Tensor attention_mask;     ///< bool [B, T], true on real tokens
   torch::Tensor mm_token_type_ids;  ///< int64 [B, T], 0 text, 1 image, 2 video, 3 audio
-  torch::Tensor label_rows;  ///< int64 [L], flat index into B*T of the positions that predict a label
-  torch::Tensor label_ids;   ///< int64 [L], the token each of them should predict
-  torch::Tensor media_rows;  ///< int64 [.], flat positions of every placeholder (image, video, audio)
-  torch::Tensor image_rows;  ///< int64 [Ni], flat positions that image soft tokens fill, in order
-  torch::Tensor audio_rows;  ///< int64 [Na], flat positions that audio soft tokens fill, in order
+  torch::Tensor label_rows;         ///< int64 [L], flat index into B*T of the positions that predict a label
+  torch::Tensor label_ids;          ///< int64 [L], the token each of them should predict
+  torch::Tensor media_rows;         ///< int64 [.], flat positions of every placeholder (image, video, audio)
+  torch::Tensor image_rows;         ///< int64 [Ni], flat positions that image soft tokens fill, in order
+  torch::Tensor audio_rows;         ///< int64 [Na], flat positions that audio soft tokens fill, in order
   std::vector<ImagePatches> images;
   std::vector<AudioFrames> recordings;
-  bool has_padding = false;  ///< some position of attention_mask is false
+  bool has_padding = false;     ///< some position of attention_mask is false
   std::int64_t num_tokens = 0;  ///< real tokens
 
   std::int64_t num_labels() const { return label_ids.defined() ? label_ids.size(0) : 0; }

@@ -42,7 +42,8 @@ class StrictBuilder {
   bool end_array() { return close(); }
 
   bool key(std::string& name) {
-    if (!levels_.back().keys.insert(name).second) throw Error(source_, ": key '", name, "' appears twice in one object");
+    if (!levels_.back().keys.insert(name).second)
+      throw Error(source_, ": key '", name, "' appears twice in one object");
     levels_.back().pending = std::move(name);
     return true;
   }
@@ -105,7 +106,8 @@ class StrictBuilder {
 Json parse_json(std::string_view text, std::string_view source, const JsonLimits& limits) {
   if (text.size() > limits.max_bytes)
     throw Error(source, ": ", text.size(), " bytes of JSON, at most ", limits.max_bytes, " are read");
-  if (text.substr(0, 3) == "\xEF\xBB\xBF") throw Error(source, ": starts with a UTF-8 byte order mark; save it without one");
+  if (text.substr(0, 3) == "\xEF\xBB\xBF")
+    throw Error(source, ": starts with a UTF-8 byte order mark; save it without one");
   if (const auto nul = text.find('\0'); nul != std::string_view::npos)
     throw Error(source, ": a NUL byte at offset ", nul, ", not JSON text");
   StrictBuilder builder(source, limits.max_depth);
@@ -175,7 +177,8 @@ std::int64_t JsonView::whole(std::int64_t min, std::int64_t max) const {
     return text;
   };
   if (!value_->is_number_integer()) fail(wanted());
-  if (value_->is_number_unsigned() && value_->get<std::uint64_t>() > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()))
+  if (value_->is_number_unsigned() &&
+      value_->get<std::uint64_t>() > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()))
     fail(wanted());
   const auto v = value_->get<std::int64_t>();
   if (v < min || v > max) fail(wanted());

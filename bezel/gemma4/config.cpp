@@ -1,0 +1,276 @@
+#include "bezel/gemma4/config.h"
+
+#include <algorithm>
+
+#include "bezel/error.h"
+
+namespace bezel::gemma4 {
+namespace {
+
+using io::JsonView;
+
+// No dimension of a real checkpoint comes near; keeps products of two within 64 bits.
+constexpr std::int64_t kMaxDim = 1 << 24;
+
+std::int64_t count(const JsonView& json, std::string_view name, std::int64_t min = 1) {
+  return json.at(name).whole(min, kMaxDim);
+}
+
+std::int64_t count_or(const JsonView& json, std::string_view name, std::int64_t fallback, std::int64_t min = 1) {
+  const auto member = json.find(name);
+  return member ? member->whole(min, kMaxDim) : fallback;
+}
+
+double positive_or(const JsonView& json, std::string_view name, double fallback) {
+  const auto member = json.find(name);
+  if (!member) return fallback;
+  const double value = member->number();
+  if (!(value > 0)) member->fail("a number above 0");
+  return value;
+}
+
+bool flag_or(const JsonView& json, std::string_view name, bool fallback) {
+  const auto member = json.find(name);
+  return member ? member->boolean() : fallback;
+}
+
+void require_activation(const JsonView& json, std::string_view name, std::string_view wanted) {
+  if (const auto member = json.find(name); member && member->text() != wanted)
+    member->fail("\"" + std::string(wanted) + "\", the only activation of Gemma 4");
+}
+
+RopeConfig read_rope(const JsonView& json, const RopeConfig& fallback) {
+  RopeConfig rope = fallback;
+  if (const auto type = json.find("rope_type")) {
+    const std::string text = type->text();
+    if (text == "default")
+      rope.partial_rotary_factor = 1.0;
+    else if (text != "proportional")
+      type->fail("\"default\" or \"proportional\"");
+  }
+  rope.theta = positive_or(json, "rope_theta", rope.theta);
+  if (const auto type = json.find("rope_type"); type && type->text() == "proportional")
+    rope.partial_rotary_factor = positive_or(json, "partial_rotary_factor", 1.0);
+  if (rope.partial_rotary_factor > 1.0) json.fail("a partial_rotary_factor of at most 1");
+  if (const auto factor = json.find("factor"); factor && factor->number() != 1.0)
+    factor->fail("no scaling factor other than 1");
+  return rope;
+}
+
+std::vector<LayerType> read_layer_types(const JsonView& text, std::int64_t num_layers) {
+  std::vector<LayerType> types;
+  if (const auto list = text.find("layer_types")) {
+    for (const JsonView& item : list->elements()) {
+      const std::string name = item.text();
+      if (name != "full_attention" && name != "sliding_attention")
+        item.fail("\"full_attention\" or \"sliding_attention\"");
+      types.push_back(name == "full_attention" ? LayerType::kFull : LayerType::kSliding);
+    }
+    if (static_cast<std::int64_t>(types.size()) != num_layers)
+      throw Error(text.source(), ": layer_types lists ", types.size(), " layers, num_hidden_layers says ", num_layers);
+  } else {
+    for (std::int64_t i = 0; i < num_layers; ++i)
+      types.push_back((i + 1) % 6 == 0 ? LayerType::kFull : LayerType::kSliding);
+  }
+  types.back() = LayerType::kFull;  // the reference forces the last layer
+  return types;
+}
+
+/// head_dim and num_key_value_heads of each layer, from the flat keys or from per_layer_config.
+void read_layer_shapes(const JsonView& text, TextConfig& config, bool key_is_value) {
+  const std::int64_t head_dim = count_or(text, "head_dim", 256);
+  const std::int64_t kv_heads = count_or(text, "num_key_value_heads", 4);
+  const std::int64_t full_head_dim = count_or(text, "global_head_dim", 512);
+  const std::int64_t full_kv_heads = key_is_value ? count_or(text, "num_global_key_value_heads", kv_heads) : kv_heads;
+  const auto overrides = text.find("per_layer_config");
+  for (std::size_t i = 0; i < config.layers.size(); ++i) {
+    TextLayerConfig& layer = config.layers[i];
+    const bool full = layer.type == LayerType::kFull && !overrides;
+    layer.head_dim = full ? full_head_dim : head_dim;
+    layer.num_kv_heads = full ? full_kv_heads : kv_heads;
+    if (const auto own = overrides ? overrides->find(std::to_string(i)) : std::nullopt) {
+      layer.head_dim = count_or(*own, "head_dim", layer.head_dim);
+      layer.num_kv_heads = count_or(*own, "num_key_value_heads", layer.num_kv_heads);
+    }
+    if (layer.head_dim % 2 != 0)
+      throw Error(text.source(), ": layer ", i, " has head_dim ", layer.head_dim,
+                  ", rotary embeddings need an even one");
+    if (config.num_heads % layer.num_kv_heads != 0)
+      throw Error(text.source(), ": layer ", i, " has ", config.num_heads, " attention heads and ", layer.num_kv_heads,
+                  " key/value heads, which does not divide them");
+  }
+}
+
+void read_kv_sharing(const JsonView& text, TextConfig& config) {
+  config.num_kv_shared_layers = count_or(text, "num_kv_shared_layers", 0, 0);
+  if (config.num_kv_shared_layers == 0) return;
+  const std::int64_t first = config.num_layers - config.num_kv_shared_layers;
+  if (first <= 0)
+    text.at("num_kv_shared_layers").fail("fewer than num_hidden_layers (" + std::to_string(config.num_layers) + ")");
+  for (std::int64_t i = first; i < config.num_layers; ++i) config.layers[i].kv_mode = KvMode::kReuse;
+  for (const LayerType type : {LayerType::kSliding, LayerType::kFull}) {
+    const auto uses = [&](const TextLayerConfig& layer) { return layer.type == type; };
+    const auto begin = config.layers.begin();
+    const auto end = begin + first;
+    const auto store = std::find_if(std::make_reverse_iterator(end), std::make_reverse_iterator(begin), uses);
+    if (store != std::make_reverse_iterator(begin))
+      store->kv_mode = KvMode::kStore;
+    else if (std::any_of(end, config.layers.end(), uses))
+      throw Error(text.source(), ": the last ", config.num_kv_shared_layers, " layers share keys and values, but no ",
+                  type == LayerType::kFull ? "full" : "sliding", "-attention layer before them computes any");
+  }
+}
+
+void read_experts(const JsonView& text, TextConfig& config) {
+  if (!flag_or(text, "enable_moe_block", false)) return;
+  config.num_experts = count(text, "num_experts");
+  config.top_k_experts = count(text, "top_k_experts");
+  const bool old_name = !text.find("moe_intermediate_size") && text.find("expert_intermediate_size");
+  config.moe_intermediate_size = count(text, old_name ? "expert_intermediate_size" : "moe_intermediate_size");
+  if (config.top_k_experts > config.num_experts)
+    text.at("top_k_experts").fail("at most num_experts (" + std::to_string(config.num_experts) + ")");
+}
+
+TextConfig read_text(const JsonView& text) {
+  TextConfig config;
+  config.vocab_size = count_or(text, "vocab_size", 262144);
+  config.hidden_size = count(text, "hidden_size");
+  config.intermediate_size = count(text, "intermediate_size");
+  config.num_layers = text.at("num_hidden_layers").whole(1, 4096);
+  config.num_heads = count(text, "num_attention_heads");
+  config.sliding_window = count_or(text, "sliding_window", 512);
+  config.pad_token_id = count_or(text, "pad_token_id", 0, 0);
+  config.vocab_size_per_layer = count_or(text, "vocab_size_per_layer_input", 262144);
+  const auto ple = text.find("hidden_size_per_layer_input");
+  // The released large models write 0 or null; the reference's default of 256 applies only where the key is missing.
+  config.hidden_size_per_layer_input =
+      ple ? ple->whole(0, kMaxDim) : (text.value().contains("hidden_size_per_layer_input") ? 0 : 256);
+  config.max_position_embeddings = count_or(text, "max_position_embeddings", 131072);
+  config.rms_norm_eps = positive_or(text, "rms_norm_eps", 1e-6);
+  if (text.find("final_logit_softcapping"))
+    config.final_logit_softcapping = positive_or(text, "final_logit_softcapping", 0);
+  config.attention_bias = flag_or(text, "attention_bias", false);
+  config.tie_word_embeddings = flag_or(text, "tie_word_embeddings", true);
+  require_activation(text, "hidden_activation", "gelu_pytorch_tanh");
+  if (const auto mode = text.find("use_bidirectional_attention")) {
+    if (mode->text() != "vision") mode->fail("null or \"vision\"");
+    config.bidirectional_vision = true;
+  }
+  if (const auto rope = text.find("rope_parameters")) {
+    if (const auto part = rope->find("sliding_attention")) config.sliding_rope = read_rope(*part, config.sliding_rope);
+    if (const auto part = rope->find("full_attention")) config.full_rope = read_rope(*part, config.full_rope);
+  }
+
+  const bool key_is_value = flag_or(text, "attention_k_eq_v", false);
+  const bool double_wide = flag_or(text, "use_double_wide_mlp", false);
+  for (const LayerType type : read_layer_types(text, config.num_layers)) {
+    config.layers.push_back({.type = type,
+                             .intermediate_size = config.intermediate_size,
+                             .key_is_value = key_is_value && type == LayerType::kFull});
+  }
+  read_layer_shapes(text, config, key_is_value);
+  read_kv_sharing(text, config);
+  read_experts(text, config);
+  for (TextLayerConfig& layer : config.layers)
+    if (double_wide && layer.kv_mode == KvMode::kReuse) layer.intermediate_size *= 2;
+  return config;
+}
+
+VisionConfig read_vision(const JsonView& vision) {
+  VisionConfig config;
+  config.hidden_size = count_or(vision, "hidden_size", config.hidden_size);
+  config.intermediate_size = count_or(vision, "intermediate_size", config.intermediate_size);
+  config.num_layers = count_or(vision, "num_hidden_layers", config.num_layers);
+  config.num_heads = count_or(vision, "num_attention_heads", config.num_heads);
+  config.num_kv_heads = count_or(vision, "num_key_value_heads", config.num_kv_heads);
+  config.head_dim = count_or(vision, "head_dim", config.head_dim);
+  config.patch_size = count_or(vision, "patch_size", config.patch_size);
+  config.pooling_kernel_size = count_or(vision, "pooling_kernel_size", config.pooling_kernel_size);
+  config.position_embedding_size = count_or(vision, "position_embedding_size", config.position_embedding_size);
+  config.rms_norm_eps = positive_or(vision, "rms_norm_eps", config.rms_norm_eps);
+  config.use_clipped_linears = flag_or(vision, "use_clipped_linears", false);
+  config.standardize = flag_or(vision, "standardize", false);
+  require_activation(vision, "hidden_activation", "gelu_pytorch_tanh");
+  if (const auto rope = vision.find("rope_parameters")) {
+    // "default" in released files, "axial" since transformers 5.23: one meaning.
+    if (const auto type = rope->find("rope_type"); type && type->text() != "default" && type->text() != "axial")
+      type->fail("\"default\" or \"axial\"");
+    config.rope_theta = positive_or(*rope, "rope_theta", config.rope_theta);
+  }
+  if (config.head_dim % 4 != 0) vision.at("head_dim").fail("a multiple of 4: two axes of rotated pairs");
+  if (config.num_heads % config.num_kv_heads != 0)
+    vision.at("num_key_value_heads")
+        .fail("a divisor of num_attention_heads (" + std::to_string(config.num_heads) + ")");
+  return config;
+}
+
+AudioConfig read_audio(const JsonView& audio) {
+  AudioConfig config;
+  config.hidden_size = count_or(audio, "hidden_size", config.hidden_size);
+  config.num_layers = count_or(audio, "num_hidden_layers", config.num_layers);
+  config.num_heads = count_or(audio, "num_attention_heads", config.num_heads);
+  if (const auto channels = audio.find("subsampling_conv_channels")) {
+    const auto list = channels->elements();
+    if (list.size() != 2) channels->fail("two channel counts");
+    for (int i = 0; i < 2; ++i) config.subsampling_channels[i] = list[i].whole(1, kMaxDim);
+  }
+  config.conv_kernel_size = count_or(audio, "conv_kernel_size", config.conv_kernel_size);
+  config.chunk_size = count_or(audio, "attention_chunk_size", config.chunk_size);
+  config.context_left = count_or(audio, "attention_context_left", config.context_left);
+  config.context_right = count_or(audio, "attention_context_right", config.context_right, 0);
+  config.output_proj_dims = count_or(audio, "output_proj_dims", config.output_proj_dims);
+  config.residual_weight = positive_or(audio, "residual_weight", config.residual_weight);
+  config.logit_cap = positive_or(audio, "attention_logit_cap", config.logit_cap);
+  if (const auto value = audio.find("attention_invalid_logits_value")) config.invalid_logit = value->number();
+  config.rms_norm_eps = positive_or(audio, "rms_norm_eps", config.rms_norm_eps);
+  config.gradient_clipping = positive_or(audio, "gradient_clipping", config.gradient_clipping);
+  config.use_clipped_linears = flag_or(audio, "use_clipped_linears", true);
+  require_activation(audio, "hidden_act", "silu");
+  if (config.hidden_size % config.num_heads != 0)
+    audio.at("num_attention_heads").fail("a divisor of hidden_size (" + std::to_string(config.hidden_size) + ")");
+  return config;
+}
+
+std::string first_architecture(const JsonView& json) {
+  const auto list = json.find("architectures");
+  if (!list) return "";
+  const auto names = list->elements();
+  return names.empty() ? "" : names.front().text();
+}
+
+}  // namespace
+
+ModelConfig read_model_config(const JsonView& json) {
+  const std::string type = json.at("model_type").text();
+  ModelConfig config;
+  if (const auto dtype = json.find("dtype")) config.dtype = dtype->text();
+  if (type == "gemma4_text") {
+    config.text_only = true;
+    config.text = read_text(json);
+    return config;
+  }
+  if (type.rfind("gemma4_unified", 0) == 0)
+    throw Error(json.source(), ": model_type '", type,
+                "' (Gemma 4 12B, the unified model) is not supported yet; Bezel reads "
+                "gemma4 (E2B, E4B, 26B-A4B, 31B) and gemma4_text");
+  if (type != "gemma4")
+    throw Error(json.source(), ": key 'model_type': got '", type, "', expected 'gemma4' or 'gemma4_text'");
+  if (first_architecture(json) == "Gemma4ForCausalLM") config.text_only = true;
+  config.text = read_text(json.at("text_config"));
+  if (const auto tie = json.find("tie_word_embeddings")) config.text.tie_word_embeddings = tie->boolean();
+  if (config.text_only) return config;
+  if (const auto vision = json.find("vision_config")) config.vision = read_vision(*vision);
+  if (const auto audio = json.find("audio_config")) config.audio = read_audio(*audio);
+  config.image_token_id = count_or(json, "image_token_id", config.image_token_id, 0);
+  config.video_token_id = count_or(json, "video_token_id", config.video_token_id, 0);
+  config.audio_token_id = count_or(json, "audio_token_id", config.audio_token_id, 0);
+  return config;
+}
+
+ModelConfig read_model_config(const std::string& folder) {
+  const std::string path = folder + "/config.json";
+  const io::Json json = io::read_json_file(path);
+  return read_model_config(JsonView(json, path));
+}
+
+}  // namespace bezel::gemma4

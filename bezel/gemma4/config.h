@@ -1,0 +1,124 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "bezel/io/json.h"
+
+namespace bezel::gemma4 {
+
+enum class LayerType { kSliding, kFull };
+
+/// rope_parameters of one layer type or of the vision tower.
+struct RopeConfig {
+  double theta = 10000.0;
+  double partial_rotary_factor = 1.0;  ///< share of the head that rotates ("proportional" RoPE)
+};
+
+/// What a decoder layer does with keys and values (num_kv_shared_layers).
+enum class KvMode {
+  kOwn,    ///< computes and keeps its own
+  kStore,  ///< computes them, and later layers of its type read them
+  kReuse,  ///< reads those of the last storing layer of its type
+};
+
+/// The parts of text_config that vary by layer, resolved.
+struct TextLayerConfig {
+  LayerType type = LayerType::kSliding;
+  KvMode kv_mode = KvMode::kOwn;
+  std::int64_t head_dim = 0;
+  std::int64_t num_kv_heads = 0;
+  std::int64_t intermediate_size = 0;
+  bool key_is_value = false;  ///< attention_k_eq_v on a full layer: no v_proj
+};
+
+/// text_config.
+struct TextConfig {
+  std::int64_t vocab_size = 262144;
+  std::int64_t hidden_size = 0;
+  std::int64_t intermediate_size = 0;
+  std::int64_t num_layers = 0;
+  std::int64_t num_heads = 0;
+  std::int64_t sliding_window = 512;
+  std::int64_t pad_token_id = 0;
+  std::int64_t vocab_size_per_layer = 262144;
+  std::int64_t hidden_size_per_layer_input = 0;  ///< 0: no per-layer embeddings
+  std::int64_t num_kv_shared_layers = 0;
+  std::int64_t num_experts = 0;  ///< 0: no mixture of experts
+  std::int64_t top_k_experts = 0;
+  std::int64_t moe_intermediate_size = 0;
+  std::int64_t max_position_embeddings = 131072;
+  double rms_norm_eps = 1e-6;
+  double final_logit_softcapping = 0.0;  ///< 0: none
+  bool attention_bias = false;
+  bool bidirectional_vision = false;  ///< use_bidirectional_attention == "vision"
+  bool tie_word_embeddings = true;
+  RopeConfig sliding_rope{10000.0, 1.0};
+  RopeConfig full_rope{1000000.0, 0.25};
+  std::vector<TextLayerConfig> layers;  ///< one for each decoder layer
+
+  const RopeConfig& rope(LayerType type) const { return type == LayerType::kFull ? full_rope : sliding_rope; }
+};
+
+/// vision_config.
+struct VisionConfig {
+  std::int64_t hidden_size = 768;
+  std::int64_t intermediate_size = 3072;
+  std::int64_t num_layers = 16;
+  std::int64_t num_heads = 12;
+  std::int64_t num_kv_heads = 12;
+  std::int64_t head_dim = 64;
+  std::int64_t patch_size = 16;
+  std::int64_t pooling_kernel_size = 3;
+  std::int64_t position_embedding_size = 10240;
+  double rms_norm_eps = 1e-6;
+  double rope_theta = 100.0;
+  bool use_clipped_linears = false;
+  bool standardize = false;
+};
+
+/// audio_config.
+struct AudioConfig {
+  std::int64_t hidden_size = 1024;
+  std::int64_t num_layers = 12;
+  std::int64_t num_heads = 8;
+  std::int64_t subsampling_channels[2] = {128, 32};
+  std::int64_t conv_kernel_size = 5;
+  std::int64_t chunk_size = 12;
+  std::int64_t context_left = 13;
+  std::int64_t context_right = 0;
+  std::int64_t output_proj_dims = 1536;
+  double residual_weight = 0.5;
+  double logit_cap = 50.0;
+  double invalid_logit = -1e9;
+  double rms_norm_eps = 1e-6;
+  double gradient_clipping = 1e10;
+  bool use_clipped_linears = true;
+
+  /// Mel bins, a constant of the architecture.
+  static constexpr std::int64_t kMelBins = 128;
+};
+
+/// config.json of a Gemma 4 checkpoint.
+struct ModelConfig {
+  TextConfig text;
+  std::optional<VisionConfig> vision;
+  std::optional<AudioConfig> audio;
+  bool text_only = false;  ///< Gemma4ForCausalLM: keys `model.layers…`, no towers
+  std::int64_t image_token_id = 258880;
+  std::int64_t video_token_id = 258884;
+  std::int64_t audio_token_id = 258881;
+  std::string dtype;  ///< as written, such as "bfloat16"; "" when missing
+};
+
+/// Reads config.json as released (flat global_head_dim, vision rope_type "default") and as transformers 5.23 saves it
+/// (per_layer_config, "axial"). Unknown keys are ignored. Throws Error naming the key for values that cannot be, and
+/// for architectures other than gemma4 and gemma4_text.
+ModelConfig read_model_config(const io::JsonView& json);
+
+/// The same from `folder`/config.json.
+ModelConfig read_model_config(const std::string& folder);
+
+}  // namespace bezel::gemma4
