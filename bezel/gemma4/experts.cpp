@@ -1,0 +1,87 @@
+#include <cmath>
+
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include "bezel/gemma4/text.h"
+
+namespace bezel::gemma4 {
+namespace {
+
+using torch::Tensor;
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+struct Held : torch::CustomClassHolder {
+  std::shared_ptr<const quant::Weight> weight;
+};
+
+// x · Wᵀ for a frozen matrix: nothing is kept for the backward pass but the matrix itself.
+class FrozenProduct : public torch::autograd::Function<FrozenProduct> {
+ public:
+  static Tensor forward(AutogradContext* context, const Tensor& x, const c10::intrusive_ptr<Held>& held) {
+    context->saved_data["held"] = held;
+    return held->weight->matmul(x);
+  }
+  static variable_list backward(AutogradContext* context, variable_list grads) {
+    const auto held = context->saved_data["held"].toCustomClass<Held>();
+    return {held->weight->matmul_transposed(grads[0].contiguous()), Tensor()};
+  }
+};
+
+Tensor product(const Tensor& x, std::shared_ptr<const quant::Weight> weight) {
+  auto held = c10::make_intrusive<Held>();
+  held->weight = std::move(weight);
+  return FrozenProduct::apply(x, held);
+}
+
+}  // namespace
+
+RouterImpl::RouterImpl(const TextConfig& config) : top_k_(config.top_k_experts), eps_(config.rms_norm_eps) {
+  proj = register_module("proj", nn::Linear(config.hidden_size, config.num_experts));
+  expect("scale", {config.hidden_size}, scale);
+  expect("per_expert_scale", {config.num_experts}, per_expert_scale);
+}
+
+Routing RouterImpl::forward(const Tensor& x) {
+  const double root = 1.0 / std::sqrt(static_cast<double>(x.size(-1)));
+  const Tensor scores = proj(nn::rms_norm(x, {}, eps_) * scale * root);  // [N, E]
+  const auto top = at::topk(at::softmax(scores, -1, torch::kFloat), top_k_, -1);
+  const Tensor &weight = std::get<0>(top), &expert = std::get<1>(top);  // [N, top_k]
+  return {expert, weight / weight.sum(-1, /*keepdim=*/true) *
+                      per_expert_scale.index_select(0, expert.flatten()).view(expert.sizes())};
+}
+
+ExpertsImpl::ExpertsImpl(const TextConfig& config) {
+  const auto stack = [this](const char* name, std::vector<std::int64_t> shape,
+                            std::shared_ptr<const quant::Weight>& member) {
+    add_slot({name, std::move(shape), nn::SlotKind::kMatrix, [&member](Tensor tensor, const std::string& key) {
+                member = quant::dense_weight(std::move(tensor), key);
+              }});
+  };
+  stack("gate_up_proj", {config.num_experts, 2 * config.moe_intermediate_size, config.hidden_size}, gate_up_proj);
+  stack("down_proj", {config.num_experts, config.hidden_size, config.moe_intermediate_size}, down_proj);
+}
+
+Tensor ExpertsImpl::forward(const Tensor& x, const Routing& routing) {
+  const std::int64_t top_k = routing.expert.size(1);
+  const Tensor chosen = routing.expert.flatten();                          // [N * top_k]
+  const Tensor order = std::get<1>(at::sort(chosen, /*stable=*/true, 0));  // slots, expert by expert
+  const Tensor counts = at::bincount(chosen, {}, gate_up_proj->shape()[0]).to(torch::kCPU);
+  const Tensor weights = routing.weight.flatten();
+  Tensor out = at::zeros_like(x);
+  std::int64_t begin = 0;
+  for (std::int64_t expert = 0; expert < counts.size(0); ++expert) {
+    const std::int64_t count = counts[expert].item<std::int64_t>();
+    if (count == 0) continue;
+    const Tensor slots = order.narrow(0, begin, count);
+    begin += count;
+    const Tensor rows = at::div(slots, top_k, "floor");
+    const auto halves = product(x.index_select(0, rows), gate_up_proj->select(expert)).chunk(2, -1);
+    const Tensor y = product(nn::geglu(halves[0], halves[1]), down_proj->select(expert));
+    out = out.index_add(0, rows, (y * weights.index_select(0, slots).unsqueeze(1)).to(x.scalar_type()));
+  }
+  return out;
+}
+
+}  // namespace bezel::gemma4

@@ -1,0 +1,159 @@
+#include "bezel/gemma4/text.h"
+
+#include <cmath>
+
+#include <ATen/ATen.h>
+
+#include "bezel/nn/attention.h"
+
+namespace bezel::gemma4 {
+
+using torch::Tensor;
+
+TextAttentionImpl::TextAttentionImpl(const TextConfig& config, const TextLayerConfig& layer)
+    : layer_(layer), eps_(config.rms_norm_eps) {
+  const nn::LinearImpl::Options options{.bias = config.attention_bias};
+  const std::int64_t q_size = config.num_heads * layer.head_dim, kv_size = layer.num_kv_heads * layer.head_dim;
+  q_proj = register_module("q_proj", nn::Linear(config.hidden_size, q_size, options));
+  q_norm = register_module("q_norm", nn::RmsNorm(layer.head_dim, eps_));
+  if (layer.kv_mode != KvMode::kReuse) {
+    k_proj = register_module("k_proj", nn::Linear(config.hidden_size, kv_size, options));
+    k_norm = register_module("k_norm", nn::RmsNorm(layer.head_dim, eps_));
+    if (!layer.key_is_value) v_proj = register_module("v_proj", nn::Linear(config.hidden_size, kv_size, options));
+  }
+  o_proj = register_module("o_proj", nn::Linear(q_size, config.hidden_size, options));
+}
+
+KeyValue TextAttentionImpl::key_value(const Tensor& x, const nn::Rotation& rotation) {
+  const std::vector<std::int64_t> shape{x.size(0), x.size(1), layer_.num_kv_heads, layer_.head_dim};
+  const Tensor raw = k_proj(x).view(shape);  // [B, T, K, D]
+  const Tensor value = v_proj ? v_proj(x).view(shape) : raw;
+  return {nn::rotate(k_norm(raw), rotation).transpose(1, 2), nn::rms_norm(value, {}, eps_).transpose(1, 2)};
+}
+
+Tensor TextAttentionImpl::forward(const Tensor& x, const LayerInputs& inputs, const KeyValue& shared, KeyValue& own) {
+  const Tensor raw = q_proj(x).view({x.size(0), x.size(1), -1, layer_.head_dim});            // [B, T, A, D]
+  const Tensor query = nn::rotate(q_norm(raw), inputs.rotation).transpose(1, 2);             // [B, A, T, D]
+  if (layer_.kv_mode != KvMode::kReuse) own = key_value(x, inputs.rotation);
+  const KeyValue& kv = layer_.kv_mode == KvMode::kReuse ? shared : own;
+  return o_proj(nn::attention(query, kv.key, kv.value, inputs.mask, /*causal=*/!inputs.mask.defined()));
+}
+
+TextMlpImpl::TextMlpImpl(std::int64_t hidden_size, std::int64_t intermediate_size) {
+  gate_proj = register_module("gate_proj", nn::Linear(hidden_size, intermediate_size));
+  up_proj = register_module("up_proj", nn::Linear(hidden_size, intermediate_size));
+  down_proj = register_module("down_proj", nn::Linear(intermediate_size, hidden_size));
+}
+
+Tensor TextMlpImpl::forward(const Tensor& x) { return down_proj(nn::geglu(gate_proj(x), up_proj(x))); }
+
+TextLayerImpl::TextLayerImpl(const TextConfig& config, std::int64_t layer_idx) {
+  const TextLayerConfig& layer = config.layers.at(layer_idx);
+  const auto norm = [&](const char* name) {
+    return register_module(name, nn::RmsNorm(config.hidden_size, config.rms_norm_eps));
+  };
+  self_attn = register_module("self_attn", TextAttention(config, layer));
+  mlp = register_module("mlp", TextMlp(config.hidden_size, layer.intermediate_size));
+  input_layernorm = norm("input_layernorm");
+  post_attention_layernorm = norm("post_attention_layernorm");
+  pre_feedforward_layernorm = norm("pre_feedforward_layernorm");
+  post_feedforward_layernorm = norm("post_feedforward_layernorm");
+  expect("layer_scalar", {1}, layer_scalar);
+  if (const std::int64_t width = config.hidden_size_per_layer_input; width > 0) {
+    per_layer_input_gate = register_module("per_layer_input_gate", nn::Linear(config.hidden_size, width));
+    per_layer_projection = register_module("per_layer_projection", nn::Linear(width, config.hidden_size));
+    post_per_layer_input_norm = norm("post_per_layer_input_norm");
+  }
+  if (config.num_experts > 0) {
+    router = register_module("router", Router(config));
+    experts = register_module("experts", Experts(config));
+    post_feedforward_layernorm_1 = norm("post_feedforward_layernorm_1");
+    post_feedforward_layernorm_2 = norm("post_feedforward_layernorm_2");
+    pre_feedforward_layernorm_2 = norm("pre_feedforward_layernorm_2");
+  }
+}
+
+Tensor TextLayerImpl::feed_forward(const Tensor& x) {
+  const Tensor dense = mlp(pre_feedforward_layernorm(x));
+  if (!experts) return dense;
+  const Tensor rows = x.reshape({-1, x.size(-1)});  // [N, H], router and experts see the residual
+  const Tensor sparse = experts(pre_feedforward_layernorm_2(rows), router(rows)).view(x.sizes());
+  return post_feedforward_layernorm_1(dense) + post_feedforward_layernorm_2(sparse);
+}
+
+Tensor TextLayerImpl::forward(const Tensor& x, const Tensor& per_layer_input, const LayerInputs& inputs,
+                              const KeyValue& shared, KeyValue& own) {
+  Tensor h = x + post_attention_layernorm(self_attn(input_layernorm(x), inputs, shared, own));
+  h = h + post_feedforward_layernorm(feed_forward(h));
+  if (per_layer_input_gate) {
+    const Tensor gated = nn::geglu(per_layer_input_gate(h), per_layer_input);
+    h = h + post_per_layer_input_norm(per_layer_projection(gated));
+  }
+  return h * layer_scalar;
+}
+
+TextModelImpl::TextModelImpl(const TextConfig& config) : config_(config) {
+  const std::int64_t hidden = config.hidden_size, width = config.hidden_size_per_layer_input;
+  embed_tokens = register_module("embed_tokens", nn::Embedding(config.vocab_size, hidden, std::sqrt(hidden)));
+  layers = register_module("layers", torch::nn::ModuleList());
+  for (std::int64_t i = 0; i < config.num_layers; ++i) layers->push_back(TextLayer(config, i));
+  norm = register_module("norm", nn::RmsNorm(hidden, config.rms_norm_eps));
+  if (width > 0) {
+    embed_tokens_per_layer =
+        register_module("embed_tokens_per_layer",
+                        nn::Embedding(config.vocab_size_per_layer, config.num_layers * width, std::sqrt(width)));
+    per_layer_model_projection =
+        register_module("per_layer_model_projection", nn::Linear(hidden, config.num_layers * width));
+    per_layer_projection_norm = register_module("per_layer_projection_norm", nn::RmsNorm(width, config.rms_norm_eps));
+  }
+  for (const TextLayerConfig& layer : config.layers) {
+    const RopeConfig& rope = config.rope(layer.type);
+    frequencies_[static_cast<std::size_t>(layer.type)] =
+        nn::inverse_frequencies(layer.head_dim, rope.theta, rope.partial_rotary_factor);
+  }
+}
+
+Tensor TextModelImpl::embed(const Tensor& ids, torch::ScalarType dtype) { return embed_tokens(ids, dtype); }
+
+Tensor TextModelImpl::per_layer_inputs(const Tensor& ids, const Tensor& embeds) {
+  if (!embed_tokens_per_layer) return {};
+  const std::vector<std::int64_t> shape{ids.size(0), ids.size(1), config_.num_layers,
+                                        config_.hidden_size_per_layer_input};
+  const Tensor looked_up = embed_tokens_per_layer(ids, embeds.scalar_type()).view(shape);
+  const double scale = 1.0 / std::sqrt(static_cast<double>(config_.hidden_size));
+  const Tensor projected = (per_layer_model_projection(embeds) * scale).view(shape);
+  return (per_layer_projection_norm(projected) + looked_up) * std::sqrt(0.5);
+}
+
+LayerInputs TextModelImpl::layer_inputs(LayerType type, const Tensor& embeds, const Tensor& keys,
+                                        const Tensor& picture) const {
+  const std::int64_t num_tokens = embeds.size(1);
+  const Tensor positions = at::arange(num_tokens, at::TensorOptions(at::kLong).device(embeds.device())).unsqueeze(0);
+  LayerInputs inputs;
+  inputs.rotation =
+      nn::rotation(positions, frequencies_[static_cast<std::size_t>(type)], embeds.scalar_type());
+  const bool sliding = type == LayerType::kSliding;
+  // A window that no query reaches the end of is plain causal attention, which needs no mask.
+  const std::int64_t window = sliding && num_tokens > config_.sliding_window ? config_.sliding_window : 0;
+  const Tensor runs = sliding ? picture : Tensor();
+  if (window > 0 || keys.defined() || runs.defined())
+    inputs.mask = nn::decoder_mask(num_tokens, window, keys, runs, embeds.device());
+  return inputs;
+}
+
+Tensor TextModelImpl::forward(const Tensor& embeds, const Tensor& per_layer, const Tensor& keys, const Tensor& picture) {
+  const std::array<LayerInputs, 2> inputs{layer_inputs(LayerType::kSliding, embeds, keys, picture),
+                                          layer_inputs(LayerType::kFull, embeds, keys, picture)};
+  std::array<KeyValue, 2> shared;  // by LayerType, from the storing layers
+  Tensor h = embeds;
+  for (std::int64_t i = 0; i < config_.num_layers; ++i) {
+    const auto type = static_cast<std::size_t>(config_.layers[i].type);
+    KeyValue own;
+    const Tensor own_input = per_layer.defined() ? per_layer.select(2, i) : Tensor();
+    h = layers->at<TextLayerImpl>(i).forward(h, own_input, inputs[type], shared[type], own);
+    if (config_.layers[i].kv_mode == KvMode::kStore) shared[type] = own;
+  }
+  return norm(h);
+}
+
+}  // namespace bezel::gemma4

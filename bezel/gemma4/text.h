@@ -1,0 +1,148 @@
+#pragma once
+
+#include <array>
+
+#include <torch/nn/modules/container/modulelist.h>
+#include <torch/nn/pimpl.h>
+
+#include "bezel/gemma4/config.h"
+#include "bezel/nn/embedding.h"
+#include "bezel/nn/linear.h"
+#include "bezel/nn/rms_norm.h"
+#include "bezel/nn/rope.h"
+
+namespace bezel::gemma4 {
+
+/// Keys and values of one layer, after norm and rotation, each [B, K, T, D].
+struct KeyValue {
+  torch::Tensor key;
+  torch::Tensor value;
+};
+
+/// What all layers of one type share in a step.
+struct LayerInputs {
+  nn::Rotation rotation;  // [1, T, D]
+  torch::Tensor mask;     // bool [B or 1, 1, T, T], undefined: plain causal
+};
+
+/// Reference: Gemma4TextAttention.
+class TextAttentionImpl : public torch::nn::Module {
+ public:
+  TextAttentionImpl(const TextConfig& config, const TextLayerConfig& layer);
+
+  /// x [B, T, H] -> [B, T, H]. A layer that reuses keys and values reads `shared`; any other computes its own and
+  /// leaves them in `own`.
+  torch::Tensor forward(const torch::Tensor& x, const LayerInputs& inputs, const KeyValue& shared, KeyValue& own);
+
+  nn::Linear q_proj{nullptr}, k_proj{nullptr}, v_proj{nullptr}, o_proj{nullptr};
+  nn::RmsNorm q_norm{nullptr}, k_norm{nullptr};
+
+ private:
+  KeyValue key_value(const torch::Tensor& x, const nn::Rotation& rotation);
+
+  TextLayerConfig layer_;
+  double eps_;
+};
+TORCH_MODULE(TextAttention);
+
+/// down(gelu(gate x) * up x). Reference: Gemma4TextMLP.
+class TextMlpImpl : public torch::nn::Module {
+ public:
+  TextMlpImpl(std::int64_t hidden_size, std::int64_t intermediate_size);
+  torch::Tensor forward(const torch::Tensor& x);  // [..., H] -> [..., H]
+
+  nn::Linear gate_proj{nullptr}, up_proj{nullptr}, down_proj{nullptr};
+};
+TORCH_MODULE(TextMlp);
+
+/// The experts that each row goes to and their weights, both [N, top_k].
+struct Routing {
+  torch::Tensor expert;  // int64
+  torch::Tensor weight;  // float32
+};
+
+/// Reference: Gemma4TextRouter.
+class RouterImpl : public nn::Module {
+ public:
+  explicit RouterImpl(const TextConfig& config);
+  Routing forward(const torch::Tensor& x);  // [N, H]
+
+  nn::Linear proj{nullptr};
+  torch::Tensor scale;             // [H]
+  torch::Tensor per_expert_scale;  // [E]
+
+ private:
+  std::int64_t top_k_;
+  double eps_;
+};
+TORCH_MODULE(Router);
+
+/// Stacked experts gate_up_proj [E, 2F, H] and down_proj [E, H, F]. Reference: Gemma4TextExperts.
+class ExpertsImpl : public nn::Module {
+ public:
+  explicit ExpertsImpl(const TextConfig& config);
+  /// x [N, H] -> [N, H]. Which rows go to which expert is read back to the host.
+  torch::Tensor forward(const torch::Tensor& x, const Routing& routing);
+
+  std::shared_ptr<const quant::Weight> gate_up_proj;
+  std::shared_ptr<const quant::Weight> down_proj;
+};
+TORCH_MODULE(Experts);
+
+/// Reference: Gemma4TextDecoderLayer.
+class TextLayerImpl : public nn::Module {
+ public:
+  TextLayerImpl(const TextConfig& config, std::int64_t layer_idx);
+  /// x [B, T, H], per_layer_input [B, T, 256] or undefined -> [B, T, H]
+  torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& per_layer_input, const LayerInputs& inputs,
+                        const KeyValue& shared, KeyValue& own);
+
+  TextAttention self_attn{nullptr};
+  TextMlp mlp{nullptr};
+  nn::RmsNorm input_layernorm{nullptr}, post_attention_layernorm{nullptr};
+  nn::RmsNorm pre_feedforward_layernorm{nullptr}, post_feedforward_layernorm{nullptr};
+  nn::Linear per_layer_input_gate{nullptr}, per_layer_projection{nullptr};
+  nn::RmsNorm post_per_layer_input_norm{nullptr};
+  Router router{nullptr};
+  Experts experts{nullptr};
+  nn::RmsNorm post_feedforward_layernorm_1{nullptr}, post_feedforward_layernorm_2{nullptr};
+  nn::RmsNorm pre_feedforward_layernorm_2{nullptr};
+  torch::Tensor layer_scalar;  // [1]
+
+ private:
+  torch::Tensor feed_forward(const torch::Tensor& x);
+};
+TORCH_MODULE(TextLayer);
+
+/// Reference: Gemma4TextModel.
+class TextModelImpl : public torch::nn::Module {
+ public:
+  explicit TextModelImpl(const TextConfig& config);
+
+  /// Embeddings of `ids` int64 [B, T] -> [B, T, H] in `dtype`.
+  torch::Tensor embed(const torch::Tensor& ids, torch::ScalarType dtype);
+
+  /// Per-layer inputs [B, T, L, 256]: the looked-up part from `ids` (pad at media positions), the projected part from
+  /// `embeds` [B, T, H] (soft tokens in place). Undefined in models without them.
+  torch::Tensor per_layer_inputs(const torch::Tensor& ids, const torch::Tensor& embeds);
+
+  /// Final, normalised hidden states [B, T, H]. `keys` bool [B, T] hides padding (undefined: none);
+  /// `picture` int64 [B, T] opens sliding attention inside a picture (undefined: none).
+  torch::Tensor forward(const torch::Tensor& embeds, const torch::Tensor& per_layer, const torch::Tensor& keys,
+                        const torch::Tensor& picture);
+
+  nn::Embedding embed_tokens{nullptr}, embed_tokens_per_layer{nullptr};
+  torch::nn::ModuleList layers;
+  nn::RmsNorm norm{nullptr}, per_layer_projection_norm{nullptr};
+  nn::Linear per_layer_model_projection{nullptr};
+
+ private:
+  LayerInputs layer_inputs(LayerType type, const torch::Tensor& embeds, const torch::Tensor& keys,
+                           const torch::Tensor& picture) const;
+
+  TextConfig config_;
+  std::array<torch::Tensor, 2> frequencies_;  // by LayerType, [D / 2]
+};
+TORCH_MODULE(TextModel);
+
+}  // namespace bezel::gemma4

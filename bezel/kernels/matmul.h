@@ -1,0 +1,18 @@
+#pragma once
+
+#include <torch/types.h>
+
+namespace bezel::kernels {
+
+/// Whether matrix products of `dtype` on `device` should be done by widening to float32: true for bfloat16 and float16
+/// on CPUs without bf16 instructions (or with ONEDNN_MAX_CPU_ISA / ATEN_CPU_CAPABILITY set below them).
+bool widens(torch::ScalarType dtype, torch::Device device);
+
+/// x · wᵀ in x's dtype. x [N, K], w [M, K] of any floating dtype -> [N, M]. Where products are widened, or the dtypes
+/// differ, w is converted tile by tile: no full float32 copy of it exists. Accumulates in float32, rounds once.
+torch::Tensor matmul_nt(const torch::Tensor& x, const torch::Tensor& w);
+
+/// x · w in x's dtype. x [N, M], w [M, K] -> [N, K]; otherwise as matmul_nt.
+torch::Tensor matmul_nn(const torch::Tensor& x, const torch::Tensor& w);
+
+}  // namespace bezel::kernels

@@ -1,0 +1,58 @@
+#include "bezel/nn/functional.h"
+
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+namespace bezel::nn {
+namespace {
+
+using torch::Tensor;
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+class RmsNormFunction : public torch::autograd::Function<RmsNormFunction> {
+ public:
+  static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& weight, double eps) {
+    const Tensor wide = x.to(torch::kFloat);
+    // pow(-0.5) rather than rsqrt: the reference rounds that way.
+    const Tensor inverse = at::pow(wide.square().mean(-1, /*keepdim=*/true) + eps, -0.5);
+    context->save_for_backward({x, weight, inverse});
+    Tensor y = wide * inverse;
+    if (weight.defined()) y.mul_(weight.to(torch::kFloat));
+    return y.to(x.scalar_type());
+  }
+
+  static variable_list backward(AutogradContext* context, variable_list grads) {
+    const auto saved = context->get_saved_variables();
+    const Tensor &x = saved[0], &weight = saved[1], &inverse = saved[2];
+    Tensor dy = grads[0].to(torch::kFloat);
+    if (weight.defined()) dy = dy * weight.to(torch::kFloat);
+    const Tensor normed = x.to(torch::kFloat) * inverse;
+    const Tensor along = (dy * normed).mean(-1, /*keepdim=*/true);
+    return {(dy - normed * along).mul_(inverse).to(x.scalar_type()), Tensor(), Tensor()};
+  }
+};
+
+class GegluFunction : public torch::autograd::Function<GegluFunction> {
+ public:
+  static Tensor forward(AutogradContext* context, const Tensor& gate, const Tensor& up) {
+    context->save_for_backward({gate, up});
+    return at::gelu(gate, "tanh").mul_(up);
+  }
+
+  static variable_list backward(AutogradContext* context, variable_list grads) {
+    const auto saved = context->get_saved_variables();
+    const Tensor &gate = saved[0], &up = saved[1], &dy = grads[0];
+    return {at::gelu_backward(dy * up, gate, "tanh"), dy * at::gelu(gate, "tanh")};
+  }
+};
+
+}  // namespace
+
+Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) { return RmsNormFunction::apply(x, weight, eps); }
+
+Tensor geglu(const Tensor& gate, const Tensor& up) { return GegluFunction::apply(gate, up); }
+
+Tensor softcap(const Tensor& x, double cap) { return cap == 0.0 ? x : at::tanh(x / cap) * cap; }
+
+}  // namespace bezel::nn

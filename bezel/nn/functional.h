@@ -1,0 +1,24 @@
+#pragma once
+
+#include <torch/types.h>
+
+// The letters of shape comments, everywhere in Bezel:
+//   B  sequences in a batch        T  tokens of a sequence      S  keys that are attended to
+//   H  hidden size                 F  width of a feed-forward   V  vocabulary
+//   N  rows (B*T, patches, frames) A  attention heads           K  key/value heads    D  size of a head
+//   P  patches of an image         r  rank of an adapter        E  experts            L  decoder layers
+
+namespace bezel::nn {
+
+/// x / sqrt(mean(x²) + eps) * weight over the last dimension, computed in float32, returned in x's dtype.
+/// x [..., H]; weight [H] or undefined (no scale). Keeps x and one number a row for the backward pass.
+/// Reference: Gemma4RMSNorm (the weight is used as it is, not as 1 + weight).
+torch::Tensor rms_norm(const torch::Tensor& x, const torch::Tensor& weight, double eps);
+
+/// gelu_tanh(gate) * up; both [..., F]. Keeps its two inputs only.
+torch::Tensor geglu(const torch::Tensor& gate, const torch::Tensor& up);
+
+/// tanh(x / cap) * cap; cap 0 leaves x alone.
+torch::Tensor softcap(const torch::Tensor& x, double cap);
+
+}  // namespace bezel::nn

@@ -1,0 +1,57 @@
+#pragma once
+
+#include <limits>
+#include <memory>
+#include <optional>
+
+#include <torch/nn/pimpl.h>
+
+#include "bezel/nn/module.h"
+#include "bezel/quant/weight.h"
+
+namespace bezel::nn {
+
+/// The four frozen bounds of a clipped layer (checkpoint: input_min, input_max, output_min, output_max), rounded to the
+/// compute dtype as the reference rounds them. A checkpoint without them leaves them infinite.
+struct Clip {
+  double input_min = -std::numeric_limits<double>::infinity();
+  double input_max = std::numeric_limits<double>::infinity();
+  double output_min = -std::numeric_limits<double>::infinity();
+  double output_max = std::numeric_limits<double>::infinity();
+};
+
+/// A LoRA adapter: y += scale * B A dropout(x). A and B are trainable, float32, whatever the base is.
+struct Adapter {
+  torch::Tensor a;  ///< float32 [rank, in], kaiming-uniform with a = sqrt(5)
+  torch::Tensor b;  ///< float32 [out, rank], zero at the start
+  double scale = 1.0;
+  double dropout = 0.0;  ///< probability, in training mode only
+};
+
+/// The one linear layer of every tower:  y = clamp(W clamp(x, in) + scale * B A dropout(clamp(x, in)) + bias, out).
+/// Weight, clamps and adapter are independent, and none of them replaces the layer.
+/// Keys: `weight`, `bias`, and where clipped the four bounds. The delta is added in float32 to the product in x's dtype
+/// and rounded once, as PEFT does over a bfloat16 base.
+class LinearImpl : public Module {
+ public:
+  struct Options {
+    bool bias = false;
+    bool clipped = false;  ///< use_clipped_linears: the four bounds apply
+  };
+
+  LinearImpl(std::int64_t in_features, std::int64_t out_features, Options options);
+  LinearImpl(std::int64_t in_features, std::int64_t out_features) : LinearImpl(in_features, out_features, Options{}) {}
+
+  /// x [..., in] -> [..., out], x's dtype.
+  torch::Tensor forward(const torch::Tensor& x);
+
+  std::int64_t in_features;
+  std::int64_t out_features;
+  std::shared_ptr<const quant::Weight> weight;
+  torch::Tensor bias;        // [out], undefined without bias
+  std::optional<Clip> clip;  // only in clipped layers
+  std::optional<Adapter> adapter;
+};
+TORCH_MODULE(Linear);
+
+}  // namespace bezel::nn

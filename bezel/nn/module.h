@@ -1,0 +1,43 @@
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include <torch/nn/module.h>
+
+namespace bezel::nn {
+
+/// What a checkpoint tensor is to the module that holds it, which decides the dtype it is kept in.
+enum class SlotKind {
+  kMatrix,     ///< kept as stored, behind quant::Weight
+  kVector,     ///< small or convolutional: kept in the compute dtype
+  kClipBound,  ///< a 0-d clip bound; may be missing
+};
+
+/// One tensor that a module takes from the checkpoint.
+struct Slot {
+  std::string name;                 ///< last part of the checkpoint key, such as "weight"
+  std::vector<std::int64_t> shape;  ///< as the config says it must be
+  SlotKind kind = SlotKind::kVector;
+  std::function<void(torch::Tensor, const std::string& key)> assign;
+};
+
+/// Base of modules with frozen tensors: they list what they expect, and loading is a walk over the module tree.
+class Module : public torch::nn::Module {
+ public:
+  const std::vector<Slot>& slots() const { return slots_; }
+
+ protected:
+  /// Expects tensor `name` of `shape` and puts it into `member`, which must belong to this module.
+  void expect(std::string name, std::vector<std::int64_t> shape, torch::Tensor& member) {
+    add_slot({std::move(name), std::move(shape), SlotKind::kVector,
+              [&member](torch::Tensor tensor, const std::string&) { member = std::move(tensor); }});
+  }
+  void add_slot(Slot slot) { slots_.push_back(std::move(slot)); }
+
+ private:
+  std::vector<Slot> slots_;
+};
+
+}  // namespace bezel::nn

@@ -1,0 +1,23 @@
+#pragma once
+
+#include <torch/nn/pimpl.h>
+
+#include "bezel/nn/functional.h"
+#include "bezel/nn/module.h"
+
+namespace bezel::nn {
+
+/// rms_norm with its frozen `weight` [H]. Reference: Gemma4RMSNorm.
+class RmsNormImpl : public Module {
+ public:
+  RmsNormImpl(std::int64_t hidden_size, double eps) : eps(eps) { expect("weight", {hidden_size}, weight); }
+
+  /// x [..., H] -> [..., H], x's dtype.
+  torch::Tensor forward(const torch::Tensor& x) { return rms_norm(x, weight, eps); }
+
+  torch::Tensor weight;  // [H]
+  double eps;
+};
+TORCH_MODULE(RmsNorm);
+
+}  // namespace bezel::nn

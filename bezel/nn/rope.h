@@ -1,0 +1,29 @@
+#pragma once
+
+#include <utility>
+
+#include <torch/types.h>
+
+namespace bezel::nn {
+
+/// Cosines and sines of rotary embeddings, each [..., T, D], in the compute dtype.
+struct Rotation {
+  torch::Tensor cos;
+  torch::Tensor sin;
+};
+
+/// Inverse frequencies float32 [D / 2]: theta^(-2i/D) for the first `partial` share, 0 (no rotation) for the rest.
+/// Reference: rope types "default" (partial = 1) and "proportional" of transformers' modeling_rope_utils.
+torch::Tensor inverse_frequencies(std::int64_t head_dim, double theta, double partial);
+
+/// Rotation of `positions` (int64 [...]) by `frequencies` [D / 2] -> [..., D], halves repeated.
+Rotation rotation(const torch::Tensor& positions, const torch::Tensor& frequencies, torch::ScalarType dtype);
+
+/// x [B, T, A, D] rotated by cos, sin [B or 1, T, D]: pairs are (i, i + D/2).
+torch::Tensor rotate(const torch::Tensor& x, const Rotation& by);
+
+/// Axial rotation of a picture: the first half of each head turns with x, the second with y.
+/// x [P, A, D], by: one Rotation [P, D/2] for each axis.
+torch::Tensor rotate_axial(const torch::Tensor& x, const Rotation& by_x, const Rotation& by_y);
+
+}  // namespace bezel::nn

@@ -1,0 +1,94 @@
+#include "bezel/quant/weight.h"
+
+#include <mutex>
+
+#include <ATen/ATen.h>
+#include <c10/core/ScalarType.h>
+
+#include "bezel/error.h"
+#include "bezel/kernels/matmul.h"
+
+namespace bezel::quant {
+namespace {
+
+std::string lower_name(torch::ScalarType dtype) {
+  switch (dtype) {
+    case torch::kFloat:
+      return "float32";
+    case torch::kBFloat16:
+      return "bfloat16";
+    case torch::kHalf:
+      return "float16";
+    default:
+      return c10::toString(dtype);
+  }
+}
+
+class DenseWeight final : public Weight {
+ public:
+  DenseWeight(torch::Tensor tensor, std::string name) : tensor_(std::move(tensor)), name_(std::move(name)) {
+    TORCH_CHECK(tensor_.is_floating_point() && (tensor_.dim() == 2 || tensor_.dim() == 3),
+                "a dense weight is a floating matrix or a stack of them, got ", tensor_.sizes(), " ", tensor_.dtype());
+  }
+
+  std::vector<std::int64_t> shape() const override { return tensor_.sizes().vec(); }
+  torch::Device device() const override { return tensor_.device(); }
+  std::int64_t bytes() const override { return static_cast<std::int64_t>(tensor_.nbytes()); }
+  std::string storage() const override { return lower_name(tensor_.scalar_type()); }
+
+  torch::Tensor matmul(const torch::Tensor& x) const override {
+    check_finite_once();
+    return kernels::matmul_nt(x, tensor_);
+  }
+
+  torch::Tensor matmul_transposed(const torch::Tensor& dy) const override {
+    check_finite_once();
+    return kernels::matmul_nn(dy, tensor_);
+  }
+
+  torch::Tensor rows(const torch::Tensor& index, torch::ScalarType dtype) const override {
+    const torch::Tensor found = tensor_.index_select(0, index).to(dtype);
+    if (found.is_cpu() && !std::isfinite(found.sum(torch::kFloat).item<float>()))
+      throw Error("tensor '", name_, "': a row that was looked up holds NaN or Inf; the checkpoint is damaged");
+    return found;
+  }
+
+  torch::Tensor dequantize(torch::ScalarType dtype) const override { return tensor_.to(dtype); }
+
+  std::shared_ptr<const Weight> select(std::int64_t expert) const override {
+    return std::make_shared<DenseWeight>(tensor_.select(0, expert), name_ + "[" + std::to_string(expert) + "]");
+  }
+
+  std::shared_ptr<const Weight> on(torch::Device device) const {
+    return std::make_shared<DenseWeight>(tensor_.to(device), name_);
+  }
+
+ private:
+  // A sum is finite only if every element is, and reads the matrix once, when it is about to be read anyway.
+  void check_finite_once() const {
+    if (tensor_.is_meta()) return;
+    std::call_once(checked_, [this] {
+      if (!std::isfinite(tensor_.sum(torch::kFloat).item<float>()))
+        throw Error("tensor '", name_, "': holds NaN or Inf; the checkpoint is damaged");
+    });
+  }
+
+  torch::Tensor tensor_;  // [out, in] or [experts, out, in]
+  std::string name_;
+  mutable std::once_flag checked_;
+};
+
+}  // namespace
+
+std::shared_ptr<const Weight> dense_weight(torch::Tensor tensor, std::string name) {
+  return std::make_shared<DenseWeight>(std::move(tensor), std::move(name));
+}
+
+std::shared_ptr<const Weight> to_device(const std::shared_ptr<const Weight>& weight, torch::Device device) {
+  if (weight->device() == device) return weight;
+  const auto dense = std::dynamic_pointer_cast<const DenseWeight>(weight);
+  TORCH_CHECK(dense, "only dense weights move between devices, got ", weight->storage());
+  return dense->on(device);
+}
+
+}  // namespace bezel::quant

@@ -1,0 +1,45 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <torch/types.h>
+
+namespace bezel::quant {
+
+/// A frozen matrix [out, in], or a stack of them [experts, out, in]. The only type that knows how it is stored;
+/// results are always in the dtype of the activations given, never in that of the storage.
+/// The first use of a matrix checks it for NaN and Inf and throws Error with its name.
+class Weight {
+ public:
+  virtual ~Weight() = default;
+
+  /// [out, in] or [experts, out, in]
+  virtual std::vector<std::int64_t> shape() const = 0;
+  virtual torch::Device device() const = 0;
+  /// Bytes that the stored form takes.
+  virtual std::int64_t bytes() const = 0;
+  /// How the matrix is stored: "bfloat16", "float32", …
+  virtual std::string storage() const = 0;
+
+  /// x · Wᵀ; x [N, in] -> [N, out], x's dtype.
+  virtual torch::Tensor matmul(const torch::Tensor& x) const = 0;
+  /// dy · W; dy [N, out] -> [N, in], dy's dtype.
+  virtual torch::Tensor matmul_transposed(const torch::Tensor& dy) const = 0;
+  /// Rows `index` (int64 [N]) of the matrix -> [N, in] in `dtype`.
+  virtual torch::Tensor rows(const torch::Tensor& index, torch::ScalarType dtype) const = 0;
+  /// The whole matrix in `dtype`.
+  virtual torch::Tensor dequantize(torch::ScalarType dtype) const = 0;
+  /// Matrix `expert` of a stack; shares the storage.
+  virtual std::shared_ptr<const Weight> select(std::int64_t expert) const = 0;
+};
+
+/// Wraps a float32, bfloat16 or float16 tensor [out, in] or [experts, out, in] without copying it. `name` is for
+/// errors.
+std::shared_ptr<const Weight> dense_weight(torch::Tensor tensor, std::string name);
+
+/// The same matrix on another device.
+std::shared_ptr<const Weight> to_device(const std::shared_ptr<const Weight>& weight, torch::Device device);
+
+}  // namespace bezel::quant

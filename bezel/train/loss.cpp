@@ -1,0 +1,59 @@
+#include "bezel/train/loss.h"
+
+#include <algorithm>
+
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+namespace bezel::train {
+namespace {
+
+using torch::Tensor;
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+// 128 MiB of float32 logits at a time.
+constexpr std::int64_t kChunkElements = 32 << 20;
+
+class CrossEntropy : public torch::autograd::Function<CrossEntropy> {
+ public:
+  static Tensor forward(AutogradContext* context, const Tensor& hidden, const Tensor& labels,
+                        const quant::Weight* head, double softcap, bool needs_graph) {
+    const std::int64_t rows = hidden.size(0);
+    const std::int64_t step = std::clamp<std::int64_t>(kChunkElements / head->shape()[0], 1, std::max<std::int64_t>(rows, 1));
+    Tensor loss = at::zeros({}, hidden.options().dtype(torch::kFloat));
+    Tensor dh = needs_graph ? at::empty_like(hidden) : Tensor();
+    for (std::int64_t begin = 0; begin < rows; begin += step) {
+      const std::int64_t count = std::min(step, rows - begin);
+      Tensor logits = head->matmul(hidden.narrow(0, begin, count)).to(torch::kFloat);  // [count, V]
+      if (softcap != 0.0) logits.div_(softcap).tanh_();
+      const Tensor capped = softcap != 0.0 ? logits * softcap : logits;
+      const Tensor label = labels.narrow(0, begin, count).unsqueeze(1);
+      const Tensor normaliser = capped.logsumexp(1, /*keepdim=*/true);
+      loss += (normaliser - capped.gather(1, label)).sum();
+      if (!needs_graph) continue;
+      Tensor grad = (capped - normaliser).exp_();  // softmax
+      grad.scatter_add_(1, label, at::full_like(label, -1, grad.options()));
+      if (softcap != 0.0) grad.mul_(logits.square_().neg_().add_(1.0));  // d tanh
+      dh.narrow(0, begin, count).copy_(head->matmul_transposed(grad.to(hidden.scalar_type())));
+    }
+    context->save_for_backward({dh});
+    return loss;
+  }
+
+  static variable_list backward(AutogradContext* context, variable_list grads) {
+    const Tensor dh = context->get_saved_variables()[0];
+    return {dh * grads[0].to(dh.scalar_type()), Tensor(), Tensor(), Tensor(), Tensor()};
+  }
+};
+
+}  // namespace
+
+Tensor cross_entropy_sum(const Tensor& hidden, const quant::Weight& head, const Tensor& labels, double softcap) {
+  TORCH_CHECK(hidden.dim() == 2 && labels.dim() == 1 && hidden.size(0) == labels.size(0),
+              "expected hidden [L, H] and labels [L], got ", hidden.sizes(), " and ", labels.sizes());
+  const bool needs_graph = torch::GradMode::is_enabled() && hidden.requires_grad();
+  return CrossEntropy::apply(hidden, labels, &head, softcap, needs_graph);
+}
+
+}  // namespace bezel::train

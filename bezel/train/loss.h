@@ -1,0 +1,16 @@
+#pragma once
+
+#include <torch/types.h>
+
+#include "bezel/quant/weight.h"
+
+namespace bezel::train {
+
+/// Sum of -log softmax(softcap(h · headᵀ))[label] over rows, a float32 scalar. hidden [L, H], labels int64 [L],
+/// head [V, H]. The logits of a few rows at a time are made, used for loss and gradient at once, and dropped:
+/// no [L, V] tensor exists. Gradients flow to `hidden`. `softcap` 0 means none (final_logit_softcapping).
+/// Reference: ForCausalLMLoss, before it divides by the number of labels.
+torch::Tensor cross_entropy_sum(const torch::Tensor& hidden, const quant::Weight& head, const torch::Tensor& labels,
+                                double softcap);
+
+}  // namespace bezel::train
