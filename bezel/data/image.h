@@ -1,0 +1,35 @@
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include <torch/types.h>
+
+#include "bezel/data/batch.h"
+#include "bezel/data/image_decode.h"
+#include "bezel/data/processor_config.h"
+
+namespace bezel::data {
+
+/// Decodes a JPEG, PNG or WebP file (see decode_rgb) to uint8 [3, H, W], upright RGB.
+torch::Tensor decode_image(std::span<const std::byte> bytes, std::string_view source);
+
+/// Resizes uint8 `image` [3, H, W] with antialiased bicubic interpolation, as torchvision does, to the size that
+/// resized_image_size names; returned as it is when it has that size.
+torch::Tensor resize_image(const torch::Tensor& image, const ImageSettings& settings);
+
+/// Cuts uint8 `image` [3, h, w], with sides that are multiples of patch_size * pooling, into patches.
+ImagePatches make_patches(const torch::Tensor& image, const ImageSettings& settings);
+
+/// Decodes, resizes and cuts a picture held in memory.
+ImagePatches load_image(std::span<const std::byte> bytes, std::string_view source, const ImageSettings& settings);
+
+/// The same for a file; throws Error (kIo) when it cannot be read.
+ImagePatches load_image(const std::string& path, const ImageSettings& settings);
+
+/// Size after EXIF orientation of the picture in a file, which is read but not decoded.
+gemma4::ImageSize probe_image_file(const std::string& path);
+
+}  // namespace bezel::data

@@ -1,0 +1,40 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "bezel/gemma4/media_size.h"
+
+namespace bezel::data {
+
+/// How pictures become patches (image_processor of processor_config.json).
+struct ImageSettings {
+  std::int64_t patch_size = 16;        ///< pixels along one side of a patch
+  std::int64_t max_soft_tokens = 280;  ///< budget of one picture: 70, 140, 280, 560 or 1120
+  std::int64_t pooling = 3;            ///< patches along one side of a soft token
+  double rescale = 1.0 / 255.0;        ///< factor from bytes to the values of a patch
+};
+
+/// How recordings become log-mel frames (feature_extractor of processor_config.json). The framing itself (16 kHz,
+/// windows of 320 samples every 160, 512-point transform, 128 mel bands) is fixed by the audio tower.
+struct AudioSettings {
+  double min_frequency = 0.0;                           ///< Hz, lower edge of the mel filters
+  double max_frequency = 8000.0;                        ///< Hz, upper edge
+  double mel_floor = 1e-3;                              ///< added before the logarithm
+  double input_scale_factor = 1.0;                      ///< multiplies the samples
+  std::int64_t max_samples = gemma4::kMaxAudioSamples;  ///< at 16 kHz; the rest of a recording is not read
+};
+
+struct MediaSettings {
+  ImageSettings image;
+  AudioSettings audio;
+};
+
+/// Throws Error (kConfig) unless `max_soft_tokens` is one of the five budgets that Gemma 4 knows.
+void check_image_budget(std::int64_t max_soft_tokens);
+
+/// Reads processor_config.json of a model folder, or preprocessor_config.json where there is none; defaults for what
+/// neither says. Throws Error naming file and key on a setting that Bezel cannot follow.
+MediaSettings read_processor_config(const std::string& model_dir);
+
+}  // namespace bezel::data
