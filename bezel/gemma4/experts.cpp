@@ -1,41 +1,11 @@
 #include <cmath>
 
 #include <ATen/ATen.h>
-#include <torch/csrc/autograd/custom_function.h>
 
 #include "bezel/gemma4/text.h"
 
 namespace bezel::gemma4 {
-namespace {
-
 using torch::Tensor;
-using torch::autograd::AutogradContext;
-using torch::autograd::variable_list;
-
-struct Held : torch::CustomClassHolder {
-  std::shared_ptr<const quant::Weight> weight;
-};
-
-// x · Wᵀ for a frozen matrix: nothing is kept for the backward pass but the matrix itself.
-class FrozenProduct : public torch::autograd::Function<FrozenProduct> {
- public:
-  static Tensor forward(AutogradContext* context, const Tensor& x, const c10::intrusive_ptr<Held>& held) {
-    context->saved_data["held"] = held;
-    return held->weight->matmul(x);
-  }
-  static variable_list backward(AutogradContext* context, variable_list grads) {
-    const auto held = context->saved_data["held"].toCustomClass<Held>();
-    return {held->weight->matmul_transposed(grads[0].contiguous()), Tensor()};
-  }
-};
-
-Tensor product(const Tensor& x, std::shared_ptr<const quant::Weight> weight) {
-  auto held = c10::make_intrusive<Held>();
-  held->weight = std::move(weight);
-  return FrozenProduct::apply(x, held);
-}
-
-}  // namespace
 
 RouterImpl::RouterImpl(const TextConfig& config) : top_k_(config.top_k_experts), eps_(config.rms_norm_eps) {
   proj = register_module("proj", nn::Linear(config.hidden_size, config.num_experts));
@@ -77,8 +47,8 @@ Tensor ExpertsImpl::forward(const Tensor& x, const Routing& routing) {
     const Tensor slots = order.narrow(0, begin, count);
     begin += count;
     const Tensor rows = at::div(slots, top_k, "floor");
-    const auto halves = product(x.index_select(0, rows), gate_up_proj->select(expert)).chunk(2, -1);
-    const Tensor y = product(nn::geglu(halves[0], halves[1]), down_proj->select(expert));
+    const auto halves = nn::frozen_product(x.index_select(0, rows), gate_up_proj->select(expert)).chunk(2, -1);
+    const Tensor y = nn::frozen_product(nn::geglu(halves[0], halves[1]), down_proj->select(expert));
     out = out.index_add(0, rows, (y * weights.index_select(0, slots).unsqueeze(1)).to(x.scalar_type()));
   }
   return out;

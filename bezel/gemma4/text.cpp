@@ -32,8 +32,8 @@ KeyValue TextAttentionImpl::key_value(const Tensor& x, const nn::Rotation& rotat
 }
 
 Tensor TextAttentionImpl::forward(const Tensor& x, const LayerInputs& inputs, const KeyValue& shared, KeyValue& own) {
-  const Tensor raw = q_proj(x).view({x.size(0), x.size(1), -1, layer_.head_dim});            // [B, T, A, D]
-  const Tensor query = nn::rotate(q_norm(raw), inputs.rotation).transpose(1, 2);             // [B, A, T, D]
+  const Tensor raw = q_proj(x).view({x.size(0), x.size(1), -1, layer_.head_dim});  // [B, T, A, D]
+  const Tensor query = nn::rotate(q_norm(raw), inputs.rotation).transpose(1, 2);   // [B, A, T, D]
   if (layer_.kv_mode != KvMode::kReuse) own = key_value(x, inputs.rotation);
   const KeyValue& kv = layer_.kv_mode == KvMode::kReuse ? shared : own;
   return o_proj(nn::attention(query, kv.key, kv.value, inputs.mask, /*causal=*/!inputs.mask.defined()));
@@ -130,8 +130,7 @@ LayerInputs TextModelImpl::layer_inputs(LayerType type, const Tensor& embeds, co
   const std::int64_t num_tokens = embeds.size(1);
   const Tensor positions = at::arange(num_tokens, at::TensorOptions(at::kLong).device(embeds.device())).unsqueeze(0);
   LayerInputs inputs;
-  inputs.rotation =
-      nn::rotation(positions, frequencies_[static_cast<std::size_t>(type)], embeds.scalar_type());
+  inputs.rotation = nn::rotation(positions, frequencies_[static_cast<std::size_t>(type)], embeds.scalar_type());
   const bool sliding = type == LayerType::kSliding;
   // A window that no query reaches the end of is plain causal attention, which needs no mask.
   const std::int64_t window = sliding && num_tokens > config_.sliding_window ? config_.sliding_window : 0;
@@ -141,7 +140,8 @@ LayerInputs TextModelImpl::layer_inputs(LayerType type, const Tensor& embeds, co
   return inputs;
 }
 
-Tensor TextModelImpl::forward(const Tensor& embeds, const Tensor& per_layer, const Tensor& keys, const Tensor& picture) {
+Tensor TextModelImpl::forward(const Tensor& embeds, const Tensor& per_layer, const Tensor& keys,
+                              const Tensor& picture) {
   const std::array<LayerInputs, 2> inputs{layer_inputs(LayerType::kSliding, embeds, keys, picture),
                                           layer_inputs(LayerType::kFull, embeds, keys, picture)};
   std::array<KeyValue, 2> shared;  // by LayerType, from the storing layers

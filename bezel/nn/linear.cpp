@@ -132,4 +132,10 @@ Tensor LinearImpl::forward(const Tensor& x) {
   return LinearFunction::apply(rows, a, b, keep, frozen).view(shape);
 }
 
+Tensor frozen_product(const Tensor& x, std::shared_ptr<const quant::Weight> weight) {
+  auto frozen = c10::make_intrusive<Frozen>();
+  frozen->weight = std::move(weight);
+  return LinearFunction::apply(x, Tensor(), Tensor(), Tensor(), frozen);
+}
+
 }  // namespace bezel::nn

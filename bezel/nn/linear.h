@@ -54,4 +54,8 @@ class LinearImpl : public Module {
 };
 TORCH_MODULE(Linear);
 
+/// x · Wᵀ for a frozen matrix without clamps or adapter, such as one expert. x [N, in] -> [N, out], x's dtype.
+/// Keeps nothing but the matrix for the backward pass.
+torch::Tensor frozen_product(const torch::Tensor& x, std::shared_ptr<const quant::Weight> weight);
+
 }  // namespace bezel::nn

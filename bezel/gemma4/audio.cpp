@@ -1,0 +1,222 @@
+#include "bezel/gemma4/audio.h"
+
+#include <cmath>
+
+#include <ATen/ATen.h>
+
+#include "bezel/kernels/matmul.h"
+
+namespace bezel::gemma4 {
+namespace {
+
+using torch::Tensor;
+
+Tensor limited(const Tensor& x, double limit) { return at::clamp(x, -limit, limit); }
+
+std::int64_t context_size(const AudioConfig& config) {
+  return config.chunk_size + config.context_left - 1 + config.context_right;
+}
+
+std::int64_t num_blocks(const AudioConfig& config, std::int64_t num_frames) {
+  return (num_frames + config.chunk_size - 1) / config.chunk_size;
+}
+
+// Convolutions run in the dtype that products run in; the result is rounded to x's.
+torch::ScalarType conv_dtype(const Tensor& x) {
+  return kernels::widens(x.scalar_type(), x.device()) ? torch::kFloat : x.scalar_type();
+}
+
+// x [T, A, D] -> [A, blocks, chunk, D], zeros after the end.
+Tensor query_blocks(const Tensor& x, const AudioConfig& config) {
+  const std::int64_t blocks = num_blocks(config, x.size(0));
+  const Tensor padded = at::constant_pad_nd(x, {0, 0, 0, 0, 0, blocks * config.chunk_size - x.size(0)});
+  return padded.view({blocks, config.chunk_size, x.size(1), x.size(2)}).permute({2, 0, 1, 3});
+}
+
+// x [T, A, D] -> [A, blocks, context, D]: the frames each block may look at, zeros beyond both ends.
+Tensor context_blocks(const Tensor& x, const AudioConfig& config) {
+  const Tensor padded =
+      at::constant_pad_nd(x, {0, 0, 0, 0, config.context_left - 1, config.context_right + config.chunk_size - 1});
+  return padded.unfold(0, context_size(config), config.chunk_size).permute({1, 0, 3, 2});
+}
+
+// Scores by distance [A, blocks, chunk, C] -> by key [A, blocks, chunk, context]: row i moves i places to the right.
+// Appendix B of Transformer-XL (arXiv 1901.02860).
+Tensor shift_to_keys(const Tensor& scores, std::int64_t context) {
+  const std::int64_t heads = scores.size(0), blocks = scores.size(1), chunk = scores.size(2);
+  const Tensor padded = at::constant_pad_nd(scores, {0, context + 1 - scores.size(3)});
+  return padded.reshape({heads, blocks, chunk * (context + 1)})
+      .narrow(2, 0, chunk * context)
+      .view({heads, blocks, chunk, context});
+}
+
+}  // namespace
+
+AudioAttentionImpl::AudioAttentionImpl(const AudioConfig& config)
+    : config_(config), head_dim_(config.hidden_size / config.num_heads) {
+  const nn::LinearImpl::Options options{.clipped = config.use_clipped_linears};
+  const std::int64_t hidden = config.hidden_size;
+  q_proj = register_module("q_proj", nn::Linear(hidden, hidden, options));
+  k_proj = register_module("k_proj", nn::Linear(hidden, hidden, options));
+  v_proj = register_module("v_proj", nn::Linear(hidden, hidden, options));
+  post = register_module("post", nn::Linear(hidden, hidden, options));
+  relative_k_proj = register_module("relative_k_proj", nn::Linear(hidden, hidden));
+  expect("per_dim_scale", {head_dim_}, per_dim_scale);
+}
+
+Tensor AudioAttentionImpl::relative_scores(const Tensor& blocks, const Tensor& positions) {
+  const Tensor keys =
+      relative_k_proj(positions).view({-1, config_.num_heads, head_dim_}).to(torch::kFloat);  // [C, A, D]
+  const Tensor scores = at::matmul(blocks.flatten(1, 2), keys.permute({1, 2, 0}));            // [A, blocks * chunk, C]
+  return shift_to_keys(scores.view({blocks.size(0), blocks.size(1), blocks.size(2), -1}), context_size(config_));
+}
+
+Tensor AudioAttentionImpl::forward(const Tensor& x, const Tensor& positions, const Tensor& mask) {
+  const auto heads = [&](const Tensor& rows) {
+    return rows.to(torch::kFloat).view({x.size(0), config_.num_heads, head_dim_});  // [T, A, D]
+  };
+  const double q_scale = 1.0 / std::sqrt(static_cast<double>(head_dim_)) / std::log(2.0);
+  const double k_scale = std::log(1.0 + std::exp(1.0)) / std::log(2.0);
+  const Tensor q = query_blocks(heads(q_proj(x)) * q_scale * at::softplus(per_dim_scale), config_);
+  const Tensor k = context_blocks(heads(k_proj(x)) * k_scale, config_);
+  const Tensor v = context_blocks(heads(v_proj(x)), config_);
+
+  Tensor scores = at::matmul(q, k.transpose(2, 3)) + relative_scores(q, positions);  // [A, blocks, chunk, context]
+  scores = nn::softcap(scores, config_.logit_cap).masked_fill(mask.logical_not(), config_.invalid_logit);
+  const Tensor out = at::matmul(at::softmax(scores, -1), v);  // [A, blocks, chunk, D]
+  const Tensor rows = out.permute({1, 2, 0, 3}).reshape({-1, config_.hidden_size}).narrow(0, 0, x.size(0));
+  return post(rows.to(x.scalar_type()));
+}
+
+AudioFeedForwardImpl::AudioFeedForwardImpl(const AudioConfig& config)
+    : limit_(config.gradient_clipping), residual_weight_(config.residual_weight) {
+  const nn::LinearImpl::Options options{.clipped = config.use_clipped_linears};
+  const std::int64_t hidden = config.hidden_size;
+  ffw_layer_1 = register_module("ffw_layer_1", nn::Linear(hidden, 4 * hidden, options));
+  ffw_layer_2 = register_module("ffw_layer_2", nn::Linear(4 * hidden, hidden, options));
+  pre_layer_norm = register_module("pre_layer_norm", nn::RmsNorm(hidden, 1e-6));
+  post_layer_norm = register_module("post_layer_norm", nn::RmsNorm(hidden, 1e-6));
+}
+
+Tensor AudioFeedForwardImpl::forward(const Tensor& x) {
+  const Tensor h = ffw_layer_2(at::silu(ffw_layer_1(pre_layer_norm(limited(x, limit_)))));
+  return post_layer_norm(limited(h, limit_)) * residual_weight_ + x;
+}
+
+Tensor DepthwiseConvImpl::forward(const Tensor& x) {
+  const auto compute = conv_dtype(x);
+  const Tensor padded =
+      at::constant_pad_nd(x.t().unsqueeze(0), {weight.size(2) - 1, 0}).to(compute);  // [1, H, T + w - 1]
+  const Tensor y = at::conv1d(padded, weight.to(compute), {}, 1, at::IntArrayRef(0), 1, weight.size(0));
+  return y.squeeze(0).t().to(x.scalar_type());
+}
+
+LightConvImpl::LightConvImpl(const AudioConfig& config) : limit_(config.gradient_clipping) {
+  const nn::LinearImpl::Options options{.clipped = config.use_clipped_linears};
+  const std::int64_t hidden = config.hidden_size;
+  linear_start = register_module("linear_start", nn::Linear(hidden, 2 * hidden, options));
+  linear_end = register_module("linear_end", nn::Linear(hidden, hidden, options));
+  depthwise_conv1d = register_module("depthwise_conv1d", DepthwiseConv(hidden, config.conv_kernel_size));
+  pre_layer_norm = register_module("pre_layer_norm", nn::RmsNorm(hidden, config.rms_norm_eps));
+  conv_norm = register_module("conv_norm", nn::RmsNorm(hidden, config.rms_norm_eps));
+}
+
+Tensor LightConvImpl::forward(const Tensor& x) {
+  const Tensor gated = at::glu(linear_start(pre_layer_norm(x)), -1);
+  const Tensor mixed = conv_norm(limited(depthwise_conv1d(gated), limit_));
+  return linear_end(at::silu(mixed)) + x;
+}
+
+AudioLayerImpl::AudioLayerImpl(const AudioConfig& config) : limit_(config.gradient_clipping) {
+  const auto norm = [&](const char* name) { return register_module(name, nn::RmsNorm(config.hidden_size, 1e-6)); };
+  feed_forward1 = register_module("feed_forward1", AudioFeedForward(config));
+  feed_forward2 = register_module("feed_forward2", AudioFeedForward(config));
+  self_attn = register_module("self_attn", AudioAttention(config));
+  lconv1d = register_module("lconv1d", LightConv(config));
+  norm_pre_attn = norm("norm_pre_attn");
+  norm_post_attn = norm("norm_post_attn");
+  norm_out = norm("norm_out");
+}
+
+Tensor AudioLayerImpl::forward(const Tensor& x, const Tensor& positions, const Tensor& mask) {
+  Tensor h = feed_forward1(x);
+  const Tensor attended = self_attn(norm_pre_attn(limited(h, limit_)), positions, mask);
+  h = norm_post_attn(limited(attended, limit_)) + h;
+  h = feed_forward2(lconv1d(h));
+  return norm_out(limited(h, limit_));
+}
+
+SubsampleLayerImpl::SubsampleLayerImpl(std::int64_t in_channels, std::int64_t out_channels, double eps) : eps_(eps) {
+  conv = register_module("conv", NamedWeight(std::vector<std::int64_t>{out_channels, in_channels, 3, 3}));
+  norm = register_module("norm", NamedWeight(std::vector<std::int64_t>{out_channels}));
+}
+
+Tensor SubsampleLayerImpl::forward(const Tensor& x, const Tensor& mask) {
+  const auto compute = conv_dtype(x);
+  const Tensor heard = (x * mask.view({1, 1, -1, 1})).to(compute);
+  const Tensor y = at::conv2d(heard, conv->weight.to(compute), {}, 2, 1).to(x.scalar_type());  // [1, C', T', M']
+  const Tensor normed = at::layer_norm(y.permute({0, 2, 3, 1}), {y.size(1)}, norm->weight, {}, eps_);
+  return at::relu(normed).permute({0, 3, 1, 2});
+}
+
+SubsampleImpl::SubsampleImpl(const AudioConfig& config) {
+  const auto* channels = config.subsampling_channels;
+  layer0 = register_module("layer0", SubsampleLayer(1, channels[0], config.rms_norm_eps));
+  layer1 = register_module("layer1", SubsampleLayer(channels[0], channels[1], config.rms_norm_eps));
+  // The reference derives the remaining mel bins from the first channel count, which is the number of bins.
+  input_proj_linear =
+      register_module("input_proj_linear", nn::Linear(channels[0] / 4 * channels[1], config.hidden_size));
+}
+
+Tensor SubsampleImpl::forward(const Tensor& features, Tensor& mask) {
+  const auto halved = [](const Tensor& m) { return m.slice(0, 0, m.size(0), 2); };
+  const Tensor once = layer0(features.view({1, 1, features.size(0), features.size(1)}), mask);
+  mask = halved(mask);
+  const Tensor twice = layer1(once, mask);  // [1, C, T, M]
+  mask = halved(mask);
+  return input_proj_linear(twice.permute({0, 2, 3, 1}).reshape({twice.size(2), -1}));
+}
+
+AudioModelImpl::AudioModelImpl(const AudioConfig& config) : config_(config) {
+  subsample_conv_projection = register_module("subsample_conv_projection", Subsample(config));
+  layers = register_module("layers", torch::nn::ModuleList());
+  for (std::int64_t i = 0; i < config.num_layers; ++i) layers->push_back(AudioLayer(config));
+  output_proj = register_module(
+      "output_proj", nn::Linear(config.hidden_size, config.output_proj_dims, nn::LinearImpl::Options{.bias = true}));
+}
+
+// Sinusoids of the distances context/2 … 0, [C, H]. Reference: Gemma4AudioRelPositionalEncoding.
+Tensor AudioModelImpl::position_table(const Tensor& like) const {
+  const std::int64_t half = config_.hidden_size / 2;
+  const double step = std::log(10000.0) / static_cast<double>(std::max<std::int64_t>(half - 1, 1));
+  const auto options = like.options().dtype(torch::kFloat);
+  const Tensor rates = at::exp(at::arange(half, options) * -step);
+  const Tensor distances = at::arange(context_size(config_) / 2, -1, -1, options).unsqueeze(1);
+  const Tensor angles = distances * rates;
+  return at::cat({at::sin(angles), at::cos(angles)}, -1).to(like.scalar_type());
+}
+
+// Bool [blocks, chunk, context]: which key of its context each frame may see.
+Tensor AudioModelImpl::block_mask(const Tensor& mask) const {
+  const std::int64_t frames = mask.size(0), blocks = num_blocks(config_, frames);
+  const auto index = [&](std::int64_t n) { return at::arange(n, mask.options().dtype(torch::kLong)); };
+  const Tensor start = (index(blocks) * config_.chunk_size).view({-1, 1, 1});
+  const Tensor query = start + index(config_.chunk_size).view({1, -1, 1});
+  const Tensor key = start - (config_.context_left - 1) + index(context_size(config_)).view({1, 1, -1});
+  const Tensor distance = query - key;
+  const Tensor past = (distance >= 0).logical_and(distance < config_.context_left - 1);
+  const Tensor future = (distance < 0).logical_and(distance > -config_.context_right);
+  const Tensor inside = (key >= 0).logical_and(key < frames).logical_and(query < frames);
+  const Tensor real = mask.index_select(0, key.clamp(0, frames - 1).flatten()).view(key.sizes());
+  return past.logical_or(future).logical_and(inside).logical_and(real);
+}
+
+Tensor AudioModelImpl::forward(const Tensor& features, const Tensor& mask, torch::ScalarType dtype) {
+  Tensor rows_mask = mask;
+  Tensor h = subsample_conv_projection(features.to(dtype), rows_mask);  // [F', H]
+  const Tensor positions = position_table(h), visible = block_mask(rows_mask);
+  for (const auto& layer : *layers) h = layer->as<AudioLayerImpl>()->forward(h, positions, visible);
+  return output_proj(h);
+}
+
+}  // namespace bezel::gemma4

@@ -1,0 +1,90 @@
+#include "bezel/gemma4/model.h"
+
+#include <ATen/ATen.h>
+
+#include "bezel/error.h"
+#include "bezel/nn/attention.h"
+
+namespace bezel::gemma4 {
+
+using torch::Tensor;
+
+EmbedderImpl::EmbedderImpl(std::int64_t soft_width, std::int64_t text_width, double eps) : eps_(eps) {
+  embedding_projection = register_module("embedding_projection", nn::Linear(soft_width, text_width));
+}
+
+Tensor EmbedderImpl::forward(const Tensor& soft) { return embedding_projection(nn::rms_norm(soft, {}, eps_)); }
+
+BackboneImpl::BackboneImpl(const ModelConfig& config) {
+  const std::int64_t hidden = config.text.hidden_size;
+  language_model = register_module("language_model", TextModel(config.text));
+  if (config.vision) {
+    vision_tower = register_module("vision_tower", VisionModel(*config.vision));
+    embed_vision =
+        register_module("embed_vision", Embedder(config.vision->hidden_size, hidden, config.vision->rms_norm_eps));
+  }
+  if (config.audio) {
+    audio_tower = register_module("audio_tower", AudioModel(*config.audio));
+    embed_audio =
+        register_module("embed_audio", Embedder(config.audio->output_proj_dims, hidden, config.audio->rms_norm_eps));
+  }
+}
+
+ModelImpl::ModelImpl(ModelConfig config, torch::ScalarType dtype) : config_(std::move(config)), dtype_(dtype) {
+  TORCH_CHECK(dtype == torch::kFloat || dtype == torch::kBFloat16, "computes in float32 or bfloat16, not ", dtype);
+  model = register_module("model", Backbone(config_));
+  if (!config_.text.tie_word_embeddings)
+    lm_head = register_module("lm_head", nn::Linear(config_.text.hidden_size, config_.text.vocab_size));
+}
+
+Tensor ModelImpl::image_features(const data::Batch& batch) {
+  if (batch.images.empty()) return {};
+  if (!model->vision_tower) throw Error("the data holds pictures, but this checkpoint has no vision tower");
+  std::vector<Tensor> soft;
+  for (const data::ImagePatches& image : batch.images)
+    soft.push_back(
+        model->vision_tower(Picture{image.patches, image.positions, image.pool_index, image.num_soft_tokens}, dtype_));
+  return model->embed_vision(at::cat(soft));
+}
+
+Tensor ModelImpl::audio_features(const data::Batch& batch) {
+  if (batch.recordings.empty()) return {};
+  if (!model->audio_tower) throw Error("the data holds recordings, but this checkpoint has no audio tower");
+  std::vector<Tensor> soft;
+  for (const data::AudioFrames& recording : batch.recordings)
+    soft.push_back(model->audio_tower(recording.features, recording.mask, dtype_).index_select(0, recording.soft_rows));
+  return model->embed_audio(at::cat(soft));
+}
+
+Tensor ModelImpl::hidden_states(const data::Batch& batch) {
+  return hidden_states(batch, image_features(batch), audio_features(batch));
+}
+
+Tensor ModelImpl::hidden_states(const data::Batch& batch, const Tensor& images, const Tensor& recordings) {
+  const std::int64_t pad = config_.text.pad_token_id;
+  Tensor ids = batch.input_ids;
+  if (batch.media_rows.defined() && batch.media_rows.size(0) > 0)
+    ids = ids.flatten().index_fill(0, batch.media_rows, pad).view(ids.sizes());
+  Tensor embeds = model->language_model->embed(ids, dtype_);  // [B, T, H]
+  const auto place = [&](const Tensor& rows, const Tensor& soft) {
+    if (!soft.defined()) return;
+    TORCH_CHECK(rows.size(0) == soft.size(0), rows.size(0), " placeholders for ", soft.size(0), " soft tokens");
+    embeds = embeds.flatten(0, 1).index_copy(0, rows, soft).view(embeds.sizes());
+  };
+  place(batch.image_rows, images);
+  place(batch.audio_rows, recordings);
+  const Tensor keys = batch.has_padding ? batch.attention_mask : Tensor();
+  const bool bidirectional = config_.text.bidirectional_vision && !batch.images.empty();
+  const Tensor picture = bidirectional ? nn::picture_runs(batch.mm_token_type_ids) : Tensor();
+  return model->language_model(embeds, model->language_model->per_layer_inputs(ids, embeds), keys, picture);
+}
+
+const quant::Weight& ModelImpl::head() const {
+  return lm_head ? *lm_head->weight : *model->language_model->embed_tokens->weight;
+}
+
+Tensor ModelImpl::logits(const Tensor& hidden) {
+  return nn::softcap(head().matmul(hidden), config_.text.final_logit_softcapping);
+}
+
+}  // namespace bezel::gemma4

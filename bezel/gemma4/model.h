@@ -1,0 +1,74 @@
+#pragma once
+
+#include <torch/nn/pimpl.h>
+
+#include "bezel/data/batch.h"
+#include "bezel/gemma4/audio.h"
+#include "bezel/gemma4/config.h"
+#include "bezel/gemma4/text.h"
+#include "bezel/gemma4/vision.h"
+
+namespace bezel::gemma4 {
+
+/// Norm without scale, then projection into the text width. Reference: Gemma4MultimodalEmbedder.
+class EmbedderImpl : public torch::nn::Module {
+ public:
+  EmbedderImpl(std::int64_t soft_width, std::int64_t text_width, double eps);
+  torch::Tensor forward(const torch::Tensor& soft);  // [M, soft width] -> [M, H]
+
+  nn::Linear embedding_projection{nullptr};
+
+ private:
+  double eps_;
+};
+TORCH_MODULE(Embedder);
+
+/// Everything under the checkpoint's `model.` prefix: the decoder, the towers that the config has, their embedders.
+/// Reference: Gemma4Model.
+class BackboneImpl : public torch::nn::Module {
+ public:
+  explicit BackboneImpl(const ModelConfig& config);
+
+  TextModel language_model{nullptr};
+  VisionModel vision_tower{nullptr};
+  AudioModel audio_tower{nullptr};
+  Embedder embed_vision{nullptr}, embed_audio{nullptr};
+};
+TORCH_MODULE(Backbone);
+
+/// A Gemma 4 model whose module names are the canonical tensor names (io/key_map). Weights come from gemma4/load.
+/// Reference: Gemma4ForConditionalGeneration, Gemma4ForCausalLM.
+class ModelImpl : public torch::nn::Module {
+ public:
+  /// `dtype`: float32 or bfloat16, what activations are computed in.
+  ModelImpl(ModelConfig config, torch::ScalarType dtype);
+
+  const ModelConfig& config() const { return config_; }
+  torch::ScalarType dtype() const { return dtype_; }
+
+  /// Soft tokens of every picture of the batch, in order, [Ni, H]; undefined without pictures.
+  torch::Tensor image_features(const data::Batch& batch);
+  /// Soft tokens of every recording of the batch, in order, [Na, H]; undefined without recordings.
+  torch::Tensor audio_features(const data::Batch& batch);
+
+  /// Hidden states after the final norm, [B, T, H].
+  torch::Tensor hidden_states(const data::Batch& batch);
+  /// The same with the soft tokens given.
+  torch::Tensor hidden_states(const data::Batch& batch, const torch::Tensor& images, const torch::Tensor& recordings);
+
+  /// Softcapped logits [N, V] of hidden states [N, H], in the compute dtype.
+  torch::Tensor logits(const torch::Tensor& hidden);
+
+  /// The output matrix [V, H]: the token embeddings where they are tied.
+  const quant::Weight& head() const;
+
+  Backbone model{nullptr};
+  nn::Linear lm_head{nullptr};  ///< only where the embeddings are not tied
+
+ private:
+  ModelConfig config_;
+  torch::ScalarType dtype_;
+};
+TORCH_MODULE(Model);
+
+}  // namespace bezel::gemma4

@@ -1,0 +1,106 @@
+#include "bezel/gemma4/vision.h"
+
+#include <cmath>
+
+#include <ATen/ATen.h>
+
+#include "bezel/nn/attention.h"
+#include "bezel/nn/functional.h"
+
+namespace bezel::gemma4 {
+
+using torch::Tensor;
+
+VisionAttentionImpl::VisionAttentionImpl(const VisionConfig& config)
+    : head_dim_(config.head_dim), eps_(config.rms_norm_eps) {
+  const nn::LinearImpl::Options options{.clipped = config.use_clipped_linears};
+  const std::int64_t q_size = config.num_heads * head_dim_, kv_size = config.num_kv_heads * head_dim_;
+  q_proj = register_module("q_proj", nn::Linear(config.hidden_size, q_size, options));
+  k_proj = register_module("k_proj", nn::Linear(config.hidden_size, kv_size, options));
+  v_proj = register_module("v_proj", nn::Linear(config.hidden_size, kv_size, options));
+  o_proj = register_module("o_proj", nn::Linear(q_size, config.hidden_size, options));
+  q_norm = register_module("q_norm", nn::RmsNorm(head_dim_, eps_));
+  k_norm = register_module("k_norm", nn::RmsNorm(head_dim_, eps_));
+}
+
+Tensor VisionAttentionImpl::forward(const Tensor& x, const AxialRotation& rotation) {
+  const auto heads = [&](const Tensor& rows) { return rows.view({x.size(0), -1, head_dim_}); };  // [P, A, D]
+  const auto batched = [](const Tensor& rows) { return rows.transpose(0, 1).unsqueeze(0); };     // [1, A, P, D]
+  const Tensor q = nn::rotate_axial(q_norm(heads(q_proj(x))), rotation.x, rotation.y);
+  const Tensor k = nn::rotate_axial(k_norm(heads(k_proj(x))), rotation.x, rotation.y);
+  const Tensor v = nn::rms_norm(heads(v_proj(x)), {}, eps_);
+  return o_proj(nn::attention(batched(q), batched(k), batched(v)).squeeze(0));
+}
+
+VisionMlpImpl::VisionMlpImpl(const VisionConfig& config) {
+  const nn::LinearImpl::Options options{.clipped = config.use_clipped_linears};
+  gate_proj = register_module("gate_proj", nn::Linear(config.hidden_size, config.intermediate_size, options));
+  up_proj = register_module("up_proj", nn::Linear(config.hidden_size, config.intermediate_size, options));
+  down_proj = register_module("down_proj", nn::Linear(config.intermediate_size, config.hidden_size, options));
+}
+
+Tensor VisionMlpImpl::forward(const Tensor& x) { return down_proj(nn::geglu(gate_proj(x), up_proj(x))); }
+
+VisionLayerImpl::VisionLayerImpl(const VisionConfig& config) {
+  const auto norm = [&](const char* name) {
+    return register_module(name, nn::RmsNorm(config.hidden_size, config.rms_norm_eps));
+  };
+  self_attn = register_module("self_attn", VisionAttention(config));
+  mlp = register_module("mlp", VisionMlp(config));
+  input_layernorm = norm("input_layernorm");
+  post_attention_layernorm = norm("post_attention_layernorm");
+  pre_feedforward_layernorm = norm("pre_feedforward_layernorm");
+  post_feedforward_layernorm = norm("post_feedforward_layernorm");
+}
+
+Tensor VisionLayerImpl::forward(const Tensor& x, const AxialRotation& rotation) {
+  const Tensor h = x + post_attention_layernorm(self_attn(input_layernorm(x), rotation));
+  return h + post_feedforward_layernorm(mlp(pre_feedforward_layernorm(h)));
+}
+
+VisionEncoderImpl::VisionEncoderImpl(const VisionConfig& config) {
+  layers = register_module("layers", torch::nn::ModuleList());
+  for (std::int64_t i = 0; i < config.num_layers; ++i) layers->push_back(VisionLayer(config));
+}
+
+PatchEmbedderImpl::PatchEmbedderImpl(const VisionConfig& config) {
+  input_proj = register_module("input_proj", nn::Linear(3 * config.patch_size * config.patch_size, config.hidden_size));
+  expect("position_embedding_table", {2, config.position_embedding_size, config.hidden_size}, position_embedding_table);
+}
+
+Tensor PatchEmbedderImpl::forward(const Tensor& patches, const Tensor& positions, torch::ScalarType dtype) {
+  const auto axis = [&](std::int64_t i) {
+    return position_embedding_table.select(0, i).index_select(0, positions.select(1, i));
+  };
+  return input_proj((2 * (patches - 0.5)).to(dtype)) + (axis(0) + axis(1));
+}
+
+VisionModelImpl::VisionModelImpl(const VisionConfig& config) : config_(config) {
+  patch_embedder = register_module("patch_embedder", PatchEmbedder(config));
+  encoder = register_module("encoder", VisionEncoder(config));
+  if (config.standardize) {
+    expect("std_bias", {config.hidden_size}, std_bias);
+    expect("std_scale", {config.hidden_size}, std_scale);
+  }
+  frequencies_ = nn::inverse_frequencies(config.head_dim / 2, config.rope_theta, 1.0);
+}
+
+Tensor VisionModelImpl::pool(const Tensor& h, const Picture& picture) const {
+  const double share = 1.0 / static_cast<double>(config_.pooling_kernel_size * config_.pooling_kernel_size);
+  const Tensor sums = at::zeros({picture.num_soft_tokens, h.size(1)}, h.options().dtype(torch::kFloat))
+                          .index_add(0, picture.pool_index, h.to(torch::kFloat) * share);
+  // The mean is rounded to the working dtype before it is scaled, as in Gemma4VisionPooler.
+  return sums.to(h.scalar_type()).to(torch::kFloat) * std::sqrt(static_cast<double>(config_.hidden_size));
+}
+
+Tensor VisionModelImpl::forward(const Picture& picture, torch::ScalarType dtype) {
+  Tensor h = patch_embedder(picture.patches, picture.positions, dtype);  // [P, H]
+  const AxialRotation rotation{nn::rotation(picture.positions.select(1, 0), frequencies_, dtype),
+                               nn::rotation(picture.positions.select(1, 1), frequencies_, dtype)};
+  for (const auto& layer : *encoder->layers) h = layer->as<VisionLayerImpl>()->forward(h, rotation);
+  Tensor soft = pool(h, picture);  // float32 [M, H]
+  if (std_bias.defined()) soft = (soft - std_bias.to(torch::kFloat)) * std_scale.to(torch::kFloat);
+  return soft.to(dtype);
+}
+
+}  // namespace bezel::gemma4

@@ -1,0 +1,110 @@
+#pragma once
+
+#include <vector>
+
+#include <torch/nn/modules/container/modulelist.h>
+#include <torch/nn/pimpl.h>
+
+#include "bezel/gemma4/config.h"
+#include "bezel/nn/linear.h"
+#include "bezel/nn/rms_norm.h"
+#include "bezel/nn/rope.h"
+
+namespace bezel::gemma4 {
+
+/// One picture, without padding patches.
+struct Picture {
+  torch::Tensor patches;     // [P, 3 * patch_size²], 0..1
+  torch::Tensor positions;   // int64 [P, 2], (x, y)
+  torch::Tensor pool_index;  // int64 [P], soft token each patch is averaged into
+  std::int64_t num_soft_tokens = 0;
+};
+
+/// The rotations of both axes, each [P, D / 2].
+struct AxialRotation {
+  nn::Rotation x;
+  nn::Rotation y;
+};
+
+/// Reference: Gemma4VisionAttention.
+class VisionAttentionImpl : public torch::nn::Module {
+ public:
+  explicit VisionAttentionImpl(const VisionConfig& config);
+  torch::Tensor forward(const torch::Tensor& x, const AxialRotation& rotation);  // [P, H] -> [P, H]
+
+  nn::Linear q_proj{nullptr}, k_proj{nullptr}, v_proj{nullptr}, o_proj{nullptr};
+  nn::RmsNorm q_norm{nullptr}, k_norm{nullptr};
+
+ private:
+  std::int64_t head_dim_;
+  double eps_;
+};
+TORCH_MODULE(VisionAttention);
+
+/// Reference: Gemma4VisionMLP.
+class VisionMlpImpl : public torch::nn::Module {
+ public:
+  explicit VisionMlpImpl(const VisionConfig& config);
+  torch::Tensor forward(const torch::Tensor& x);  // [P, H] -> [P, H]
+
+  nn::Linear gate_proj{nullptr}, up_proj{nullptr}, down_proj{nullptr};
+};
+TORCH_MODULE(VisionMlp);
+
+/// Reference: Gemma4VisionEncoderLayer.
+class VisionLayerImpl : public torch::nn::Module {
+ public:
+  explicit VisionLayerImpl(const VisionConfig& config);
+  torch::Tensor forward(const torch::Tensor& x, const AxialRotation& rotation);  // [P, H] -> [P, H]
+
+  VisionAttention self_attn{nullptr};
+  VisionMlp mlp{nullptr};
+  nn::RmsNorm input_layernorm{nullptr}, post_attention_layernorm{nullptr};
+  nn::RmsNorm pre_feedforward_layernorm{nullptr}, post_feedforward_layernorm{nullptr};
+};
+TORCH_MODULE(VisionLayer);
+
+/// Reference: Gemma4VisionEncoder; holds the layers.
+class VisionEncoderImpl : public torch::nn::Module {
+ public:
+  explicit VisionEncoderImpl(const VisionConfig& config);
+
+  torch::nn::ModuleList layers;
+};
+TORCH_MODULE(VisionEncoder);
+
+/// Reference: Gemma4VisionPatchEmbedder.
+class PatchEmbedderImpl : public nn::Module {
+ public:
+  explicit PatchEmbedderImpl(const VisionConfig& config);
+  /// patches [P, 3 * patch_size²], positions int64 [P, 2] -> [P, H] in `dtype`
+  torch::Tensor forward(const torch::Tensor& patches, const torch::Tensor& positions, torch::ScalarType dtype);
+
+  nn::Linear input_proj{nullptr};
+  torch::Tensor position_embedding_table;  // [2, position_embedding_size, H]
+};
+TORCH_MODULE(PatchEmbedder);
+
+/// Patches of one picture in, soft tokens of the vision width out. Attention runs over the real patches only, so it
+/// needs no mask, and padding costs nothing. Reference: Gemma4VisionModel.
+class VisionModelImpl : public nn::Module {
+ public:
+  explicit VisionModelImpl(const VisionConfig& config);
+
+  /// Soft tokens [M, H] in `dtype`: mean over each pooling window in float32, times sqrt(H), standardised if
+  /// configured.
+  torch::Tensor forward(const Picture& picture, torch::ScalarType dtype);
+
+  PatchEmbedder patch_embedder{nullptr};
+  VisionEncoder encoder{nullptr};
+  torch::Tensor std_bias, std_scale;  // [H], with `standardize` only
+
+ private:
+  torch::Tensor pool(const torch::Tensor& h, const Picture& picture) const;
+
+  VisionConfig config_;
+  torch::Tensor frequencies_;  // [D / 4]
+};
+TORCH_MODULE(VisionModel);
+
+}  // namespace bezel::gemma4
