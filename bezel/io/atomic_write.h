@@ -1,0 +1,31 @@
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <string>
+#include <string_view>
+
+namespace bezel::io {
+
+/// The file being written by write_file_atomically.
+class FileSink {
+ public:
+  FileSink(int fd, std::string path);
+
+  /// Appends bytes; throws Error (kIo) when not all of them could be written.
+  void write(const void* data, std::size_t size_bytes);
+  void write(std::string_view text) { write(text.data(), text.size()); }
+
+ private:
+  int fd_;
+  std::string path_;
+};
+
+/// Replaces `path` by what `fill` writes, wholly or not at all: a temporary file beside it is filled, flushed to disk
+/// and renamed over it. When anything fails, `fill` included, the old file is untouched and the temporary is gone. A
+/// symlink is followed. Throws Error (kIo), and whatever `fill` throws. A process killed half-way leaves
+/// "<path>.<pid>-<n>.tmp" behind.
+void write_file_atomically(const std::string& path, const std::function<void(FileSink&)>& fill);
+void write_file_atomically(const std::string& path, std::string_view text);
+
+}  // namespace bezel::io

@@ -1,0 +1,110 @@
+#include "bezel/io/checkpoint.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <utility>
+
+#include "bezel/error.h"
+#include "bezel/io/json.h"
+
+namespace bezel::io {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::size_t kMaxIndexBytes = 100'000'000;
+
+[[noreturn]] void fail_without_weights(const fs::path& folder) {
+  std::error_code error;
+  for (const char* pickle : {"pytorch_model.bin", "pytorch_model.bin.index.json"})
+    if (fs::exists(folder / pickle, error))
+      throw Error(folder.string(), ": holds ", pickle,
+                  " but no model.safetensors; only safetensors is read, pickle files never: convert it first");
+  if (fs::exists(folder / "adapter_model.safetensors", error))
+    throw Error(folder.string(), ": holds an adapter, not a model: no model.safetensors");
+  throw Error(folder.string(),
+              ": no weights: looked for model.safetensors and model.safetensors.index.json (incomplete download?)");
+}
+
+void check_folder(const fs::path& folder) {
+  std::error_code error;
+  if (!fs::exists(folder, error))
+    throw Error(ErrorKind::kIo, folder.string(), ": no such folder; expected a checkpoint folder on this machine");
+  if (!fs::is_directory(folder, error))
+    throw Error(folder.string(), ": not a folder; expected the folder that holds config.json and model.safetensors");
+}
+
+bool is_inside(const fs::path& file, const fs::path& folder) {
+  const auto [rest, _] = std::mismatch(folder.begin(), folder.end(), file.begin(), file.end());
+  return rest == folder.end();
+}
+
+/// Path of a shard that the index names; the name comes from outside and must not lead out of the folder.
+fs::path shard_path(const fs::path& folder, const JsonView& view) {
+  const std::string name = view.text();
+  if (name.empty() || name == "." || name == ".." || name.find_first_of(std::string_view("/\\\0", 3)) != name.npos)
+    view.fail("the plain name of a file in the checkpoint's folder");
+  const fs::path path = folder / name;
+  std::error_code error;
+  const fs::path real_path = fs::canonical(path, error);
+  if (error) throw Error(ErrorKind::kIo, path.string(), ": ", error.message(), " (the index lists this shard)");
+  const fs::path real_folder = fs::canonical(folder);
+  if (is_inside(real_path, real_folder)) return path;
+  // The Hugging Face cache keeps snapshots/<revision>/<name> -> ../../blobs/<hash>.
+  const fs::path snapshots = real_folder.parent_path();
+  if (snapshots.filename() == "snapshots" && real_path.parent_path() == snapshots.parent_path() / "blobs") return path;
+  throw Error(path.string(), ": a link to ", real_path.string(), ", outside the checkpoint's folder");
+}
+
+}  // namespace
+
+Checkpoint::Checkpoint(std::string folder) : folder_(std::move(folder)) {}
+
+Checkpoint Checkpoint::open(const std::string& folder) {
+  check_folder(folder);
+  Checkpoint checkpoint(folder);
+  const fs::path single = fs::path(folder) / "model.safetensors";
+  const fs::path index = fs::path(folder) / "model.safetensors.index.json";
+  std::error_code error;
+  if (fs::exists(single, error)) {
+    const auto file = SafetensorsFile::open(single.string());
+    for (const TensorInfo& tensor : file->tensors()) checkpoint.entries_.emplace(tensor.name, Entry{file, &tensor});
+  } else if (fs::exists(index, error)) {
+    checkpoint.open_shards(index.string());
+  } else {
+    fail_without_weights(folder);
+  }
+  return checkpoint;
+}
+
+void Checkpoint::open_shards(const std::string& index_path) {
+  const Json json = read_json_file(index_path, {.max_bytes = kMaxIndexBytes});
+  std::map<std::string, std::shared_ptr<const SafetensorsFile>> shards;
+  std::map<std::string, std::string, std::less<>> shard_of;
+  for (const auto& [name, view] : JsonView(json, index_path).at("weight_map").members()) {
+    const std::string shard = view.text();
+    shard_of.emplace(name, shard);
+    if (!shards.contains(shard)) shards.emplace(shard, SafetensorsFile::open(shard_path(folder_, view).string()));
+  }
+  for (const auto& [shard, file] : shards) {
+    for (const TensorInfo& tensor : file->tensors()) {
+      const auto [entry, added] = entries_.emplace(tensor.name, Entry{file, &tensor});
+      if (!added) throw Error(file->path(), ": tensor '", tensor.name, "' is also in ", entry->second.file->path());
+      const auto listed = shard_of.find(tensor.name);
+      if (listed == shard_of.end())
+        throw Error(file->path(), ": tensor '", tensor.name, "' is not listed in ", index_path);
+    }
+  }
+  for (const auto& [name, shard] : shard_of) {
+    const Entry* entry = find(name);
+    if (entry == nullptr || entry->file != shards.at(shard))
+      throw Error(shards.at(shard)->path(), ": tensor '", name, "' is missing; ", index_path, " says it is here");
+  }
+}
+
+const Checkpoint::Entry* Checkpoint::find(std::string_view name) const {
+  const auto found = entries_.find(name);
+  return found == entries_.end() ? nullptr : &found->second;
+}
+
+}  // namespace bezel::io

@@ -1,0 +1,41 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "bezel/io/safetensors.h"
+
+namespace bezel::io {
+
+/// The weights of a Hugging Face checkpoint folder: one file, or shards with an index.
+class Checkpoint {
+ public:
+  struct Entry {
+    std::shared_ptr<const SafetensorsFile> file;
+    const TensorInfo* info = nullptr;  ///< owned by `file`
+  };
+  using Entries = std::map<std::string, Entry, std::less<>>;
+
+  /// Opens `folder`/model.safetensors, else the shards of `folder`/model.safetensors.index.json. Reads headers only.
+  /// Shards are regular files inside the folder (or the Hugging Face cache's blobs), and hold exactly the tensors that
+  /// the index lists for them. Throws Error saying what was looked for, or what is wrong where.
+  static Checkpoint open(const std::string& folder);
+
+  /// Every tensor under the name it is stored by.
+  const Entries& entries() const { return entries_; }
+  /// The tensor stored as `name`, or null.
+  const Entry* find(std::string_view name) const;
+  const std::string& folder() const { return folder_; }
+
+ private:
+  explicit Checkpoint(std::string folder);
+
+  void open_shards(const std::string& index_path);
+
+  std::string folder_;
+  Entries entries_;
+};
+
+}  // namespace bezel::io

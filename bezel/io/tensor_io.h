@@ -1,0 +1,31 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <torch/types.h>
+
+#include "bezel/io/safetensors.h"
+
+namespace bezel::io {
+
+/// Throws Error for a type that the other side lacks.
+torch::ScalarType to_scalar_type(DType dtype);
+DType to_dtype(torch::ScalarType type);
+
+/// A CPU tensor over the mapped bytes of `info`, which belongs to `file`; the tensor keeps the map alive.
+/// The memory is read-only: writing to the tensor in place crashes, so clone() it before changing it. Tensors that are
+/// not aligned to their element size, and BOOL tensors, are copied.
+torch::Tensor map_tensor(const std::shared_ptr<const SafetensorsFile>& file, const TensorInfo& info);
+
+/// Every tensor of a file, by name, as map_tensor gives them.
+std::map<std::string, torch::Tensor> load_safetensors(const std::string& path);
+
+/// Writes tensors from any device, wholly or not at all; see write_safetensors.
+void save_safetensors(const std::string& path, const std::vector<std::pair<std::string, torch::Tensor>>& tensors,
+                      const std::map<std::string, std::string>& metadata = {{"format", "pt"}});
+
+}  // namespace bezel::io
