@@ -23,14 +23,8 @@ Routing RouterImpl::forward(const Tensor& x) {
 }
 
 ExpertsImpl::ExpertsImpl(const TextConfig& config) {
-  const auto stack = [this](const char* name, std::vector<std::int64_t> shape,
-                            std::shared_ptr<const quant::Weight>& member) {
-    add_slot({name, std::move(shape), nn::SlotKind::kMatrix, [&member](Tensor tensor, const std::string& key) {
-                member = quant::dense_weight(std::move(tensor), key);
-              }});
-  };
-  stack("gate_up_proj", {config.num_experts, 2 * config.moe_intermediate_size, config.hidden_size}, gate_up_proj);
-  stack("down_proj", {config.num_experts, config.hidden_size, config.moe_intermediate_size}, down_proj);
+  expect("gate_up_proj", {config.num_experts, 2 * config.moe_intermediate_size, config.hidden_size}, gate_up_proj);
+  expect("down_proj", {config.num_experts, config.hidden_size, config.moe_intermediate_size}, down_proj);
 }
 
 Tensor ExpertsImpl::forward(const Tensor& x, const Routing& routing) {

@@ -14,9 +14,7 @@ namespace bezel::nn {
 class EmbeddingImpl : public Module {
  public:
   EmbeddingImpl(std::int64_t num_rows, std::int64_t width, double scale) : scale(scale) {
-    add_slot({"weight", {num_rows, width}, SlotKind::kMatrix, [this](torch::Tensor tensor, const std::string& key) {
-                weight = quant::dense_weight(std::move(tensor), key);
-              }});
+    expect("weight", {num_rows, width}, weight);
   }
 
   /// ids int64 [...] -> [..., H] in `dtype`. The scale is rounded to `dtype` first, as the reference does.

@@ -94,16 +94,16 @@ Tensor dropout_mask(const Tensor& x, double probability) {
 
 LinearImpl::LinearImpl(std::int64_t in_features, std::int64_t out_features, Options options)
     : in_features(in_features), out_features(out_features) {
-  add_slot({"weight", {out_features, in_features}, SlotKind::kMatrix, [this](Tensor tensor, const std::string& key) {
-              weight = quant::dense_weight(std::move(tensor), key);
-            }});
+  expect("weight", {out_features, in_features}, weight);
   if (options.bias) expect("bias", {out_features}, bias);
   if (!options.clipped) return;
   clip.emplace();
   const auto bound = [this](const char* name, double Clip::*member) {
-    add_slot({name, {}, SlotKind::kClipBound, [this, member](Tensor tensor, const std::string&) {
-                (*clip).*member = tensor.item<double>();
-              }});
+    add_slot({name,
+              {},
+              SlotKind::kClipBound,
+              [this, member](Tensor tensor) { (*clip).*member = tensor.item<double>(); },
+              nullptr});
   };
   bound("input_min", &Clip::input_min);
   bound("input_max", &Clip::input_max);

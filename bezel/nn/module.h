@@ -1,10 +1,13 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include <torch/nn/module.h>
+
+#include "bezel/quant/weight.h"
 
 namespace bezel::nn {
 
@@ -20,7 +23,8 @@ struct Slot {
   std::string name;                 ///< last part of the checkpoint key, such as "weight"
   std::vector<std::int64_t> shape;  ///< as the config says it must be
   SlotKind kind = SlotKind::kVector;
-  std::function<void(torch::Tensor, const std::string& key)> assign;
+  std::function<void(torch::Tensor)> assign;                                ///< kVector, kClipBound
+  std::function<void(std::shared_ptr<const quant::Weight>)> assign_weight;  ///< kMatrix
 };
 
 /// Base of modules with frozen tensors: they list what they expect, and loading is a walk over the module tree.
@@ -32,7 +36,12 @@ class Module : public torch::nn::Module {
   /// Expects tensor `name` of `shape` and puts it into `member`, which must belong to this module.
   void expect(std::string name, std::vector<std::int64_t> shape, torch::Tensor& member) {
     add_slot({std::move(name), std::move(shape), SlotKind::kVector,
-              [&member](torch::Tensor tensor, const std::string&) { member = std::move(tensor); }});
+              [&member](torch::Tensor tensor) { member = std::move(tensor); }, nullptr});
+  }
+  /// Expects matrix `name` of `shape`, however it is stored, and puts it into `member`.
+  void expect(std::string name, std::vector<std::int64_t> shape, std::shared_ptr<const quant::Weight>& member) {
+    add_slot({std::move(name), std::move(shape), SlotKind::kMatrix, nullptr,
+              [&member](std::shared_ptr<const quant::Weight> weight) { member = std::move(weight); }});
   }
   void add_slot(Slot slot) { slots_.push_back(std::move(slot)); }
 

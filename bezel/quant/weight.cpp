@@ -1,5 +1,6 @@
 #include "bezel/quant/weight.h"
 
+#include <cmath>
 #include <mutex>
 
 #include <ATen/ATen.h>
@@ -26,62 +27,62 @@ std::string lower_name(torch::ScalarType dtype) {
 
 class DenseWeight final : public Weight {
  public:
-  DenseWeight(torch::Tensor tensor, std::string name) : tensor_(std::move(tensor)), name_(std::move(name)) {
+  DenseWeight(torch::Tensor tensor, std::string name, torch::ScalarType keep_as)
+      : tensor_(std::move(tensor)), name_(std::move(name)), dtype_(keep_as) {
     TORCH_CHECK(tensor_.is_floating_point() && (tensor_.dim() == 2 || tensor_.dim() == 3),
                 "a dense weight is a floating matrix or a stack of them, got ", tensor_.sizes(), " ", tensor_.dtype());
   }
 
   std::vector<std::int64_t> shape() const override { return tensor_.sizes().vec(); }
   torch::Device device() const override { return tensor_.device(); }
-  std::int64_t bytes() const override { return static_cast<std::int64_t>(tensor_.nbytes()); }
-  std::string storage() const override { return lower_name(tensor_.scalar_type()); }
+  std::int64_t bytes() const override { return tensor_.numel() * static_cast<std::int64_t>(c10::elementSize(dtype_)); }
+  std::string storage() const override { return lower_name(dtype_); }
 
-  torch::Tensor matmul(const torch::Tensor& x) const override {
-    check_finite_once();
-    return kernels::matmul_nt(x, tensor_);
-  }
+  torch::Tensor matmul(const torch::Tensor& x) const override { return kernels::matmul_nt(x, ready()); }
 
-  torch::Tensor matmul_transposed(const torch::Tensor& dy) const override {
-    check_finite_once();
-    return kernels::matmul_nn(dy, tensor_);
-  }
+  torch::Tensor matmul_transposed(const torch::Tensor& dy) const override { return kernels::matmul_nn(dy, ready()); }
 
   torch::Tensor rows(const torch::Tensor& index, torch::ScalarType dtype) const override {
-    const torch::Tensor found = tensor_.index_select(0, index).to(dtype);
+    const torch::Tensor found = tensor_.index_select(0, index).to(dtype_).to(dtype);
     if (found.is_cpu() && !std::isfinite(found.sum(torch::kFloat).item<float>()))
       throw Error("tensor '", name_, "': a row that was looked up holds NaN or Inf; the checkpoint is damaged");
     return found;
   }
 
-  torch::Tensor dequantize(torch::ScalarType dtype) const override { return tensor_.to(dtype); }
+  torch::Tensor dequantize(torch::ScalarType dtype) const override { return tensor_.to(dtype_).to(dtype); }
 
   std::shared_ptr<const Weight> select(std::int64_t expert) const override {
-    return std::make_shared<DenseWeight>(tensor_.select(0, expert), name_ + "[" + std::to_string(expert) + "]");
+    return std::make_shared<DenseWeight>(ready().select(0, expert), name_ + "[" + std::to_string(expert) + "]", dtype_);
   }
 
   std::shared_ptr<const Weight> on(torch::Device device) const {
-    return std::make_shared<DenseWeight>(tensor_.to(device), name_);
+    return std::make_shared<DenseWeight>(tensor_.to(device, dtype_), name_, dtype_);
   }
 
  private:
-  // A sum is finite only if every element is, and reads the matrix once, when it is about to be read anyway.
-  void check_finite_once() const {
-    if (tensor_.is_meta()) return;
-    std::call_once(checked_, [this] {
-      if (!std::isfinite(tensor_.sum(torch::kFloat).item<float>()))
-        throw Error("tensor '", name_, "': holds NaN or Inf; the checkpoint is damaged");
+  // The matrix in its dtype, checked. A sum is finite only if every element is, and reads the matrix once, when it is
+  // about to be read anyway.
+  const torch::Tensor& ready() const {
+    std::call_once(first_use_, [this] {
+      tensor_ = tensor_.to(dtype_);
+      if (tensor_.is_meta() || std::isfinite(tensor_.sum(torch::kFloat).item<float>())) return;
+      throw Error("tensor '", name_, "': holds NaN or Inf; the checkpoint is damaged");
     });
+    return tensor_;
   }
 
-  torch::Tensor tensor_;  // [out, in] or [experts, out, in]
+  mutable torch::Tensor tensor_;  // [out, in] or [experts, out, in]
   std::string name_;
-  mutable std::once_flag checked_;
+  torch::ScalarType dtype_;
+  mutable std::once_flag first_use_;
 };
 
 }  // namespace
 
-std::shared_ptr<const Weight> dense_weight(torch::Tensor tensor, std::string name) {
-  return std::make_shared<DenseWeight>(std::move(tensor), std::move(name));
+std::shared_ptr<const Weight> dense_weight(torch::Tensor tensor, std::string name,
+                                           std::optional<torch::ScalarType> keep_as) {
+  const torch::ScalarType dtype = keep_as.value_or(tensor.scalar_type());
+  return std::make_shared<DenseWeight>(std::move(tensor), std::move(name), dtype);
 }
 
 std::shared_ptr<const Weight> to_device(const std::shared_ptr<const Weight>& weight, torch::Device device) {

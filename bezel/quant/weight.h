@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -35,9 +36,10 @@ class Weight {
   virtual std::shared_ptr<const Weight> select(std::int64_t expert) const = 0;
 };
 
-/// Wraps a float32, bfloat16 or float16 tensor [out, in] or [experts, out, in] without copying it. `name` is for
-/// errors.
-std::shared_ptr<const Weight> dense_weight(torch::Tensor tensor, std::string name);
+/// Wraps a floating tensor [out, in] or [experts, out, in] without copying it. `name` is for errors. With `keep_as` the
+/// matrix is converted to that dtype when it is first used, and the source let go.
+std::shared_ptr<const Weight> dense_weight(torch::Tensor tensor, std::string name,
+                                           std::optional<torch::ScalarType> keep_as = std::nullopt);
 
 /// The same matrix on another device.
 std::shared_ptr<const Weight> to_device(const std::shared_ptr<const Weight>& weight, torch::Device device);

@@ -1,0 +1,192 @@
+#include "bezel/gemma4/load.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <sstream>
+
+#include <ATen/ATen.h>
+
+#include "bezel/error.h"
+#include "bezel/io/tensor_io.h"
+
+namespace bezel::gemma4 {
+namespace {
+
+using torch::Tensor;
+
+// Looks tensors up by canonical name and remembers which were taken.
+class Source {
+ public:
+  explicit Source(const io::Checkpoint& checkpoint) : folder_(checkpoint.folder()) {
+    for (const auto& [stored, entry] : checkpoint.entries()) {
+      std::string canonical = io::canonical_tensor_name(stored);
+      const auto [place, fresh] = found_.emplace(std::move(canonical), Found{stored, entry});
+      if (!fresh)
+        throw Error(folder_, ": tensors '", place->second.stored, "' and '", stored,
+                    "' are two spellings of one tensor; keep one");
+    }
+  }
+
+  struct Found {
+    std::string stored;
+    io::Checkpoint::Entry entry;
+    bool taken = false;
+  };
+
+  Found* take(const std::string& canonical) {
+    const auto place = found_.find(canonical);
+    if (place == found_.end()) return nullptr;
+    place->second.taken = true;
+    return &place->second;
+  }
+
+  const std::map<std::string, Found>& all() const { return found_; }
+  const std::string& folder() const { return folder_; }
+
+ private:
+  std::string folder_;
+  std::map<std::string, Found> found_;
+};
+
+std::string text_of(const std::vector<std::int64_t>& shape) {
+  std::ostringstream out;
+  out << '[';
+  for (std::size_t i = 0; i < shape.size(); ++i) out << (i ? ", " : "") << shape[i];
+  out << ']';
+  return out.str();
+}
+
+Tensor checked(const Source::Found& found, const nn::Slot& slot) {
+  const io::TensorInfo& info = *found.entry.info;
+  const std::string& path = found.entry.file->path();
+  if (info.shape != slot.shape)
+    throw Error(path, ": tensor '", found.stored, "': got shape ", text_of(info.shape), ", config.json makes it ",
+                text_of(slot.shape), "; config and weights are of different models");
+  Tensor tensor = io::map_tensor(found.entry.file, info);
+  const auto type = tensor.scalar_type();
+  if (type != torch::kFloat && type != torch::kBFloat16 && type != torch::kHalf)
+    throw Error(path, ": tensor '", found.stored, "': got dtype ", io::dtype_name(info.dtype),
+                ", expected F32, BF16 or F16; quantised checkpoints are not read yet");
+  return tensor;
+}
+
+// Matrices stay as they are stored unless that is wider than what is computed in, or float16.
+torch::ScalarType kept_dtype(torch::ScalarType stored, torch::ScalarType compute) {
+  return stored == torch::kBFloat16 ? stored : compute;
+}
+
+void fill_matrix(const Tensor& tensor, const std::string& stored, const nn::Slot& slot, const LoadOptions& options) {
+  const auto weight = quant::dense_weight(tensor, stored, kept_dtype(tensor.scalar_type(), options.dtype));
+  slot.assign_weight(quant::to_device(weight, options.device));
+}
+
+void fill_vector(const Tensor& tensor, const Source::Found& found, const nn::Slot& slot, const LoadOptions& options) {
+  const Tensor value = tensor.to(options.dtype);
+  const std::string& path = found.entry.file->path();
+  if (slot.kind == nn::SlotKind::kClipBound) {
+    if (std::isnan(value.item<float>()))
+      throw Error(path, ": clip bound '", found.stored, "': got NaN, expected a number or an infinity");
+    slot.assign(value);
+    return;
+  }
+  if (!std::isfinite(value.sum(torch::kFloat).item<float>()))
+    throw Error(path, ": tensor '", found.stored, "': holds NaN or Inf; the checkpoint is damaged");
+  slot.assign(value.to(options.device));
+}
+
+void check_bounds(const std::string& folder, const std::string& name, const nn::LinearImpl& linear) {
+  if (!linear.clip) return;
+  const nn::Clip& clip = *linear.clip;
+  const auto ordered = [&](const char* what, double min, double max) {
+    if (min > max) throw Error(folder, ": layer '", name, "': ", what, "_min ", min, " is above ", what, "_max ", max);
+  };
+  ordered("input", clip.input_min, clip.input_max);
+  ordered("output", clip.output_min, clip.output_max);
+}
+
+void fill(torch::nn::Module& root, Source& source, const LoadOptions& options) {
+  for (const auto& item : root.named_modules()) {
+    auto* module = dynamic_cast<nn::Module*>(item.value().get());
+    if (module == nullptr) continue;
+    for (const nn::Slot& slot : module->slots()) {
+      const std::string canonical = item.key() + "." + slot.name;
+      const Source::Found* found = source.take(canonical);
+      if (found == nullptr) {
+        if (slot.kind == nn::SlotKind::kClipBound) continue;  // the reference leaves missing bounds infinite
+        throw Error(source.folder(), ": tensor '", canonical, "' is missing; config.json makes it ",
+                    text_of(slot.shape));
+      }
+      const Tensor tensor = checked(*found, slot);
+      if (slot.kind == nn::SlotKind::kMatrix)
+        fill_matrix(tensor, found->stored, slot, options);
+      else
+        fill_vector(tensor, *found, slot, options);
+    }
+    if (const auto* linear = dynamic_cast<nn::LinearImpl*>(module)) check_bounds(source.folder(), item.key(), *linear);
+  }
+}
+
+// True for the k/v tensors that checkpoints carry for layers which read another layer's keys and values.
+bool is_unused_kv(const std::string& canonical, const TextConfig& text) {
+  for (std::int64_t i = text.num_layers - text.num_kv_shared_layers; i < text.num_layers; ++i) {
+    const std::string prefix = "model.language_model.layers." + std::to_string(i) + ".self_attn.";
+    if (canonical.rfind(prefix, 0) != 0) continue;
+    const std::string rest = canonical.substr(prefix.size());
+    for (const char* part : {"k_proj.", "v_proj.", "k_norm.", "v_norm."})
+      if (rest.rfind(part, 0) == 0) return true;
+  }
+  return false;
+}
+
+std::vector<std::string> leftovers(const Source& source, const ModelConfig& config) {
+  std::vector<std::string> ignored;
+  for (const auto& [canonical, found] : source.all()) {
+    if (found.taken) continue;
+    // A tied head may be stored beside the embeddings it equals.
+    const bool tied_head = config.text.tie_word_embeddings && canonical == "lm_head.weight";
+    if (!tied_head && !is_unused_kv(canonical, config.text))
+      throw Error(found.entry.file->path(), ": tensor '", found.stored,
+                  "' has no place in the model that config.json describes");
+    ignored.push_back(found.stored);
+  }
+  return ignored;
+}
+
+std::vector<std::string> stored_names(const io::Checkpoint& checkpoint) {
+  std::vector<std::string> names;
+  for (const auto& [stored, entry] : checkpoint.entries()) names.push_back(stored);
+  return names;
+}
+
+}  // namespace
+
+LoadedModel load_model(const std::string& folder, const LoadOptions& options) {
+  LoadedModel loaded;
+  const ModelConfig config = read_model_config(folder);
+  const io::Checkpoint checkpoint = io::Checkpoint::open(folder);
+  Source source(checkpoint);
+  loaded.layout = io::detect_layout(stored_names(checkpoint));
+  loaded.model = Model(config, options.dtype);
+  fill(*loaded.model, source, options);
+  loaded.ignored = leftovers(source, config);
+  return loaded;
+}
+
+Model meta_model(const ModelConfig& config, torch::ScalarType dtype) {
+  Model model(config, dtype);
+  const auto options = at::TensorOptions(torch::kMeta).dtype(dtype);
+  for (const auto& item : model->named_modules()) {
+    auto* module = dynamic_cast<nn::Module*>(item.value().get());
+    if (module == nullptr) continue;
+    for (const nn::Slot& slot : module->slots()) {
+      if (slot.kind == nn::SlotKind::kMatrix)
+        slot.assign_weight(quant::dense_weight(at::empty(slot.shape, options), slot.name));
+      else if (slot.kind == nn::SlotKind::kVector)
+        slot.assign(at::empty(slot.shape, options));
+    }
+  }
+  return model;
+}
+
+}  // namespace bezel::gemma4

@@ -1,0 +1,33 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "bezel/gemma4/model.h"
+#include "bezel/io/checkpoint.h"
+#include "bezel/io/key_map.h"
+
+namespace bezel::gemma4 {
+
+struct LoadOptions {
+  torch::ScalarType dtype = torch::kBFloat16;  ///< what activations are computed in: float32 or bfloat16
+  torch::Device device = torch::kCPU;
+};
+
+/// A model with its weights, and what was seen on the way.
+struct LoadedModel {
+  Model model{nullptr};
+  io::KeyLayout layout = io::KeyLayout::kNested;
+  std::vector<std::string> ignored;  ///< stored names of the k/v tensors of KV-sharing layers
+};
+
+/// Loads a Gemma 4 checkpoint folder strictly: a tensor that is missing, left over (except the k_proj, v_proj, k_norm
+/// and v_norm that checkpoints carry for KV-sharing layers) or of another shape than the config says is an Error that
+/// names it. Matrices stay mapped, as they are stored; float16 ones and those wider than `dtype` are converted when the
+/// layer is built. Vectors are kept in `dtype`. Clip bounds may be missing: they stay infinite, as in the reference.
+LoadedModel load_model(const std::string& folder, const LoadOptions& options);
+
+/// The same model without weights on the `meta` device, for shape passes.
+Model meta_model(const ModelConfig& config, torch::ScalarType dtype);
+
+}  // namespace bezel::gemma4

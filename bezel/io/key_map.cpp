@@ -1,0 +1,156 @@
+#include "bezel/io/key_map.h"
+
+#include <algorithm>
+#include <array>
+#include <unordered_map>
+
+#include "bezel/error.h"
+
+namespace bezel::io {
+namespace {
+
+constexpr std::string_view kVision = "model.vision_tower.encoder.layers.";
+constexpr std::string_view kAudio = "model.audio_tower.layers.";
+constexpr std::string_view kText = "model.language_model.";
+constexpr std::string_view kLinear = ".linear";
+constexpr std::string_view kAdapterPrefix = "base_model.model.";
+
+constexpr std::array<std::string_view, 7> kVisionLayers = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj",
+                                                           "self_attn.o_proj", "mlp.gate_proj",    "mlp.up_proj",
+                                                           "mlp.down_proj"};
+constexpr std::array<std::string_view, 10> kAudioLayers = {
+    "self_attn.q_proj",          "self_attn.k_proj",          "self_attn.v_proj",          "self_attn.post",
+    "feed_forward1.ffw_layer_1", "feed_forward1.ffw_layer_2", "feed_forward2.ffw_layer_1", "feed_forward2.ffw_layer_2",
+    "lconv1d.linear_start",      "lconv1d.linear_end"};
+// Children of Gemma4TextModel, which a text-only checkpoint keeps right under `model.`.
+constexpr std::array<std::string_view, 6> kTextChildren = {"layers.",
+                                                           "embed_tokens.",
+                                                           "embed_tokens_per_layer.",
+                                                           "norm.",
+                                                           "per_layer_model_projection.",
+                                                           "per_layer_projection_norm."};
+
+bool drop_prefix(std::string_view& text, std::string_view prefix) {
+  if (text.substr(0, prefix.size()) != prefix) return false;
+  text.remove_prefix(prefix.size());
+  return true;
+}
+
+bool drop_suffix(std::string_view& text, std::string_view suffix) {
+  if (text.size() < suffix.size() || text.substr(text.size() - suffix.size()) != suffix) return false;
+  text.remove_suffix(suffix.size());
+  return true;
+}
+
+// Removes "12." from the front.
+bool drop_layer_number(std::string_view& text) {
+  std::size_t digits = 0;
+  while (digits < text.size() && text[digits] >= '0' && text[digits] <= '9') ++digits;
+  if (digits == 0 || digits >= text.size() || text[digits] != '.') return false;
+  text.remove_prefix(digits + 1);
+  return true;
+}
+
+// Length of the clippable module that `name` begins with (up to a '.' or the end), 0 when it is none.
+std::size_t clippable_length(std::string_view name) {
+  std::string_view rest = name;
+  const auto longest = [&](const auto& layers) -> std::size_t {
+    if (!drop_layer_number(rest)) return 0;
+    for (const std::string_view layer : layers) {
+      if (rest.substr(0, layer.size()) != layer) continue;
+      if (rest.size() == layer.size() || rest[layer.size()] == '.') return name.size() - rest.size() + layer.size();
+    }
+    return 0;
+  };
+  if (drop_prefix(rest, kVision)) return longest(kVisionLayers);
+  if (drop_prefix(rest, kAudio)) return longest(kAudioLayers);
+  return 0;
+}
+
+std::string with_text_prefix(std::string_view name) {
+  std::string_view rest = name;
+  if (drop_prefix(rest, "model."))
+    for (const std::string_view child : kTextChildren)
+      if (rest.substr(0, child.size()) == child) return std::string(kText).append(rest);
+  return std::string(name);
+}
+
+std::string without_text_prefix(std::string_view name) {
+  std::string_view rest = name;
+  return drop_prefix(rest, kText) ? std::string("model.").append(rest) : std::string(name);
+}
+
+}  // namespace
+
+bool is_clippable_module(std::string_view module) {
+  return !module.empty() && clippable_length(module) == module.size();
+}
+
+std::string canonical_tensor_name(std::string_view stored) {
+  const std::size_t module = clippable_length(stored);
+  if (module == 0) return with_text_prefix(stored);
+  std::string_view rest = stored.substr(module);
+  // `.linear.weight`, and what quantisers store beside it: `.linear.weight.absmax`, `.linear.weight_scale`,
+  // `.linear.SCB`.
+  if (rest.substr(0, kLinear.size()) == kLinear && rest.size() > kLinear.size() && rest[kLinear.size()] == '.')
+    rest.remove_prefix(kLinear.size());
+  return std::string(stored.substr(0, module)).append(rest);
+}
+
+std::string stored_tensor_name(std::string_view canonical, KeyLayout layout, bool text_only) {
+  const std::size_t module = clippable_length(canonical);
+  if (module == 0) return text_only ? without_text_prefix(canonical) : std::string(canonical);
+  const std::string_view rest = canonical.substr(module);
+  const bool bound = rest == ".input_min" || rest == ".input_max" || rest == ".output_min" || rest == ".output_max";
+  if (layout == KeyLayout::kFlat || bound || rest.empty()) return std::string(canonical);
+  return std::string(canonical.substr(0, module)).append(kLinear).append(rest);
+}
+
+KeyLayout detect_layout(const std::vector<std::string>& stored_names) {
+  std::unordered_map<std::string, const std::string*> seen;
+  KeyLayout layout = KeyLayout::kNested;
+  for (const std::string& stored : stored_names) {
+    std::string canonical = canonical_tensor_name(stored);
+    const std::size_t module = clippable_length(stored);
+    if (module > 0 && stored.substr(module) == ".weight") layout = KeyLayout::kFlat;
+    const auto [place, fresh] = seen.emplace(std::move(canonical), &stored);
+    if (!fresh)
+      throw Error("tensors '", *place->second, "' and '", stored,
+                  "' are two spellings of one tensor; keep one of them");
+  }
+  return layout;
+}
+
+std::string peft_module_name(std::string_view canonical_module, bool text_only) {
+  if (is_clippable_module(canonical_module)) return std::string(canonical_module).append(kLinear);
+  return text_only ? without_text_prefix(canonical_module) : std::string(canonical_module);
+}
+
+std::string canonical_module_name(std::string_view module) {
+  std::string_view base = module;
+  if (drop_suffix(base, kLinear) && is_clippable_module(base)) return std::string(base);
+  return with_text_prefix(module);
+}
+
+std::optional<AdapterKey> parse_adapter_key(std::string_view key) {
+  if (!drop_prefix(key, kAdapterPrefix)) return std::nullopt;
+  const bool has_weight = drop_suffix(key, ".weight");
+  drop_suffix(key, ".default");
+  const std::size_t dot = key.rfind('.');
+  if (dot == std::string_view::npos || dot == 0) return std::nullopt;
+  const std::string_view part = key.substr(dot + 1);
+  // PEFT stores DoRA's vector without `.weight` since 0.11.
+  if (!has_weight && part != "lora_magnitude_vector") return std::nullopt;
+  if (part.substr(0, 5) != "lora_") return std::nullopt;
+  return AdapterKey{canonical_module_name(key.substr(0, dot)), std::string(part)};
+}
+
+std::string adapter_key(std::string_view canonical_module, std::string_view part, bool text_only) {
+  return std::string(kAdapterPrefix)
+      .append(peft_module_name(canonical_module, text_only))
+      .append(".")
+      .append(part)
+      .append(".weight");
+}
+
+}  // namespace bezel::io

@@ -1,0 +1,52 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace bezel::io {
+
+/// How a checkpoint spells the weights of the layers that can be clipped.
+enum class KeyLayout {
+  kNested,  ///< `…q_proj.linear.weight`, as released
+  kFlat,    ///< `…q_proj.weight`
+};
+
+/// Whether `module` (canonical or nested spelling without the final `.linear`) is one of the towers' clippable layers:
+/// `model.vision_tower.encoder.layers.N.` + self_attn.{q,k,v,o}_proj, mlp.{gate,up,down}_proj, or
+/// `model.audio_tower.layers.N.` + self_attn.{q_proj,k_proj,v_proj,post}, feed_forward{1,2}.ffw_layer_{1,2},
+/// lconv1d.linear_{start,end}.
+bool is_clippable_module(std::string_view module);
+
+/// Bezel's name of a stored tensor: the flat spelling under `model.language_model…`, `model.vision_tower…` and so on.
+/// `.linear` is dropped only inside clippable layers; `model.layers…` of text-only checkpoints (Gemma4ForCausalLM)
+/// becomes `model.language_model.layers…`. Any other name stays as it is.
+std::string canonical_tensor_name(std::string_view stored);
+
+/// The inverse: how a tensor of canonical name is spelt in a checkpoint of that layout.
+std::string stored_tensor_name(std::string_view canonical, KeyLayout layout, bool text_only = false);
+
+/// The layout of a list of stored names: kFlat when a clippable layer's weight is stored without `.linear`, kNested
+/// otherwise. Throws Error naming both when the same tensor is there in both spellings.
+KeyLayout detect_layout(const std::vector<std::string>& stored_names);
+
+/// Module name as transformers + PEFT spell it: `.linear` behind clippable layers.
+std::string peft_module_name(std::string_view canonical_module, bool text_only = false);
+/// Canonical name of a module spelt either way.
+std::string canonical_module_name(std::string_view module);
+
+/// One tensor of a PEFT adapter file.
+struct AdapterKey {
+  std::string module;  ///< canonical module name
+  std::string part;    ///< "lora_A", "lora_B", "lora_magnitude_vector", …
+};
+
+/// Takes `base_model.model.<module>.<part>[.default].weight` apart, both spellings of tower modules; nothing when the
+/// name has another form.
+std::optional<AdapterKey> parse_adapter_key(std::string_view key);
+
+/// The key of an adapter tensor in the released spelling.
+std::string adapter_key(std::string_view canonical_module, std::string_view part, bool text_only = false);
+
+}  // namespace bezel::io
