@@ -12,7 +12,8 @@ using torch::autograd::variable_list;
 
 class RmsNormFunction : public torch::autograd::Function<RmsNormFunction> {
  public:
-  static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& weight, double eps) {
+  static Tensor forward(AutogradContext* context, const Tensor& x, const std::optional<Tensor>& scale, double eps) {
+    const Tensor weight = scale.value_or(Tensor());
     const Tensor wide = x.to(torch::kFloat);
     // pow(-0.5) rather than rsqrt: the reference rounds that way.
     const Tensor inverse = at::pow(wide.square().mean(-1, /*keepdim=*/true) + eps, -0.5);
@@ -49,7 +50,10 @@ class GegluFunction : public torch::autograd::Function<GegluFunction> {
 
 }  // namespace
 
-Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) { return RmsNormFunction::apply(x, weight, eps); }
+Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
+  // An undefined tensor is no argument of an autograd function; an empty optional is.
+  return RmsNormFunction::apply(x, weight.defined() ? std::optional<Tensor>(weight) : std::nullopt, eps);
+}
 
 Tensor geglu(const Tensor& gate, const Tensor& up) { return GegluFunction::apply(gate, up); }
 

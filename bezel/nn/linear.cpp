@@ -16,6 +16,7 @@ using torch::autograd::variable_list;
 struct Frozen : torch::CustomClassHolder {
   std::shared_ptr<const quant::Weight> weight;
   Tensor bias;
+  Tensor keep;  // dropout of this call [N, in]: 0 or 1 / (1 - p); undefined: none
   std::optional<Clip> clip;
   double scale = 0.0;
   bool needs_graph = false;  // someone will ask for a gradient
@@ -28,7 +29,7 @@ Tensor clamped_input(const Tensor& x, const Frozen& frozen) {
   return frozen.clip ? at::clamp(x, frozen.clip->input_min, frozen.clip->input_max) : x;
 }
 
-// What enters A: the clamped input in float32, with the dropout of this call (`keep` holds 0 or 1 / (1 - p)).
+// What enters A: the clamped input in float32, with the dropout of this call.
 Tensor adapter_input(const Tensor& x_clamped, const Tensor& keep) {
   const Tensor wide = x_clamped.to(torch::kFloat);
   return keep.defined() ? wide * keep : wide;
@@ -39,14 +40,15 @@ Tensor adapter_input(const Tensor& x_clamped, const Tensor& keep) {
 /// output. Never a gradient of W, never a float32 copy of x.
 class LinearFunction : public torch::autograd::Function<LinearFunction> {
  public:
-  static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& a, const Tensor& b, const Tensor& keep,
-                        const c10::intrusive_ptr<Frozen>& frozen) {
+  static Tensor forward(AutogradContext* context, const Tensor& x, const std::optional<Tensor>& lora_a,
+                        const std::optional<Tensor>& lora_b, const c10::intrusive_ptr<Frozen>& frozen) {
+    const Tensor a = lora_a.value_or(Tensor()), b = lora_b.value_or(Tensor());
     const Tensor x_clamped = clamped_input(x, *frozen);  // [N, in]
     Tensor y = frozen->weight->matmul(x_clamped);        // [N, out]
     if (frozen->bias.defined()) y.add_(frozen->bias);
     Tensor h;  // [N, r]
     if (a.defined()) {
-      h = at::mm(adapter_input(x_clamped, keep), a.t());
+      h = at::mm(adapter_input(x_clamped, frozen->keep), a.t());
       y = at::addmm(y.to(torch::kFloat), h, b.t(), 1.0, frozen->scale).to(x.scalar_type());
     }
     Tensor passes;  // bool [N, out]
@@ -55,15 +57,15 @@ class LinearFunction : public torch::autograd::Function<LinearFunction> {
       y = at::clamp(y, frozen->clip->output_min, frozen->clip->output_max);
     }
     const bool needs_x = a.defined() || frozen->clip;
-    context->save_for_backward({needs_x ? x : Tensor(), a, b, keep, h, passes});
-    context->saved_data["frozen"] = frozen;
+    context->save_for_backward({needs_x ? x : Tensor(), a, b, h, passes});
+    context->saved_data["frozen"] = c10::IValue::make_capsule(frozen);
     return y;
   }
 
   static variable_list backward(AutogradContext* context, variable_list grads) {
     const auto saved = context->get_saved_variables();
-    const Tensor &x = saved[0], &a = saved[1], &b = saved[2], &keep = saved[3], &h = saved[4], &passes = saved[5];
-    const auto frozen = context->saved_data["frozen"].toCustomClass<Frozen>();
+    const Tensor &x = saved[0], &a = saved[1], &b = saved[2], &h = saved[3], &passes = saved[4];
+    const auto frozen = c10::static_intrusive_pointer_cast<Frozen>(context->saved_data["frozen"].toCapsule());
     Tensor dy = grads[0].contiguous();  // [N, out]
     if (passes.defined()) dy = dy.mul(passes);
     const bool needs_dx = context->needs_input_grad(0);
@@ -73,15 +75,15 @@ class LinearFunction : public torch::autograd::Function<LinearFunction> {
       const Tensor dy_scaled = dy.to(torch::kFloat) * frozen->scale;
       const Tensor dh = at::mm(dy_scaled, b);  // [N, r]
       if (context->needs_input_grad(2)) db = at::mm(dy_scaled.t(), h);
-      if (context->needs_input_grad(1)) da = at::mm(dh.t(), adapter_input(clamped_input(x, *frozen), keep));
+      if (context->needs_input_grad(1)) da = at::mm(dh.t(), adapter_input(clamped_input(x, *frozen), frozen->keep));
       if (needs_dx) {
         Tensor through = at::mm(dh, a);  // [N, in]
-        if (keep.defined()) through.mul_(keep);
+        if (frozen->keep.defined()) through.mul_(frozen->keep);
         dx = dx.add_(through.to(dx.scalar_type()));
       }
     }
     if (needs_dx && frozen->clip) dx.mul_(inside(x, frozen->clip->input_min, frozen->clip->input_max));
-    return {dx, da, db, Tensor(), Tensor()};
+    return {dx, da, db, Tensor()};
   }
 };
 
@@ -119,23 +121,23 @@ Tensor LinearImpl::forward(const Tensor& x) {
   frozen->weight = weight;
   frozen->bias = bias;
   frozen->clip = clip;
-  Tensor a, b, keep;
+  std::optional<Tensor> a, b;
   if (adapter) {
     a = adapter->a;
     b = adapter->b;
     frozen->scale = adapter->scale;
-    if (adapter->dropout > 0 && is_training()) keep = dropout_mask(rows, adapter->dropout);
+    if (adapter->dropout > 0 && is_training()) frozen->keep = dropout_mask(rows, adapter->dropout);
   }
   frozen->needs_graph = torch::GradMode::is_enabled() && (rows.requires_grad() || adapter);
   std::vector<std::int64_t> shape = x.sizes().vec();
   shape.back() = out_features;
-  return LinearFunction::apply(rows, a, b, keep, frozen).view(shape);
+  return LinearFunction::apply(rows, a, b, frozen).view(shape);
 }
 
 Tensor frozen_product(const Tensor& x, std::shared_ptr<const quant::Weight> weight) {
   auto frozen = c10::make_intrusive<Frozen>();
   frozen->weight = std::move(weight);
-  return LinearFunction::apply(x, Tensor(), Tensor(), Tensor(), frozen);
+  return LinearFunction::apply(x, std::optional<Tensor>(), std::optional<Tensor>(), frozen);
 }
 
 }  // namespace bezel::nn
