@@ -1,0 +1,38 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "bezel/data/bpe.h"
+#include "bezel/data/replace.h"
+#include "bezel/data/vocabulary.h"
+
+namespace bezel::data {
+
+struct AddedToken {
+  std::string content;
+  std::int32_t id = 0;
+  bool special = false;
+  bool normalized = false;  ///< matched after the normaliser, not before
+};
+
+/// Everything that a Hugging Face tokenizer.json of the Gemma family says.
+struct TokenizerSpec {
+  Vocabulary words;  ///< of the model; those of added tokens beyond it follow
+  std::vector<BpeMerge> merges;
+  BpeFallback fallback;
+  std::vector<AddedToken> added;
+  std::vector<Replace> normalizer;
+  std::vector<std::string> splits;   ///< text is cut behind each occurrence
+  std::vector<std::int32_t> prefix;  ///< what the post-processor puts in front
+  std::vector<std::int32_t> suffix;
+  std::vector<Replace> decoder;
+};
+
+/// Reads tokenizer.json. Throws Error naming `source` and the key on: a component that Bezel does not know, ids that
+/// are negative, repeated or leave holes, repeated words, merges whose parts or result are no words.
+TokenizerSpec parse_tokenizer(std::string_view text, std::string_view source);
+
+}  // namespace bezel::data
