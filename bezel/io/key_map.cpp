@@ -14,6 +14,8 @@ constexpr std::string_view kAudio = "model.audio_tower.layers.";
 constexpr std::string_view kText = "model.language_model.";
 constexpr std::string_view kLinear = ".linear";
 constexpr std::string_view kAdapterPrefix = "base_model.model.";
+// DoRA's vector, the one part that PEFT stores without `.weight`.
+constexpr std::string_view kMagnitude = "lora_magnitude_vector";
 
 constexpr std::array<std::string_view, 7> kVisionLayers = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj",
                                                            "self_attn.o_proj", "mlp.gate_proj",    "mlp.up_proj",
@@ -23,18 +25,26 @@ constexpr std::array<std::string_view, 10> kAudioLayers = {
     "feed_forward1.ffw_layer_1", "feed_forward1.ffw_layer_2", "feed_forward2.ffw_layer_1", "feed_forward2.ffw_layer_2",
     "lconv1d.linear_start",      "lconv1d.linear_end"};
 // Children of Gemma4TextModel, which a text-only checkpoint keeps right under `model.`.
-constexpr std::array<std::string_view, 6> kTextChildren = {"layers.",
-                                                           "embed_tokens.",
-                                                           "embed_tokens_per_layer.",
-                                                           "norm.",
-                                                           "per_layer_model_projection.",
-                                                           "per_layer_projection_norm."};
+constexpr std::array<std::string_view, 6> kTextChildren = {"layers",
+                                                           "embed_tokens",
+                                                           "embed_tokens_per_layer",
+                                                           "norm",
+                                                           "per_layer_model_projection",
+                                                           "per_layer_projection_norm"};
+constexpr std::array<std::string_view, 4> kBounds = {".input_min", ".input_max", ".output_min", ".output_max"};
 
 bool drop_prefix(std::string_view& text, std::string_view prefix) {
   if (text.substr(0, prefix.size()) != prefix) return false;
   text.remove_prefix(prefix.size());
   return true;
 }
+
+// Whether `name` is `segments` or lies below it.
+bool is_or_below(std::string_view name, std::string_view segments) {
+  return drop_prefix(name, segments) && (name.empty() || name.front() == '.');
+}
+
+bool is_bound(std::string_view suffix) { return std::find(kBounds.begin(), kBounds.end(), suffix) != kBounds.end(); }
 
 bool drop_suffix(std::string_view& text, std::string_view suffix) {
   if (text.size() < suffix.size() || text.substr(text.size() - suffix.size()) != suffix) return false;
@@ -54,16 +64,14 @@ bool drop_layer_number(std::string_view& text) {
 // Length of the clippable module that `name` begins with (up to a '.' or the end), 0 when it is none.
 std::size_t clippable_length(std::string_view name) {
   std::string_view rest = name;
-  const auto longest = [&](const auto& layers) -> std::size_t {
+  const auto length_with = [&](const auto& layers) -> std::size_t {
     if (!drop_layer_number(rest)) return 0;
-    for (const std::string_view layer : layers) {
-      if (rest.substr(0, layer.size()) != layer) continue;
-      if (rest.size() == layer.size() || rest[layer.size()] == '.') return name.size() - rest.size() + layer.size();
-    }
+    for (const std::string_view layer : layers)
+      if (is_or_below(rest, layer)) return name.size() - rest.size() + layer.size();
     return 0;
   };
-  if (drop_prefix(rest, kVision)) return longest(kVisionLayers);
-  if (drop_prefix(rest, kAudio)) return longest(kAudioLayers);
+  if (drop_prefix(rest, kVision)) return length_with(kVisionLayers);
+  if (drop_prefix(rest, kAudio)) return length_with(kAudioLayers);
   return 0;
 }
 
@@ -71,7 +79,7 @@ std::string with_text_prefix(std::string_view name) {
   std::string_view rest = name;
   if (drop_prefix(rest, "model."))
     for (const std::string_view child : kTextChildren)
-      if (rest.substr(0, child.size()) == child) return std::string(kText).append(rest);
+      if (is_or_below(rest, child)) return std::string(kText).append(rest);
   return std::string(name);
 }
 
@@ -91,9 +99,9 @@ std::string canonical_tensor_name(std::string_view stored) {
   if (module == 0) return with_text_prefix(stored);
   std::string_view rest = stored.substr(module);
   // `.linear.weight`, and what quantisers store beside it: `.linear.weight.absmax`, `.linear.weight_scale`,
-  // `.linear.SCB`.
-  if (rest.substr(0, kLinear.size()) == kLinear && rest.size() > kLinear.size() && rest[kLinear.size()] == '.')
-    rest.remove_prefix(kLinear.size());
+  // `.linear.SCB`. The bounds never lie below `.linear`.
+  std::string_view inner = rest;
+  if (drop_prefix(inner, kLinear) && inner.substr(0, 1) == "." && !is_bound(inner)) rest = inner;
   return std::string(stored.substr(0, module)).append(rest);
 }
 
@@ -101,8 +109,7 @@ std::string stored_tensor_name(std::string_view canonical, KeyLayout layout, boo
   const std::size_t module = clippable_length(canonical);
   if (module == 0) return text_only ? without_text_prefix(canonical) : std::string(canonical);
   const std::string_view rest = canonical.substr(module);
-  const bool bound = rest == ".input_min" || rest == ".input_max" || rest == ".output_min" || rest == ".output_max";
-  if (layout == KeyLayout::kFlat || bound || rest.empty()) return std::string(canonical);
+  if (layout == KeyLayout::kFlat || is_bound(rest) || rest.empty()) return std::string(canonical);
   return std::string(canonical.substr(0, module)).append(kLinear).append(rest);
 }
 
@@ -139,8 +146,7 @@ std::optional<AdapterKey> parse_adapter_key(std::string_view key) {
   const std::size_t dot = key.rfind('.');
   if (dot == std::string_view::npos || dot == 0) return std::nullopt;
   const std::string_view part = key.substr(dot + 1);
-  // PEFT stores DoRA's vector without `.weight` since 0.11.
-  if (!has_weight && part != "lora_magnitude_vector") return std::nullopt;
+  if (!has_weight && part != kMagnitude) return std::nullopt;
   if (part.substr(0, 5) != "lora_") return std::nullopt;
   return AdapterKey{canonical_module_name(key.substr(0, dot)), std::string(part)};
 }
@@ -150,7 +156,7 @@ std::string adapter_key(std::string_view canonical_module, std::string_view part
       .append(peft_module_name(canonical_module, text_only))
       .append(".")
       .append(part)
-      .append(".weight");
+      .append(part == kMagnitude ? "" : ".weight");
 }
 
 }  // namespace bezel::io

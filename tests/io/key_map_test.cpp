@@ -1,0 +1,167 @@
+#include "bezel/io/key_map.h"
+
+#include <fstream>
+#include <set>
+#include <string>
+
+#include <gtest/gtest.h>
+
+#include "tests/support/temp_folder.h"
+
+namespace bezel::io {
+namespace {
+
+using test::error_of;
+using test::says;
+
+const std::string kVisionProj = "model.vision_tower.encoder.layers.3.self_attn.q_proj";
+const std::string kAudioProj = "model.audio_tower.layers.11.feed_forward1.ffw_layer_1";
+const std::string kTextProj = "model.language_model.layers.0.self_attn.q_proj";
+
+/// Names of the 2,011 tensors of the released E2B.
+std::vector<std::string> released_names() {
+  std::ifstream file(std::string(BEZEL_TEST_DATA) + "/e2b_tensors.tsv");
+  std::vector<std::string> names;
+  for (std::string line; std::getline(file, line);)
+    if (!line.empty() && line[0] != '#') names.push_back(line.substr(0, line.find('\t')));
+  return names;
+}
+
+TEST(KeyMap, FindsEveryClippedLayerOfTheReleasedModel) {
+  std::set<std::string> vision;
+  std::set<std::string> audio;
+  const auto names = released_names();
+  ASSERT_EQ(names.size(), 2011u);
+  for (const std::string& name : names) {
+    const std::string canonical = canonical_tensor_name(name);
+    EXPECT_EQ(canonical.find(".linear."), std::string::npos) << name;
+    const std::string module = canonical.substr(0, canonical.rfind('.'));
+    // The file's own evidence that a layer is clipped: it has bounds.
+    if (name.ends_with(".input_max")) {
+      EXPECT_TRUE(is_clippable_module(module)) << name;
+    }
+    if (is_clippable_module(module)) (module.find("vision_tower") != module.npos ? vision : audio).insert(module);
+  }
+  EXPECT_EQ(vision.size(), 112u);
+  EXPECT_EQ(audio.size(), 120u);
+}
+
+TEST(KeyMap, TheReleasedNamesSurviveARoundTrip) {
+  const auto names = released_names();
+  EXPECT_EQ(detect_layout(names), KeyLayout::kNested);
+  std::vector<std::string> flat;
+  for (const std::string& name : names) {
+    const std::string canonical = canonical_tensor_name(name);
+    EXPECT_EQ(stored_tensor_name(canonical, KeyLayout::kNested), name);
+    flat.push_back(stored_tensor_name(canonical, KeyLayout::kFlat));
+    EXPECT_EQ(canonical_tensor_name(flat.back()), canonical);
+  }
+  EXPECT_EQ(detect_layout(flat), KeyLayout::kFlat);
+  EXPECT_EQ(std::set<std::string>(flat.begin(), flat.end()).size(), names.size());
+}
+
+TEST(KeyMap, DropsLinearFromWeightsAndTheirQuantisationState) {
+  for (const std::string& module : {kVisionProj, kAudioProj})
+    for (const char* tensor : {".weight", ".weight.absmax", ".weight.quant_state.bitsandbytes__nf4", ".SCB"}) {
+      EXPECT_EQ(canonical_tensor_name(module + ".linear" + tensor), module + tensor);
+      EXPECT_EQ(canonical_tensor_name(module + tensor), module + tensor);
+      EXPECT_EQ(stored_tensor_name(module + tensor, KeyLayout::kNested), module + ".linear" + tensor);
+      EXPECT_EQ(stored_tensor_name(module + tensor, KeyLayout::kFlat), module + tensor);
+    }
+  EXPECT_EQ(canonical_tensor_name(kVisionProj + ".input_min"), kVisionProj + ".input_min");
+  EXPECT_EQ(stored_tensor_name(kVisionProj + ".input_min", KeyLayout::kNested), kVisionProj + ".input_min");
+}
+
+TEST(KeyMap, LeavesLinearAloneAnywhereElse) {
+  for (const std::string& decoy :
+       {std::string("model.language_model.x.linear.weight"), std::string("model.vision_tower.other.linear.weight"),
+        kTextProj + ".linear.weight", kVisionProj + "x.linear.weight", kVisionProj + ".inner.linear.weight",
+        kVisionProj + ".linear", kVisionProj + ".linear_weight", kVisionProj + ".linear.input_min",
+        std::string("model.vision_tower.encoder.layers.x.self_attn.q_proj.linear.weight"),
+        std::string("model.vision_tower.encoder.layers.3.self_attn.post.linear.weight"),
+        std::string("model.audio_tower.layers.3.self_attn.o_proj.linear.weight"),
+        std::string("model.audio_tower.layers.3.self_attn.relative_k_proj.linear.weight"),
+        std::string("x.model.audio_tower.layers.3.self_attn.post.linear.weight"), std::string(".linear.weight"),
+        std::string("linear.weight"), std::string("")}) {
+    EXPECT_EQ(canonical_tensor_name(decoy), decoy);
+    EXPECT_EQ(stored_tensor_name(decoy, KeyLayout::kFlat), decoy);
+  }
+}
+
+TEST(KeyMap, PutsTextOnlyCheckpointsUnderTheLanguageModel) {
+  for (const char* tail :
+       {"layers.0.self_attn.q_proj.weight", "embed_tokens.weight", "norm.weight", "embed_tokens_per_layer.weight",
+        "per_layer_model_projection.weight", "per_layer_projection_norm.weight"}) {
+    const std::string stored = std::string("model.") + tail;
+    const std::string canonical = std::string("model.language_model.") + tail;
+    EXPECT_EQ(canonical_tensor_name(stored), canonical);
+    EXPECT_EQ(canonical_tensor_name(canonical), canonical);
+    EXPECT_EQ(stored_tensor_name(canonical, KeyLayout::kNested, true), stored);
+    EXPECT_EQ(stored_tensor_name(canonical, KeyLayout::kNested, false), canonical);
+  }
+  for (const char* other : {"model.embed_vision.embedding_projection.weight", "model.normal.weight", "lm_head.weight"})
+    EXPECT_EQ(canonical_tensor_name(other), other);
+}
+
+TEST(KeyMap, RefusesBothSpellingsOfOneTensor) {
+  const std::string message = error_of([] {
+    detect_layout({kVisionProj + ".linear.weight", kAudioProj + ".linear.weight", kVisionProj + ".weight"});
+  });
+  EXPECT_TRUE(says(message, "'" + kVisionProj + ".linear.weight'"));
+  EXPECT_TRUE(says(message, "'" + kVisionProj + ".weight'"));
+  EXPECT_NE(error_of([] { detect_layout({kTextProj + ".weight", "model.layers.0.self_attn.q_proj.weight"}); }), "");
+}
+
+TEST(KeyMap, SpellsModulesAsPeftDoes) {
+  EXPECT_EQ(peft_module_name(kVisionProj), kVisionProj + ".linear");
+  EXPECT_EQ(peft_module_name(kTextProj), kTextProj);
+  EXPECT_EQ(peft_module_name("model.embed_vision.embedding_projection"), "model.embed_vision.embedding_projection");
+  for (const std::string& module : {kVisionProj, kAudioProj, kTextProj}) {
+    EXPECT_EQ(canonical_module_name(peft_module_name(module)), module);
+    EXPECT_EQ(canonical_module_name(module), module);
+  }
+  const std::string projection = "model.language_model.per_layer_model_projection";
+  EXPECT_EQ(peft_module_name(projection, true), "model.per_layer_model_projection");
+  EXPECT_EQ(canonical_module_name("model.per_layer_model_projection"), projection);
+  EXPECT_EQ(canonical_module_name("model.language_model.x.linear"), "model.language_model.x.linear");
+}
+
+TEST(KeyMap, TakesAdapterKeysApart) {
+  const auto expect = [](const std::string& key, const std::string& module, const std::string& part) {
+    const auto parsed = parse_adapter_key(key);
+    ASSERT_TRUE(parsed) << key;
+    EXPECT_EQ(parsed->module, module) << key;
+    EXPECT_EQ(parsed->part, part) << key;
+  };
+  expect("base_model.model." + kTextProj + ".lora_A.weight", kTextProj, "lora_A");
+  expect("base_model.model." + kTextProj + ".lora_B.default.weight", kTextProj, "lora_B");
+  expect("base_model.model." + kVisionProj + ".linear.lora_A.weight", kVisionProj, "lora_A");
+  expect("base_model.model." + kVisionProj + ".lora_A.weight", kVisionProj, "lora_A");
+  expect("base_model.model." + kAudioProj + ".linear.lora_magnitude_vector", kAudioProj, "lora_magnitude_vector");
+  expect("base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight", kTextProj, "lora_A");
+  expect("base_model.model.model.per_layer_model_projection.lora_B.weight",
+         "model.language_model.per_layer_model_projection", "lora_B");
+  for (const std::string& other :
+       {kTextProj + ".lora_A.weight", "base_model.model." + kTextProj + ".lora_A",
+        "base_model.model." + kTextProj + ".weight", std::string("base_model.model.lora_A.weight"),
+        std::string("base_model.model..lora_A.weight"), std::string("base_model.model."), std::string("")})
+    EXPECT_FALSE(parse_adapter_key(other)) << other;
+}
+
+TEST(KeyMap, WritesAdapterKeysInTheReleasedSpelling) {
+  // The four examples of PEFT 0.21.2 with transformers 5.23.0.
+  EXPECT_EQ(adapter_key(kTextProj, "lora_A"),
+            "base_model.model.model.language_model.layers.0.self_attn.q_proj.lora_A.weight");
+  EXPECT_EQ(adapter_key(kVisionProj, "lora_A"),
+            "base_model.model.model.vision_tower.encoder.layers.3.self_attn.q_proj.linear.lora_A.weight");
+  EXPECT_EQ(adapter_key(kAudioProj, "lora_B"),
+            "base_model.model.model.audio_tower.layers.11.feed_forward1.ffw_layer_1.linear.lora_B.weight");
+  EXPECT_EQ(adapter_key("model.embed_vision.embedding_projection", "lora_A"),
+            "base_model.model.model.embed_vision.embedding_projection.lora_A.weight");
+  EXPECT_EQ(adapter_key(kTextProj, "lora_magnitude_vector"),
+            "base_model.model." + kTextProj + ".lora_magnitude_vector");
+  EXPECT_EQ(adapter_key(kTextProj, "lora_A", true), "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight");
+}
+
+}  // namespace
+}  // namespace bezel::io

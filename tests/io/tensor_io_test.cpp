@@ -1,0 +1,79 @@
+#include "bezel/io/tensor_io.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/support/temp_folder.h"
+
+namespace bezel::io {
+namespace {
+
+using test::error_of;
+using test::safetensors_bytes;
+using test::TempFolder;
+using test::write_bytes;
+
+TEST(TensorIo, EveryTypeSurvivesARoundTrip) {
+  const TempFolder folder;
+  std::vector<std::pair<std::string, torch::Tensor>> tensors;
+  const torch::Tensor values = torch::tensor({0.0, 1.0, 0.0, 3.0, 7.0, 1.0}).view({2, 3});  // [2, 3]
+  for (const auto type :
+       {torch::kBool, torch::kUInt8, torch::kInt8, torch::kUInt16, torch::kInt16, torch::kFloat16, torch::kBFloat16,
+        torch::kUInt32, torch::kInt32, torch::kFloat32, torch::kUInt64, torch::kInt64, torch::kFloat64})
+    tensors.emplace_back(c10::toString(type), values.to(type));
+  tensors.emplace_back("scalar", torch::tensor(2.5f));
+  tensors.emplace_back("empty", torch::empty({0, 4}));
+  tensors.emplace_back("transposed", values.t());
+  save_safetensors(folder / "a", tensors);
+
+  const auto loaded = load_safetensors(folder / "a");
+  ASSERT_EQ(loaded.size(), tensors.size());
+  for (const auto& [name, tensor] : tensors) {
+    const torch::Tensor& back = loaded.at(name);
+    EXPECT_EQ(back.scalar_type(), tensor.scalar_type()) << name;
+    EXPECT_EQ(back.sizes(), tensor.sizes()) << name;
+    EXPECT_TRUE(torch::equal(back.to(torch::kFloat64), tensor.to(torch::kFloat64))) << name;
+  }
+  EXPECT_EQ(SafetensorsFile::open(folder / "a")->metadata().at("format"), "pt");
+}
+
+TEST(TensorIo, MapsWithoutCopyingAndKeepsTheMapAlive) {
+  const TempFolder folder;
+  save_safetensors(folder / "a", {{"x", torch::arange(6)}});
+  auto file = SafetensorsFile::open(folder / "a");
+  const torch::Tensor x = map_tensor(file, *file->find("x"));
+  EXPECT_EQ(x.data_ptr(), file->data(*file->find("x")));
+  const std::weak_ptr<const SafetensorsFile> watch = file;
+  file.reset();
+  EXPECT_FALSE(watch.expired());
+  EXPECT_TRUE(torch::equal(x, torch::arange(6)));
+}
+
+TEST(TensorIo, CopiesUnalignedTensors) {
+  const TempFolder folder;
+  const float value = 1.5f;
+  std::string data = "?";
+  data.append(reinterpret_cast<const char*>(&value), sizeof value);
+  std::string header = R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},)"
+                       R"("x":{"dtype":"F32","shape":[1],"data_offsets":[1,5]}})";
+  header.append((8 - header.size() % 8) % 8, ' ');
+  write_bytes(folder / "a", safetensors_bytes(header, data));
+  const auto file = SafetensorsFile::open(folder / "a");
+  const torch::Tensor x = map_tensor(file, *file->find("x"));
+  EXPECT_EQ(reinterpret_cast<std::uintptr_t>(x.data_ptr()) % alignof(float), 0u);
+  EXPECT_EQ(x.item<float>(), value);
+}
+
+TEST(TensorIo, AnyBoolByteButZeroIsTrue) {
+  const TempFolder folder;
+  write_bytes(folder / "a", safetensors_bytes(R"({"x":{"dtype":"BOOL","shape":[3],"data_offsets":[0,3]}})",
+                                              std::string("\x00\x02\xFF", 3)));
+  EXPECT_TRUE(torch::equal(load_safetensors(folder / "a").at("x"), torch::tensor({false, true, true})));
+}
+
+TEST(TensorIo, RefusesATypeThatTheFormatLacks) {
+  const TempFolder folder;
+  EXPECT_NE(error_of([&] { save_safetensors(folder / "a", {{"x", torch::zeros({1}, torch::kComplexFloat)}}); }), "");
+}
+
+}  // namespace
+}  // namespace bezel::io
