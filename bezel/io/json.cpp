@@ -1,5 +1,6 @@
 #include "bezel/io/json.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cmath>
 #include <cstring>
@@ -42,9 +43,9 @@ class StrictBuilder {
   bool end_array() { return close(); }
 
   bool key(std::string& name) {
-    if (!levels_.back().keys.insert(name).second)
-      throw Error(source_, ": key '", name, "' appears twice in one object");
-    levels_.back().pending = std::move(name);
+    Level& level = levels_.back();
+    if (is_taken(level, name)) throw Error(source_, ": key '", name, "' appears twice in one object");
+    level.pending = std::move(name);
     return true;
   }
 
@@ -56,11 +57,35 @@ class StrictBuilder {
   }
 
  private:
+  using Members = Json::object_t::Container;
+
   struct Level {
     Json* value;
-    std::unordered_set<std::string> keys;
+    std::unordered_set<std::string> keys;  // empty while the object is small
     std::string pending;
   };
+
+  static Members& members_of(Level& level) { return static_cast<Members&>(level.value->get_ref<Json::object_t&>()); }
+
+  /// Looks through the few members of a small object; a large one gets a hash set, lest this be quadratic.
+  static bool is_taken(Level& level, const std::string& name) {
+    constexpr std::size_t kSmall = 8;
+    const Members& members = members_of(level);
+    if (members.size() < kSmall)
+      return std::any_of(members.begin(), members.end(), [&](const auto& member) { return member.first == name; });
+    if (level.keys.empty())
+      for (const auto& [key, value] : members) level.keys.insert(key);
+    return !level.keys.insert(name).second;
+  }
+
+  /// A vector of pairs with const keys grows by copying whole values; this moves them.
+  static void make_room(Members& members) {
+    if (members.size() < members.capacity()) return;
+    Members larger;
+    larger.reserve(std::max<std::size_t>(4, 2 * members.size()));
+    for (auto& [key, value] : members) larger.emplace_back(key, std::move(value));
+    members.swap(larger);
+  }
 
   Json* place(Json&& value) {
     if (levels_.empty()) {
@@ -73,8 +98,9 @@ class StrictBuilder {
       return &level.value->back();
     }
     // Appended without nlohmann's linear search: key() has already refused duplicates.
-    auto& members = level.value->get_ref<Json::object_t&>();
-    static_cast<Json::object_t::Container&>(members).emplace_back(std::move(level.pending), std::move(value));
+    Members& members = members_of(level);
+    make_room(members);
+    members.emplace_back(std::move(level.pending), std::move(value));
     return &members.back().second;
   }
 

@@ -32,6 +32,16 @@ TEST(Json, RefusesWhatTheLibraryLetsPass) {
   EXPECT_NE(error_of("[1]", {.max_bytes = 2}).find("at most 2"), std::string::npos);
 }
 
+TEST(Json, FindsADuplicateKeyInALargeObject) {
+  for (const int repeated : {0, 7, 8, 9, 99}) {
+    std::string text = "{";
+    for (int i = 0; i < 100; ++i) text += "\"k" + std::to_string(i) + "\":{\"k0\":1},";
+    EXPECT_EQ(error_of(text + "\"k\":1}"), "");
+    const std::string key = "k" + std::to_string(repeated);
+    EXPECT_EQ(error_of(text + "\"" + key + "\":1}"), "f.json: key '" + key + "' appears twice in one object");
+  }
+}
+
 TEST(Json, DepthIsCapped) {
   EXPECT_EQ(error_of(std::string(64, '[') + std::string(64, ']')), "");
   EXPECT_NE(error_of(std::string(65, '[') + std::string(65, ']')).find("nested deeper"), std::string::npos);
@@ -39,7 +49,8 @@ TEST(Json, DepthIsCapped) {
 }
 
 TEST(Json, CountsAreNeverConverted) {
-  for (const char* text : {"-1", "2.0", "1e3", "18446744073709551616", "9223372036854775808", "\"3\"", "null", "true"}) {
+  for (const char* text :
+       {"-1", "2.0", "1e3", "18446744073709551616", "9223372036854775808", "\"3\"", "null", "true"}) {
     const Json value = parse_json(text, "f.json");
     EXPECT_THROW(JsonView(value, "f.json", "n").whole(), Error) << text;
   }

@@ -191,7 +191,7 @@ TEST(Safetensors, OpensAHundredThousandTensorsFast) {
   const auto start = std::chrono::steady_clock::now();
   EXPECT_EQ(SafetensorsFile::open(folder / "a")->tensors().size(), 100'000u);
   // Anything quadratic takes minutes; the slack is for sanitizers and busy machines.
-  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(5));
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(20));
 }
 
 TEST(Safetensors, OpensASparseGiantByItsHeader) {
