@@ -106,7 +106,9 @@ class Reader {
       wrong_entry("the string '" + v.substr(0, 60) + "'");
     const std::string_view whole = v;
     push_part(whole.substr(0, blank));
-    return push_part(whole.substr(blank + 1));
+    push_part(whole.substr(blank + 1));
+    ++num_merges_;
+    return true;
   }
 
   bool push_part(std::string_view part) {
@@ -126,6 +128,7 @@ class Reader {
   bool end_pair() {
     if (parts_ != 2) wrong_entry("an array of " + std::to_string(parts_) + " strings");
     in_pair_ = false;
+    ++num_merges_;
     return true;
   }
 
@@ -171,8 +174,8 @@ class Reader {
   }
 
   [[noreturn]] void wrong_entry(const std::string& found) const {
-    throw Error(source_, ": key 'model.", table_ == Table::kMerges ? "merges" : "vocab", "', entry ",
-                out_.merge_ends.size() / 2, ": got ", found, ", expected two strings, or one string with one blank");
+    throw Error(source_, ": key 'model.", table_ == Table::kMerges ? "merges" : "vocab", "', entry ", num_merges_,
+                ": got ", found, ", expected two strings, or one string with one blank");
   }
 
   std::string_view source_;
@@ -184,6 +187,7 @@ class Reader {
   Table table_ = Table::kNone;
   bool in_pair_ = false;
   int parts_ = 0;
+  std::size_t num_merges_ = 0;
 };
 
 }  // namespace

@@ -1,0 +1,256 @@
+#include "bezel/data/chat_template.h"
+
+#include <optional>
+#include <string_view>
+
+#include "bezel/data/chat_tools.h"
+#include "bezel/error.h"
+
+namespace bezel::data {
+namespace {
+
+using io::Json;
+using io::JsonView;
+
+constexpr std::string_view kOpenThought = "<|channel>";
+constexpr std::string_view kCloseThought = "<channel|>";
+
+enum class Role { kSystem, kUser, kModel, kTool };
+
+struct Message {
+  Role role;
+  std::size_t idx;
+  JsonView json;
+};
+
+std::string trimmed(std::string_view text) {
+  constexpr std::string_view kBlank = " \t\n\r\f\v";
+  const auto first = text.find_first_not_of(kBlank);
+  if (first == std::string_view::npos) return "";
+  return std::string(text.substr(first, text.find_last_not_of(kBlank) - first + 1));
+}
+
+// Takes out what lies between <|channel> and <channel|>.
+std::string without_thoughts(std::string_view text) {
+  std::string out;
+  while (true) {
+    const auto close = text.find(kCloseThought);
+    const std::string_view part = text.substr(0, close);
+    out.append(part.substr(0, part.find(kOpenThought)));
+    if (close == std::string_view::npos) return trimmed(out);
+    text.remove_prefix(close + kCloseThought.size());
+  }
+}
+
+[[noreturn]] void fail(const Message& message, std::string_view what) {
+  throw Error(message.json.source(), ": message ", message.idx, ": ", what);
+}
+
+Role read_role(const JsonView& message, std::size_t idx) {
+  const auto role = message.find("role");
+  const std::string name = role && role->is_string() ? role->text() : "";
+  if (name == "system" || name == "developer") return Role::kSystem;
+  if (name == "user") return Role::kUser;
+  if (name == "assistant" || name == "model") return Role::kModel;
+  if (name == "tool") return Role::kTool;
+  throw Error(message.source(), ": message ", idx, ": role '", name,
+              "' is not known; expected system, developer, user, assistant, model or tool");
+}
+
+std::vector<Message> read_messages(const JsonView& list) {
+  if (!list.is_array()) list.fail("a list of messages");
+  std::vector<Message> out;
+  for (const JsonView& item : list.elements()) {
+    if (!item.is_object()) item.fail("a message, that is, an object with role and content");
+    out.push_back({read_role(item, out.size()), out.size(), item});
+  }
+  return out;
+}
+
+std::string_view placeholder_of(std::string_view type) {
+  if (type == "image" || type == "image_url") return "<|image|>";
+  if (type == "audio" || type == "input_audio") return "<|audio|>";
+  if (type == "video") return "<|video|>";
+  return "";
+}
+
+std::string render_part(const Message& message, const JsonView& part) {
+  const auto type = part.is_object() ? part.find("type") : std::nullopt;
+  if (!type || !type->is_string()) fail(message, "a part of the content has no type");
+  if (type->text() == "text") {
+    const auto text = part.find("text");
+    if (!text || !text->is_string()) fail(message, "a text part has no string 'text'");
+    return message.role == Role::kModel ? without_thoughts(text->text()) : trimmed(text->text());
+  }
+  const std::string_view placeholder = placeholder_of(type->text());
+  if (placeholder.empty())
+    fail(message, "a part has the type '" + type->text() + "'; expected text, image, audio or video");
+  if (message.role == Role::kSystem || message.role == Role::kTool)
+    fail(message, "a part has the type '" + type->text() + "', but pictures and sound belong into user turns");
+  return std::string(placeholder);
+}
+
+std::string render_content(const Message& message) {
+  const auto content = message.json.find("content");
+  if (!content) {
+    if (message.role == Role::kModel && message.json.find("tool_calls")) return "";
+    fail(message, "it has no content");
+  }
+  if (content->is_string())
+    return message.role == Role::kModel ? without_thoughts(content->text()) : trimmed(content->text());
+  if (!content->is_array()) fail(message, "its content is neither a string nor a list of parts");
+  std::string out;
+  for (const JsonView& part : content->elements()) {
+    out += render_part(message, part);
+    // The template of a leading system message puts a blank behind each part.
+    if (message.role == Role::kSystem && message.idx == 0) out += ' ';
+  }
+  return out;
+}
+
+class Renderer {
+ public:
+  Renderer(const JsonView& messages, const Json* tools, const ChatOptions& options)
+      : messages_(read_messages(messages)), source_(messages.source()), tools_(tools), options_(options) {
+    for (const Message& message : messages_)
+      if (message.role == Role::kUser) last_user_ = message.idx;
+  }
+
+  RenderedChat run() {
+    out_.text = "<bos>";
+    const std::size_t first = render_system();
+    for (std::size_t i = first; i < messages_.size(); ++i) render(messages_[i]);
+    if (options_.add_generation_prompt && !inside_tool_use_) {
+      out_.text += "<|turn>model\n";
+      if (options_.format == ChatFormat::kLarge && !options_.enable_thinking)
+        out_.text.append(kOpenThought).append("thought\n").append(kCloseThought);
+    }
+    if (options_.mask_history)
+      std::erase_if(out_.loss_spans, [&](const auto& s) { return s.first < last_turn_begin_; });
+    return std::move(out_);
+  }
+
+ private:
+  // Returns the index of the first message that is not part of the opening system turn.
+  std::size_t render_system() {
+    const bool has_system = !messages_.empty() && messages_[0].role == Role::kSystem;
+    const bool has_tools = tools_ != nullptr && !tools_->is_null() && !tools_->empty();
+    if (!has_system && !has_tools && !options_.enable_thinking) return 0;
+    out_.text += "<|turn>system\n";
+    if (options_.enable_thinking) out_.text += "<|think|>\n";
+    if (has_system) out_.text += render_content(messages_[0]);
+    if (has_tools)
+      for (const JsonView& tool : JsonView(*tools_, source_, "tools").elements())
+        out_.text += render_tool_declaration(tool);
+    out_.text += "<turn|>\n";
+    return has_system ? 1 : 0;
+  }
+
+  void render(const Message& message) {
+    if (message.role == Role::kTool) return check_tool(message);
+    const bool goes_on = message.role == Role::kModel && previous_ == Role::kModel;
+    if (!goes_on) {
+      constexpr std::string_view kNames[] = {"system", "user", "model"};
+      out_.text.append("<|turn>").append(kNames[static_cast<int>(message.role)]).append("\n");
+      inside_tool_use_ = false;
+    }
+    if (message.role == Role::kModel && !goes_on) last_turn_begin_ = out_.text.size();
+    previous_ = message.role;
+    if (message.role == Role::kModel) return render_model(message);
+    out_.text.append(render_content(message)).append("<turn|>\n");
+  }
+
+  // The answers themselves are rendered with the call before them.
+  void check_tool(const Message& message) const {
+    std::size_t i = message.idx;
+    while (i > 0 && messages_[i].role == Role::kTool) --i;
+    if (messages_[i].role != Role::kModel || !messages_[i].json.find("tool_calls"))
+      fail(message, "a tool message must follow an assistant message with tool_calls");
+  }
+
+  void render_model(const Message& message) {
+    const auto train = message.json.find("train");
+    const bool in_loss = !train || train->boolean();
+    std::size_t begin = out_.text.size();
+    const auto calls = message.json.find("tool_calls");
+    const bool has_calls = calls && !calls->elements().empty();
+    if (has_calls) {
+      render_reasoning(message);
+      for (const JsonView& call : calls->elements()) out_.text += render_tool_call(call);
+    }
+    inside_tool_use_ = has_calls;
+    bool answered = false;
+    if (has_calls) {
+      add_span(begin, in_loss);
+      answered = render_responses(message, *calls);
+      begin = out_.text.size();
+    }
+    const std::string content = render_content(message);
+    out_.text += content;
+    if (has_calls && !answered) {
+      add_span(begin, in_loss);
+      out_.text += "<|tool_response>";
+    } else if (!answered || !content.empty()) {
+      out_.text += "<turn|>";
+      add_span(begin, in_loss);
+      out_.text += "\n";
+    }
+  }
+
+  void render_reasoning(const Message& message) {
+    if (last_user_ && message.idx < *last_user_) return;
+    for (const char* name : {"reasoning", "reasoning_content"}) {
+      const auto reasoning = message.json.find(name);
+      if (!reasoning || reasoning->text().empty()) continue;
+      out_.text.append(kOpenThought).append("thought\n").append(reasoning->text()).append("\n").append(kCloseThought);
+      return;
+    }
+  }
+
+  // Renders the tool messages that follow `message`; false when there is none.
+  bool render_responses(const Message& message, const JsonView& calls) {
+    std::size_t i = message.idx + 1;
+    for (; i < messages_.size() && messages_[i].role == Role::kTool; ++i) {
+      const auto content = messages_[i].json.find("content");
+      if (!content) fail(messages_[i], "it has no content");
+      const Json body = content->is_array() ? Json(render_content(messages_[i])) : content->value();
+      out_.text += render_tool_response(tool_name(messages_[i], calls), body);
+    }
+    return i > message.idx + 1;
+  }
+
+  std::string tool_name(const Message& message, const JsonView& calls) const {
+    if (const auto wanted = message.json.find("tool_call_id"))
+      for (const JsonView& call : calls.elements())
+        if (const auto id = call.find("id"); id && id->value() == wanted->value())
+          return call.find("function").value_or(call).at("name").text();
+    const auto name = message.json.find("name");
+    return name ? name->text() : "unknown";
+  }
+
+  void add_span(std::size_t begin, bool in_loss) {
+    if (in_loss && out_.text.size() > begin) out_.loss_spans.emplace_back(begin, out_.text.size());
+  }
+
+  std::vector<Message> messages_;
+  std::string source_;
+  const Json* tools_;
+  ChatOptions options_;
+  RenderedChat out_;
+  std::optional<Role> previous_;          // of the last message that was no tool message
+  std::optional<std::size_t> last_user_;  // index of the last user message
+  std::size_t last_turn_begin_ = 0;       // where the text of the last model turn begins
+  bool inside_tool_use_ = false;          // the text ends in a call or its answers, so the model turn is still open
+};
+
+}  // namespace
+
+ChatFormat detect_chat_format(bool has_per_layer_inputs) {
+  return has_per_layer_inputs ? ChatFormat::kEdge : ChatFormat::kLarge;
+}
+
+RenderedChat render_chat(const JsonView& messages, const Json* tools, const ChatOptions& options) {
+  return Renderer(messages, tools, options).run();
+}
+
+}  // namespace bezel::data

@@ -1,0 +1,39 @@
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "bezel/io/json.h"
+
+namespace bezel::data {
+
+/// The two forms of the Gemma 4 template. They differ in the generation prompt only.
+enum class ChatFormat {
+  kEdge,   ///< E2B, E4B
+  kLarge,  ///< 12B, 26B-A4B, 31B: an empty thought is put into the prompt when thinking is off
+};
+
+/// The format of a checkpoint; models with per-layer inputs (hidden_size_per_layer_input > 0) are the small ones.
+ChatFormat detect_chat_format(bool has_per_layer_inputs);
+
+struct ChatOptions {
+  ChatFormat format = ChatFormat::kEdge;
+  bool enable_thinking = false;
+  bool add_generation_prompt = false;  ///< ends with the opening of a model turn
+  bool mask_history = false;           ///< loss on the last model turn only
+};
+
+struct RenderedChat {
+  std::string text;  ///< <bos> included; one <|image|>, <|audio|> or <|video|> for each media part
+  /// Byte ranges of `text` that the model should learn: its turns with their <turn|>, but no tool responses. In order.
+  std::vector<std::pair<std::size_t, std::size_t>> loss_spans;
+};
+
+/// Renders `messages` (an array of {role, content, ...}) as the Gemma 4 chat template does. Roles: system, developer,
+/// user, assistant, model, tool. A message with "train": false takes no part in the loss. `tools` may be null.
+/// Throws Error naming the message by its index on an unknown role, a part of an unknown type or missing content.
+RenderedChat render_chat(const io::JsonView& messages, const io::Json* tools, const ChatOptions& options = {});
+
+}  // namespace bezel::data

@@ -1,0 +1,107 @@
+#include "bezel/data/chat_template.h"
+
+#include <string>
+
+#include <gtest/gtest.h>
+
+#include "bezel/data/utf8.h"
+#include "bezel/error.h"
+
+namespace bezel::data {
+namespace {
+
+using io::Json;
+using io::JsonView;
+
+RenderedChat render(const std::string& messages, const ChatOptions& options = {}) {
+  const Json json = io::parse_json(messages, "test");
+  return render_chat(JsonView(json, "train.jsonl:3", "messages"), nullptr, options);
+}
+
+std::string loss_text(const RenderedChat& chat) {
+  std::string out;
+  for (const auto& [begin, end] : chat.loss_spans) out += chat.text.substr(begin, end - begin) + "|";
+  return out;
+}
+
+std::string error_of(const std::string& messages) {
+  try {
+    render(messages);
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+// The goldens count characters.
+std::size_t byte_of_character(const std::string& text, std::size_t characters) {
+  std::size_t at = 0;
+  while (characters-- > 0) at += utf8_length(text[at]);
+  return at;
+}
+
+TEST(ChatTemplate, RendersEveryCaseOfTheReference) {
+  const Json cases = io::read_json_file(std::string(BEZEL_TEST_DATA) + "/chat_cases.json");
+  ASSERT_GT(cases.size(), 20u);
+  for (const Json& one : cases) {
+    SCOPED_TRACE(one["name"].get<std::string>());
+    for (const std::string form : {"edge", "large"}) {
+      ChatOptions options;
+      options.format = form == "edge" ? ChatFormat::kEdge : ChatFormat::kLarge;
+      options.enable_thinking = one["enable_thinking"].get<bool>();
+      const JsonView messages(one["messages"], "case", "messages");
+      const RenderedChat chat = render_chat(messages, &one["tools"], options);
+      EXPECT_EQ(chat.text, one[form].get<std::string>());
+      Json spans = Json::array();
+      for (const Json& span : one[form + "_loss_spans"])
+        spans.push_back({byte_of_character(chat.text, span[0]), byte_of_character(chat.text, span[1])});
+      EXPECT_EQ(Json(chat.loss_spans), spans);
+      options.add_generation_prompt = true;
+      EXPECT_EQ(render_chat(messages, &one["tools"], options).text, one[form + "_prompt"].get<std::string>());
+    }
+  }
+}
+
+TEST(ChatTemplate, TrainFalseTakesATurnOutOfTheLoss) {
+  const auto chat = render(R"([{"role":"user","content":"a"},{"role":"assistant","content":"b","train":false},
+                              {"role":"user","content":"c"},{"role":"model","content":"d","train":true}])");
+  EXPECT_EQ(loss_text(chat), "d<turn|>|");
+}
+
+TEST(ChatTemplate, MaskHistoryKeepsTheLastTurn) {
+  ChatOptions options;
+  options.mask_history = true;
+  const auto chat = render(R"([{"role":"user","content":"a"},{"role":"assistant","content":"b"},
+                              {"role":"user","content":"c"},{"role":"assistant","content":"d"}])",
+                           options);
+  EXPECT_EQ(loss_text(chat), "d<turn|>|");
+}
+
+TEST(ChatTemplate, ALastTurnWithToolsIsOneTurn) {
+  ChatOptions options;
+  options.mask_history = true;
+  const auto chat =
+      render(R"([{"role":"user","content":"x"},{"role":"assistant","content":"y"},{"role":"user","content":"a"},
+      {"role":"assistant","tool_calls":[{"id":"1","function":{"name":"f","arguments":"{\"k\": 1}"}}]},
+      {"role":"tool","tool_call_id":"1","content":{"b":1,"A":"z"}},{"role":"assistant","content":"d"}])",
+             options);
+  EXPECT_EQ(loss_text(chat), "<|tool_call>call:f{k:1}<tool_call|>|d<turn|>|");
+  EXPECT_NE(chat.text.find("<|tool_response>response:f{A:<|\"|>z<|\"|>,b:1}<tool_response|>d<turn|>"),
+            std::string::npos);
+}
+
+TEST(ChatTemplate, ErrorsNameTheMessage) {
+  EXPECT_EQ(
+      error_of(R"([{"role":"user","content":"a"},{"role":"bot","content":"b"}])"),
+      "train.jsonl:3: message 1: role 'bot' is not known; expected system, developer, user, assistant, model or tool");
+  EXPECT_NE(error_of(R"([{"role":"user"}])").find("message 0: it has no content"), std::string::npos);
+  EXPECT_NE(error_of(R"([{"role":"user","content":3}])").find("message 0: its content"), std::string::npos);
+  EXPECT_NE(error_of(R"([{"role":"user","content":[{"type":"pdf"}]}])").find("type 'pdf'"), std::string::npos);
+  EXPECT_NE(error_of(R"([{"role":"user","content":"a"},{"role":"tool","content":"b"}])").find("message 1"),
+            std::string::npos);
+  EXPECT_NE(error_of(R"([{"role":"system","content":[{"type":"image"}]}])").find("message 0"), std::string::npos);
+  EXPECT_NE(error_of(R"({"role":"user"})").find("a list of messages"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace bezel::data
