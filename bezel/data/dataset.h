@@ -1,0 +1,99 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "bezel/data/batch.h"
+#include "bezel/data/jsonl.h"
+#include "bezel/data/processor_config.h"
+#include "bezel/data/sample_text.h"
+#include "bezel/data/sample_tokens.h"
+#include "bezel/data/tokenizer.h"
+
+namespace bezel::data {
+
+/// One line of the data set, ready to be put into a batch.
+struct Sample {
+  std::vector<std::int64_t> input_ids;
+  std::vector<std::int64_t> labels;       ///< kIgnoreLabel where no loss falls; not shifted
+  std::vector<std::int64_t> token_types;  ///< 0 text, 1 image, 3 audio
+  std::vector<ImagePatches> images;
+  std::vector<AudioFrames> recordings;
+  std::size_t line = 0;  ///< in the file, from 1
+};
+
+struct DatasetOptions {
+  std::string file;
+  std::string media_root;             ///< empty: the folder of `file`
+  std::size_t max_seq_length = 2048;  ///< 0: no bound
+  bool skip_bad_samples = false;      ///< leave bad lines out instead of stopping at the first
+  bool allow_images = true;           ///< the model has a vision tower
+  bool allow_audio = true;            ///< the model has an audio tower
+  SampleOptions sample;
+  MediaSettings media;
+  MediaTokenIds ids;  ///< must be those of the tokenizer
+};
+
+/// What was left out when the file was read.
+struct DatasetReport {
+  std::size_t num_lines = 0;
+  std::size_t num_bad = 0;
+  std::vector<std::string> bad;  ///< messages "file:line: ..." of the first 100
+  std::size_t num_too_long = 0;
+  std::size_t num_cut = 0;  ///< kept, but without their end
+  std::size_t num_tokens = 0;
+  std::size_t num_labels = 0;
+};
+
+/// A JSONL file, checked once from end to end and then read sample by sample. Media are decoded when a sample is
+/// loaded and not kept. load() may be called from several threads.
+class Dataset {
+ public:
+  /// Throws Error "file:line: ..." at the first bad line (with skip_bad_samples it is counted instead), and when no
+  /// sample is left. Of media only the headers are read.
+  Dataset(DatasetOptions options, std::shared_ptr<const Tokenizer> tokenizer);
+
+  std::size_t size() const { return entries_.size(); }
+  const DatasetReport& report() const { return report_; }
+  const DatasetOptions& options() const { return options_; }
+  /// Length of sample `idx`; for one with a recording an upper bound that may be one token too large.
+  std::size_t num_tokens(std::size_t idx) const { return entries_[idx].num_tokens; }
+  std::size_t line(std::size_t idx) const { return file_.line_number(entries_[idx].line_idx); }
+  /// "file:line" of sample `idx`.
+  std::string source(std::size_t idx) const { return file_.source(entries_[idx].line_idx); }
+
+  /// Reads sample `idx` and decodes its media. Throws Error "file:line: ...", also when the file has changed.
+  Sample load(std::size_t idx) const;
+  /// The text of sample `idx` before tokenisation.
+  SampleText load_text(std::size_t idx) const { return read_line(entries_[idx].line_idx); }
+
+ private:
+  struct Entry {
+    std::size_t line_idx = 0;
+    std::size_t num_tokens = 0;
+  };
+
+  void check_tokenizer() const;
+  void add_line(std::size_t line_idx);
+  SampleText read_line(std::size_t line_idx) const;
+  std::int64_t probe(const MediaSource& source, std::string_view name) const;
+  std::string resolve(const MediaSource& source, std::string_view name) const;
+  void load_media(const SampleText& text, std::string_view name, Sample& sample) const;
+
+  DatasetOptions options_;
+  std::shared_ptr<const Tokenizer> tokenizer_;
+  JsonlFile file_;
+  std::vector<Entry> entries_;
+  DatasetReport report_;
+};
+
+/// Puts samples into one batch, padded on the right with `pad_id`. Throws Error when a sample's placeholders and soft
+/// tokens do not match in number.
+Batch collate(std::span<const Sample> samples, std::int64_t pad_id);
+
+/// The order in which epoch number `epoch` visits `size` samples: the same for the same arguments on every machine.
+std::vector<std::size_t> epoch_order(std::size_t size, std::uint64_t seed, std::uint64_t epoch);
+
+}  // namespace bezel::data

@@ -1,0 +1,25 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace bezel::data {
+
+enum class MediaKind { kImage, kAudio };
+
+/// Where a picture or recording of a sample comes from: a file, or bytes inside the sample.
+struct MediaSource {
+  MediaKind kind = MediaKind::kImage;
+  std::string path;  ///< as the sample gives it, relative to the media root; empty when `bytes` holds the file itself
+  std::string bytes;
+};
+
+/// The file that `path` names below `root`, with symlinks followed. Throws Error, starting with `source`, on an
+/// absolute path, "..", a URL, a symlink that leads out of `root`, anything but a regular file, and a file that is not
+/// there.
+std::string resolve_media_path(const std::string& root, const std::string& path, std::string_view source);
+
+/// Bytes of base64 `text`; blanks and line ends are skipped. Throws Error starting with `source` when it is none.
+std::string decode_base64(std::string_view text, std::string_view source);
+
+}  // namespace bezel::data

@@ -1,0 +1,163 @@
+#include "bezel/data/sample_media.h"
+
+#include <array>
+#include <optional>
+#include <string_view>
+
+#include "bezel/error.h"
+
+namespace bezel::data {
+namespace {
+
+using io::Json;
+using io::JsonView;
+
+struct Names {
+  MediaKind kind;
+  const char* list;         // key of the list beside the messages
+  const char* part;         // type of a part, and one of the keys that may name its file
+  const char* openai;       // type and key of OpenAI's form
+  const char* placeholder;  // in the rendered text
+};
+
+constexpr Names kImage{MediaKind::kImage, "images", "image", "image_url", "<|image|>"};
+constexpr Names kAudio{MediaKind::kAudio, "audios", "audio", "input_audio", "<|audio|>"};
+
+std::size_t count_of(std::string_view text, std::string_view what) {
+  std::size_t count = 0;
+  for (auto at = text.find(what); at != std::string_view::npos; at = text.find(what, at + what.size())) ++count;
+  return count;
+}
+
+// A path, or a "data:image/png;base64,..." URI.
+MediaSource source_of(const JsonView& value, const Names& names) {
+  const std::string text = value.text();
+  if (text.substr(0, 5) != "data:") return {names.kind, text, ""};
+  const auto comma = text.find(";base64,");
+  if (comma == std::string::npos)
+    throw Error(value.source(), ": key '", value.key(), "': a data: URI without ';base64,'");
+  return {names.kind, "", decode_base64(std::string_view(text).substr(comma + 8), value.source())};
+}
+
+std::optional<MediaSource> openai_source(const JsonView& part, const Names& names) {
+  const auto inner = part.find(names.openai);
+  if (!inner) return std::nullopt;
+  if (inner->is_string()) return source_of(*inner, names);
+  if (names.kind == MediaKind::kImage) return source_of(inner->at("url"), names);
+  return MediaSource{names.kind, "", decode_base64(inner->at("data").text(), part.source())};
+}
+
+// What a part, or an entry of a list, names itself; nothing when it only marks a place.
+std::optional<MediaSource> own_source(const JsonView& part, const Names& names) {
+  if (part.is_string()) return source_of(part, names);
+  for (const char* key : {"path", names.part, "url"})
+    if (const auto value = part.find(key)) return source_of(*value, names);
+  return openai_source(part, names);
+}
+
+std::vector<JsonView> media_parts(const JsonView& messages, const Names& names) {
+  std::vector<JsonView> out;
+  for (const JsonView& message : messages.elements()) {
+    const auto content = message.find("content");
+    if (!content || !content->is_array()) continue;
+    for (const JsonView& part : content->elements()) {
+      const auto type = part.find("type");
+      if (!type || !type->is_string()) continue;
+      if (type->text() == "video")
+        throw Error(part.source(), ": key '", part.key(), "': video is not supported; give its frames as images");
+      if (type->text() == names.part || type->text() == names.openai) out.push_back(part);
+    }
+  }
+  return out;
+}
+
+std::vector<MediaSource> listed_sources(const JsonView& line, const Names& names) {
+  std::vector<MediaSource> out;
+  const auto list = line.find(names.list);
+  if (!list) return out;
+  for (const JsonView& entry : list->elements()) {
+    auto source = own_source(entry, names);
+    if (!source) entry.fail("a path, or an object with the key 'path'");
+    out.push_back(std::move(*source));
+  }
+  return out;
+}
+
+void collect_kind(const JsonView& line, const std::optional<JsonView>& messages, const Names& names,
+                  std::string_view text, std::vector<MediaSource>& out) {
+  const std::vector<MediaSource> listed = listed_sources(line, names);
+  const std::vector<JsonView> parts = messages ? media_parts(*messages, names) : std::vector<JsonView>{};
+  std::size_t next = 0;
+  for (const JsonView& part : parts) {
+    if (auto own = own_source(part, names)) {
+      out.push_back(std::move(*own));
+    } else if (next < listed.size()) {
+      out.push_back(listed[next++]);
+    } else {
+      throw Error(part.source(), ": key '", part.key(), "': names no file, and the list '", names.list, "' has only ",
+                  listed.size(), " entries");
+    }
+  }
+  const std::size_t placeholders = count_of(text, names.placeholder);
+  const std::size_t given = parts.size() + listed.size() - next;
+  if (placeholders != given)
+    throw Error(line.source(), ": the text holds ", placeholders, " ", names.placeholder, ", but ", given, " ",
+                names.list, " are given");
+  if (!parts.empty() && placeholders != parts.size())
+    throw Error(line.source(), ": ", names.placeholder, " is typed in the text beside ", names.part,
+                " parts, so their order is not known; use parts only");
+  for (; next < listed.size(); ++next) out.push_back(listed[next]);
+}
+
+Json parts_of_tagged(std::string_view text) {
+  Json parts = Json::array();
+  const auto add_text = [&](std::string_view piece) {
+    if (!piece.empty()) parts.push_back({{"type", "text"}, {"text", std::string(piece)}});
+  };
+  while (true) {
+    const auto image = text.find("<image>");
+    const auto audio = text.find("<audio>");
+    const auto tag = std::min(image, audio);
+    if (tag == std::string_view::npos) break;
+    add_text(text.substr(0, tag));
+    parts.push_back({{"type", tag == image ? "image" : "audio"}});
+    text.remove_prefix(tag + 7);
+  }
+  if (parts.empty()) return Json(std::string(text));
+  add_text(text);
+  return parts;
+}
+
+}  // namespace
+
+void collect_media(const JsonView& line, const Json* messages, SampleText& sample) {
+  std::optional<JsonView> view;
+  if (messages != nullptr) view.emplace(*messages, line.source(), "messages");
+  collect_kind(line, view, kImage, sample.text, sample.images);
+  collect_kind(line, view, kAudio, sample.text, sample.audios);
+  if (count_of(sample.text, "<|video|>") != 0)
+    throw Error(line.source(), ": the text holds <|video|>, but video is not supported; give its frames as images");
+}
+
+Json messages_of_conversations(const JsonView& conversations) {
+  constexpr std::array<std::pair<std::string_view, const char*>, 6> kRoles = {{{"human", "user"},
+                                                                               {"user", "user"},
+                                                                               {"gpt", "assistant"},
+                                                                               {"assistant", "assistant"},
+                                                                               {"model", "assistant"},
+                                                                               {"system", "system"}}};
+  Json messages = Json::array();
+  for (const JsonView& turn : conversations.elements()) {
+    const std::string from = turn.at("from").text();
+    const char* role = nullptr;
+    for (const auto& [name, known] : kRoles)
+      if (name == from) role = known;
+    if (role == nullptr)
+      throw Error(turn.source(), ": message ", messages.size(), ": from '", from,
+                  "' is not known; expected system, human or gpt");
+    messages.push_back({{"role", role}, {"content", parts_of_tagged(turn.at("value").text())}});
+  }
+  return messages;
+}
+
+}  // namespace bezel::data

@@ -1,0 +1,19 @@
+#pragma once
+
+#include <string>
+
+#include "bezel/data/sample_text.h"
+#include "bezel/io/json.h"
+
+namespace bezel::data {
+
+/// Fills sample.images and sample.audios from the media parts of `messages` (may be null) and the lists `images` and
+/// `audios` of `line`; sample.text must be rendered already. Throws Error when their number is not that of the
+/// placeholders in the text.
+void collect_media(const io::JsonView& line, const io::Json* messages, SampleText& sample);
+
+/// `messages` in the form that render_chat takes, from ShareGPT's `conversations`: {"from": "human", "value": ...} with
+/// <image> and <audio> tags.
+io::Json messages_of_conversations(const io::JsonView& conversations);
+
+}  // namespace bezel::data

@@ -1,0 +1,33 @@
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "bezel/data/chat_template.h"
+#include "bezel/data/media_source.h"
+#include "bezel/io/json.h"
+
+namespace bezel::data {
+
+struct SampleOptions {
+  ChatOptions chat;
+  bool train_on_inputs = false;  ///< loss on all text, not only on what the model says
+};
+
+/// One line of a data set as text, with one placeholder for each picture and recording.
+struct SampleText {
+  std::string text;                                             ///< <bos> included
+  std::vector<std::pair<std::size_t, std::size_t>> loss_spans;  ///< byte ranges, in order, not overlapping
+  std::vector<MediaSource> images;                              ///< in the order of their placeholders
+  std::vector<MediaSource> audios;
+};
+
+/// Reads one of these forms, told apart by their keys: `messages` (with `tools`), `conversations` (ShareGPT),
+/// `prompt` + `completion` (strings or messages), `instruction` + `output` (+ `input`, `system`), `text`; `images` and
+/// `audios` fill media parts and typed placeholders that name no file. Throws Error starting with `source` on anything
+/// else, on no assistant turn, on nothing to learn, and when media and placeholders do not match in number.
+SampleText read_sample(const io::Json& line, const std::string& source, const SampleOptions& options = {});
+
+}  // namespace bezel::data
