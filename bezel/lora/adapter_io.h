@@ -1,0 +1,33 @@
+#pragma once
+
+#include <string>
+
+#include "bezel/lora/targets.h"
+
+namespace bezel::lora {
+
+/// Where an adapter belongs, as adapter_config.json says it.
+struct AdapterBase {
+  std::string path;  ///< base_model_name_or_path
+  std::string architecture = "Gemma4ForConditionalGeneration";
+};
+
+/// Writes adapter_model.safetensors and adapter_config.json into `folder`, which exists; each is written wholly or not
+/// at all, the config last. Keys and names are in the released spelling, tensors float32.
+void save_adapter(const std::string& folder, const Selection& selection, const LoraConfig& config,
+                  const AdapterBase& base);
+
+/// An adapter that was read.
+struct LoadedAdapter {
+  LoraConfig config;
+  Selection selection;  ///< its layers, adapters attached and trainable
+  std::string base_model;
+};
+
+/// Reads a PEFT adapter folder, in either spelling of the tower keys, and attaches it to `model`. Float16 and bfloat16
+/// tensors become float32. Nothing is attached when anything is wrong: Error names a key that fits no layer of the
+/// model or that target_modules does not cover, a lora_A without its lora_B, a rank or width that does not fit, NaN and
+/// Inf, and a folder that holds adapter_model.bin only.
+LoadedAdapter load_adapter(torch::nn::Module& model, const std::string& folder, bool text_only = false);
+
+}  // namespace bezel::lora

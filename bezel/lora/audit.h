@@ -1,0 +1,41 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "bezel/lora/targets.h"
+
+namespace bezel::lora {
+
+/// Makes sure that what is adapted also trains. Of every part of the model (a tower, one embedder) that takes part in
+/// an optimizer step for the first time, each adapter must have a gradient on B that is not zero; and each must have
+/// one on A in the first step in which its B is not zero any more. Parts whose gradients are all undefined took no
+/// part.
+class GradientAudit {
+ public:
+  explicit GradientAudit(const Selection& selection);
+
+  /// Looks at the gradients of step `step` (counted from 1), after backward and before the update.
+  /// Throws Error (kDiverged) naming the layers that got nothing.
+  void check(std::int64_t step);
+  /// Everything has been seen to train.
+  bool done() const;
+
+ private:
+  struct Watched {
+    Target target;
+    bool a_seen = false;
+    bool b_seen = false;
+  };
+  struct Part {
+    std::string name;
+    std::vector<Watched> layers;
+  };
+
+  static bool took_part(const Part& part);
+
+  std::vector<Part> parts_;
+};
+
+}  // namespace bezel::lora

@@ -1,0 +1,247 @@
+#include "bezel/lora/config.h"
+
+#include <algorithm>
+#include <cctype>
+#include <cmath>
+
+#include "bezel/error.h"
+
+namespace bezel::lora {
+namespace {
+
+using io::Json;
+using io::JsonView;
+
+constexpr std::int64_t kMaxRank = 1 << 16;
+
+// Keys that change nothing about a finished adapter: where it came from, how it was started, group sizes of features
+// that have a switch of their own.
+constexpr std::string_view kIgnoredKeys[] = {"auto_mapping",
+                                             "base_model_name_or_path",
+                                             "corda_config",
+                                             "ensure_weight_tying",
+                                             "eva_config",
+                                             "inference_mode",
+                                             "loftq_config",
+                                             "lora_alpha",
+                                             "lora_dropout",
+                                             "lora_ga_config",
+                                             "megatron_core",
+                                             "peft_type",
+                                             "peft_version",
+                                             "qalora_group_size",
+                                             "r",
+                                             "rank_pattern",
+                                             "alpha_pattern",
+                                             "revision",
+                                             "runtime_config",
+                                             "target_modules",
+                                             "exclude_modules",
+                                             "task_type",
+                                             "use_rslora",
+                                             "bias",
+                                             "init_lora_weights",
+                                             "layers_pattern"};
+
+// A key that switches nothing on.
+bool is_off(const Json& value) {
+  return value.is_null() || (value.is_boolean() && !value.get<bool>()) ||
+         ((value.is_object() || value.is_array()) && value.empty());
+}
+
+// Later versions of PEFT add keys: those that only carry a number or a word are passed over, switches are not.
+bool may_pass(const Json& value) { return is_off(value) || value.is_number() || value.is_string(); }
+
+// Switches of 0.21.2 whose "on" may be a number or a word.
+constexpr std::string_view kSwitches[] = {"modules_to_save", "layers_to_transform", "alora_invocation_tokens",
+                                          "use_dora",        "lora_bias",           "fan_in_fan_out"};
+
+void refuse_unsupported(const JsonView& json) {
+  for (const auto& [name, value] : json.members()) {
+    if (std::ranges::find(kIgnoredKeys, name) != std::end(kIgnoredKeys)) continue;
+    const bool is_switch = std::ranges::find(kSwitches, name) != std::end(kSwitches);
+    if (is_switch ? is_off(value.value()) : may_pass(value.value())) continue;
+    value.fail(
+        "null or false: this PEFT feature is not supported, so the adapter would not mean here what it means "
+        "there");
+  }
+}
+
+// Some ways to start an adapter also change the base weights, so the adapter alone does not say what the model is.
+void check_initialisation(const JsonView& json) {
+  const auto init = json.find("init_lora_weights");
+  if (!init || init->value().is_boolean()) return;
+  const std::string kind = init->text();
+  if (kind == "gaussian" || kind == "orthogonal" || kind == "eva") return;
+  init->fail("true, false, gaussian, orthogonal or eva: other initialisations change the base weights too");
+}
+
+ModulePattern read_pattern(const JsonView& json) {
+  if (json.is_string()) return ModulePattern::from_text(json.text());
+  std::vector<std::string> names;
+  for (const JsonView& name : json.elements()) names.push_back(name.text());
+  return ModulePattern::from_names(std::move(names));
+}
+
+void read_patterns(const JsonView& json, LoraConfig& config) {
+  if (const auto targets = json.find("target_modules")) config.target_modules = read_pattern(*targets);
+  if (const auto excluded = json.find("exclude_modules")) config.exclude_modules = read_pattern(*excluded);
+  if (const auto ranks = json.find("rank_pattern")) {
+    for (const auto& [name, rank] : ranks->members()) config.rank_pattern.emplace_back(name, rank.whole(1, kMaxRank));
+  }
+  if (const auto alphas = json.find("alpha_pattern")) {
+    for (const auto& [name, alpha] : alphas->members()) config.alpha_pattern.emplace_back(name, alpha.number());
+  }
+}
+
+// PEFT writes whole alphas as integers.
+Json number_json(double value) {
+  if (value == std::floor(value) && std::abs(value) < 1e15) return static_cast<std::int64_t>(value);
+  return value;
+}
+
+}  // namespace
+
+std::string_view tower_name(Tower tower) {
+  switch (tower) {
+    case Tower::kLanguage:
+      return "language";
+    case Tower::kVision:
+      return "vision";
+    case Tower::kAudio:
+      return "audio";
+    case Tower::kProjectors:
+      return "projectors";
+  }
+  return "";
+}
+
+Tower parse_tower(std::string_view name) {
+  for (const Tower tower : kTowers) {
+    if (name == tower_name(tower)) return tower;
+  }
+  throw Error(ErrorKind::kConfig, "lora_towers: got '", name, "', expected language, vision, audio or projectors");
+}
+
+ModulePattern ModulePattern::from_names(std::vector<std::string> names) {
+  ModulePattern pattern;
+  pattern.kind = Kind::kNames;
+  pattern.names = std::move(names);
+  return pattern;
+}
+
+ModulePattern ModulePattern::from_text(std::string text) {
+  ModulePattern pattern;
+  std::string lower = text;
+  std::ranges::transform(lower, lower.begin(), [](unsigned char c) { return std::tolower(c); });
+  pattern.kind = lower == "all-linear" ? Kind::kAllLinear : Kind::kRegex;
+  pattern.regex = std::move(text);
+  return pattern;
+}
+
+double LoraConfig::scale(std::int64_t layer_rank, double layer_alpha) const {
+  const auto r = static_cast<double>(layer_rank);
+  return layer_alpha / (use_rslora ? std::sqrt(r) : r);
+}
+
+void LoraConfig::check() const {
+  const auto refuse = [](const auto&... parts) { throw Error(ErrorKind::kConfig, parts...); };
+  const auto check_rank = [&](const std::string& key, std::int64_t value) {
+    if (value < 1 || value > kMaxRank) refuse(key, ": got ", value, ", expected 1 to ", kMaxRank);
+  };
+  const auto check_alpha = [&](const std::string& key, double value) {
+    if (!std::isfinite(value) || value <= 0) refuse(key, ": got ", value, ", expected a number above 0");
+  };
+  check_rank("lora_r", rank);
+  check_alpha("lora_alpha", alpha);
+  for (const auto& [name, value] : rank_pattern) check_rank("rank_pattern." + name, value);
+  for (const auto& [name, value] : alpha_pattern) check_alpha("alpha_pattern." + name, value);
+  if (!(dropout >= 0 && dropout < 1)) refuse("lora_dropout: got ", dropout, ", expected at least 0 and below 1");
+  if (towers.empty()) refuse("lora_towers: got an empty list, expected some of language, vision, audio, projectors");
+  const bool is_empty = target_modules.kind == ModulePattern::Kind::kNames && target_modules.names.empty();
+  if (is_empty) refuse("target_modules: got an empty list; leave the key out for the default layers");
+}
+
+AdapterConfig parse_adapter_config(const Json& value, const std::string& source) {
+  const JsonView json(value, source);
+  const JsonView type = json.at("peft_type");
+  if (!type.is_string() || type.text() != "LORA") type.fail("\"LORA\", the one adapter type that is supported");
+  if (const auto bias = json.find("bias"); bias && bias->text() != "none") {
+    bias->fail("\"none\": adapters that train biases are not supported");
+  }
+  refuse_unsupported(json);
+  check_initialisation(json);
+
+  AdapterConfig result;
+  LoraConfig& lora = result.lora;
+  lora.towers.assign(std::begin(kTowers), std::end(kTowers));
+  lora.rank = json.at("r").whole(1, kMaxRank);
+  lora.alpha = json.at("lora_alpha").number();
+  if (const auto dropout = json.find("lora_dropout")) {
+    lora.dropout = dropout->number();
+    if (lora.dropout < 0 || lora.dropout >= 1) dropout->fail("at least 0 and below 1");
+  }
+  if (const auto rslora = json.find("use_rslora")) lora.use_rslora = rslora->boolean();
+  read_patterns(json, lora);
+  if (const auto base = json.find("base_model_name_or_path")) result.base_model = base->text();
+  return result;
+}
+
+AdapterConfig read_adapter_config(const std::string& path) {
+  return parse_adapter_config(io::read_json_file(path), path);
+}
+
+Json adapter_config_json(const LoraConfig& config, const std::vector<AdaptedLayer>& layers,
+                         const std::string& base_model, const std::string& architecture) {
+  Json targets = Json::array(), ranks = Json::object(), alphas = Json::object();
+  for (const AdaptedLayer& layer : layers) {
+    targets.push_back(layer.name);
+    if (layer.rank != config.rank) ranks[layer.name] = layer.rank;
+    if (layer.alpha != config.alpha) alphas[layer.name] = number_json(layer.alpha);
+  }
+  Json json = {{"alora_invocation_tokens", nullptr},
+               {"alpha_pattern", alphas},
+               {"arrow_config", nullptr},
+               {"auto_mapping",
+                {{"base_model_class", architecture}, {"parent_library", "transformers.models.gemma4.modeling_gemma4"}}},
+               {"base_model_name_or_path", base_model},
+               {"bias", "none"},
+               {"corda_config", nullptr},
+               {"ensure_weight_tying", false},
+               {"eva_config", nullptr},
+               {"exclude_modules", nullptr},
+               {"fan_in_fan_out", false},
+               {"inference_mode", true},
+               {"init_lora_weights", true},
+               {"kasa_config", nullptr},
+               {"layer_replication", nullptr},
+               {"layers_pattern", nullptr},
+               {"layers_to_transform", nullptr},
+               {"loftq_config", Json::object()},
+               {"lora_alpha", number_json(config.alpha)},
+               {"lora_bias", false},
+               {"lora_dropout", config.dropout},
+               {"lora_ga_config", nullptr},
+               {"megatron_config", nullptr},
+               {"megatron_core", "megatron.core"},
+               {"modules_to_save", nullptr},
+               {"monteclora_config", nullptr},
+               {"peft_type", "LORA"},
+               {"peft_version", "0.21.2"},
+               {"qalora_group_size", 16},
+               {"r", config.rank},
+               {"rank_pattern", ranks},
+               {"revision", nullptr},
+               {"target_modules", targets},
+               {"target_parameters", nullptr},
+               {"task_type", nullptr},
+               {"trainable_token_indices", nullptr},
+               {"use_bdlora", nullptr},
+               {"use_dora", false},
+               {"use_qalora", false},
+               {"use_rslora", config.use_rslora},
+               {"velora_config", nullptr}};
+  return json;
+}
+
+}  // namespace bezel::lora

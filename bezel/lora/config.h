@@ -1,0 +1,83 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "bezel/io/json.h"
+
+namespace bezel::lora {
+
+/// The parts of the model that are adapted or left alone as a whole.
+enum class Tower { kLanguage, kVision, kAudio, kProjectors };
+
+inline constexpr Tower kTowers[] = {Tower::kLanguage, Tower::kVision, Tower::kAudio, Tower::kProjectors};
+
+/// "language", "vision", "audio" or "projectors".
+std::string_view tower_name(Tower tower);
+/// Throws Error (kConfig) for any other name.
+Tower parse_tower(std::string_view name);
+
+/// Which modules, in PEFT's terms.
+struct ModulePattern {
+  enum class Kind {
+    kDefault,    ///< as targets: the attention and MLP projections; as exclusion: nothing
+    kNames,      ///< a module whose name is one of `names` or ends in "." and one of them
+    kRegex,      ///< a module whose whole name matches `regex` (Python's syntax, as far as ECMAScript's agrees)
+    kAllLinear,  ///< every linear layer but the head
+  };
+  Kind kind = Kind::kDefault;
+  std::vector<std::string> names;
+  std::string regex;
+
+  static ModulePattern from_names(std::vector<std::string> names);
+  /// One string, as PEFT takes it: "all-linear" in any case, else a regex.
+  static ModulePattern from_text(std::string text);
+};
+
+/// What to adapt and how; the part of a training config and of adapter_config.json that LoRA is.
+struct LoraConfig {
+  std::int64_t rank = 16;
+  double alpha = 32;
+  double dropout = 0;
+  bool use_rslora = false;  ///< scale alpha / sqrt(rank) in place of alpha / rank
+  std::vector<Tower> towers = {Tower::kLanguage};
+  ModulePattern target_modules;
+  ModulePattern exclude_modules;
+  /// Regex of module names (matched at the end, whole dotted parts) -> rank or alpha; the first match counts.
+  std::vector<std::pair<std::string, std::int64_t>> rank_pattern;
+  std::vector<std::pair<std::string, double>> alpha_pattern;
+
+  double scale(std::int64_t layer_rank, double layer_alpha) const;
+  /// Throws Error (kConfig) when a number is out of range or no tower is chosen.
+  void check() const;
+};
+
+/// An adapter folder's adapter_config.json.
+struct AdapterConfig {
+  LoraConfig lora;  ///< `towers` holds all of them: PEFT knows no towers
+  std::string base_model;
+};
+
+/// Reads what peft 0.21.2 and its ancestors write. Throws Error naming the key for everything that would make the
+/// adapter mean something that is not supported: another peft_type, modules_to_save, bias, DoRA and other variants …
+AdapterConfig read_adapter_config(const std::string& path);
+AdapterConfig parse_adapter_config(const io::Json& json, const std::string& source);
+
+/// One adapted layer as adapter_config.json spells it.
+struct AdaptedLayer {
+  std::string name;  ///< full module name in the released spelling
+  std::int64_t rank = 0;
+  double alpha = 0;
+};
+
+/// adapter_config.json with the keys that peft 0.21.2 writes. `target_modules` lists full names: PEFT refuses bare
+/// ones on clipped layers. Ranks and alphas that differ from the config's go by full name into the patterns.
+/// `architecture` is the base's class, such as "Gemma4ForConditionalGeneration".
+io::Json adapter_config_json(const LoraConfig& config, const std::vector<AdaptedLayer>& layers,
+                             const std::string& base_model, const std::string& architecture);
+
+}  // namespace bezel::lora

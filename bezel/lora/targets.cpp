@@ -1,0 +1,232 @@
+#include "bezel/lora/targets.h"
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include <ATen/ATen.h>
+
+#include "bezel/error.h"
+#include "bezel/lora/match.h"
+
+namespace bezel::lora {
+namespace {
+
+constexpr std::string_view kAttentionAndMlp[] = {"q_proj",    "k_proj",  "v_proj",   "o_proj",
+                                                 "gate_proj", "up_proj", "down_proj"};
+constexpr std::string_view kAudioLayers[] = {"q_proj",      "k_proj",      "v_proj",       "post",
+                                             "ffw_layer_1", "ffw_layer_2", "linear_start", "linear_end"};
+
+std::string leaf(const std::string& name) { return name.substr(name.rfind('.') + 1); }
+
+// What is adapted when target_modules is not given.
+bool is_default_target(const Target& target) {
+  const std::string last = leaf(target.name);
+  switch (target.tower) {
+    case Tower::kLanguage:
+    case Tower::kVision:
+      return std::ranges::find(kAttentionAndMlp, last) != std::end(kAttentionAndMlp);
+    case Tower::kAudio:
+      return std::ranges::find(kAudioLayers, last) != std::end(kAudioLayers);
+    case Tower::kProjectors:
+      return last == "embedding_projection";
+  }
+  return false;
+}
+
+std::vector<Target> linear_layers(torch::nn::Module& model) {
+  std::vector<Target> layers;
+  for (const auto& item : model.named_modules()) {
+    auto linear = std::dynamic_pointer_cast<nn::LinearImpl>(item.value());
+    const auto tower = tower_of(item.key());
+    if (!linear || !tower) continue;
+    layers.push_back({.name = item.key(), .tower = *tower, .layer = nn::Linear(std::move(linear))});
+  }
+  return layers;
+}
+
+template <typename Names>
+std::string join(const Names& names) {
+  std::string out;
+  for (const auto& name : names) out += (out.empty() ? "" : ", ") + std::string(name);
+  return out;
+}
+
+std::string tower_list(const std::vector<Tower>& towers) {
+  std::vector<std::string_view> names;
+  for (const Tower tower : towers) names.push_back(tower_name(tower));
+  return join(names);
+}
+
+// Layers of the model, those that the config may choose from, and how they are spelt.
+class Selector {
+ public:
+  Selector(torch::nn::Module& model, const LoraConfig& config, const SelectOptions& options)
+      : config_(config), options_(options), layers_(linear_layers(model)) {
+    for (const Target& layer : layers_)
+      if (is_chosen(layer.tower)) candidates_.push_back(layer);
+    check_towers();
+  }
+
+  std::vector<Target> select() const {
+    const ModuleMatcher targets(config_.target_modules, "target_modules");
+    const ModuleMatcher excluded(config_.exclude_modules, "exclude_modules");
+    const bool by_default = config_.target_modules.kind == ModulePattern::Kind::kDefault;
+    check_every_name();
+    std::vector<Target> chosen;
+    bool any_match = false;
+    for (const Target& layer : candidates_) {
+      const auto names = spell(layer);
+      if (!(by_default ? is_default_target(layer) : targets.matches(names))) continue;
+      any_match = true;
+      if (!excluded.matches(names) && has_data(layer)) chosen.push_back(layer);
+    }
+    if (!any_match) no_match(config_.target_modules.regex, "regex ");
+    check_found(chosen);
+    set_ranks(chosen);
+    return chosen;
+  }
+
+ private:
+  bool is_chosen(Tower tower) const { return std::ranges::find(config_.towers, tower) != config_.towers.end(); }
+  std::vector<std::string> spell(const Target& layer) const { return spellings(layer.name, options_.text_only); }
+
+  // `projectors` means the embedders of what the data holds.
+  bool has_data(const Target& layer) const {
+    if (layer.tower != Tower::kProjectors) return true;
+    return layer.name.starts_with("model.embed_vision.") ? options_.images : options_.recordings;
+  }
+
+  // Every name of a list must find something: a slip of the pen would leave layers untrained in silence.
+  void check_every_name() const {
+    for (const std::string& name : config_.target_modules.names) {
+      const ModuleMatcher one(ModulePattern::from_names({name}), "target_modules");
+      if (std::ranges::none_of(candidates_, [&](const Target& layer) { return one.matches(spell(layer)); }))
+        no_match(name, "");
+    }
+  }
+
+  [[noreturn]] void no_match(const std::string& wanted, const std::string& kind) const {
+    const ModuleMatcher matcher(kind.empty() ? ModulePattern::from_names({wanted}) : config_.target_modules,
+                                "target_modules");
+    std::set<std::string_view> elsewhere;
+    for (const Target& layer : layers_)
+      if (!is_chosen(layer.tower) && matcher.matches(spell(layer))) elsewhere.insert(tower_name(layer.tower));
+    std::vector<std::string> leaves;
+    for (const Target& layer : candidates_) leaves.push_back(leaf(layer.name));
+    const std::string found = "target_modules: " + kind + "'" + wanted + "' matches no linear layer in lora_towers [" +
+                              tower_list(config_.towers) + "]";
+    if (!elsewhere.empty())
+      throw Error(ErrorKind::kConfig, found, "; it matches in ", join(elsewhere), ": add it to lora_towers?");
+    throw Error(ErrorKind::kConfig, found, "; nearest: ", join(nearest_names(leaf(wanted), std::move(leaves), 4)));
+  }
+
+  void check_towers() const {
+    for (const Tower tower : config_.towers) {
+      if (std::ranges::any_of(layers_, [&](const Target& layer) { return layer.tower == tower; })) continue;
+      std::set<std::string_view> present;
+      for (const Target& layer : layers_) present.insert(tower_name(layer.tower));
+      throw Error(ErrorKind::kConfig, "lora_towers: '", tower_name(tower), "' is not in this model; it has ",
+                  join(present));
+    }
+  }
+
+  void check_found(const std::vector<Target>& chosen) const {
+    for (const Tower tower : config_.towers) {
+      if (std::ranges::any_of(chosen, [&](const Target& layer) { return layer.tower == tower; })) continue;
+      if (tower == Tower::kProjectors && !options_.images && !options_.recordings)
+        throw Error(ErrorKind::kConfig,
+                    "lora_towers: 'projectors' is adapted, but the data holds neither pictures nor "
+                    "recordings; take it out or add such data");
+      std::vector<std::string> leaves;
+      for (const Target& layer : candidates_)
+        if (layer.tower == tower) leaves.push_back(leaf(layer.name));
+      throw Error(ErrorKind::kConfig, "lora_towers: '", tower_name(tower),
+                  "' is to be adapted, but target_modules and exclude_modules leave no layer of it; it has ",
+                  join(nearest_names("", std::move(leaves), 8)), "; take the tower out or name some of these");
+    }
+  }
+
+  void set_ranks(std::vector<Target>& chosen) const {
+    const PatternTable<std::int64_t> ranks(config_.rank_pattern, "rank_pattern");
+    const PatternTable<double> alphas(config_.alpha_pattern, "alpha_pattern");
+    for (Target& layer : chosen) {
+      const auto names = spell(layer);
+      layer.rank = ranks.find(names, config_.rank);
+      layer.alpha = alphas.find(names, config_.alpha);
+    }
+  }
+
+  const LoraConfig& config_;
+  SelectOptions options_;
+  std::vector<Target> layers_;
+  std::vector<Target> candidates_;  // of the chosen towers
+};
+
+}  // namespace
+
+std::vector<TowerCount> Selection::counts() const {
+  std::vector<TowerCount> rows;
+  for (const Tower tower : kTowers) {
+    TowerCount row{.tower = tower};
+    for (const Target& target : targets) {
+      if (target.tower != tower) continue;
+      ++row.layers;
+      row.parameters += target.parameters();
+    }
+    if (row.layers > 0) rows.push_back(row);
+  }
+  return rows;
+}
+
+std::int64_t Selection::parameters() const {
+  std::int64_t sum = 0;
+  for (const Target& target : targets) sum += target.parameters();
+  return sum;
+}
+
+std::vector<torch::Tensor> Selection::tensors() const {
+  std::vector<torch::Tensor> all;
+  for (const Target& target : targets) {
+    TORCH_CHECK(target.layer->adapter, target.name, " has no adapter yet");
+    all.push_back(target.layer->adapter->a);
+    all.push_back(target.layer->adapter->b);
+  }
+  return all;
+}
+
+std::optional<Tower> tower_of(std::string_view canonical) {
+  if (canonical == "lm_head" || canonical.ends_with(".lm_head")) return std::nullopt;
+  if (canonical.starts_with("model.vision_tower.")) return Tower::kVision;
+  if (canonical.starts_with("model.audio_tower.")) return Tower::kAudio;
+  if (canonical.starts_with("model.embed_vision.") || canonical.starts_with("model.embed_audio."))
+    return Tower::kProjectors;
+  return Tower::kLanguage;
+}
+
+Selection select_targets(torch::nn::Module& model, const LoraConfig& config, const SelectOptions& options) {
+  config.check();
+  return {.targets = Selector(model, config, options).select(), .text_only = options.text_only};
+}
+
+void attach(const Selection& selection, const LoraConfig& config) {
+  for (const Target& target : selection.targets) {
+    nn::LinearImpl& layer = *target.layer.ptr();
+    const auto device = layer.weight ? layer.weight->device() : torch::Device(torch::kCPU);
+    const auto options = torch::TensorOptions().dtype(torch::kFloat).device(device);
+    // kaiming-uniform with a = sqrt(5): gain sqrt(2 / 6), so the bound is 1 / sqrt(fan in).
+    const double bound = 1.0 / std::sqrt(static_cast<double>(layer.in_features));
+    nn::Adapter adapter;
+    adapter.a = at::empty({target.rank, layer.in_features}, options).uniform_(-bound, bound).requires_grad_();
+    adapter.b = at::zeros({layer.out_features, target.rank}, options).requires_grad_();
+    adapter.scale = config.scale(target.rank, target.alpha);
+    adapter.dropout = config.dropout;
+    layer.adapter = std::move(adapter);
+  }
+}
+
+void detach_all(torch::nn::Module& model) {
+  for (const Target& layer : linear_layers(model)) layer.layer.ptr()->adapter.reset();
+}
+
+}  // namespace bezel::lora

@@ -1,0 +1,64 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "bezel/lora/config.h"
+#include "bezel/nn/linear.h"
+
+namespace bezel::lora {
+
+/// A layer that is adapted, or is going to be.
+struct Target {
+  std::string name;  ///< canonical module name, such as "model.vision_tower.encoder.layers.0.self_attn.q_proj"
+  Tower tower = Tower::kLanguage;
+  nn::Linear layer{nullptr};
+  std::int64_t rank = 0;
+  double alpha = 0;
+
+  std::int64_t parameters() const { return rank * (layer->in_features + layer->out_features); }
+};
+
+/// What a tower contributes.
+struct TowerCount {
+  Tower tower = Tower::kLanguage;
+  std::int64_t layers = 0;
+  std::int64_t parameters = 0;  ///< trainable
+};
+
+/// The layers that a config selects in a model, in the model's order.
+struct Selection {
+  std::vector<Target> targets;
+  bool text_only = false;  ///< PEFT spells the modules `model.layers…`
+
+  /// One row for each tower that has a layer here.
+  std::vector<TowerCount> counts() const;
+  std::int64_t parameters() const;
+  /// A and B of every attached adapter, in order; what the optimizer moves.
+  std::vector<torch::Tensor> tensors() const;
+};
+
+/// What the model and the data are, as far as selection depends on it.
+struct SelectOptions {
+  bool text_only = false;  ///< Gemma4ForCausalLM
+  bool images = true;      ///< the data holds pictures: `projectors` takes embed_vision
+  bool recordings = true;  ///< the data holds recordings: `projectors` takes embed_audio
+};
+
+/// The tower that a linear layer of this canonical name belongs to; nothing for the head.
+std::optional<Tower> tower_of(std::string_view canonical);
+
+/// Finds the layers to adapt by walking the model's module names; nothing is changed. Ranks and alphas come from the
+/// config's patterns. Throws Error (kConfig), with the nearest names, when a name of `target_modules` or the regex
+/// matches nothing in the chosen towers, when a chosen tower is not in the model, and when one ends up without a layer.
+Selection select_targets(torch::nn::Module& model, const LoraConfig& config, const SelectOptions& options = {});
+
+/// Gives every selected layer a fresh adapter on its weight's device: A kaiming-uniform with a = sqrt(5), B zero, both
+/// float32 and trainable. Draws from torch's default generator, in order. An adapter that was there is replaced.
+void attach(const Selection& selection, const LoraConfig& config);
+
+/// Takes the adapters of all layers off.
+void detach_all(torch::nn::Module& model);
+
+}  // namespace bezel::lora

@@ -1,0 +1,121 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include <torch/nn/module.h>
+
+#include "bezel/data/batch.h"
+#include "bezel/lora/audit.h"
+#include "bezel/lora/targets.h"
+#include "bezel/train/optimizer.h"
+
+namespace bezel::train {
+
+/// Sum of the cross-entropy over the label tokens of a batch, a float32 scalar with a graph.
+using LossFunction = std::function<torch::Tensor(const data::Batch&)>;
+
+struct TrainerOptions {
+  std::int64_t total_steps = 1;      ///< optimizer steps
+  std::int64_t steps_per_epoch = 1;  ///< for the epoch shown in reports
+  double max_grad_norm = 1.0;        ///< 0: gradients are not clipped
+  AdamSettings adam;
+  std::function<double(std::int64_t)> learning_rate;  ///< rate of step n, counted from 0
+  std::int64_t logging_steps = 1;
+  std::int64_t eval_steps = 0;     ///< 0: no evaluation on the way
+  std::int64_t save_steps = 0;     ///< 0: no save on the way
+  std::int64_t max_bad_steps = 5;  ///< steps in a row without finite loss and gradients, after which the run stops
+};
+
+/// Where the batches come from. Batches lie on the CPU; the loss function moves them.
+struct BatchSource {
+  /// The micro-batches of step n, counted from 0.
+  std::function<std::vector<data::Batch>(std::int64_t)> train;
+  std::int64_t num_eval_batches = 0;
+  std::function<data::Batch(std::int64_t)> eval;
+};
+
+/// One optimizer step.
+struct StepResult {
+  double loss = 0.0;       ///< mean over the label tokens of all micro-batches
+  double grad_norm = 0.0;  ///< before clipping
+  double learning_rate = 0.0;
+  std::int64_t num_tokens = 0;
+  std::int64_t num_labels = 0;
+  bool skipped = false;  ///< loss or gradients were no finite numbers, nothing was updated
+};
+
+/// What is shown every logging_steps; loss, norm and speed are means since the last report.
+struct StepReport {
+  std::int64_t step = 0;  ///< steps done
+  std::int64_t total_steps = 0;
+  double epoch = 0.0;
+  double loss = 0.0;  ///< NaN when every step since the last report was skipped
+  double learning_rate = 0.0;
+  double grad_norm = 0.0;
+  double tokens_per_s = 0.0;
+  double seconds_left = 0.0;
+  std::int64_t peak_memory_bytes = 0;  ///< of the process
+  std::int64_t skipped_steps = 0;      ///< of the whole run
+};
+
+struct EvalReport {
+  std::int64_t step = 0;
+  double epoch = 0.0;
+  double loss = 0.0;  ///< mean over the label tokens of the evaluation set
+  std::int64_t num_labels = 0;
+  double seconds = 0.0;
+};
+
+/// What a run tells while it goes on; each may be empty.
+struct TrainerEvents {
+  std::function<void(const StepReport&)> on_step;
+  std::function<void(const EvalReport&)> on_eval;
+  std::function<void(std::int64_t step)> on_save;  ///< every save_steps, not at the end
+  std::function<bool()> should_stop;               ///< asked after each step
+};
+
+struct TrainSummary {
+  std::int64_t steps = 0;
+  double mean_loss = 0.0;  ///< over all steps that were not skipped
+  double first_loss = 0.0;
+  double last_loss = 0.0;
+  double seconds = 0.0;
+  std::int64_t num_tokens = 0;
+  std::int64_t skipped_steps = 0;
+  bool stopped = false;  ///< should_stop said so
+};
+
+/// The optimizer loop: accumulate, audit, clip, step, evaluate, report. Knows nothing of files.
+class Trainer {
+ public:
+  /// `model` is switched between training and evaluation mode; the adapters of `selection` are what moves.
+  Trainer(torch::nn::Module& model, const lora::Selection& selection, LossFunction loss, TrainerOptions options);
+
+  /// One update from `batches`, weighing every label token the same whatever micro-batch it is in. `step` counts
+  /// from 0. Throws Error (kDiverged) when an adapter gets no gradient, and after max_bad_steps bad steps in a row.
+  StepResult step(std::int64_t step, std::span<const data::Batch> batches);
+  /// Mean loss over all label tokens of the source's evaluation batches.
+  EvalReport evaluate(const BatchSource& source);
+  /// All steps from the first to the last.
+  TrainSummary run(const BatchSource& source, const TrainerEvents& events);
+
+ private:
+  void count_bad(std::int64_t step, const StepResult& result);
+  double epoch_of(std::int64_t steps_done) const;
+
+  torch::nn::Module& model_;
+  LossFunction loss_;
+  TrainerOptions options_;
+  Optimizer optimizer_;
+  std::optional<lora::GradientAudit> audit_;  // until everything has been seen to train
+  std::int64_t bad_in_a_row_ = 0;
+};
+
+/// The most memory the process has had, in bytes.
+std::int64_t peak_memory_bytes();
+
+}  // namespace bezel::train
