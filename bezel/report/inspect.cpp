@@ -1,0 +1,237 @@
+#include "bezel/report/inspect.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <filesystem>
+#include <limits>
+#include <map>
+#include <set>
+
+#include "bezel/error.h"
+#include "bezel/gemma4/model.h"
+#include "bezel/io/checkpoint.h"
+#include "bezel/io/key_map.h"
+
+namespace bezel::report {
+namespace {
+
+using io::Json;
+
+constexpr std::string_view kBoundNames[] = {"input_min", "input_max", "output_min", "output_max"};
+
+std::string tower_of(std::string_view canonical) {
+  if (canonical.starts_with("model.vision_tower.")) return "vision";
+  if (canonical.starts_with("model.audio_tower.")) return "audio";
+  if (canonical.starts_with("model.embed_vision.") || canonical.starts_with("model.embed_audio.")) return "projectors";
+  return "language";
+}
+
+std::string_view last_part(std::string_view name) { return name.substr(name.rfind('.') + 1); }
+
+bool is_bound(std::string_view name) {
+  return std::ranges::find(kBoundNames, last_part(name)) != std::end(kBoundNames);
+}
+
+std::int64_t element_count(const io::TensorInfo& info) {
+  std::int64_t count = 1;
+  for (const std::int64_t size : info.shape) count *= size;
+  return count;
+}
+
+/// Value of a one-element floating tensor.
+double scalar_value(const io::SafetensorsFile& file, const io::TensorInfo& info) {
+  if (info.dtype == io::DType::kF32 && info.end_bytes - info.begin_bytes == 4) {
+    float value = 0;
+    std::memcpy(&value, file.data(info), 4);
+    return value;
+  }
+  if (info.end_bytes - info.begin_bytes != 2) return std::numeric_limits<double>::quiet_NaN();
+  std::uint16_t bits = 0;
+  std::memcpy(&bits, file.data(info), 2);
+  if (info.dtype == io::DType::kF16) return static_cast<double>(c10::Half(bits, c10::Half::from_bits()));
+  return static_cast<double>(c10::BFloat16(bits, c10::BFloat16::from_bits()));
+}
+
+/// A checkpoint's tensors by canonical name, next to what the config's model expects.
+struct Comparison {
+  std::map<std::string, std::pair<std::string, io::Checkpoint::Entry>> stored;  ///< canonical -> stored name, entry
+  std::vector<std::string> unused_kv;
+  std::vector<std::string> unexpected;
+  std::vector<std::string> missing;
+  std::vector<std::string> wrong_shape;
+  std::size_t missing_bounds = 0;
+};
+
+std::string shape_text(const std::vector<std::int64_t>& shape) {
+  std::string out = "[";
+  for (const std::int64_t size : shape) out += (out.size() > 1 ? ", " : "") + std::to_string(size);
+  return out + "]";
+}
+
+bool is_unused_kv(std::string_view canonical, const gemma4::TextConfig& text) {
+  constexpr std::string_view kPrefix = "model.language_model.layers.";
+  if (!canonical.starts_with(kPrefix)) return false;
+  const std::string_view rest = canonical.substr(kPrefix.size());
+  const std::int64_t layer = std::atoll(std::string(rest.substr(0, rest.find('.'))).c_str());
+  const std::string_view inner = rest.substr(std::min(rest.size(), rest.find('.')));
+  const bool is_kv = inner.starts_with(".self_attn.k_proj.") || inner.starts_with(".self_attn.v_proj.") ||
+                     inner.starts_with(".self_attn.k_norm.") || inner.starts_with(".self_attn.v_norm.");
+  return is_kv && layer >= text.num_layers - text.num_kv_shared_layers && layer < text.num_layers;
+}
+
+Comparison compare(const io::Checkpoint& checkpoint, gemma4::Model& model) {
+  Comparison result;
+  for (const auto& [name, entry] : checkpoint.entries())
+    result.stored.emplace(io::canonical_tensor_name(name), std::pair(name, entry));
+  std::set<std::string> expected;
+  for (const auto& item : model->named_modules()) {
+    const auto* module = dynamic_cast<const nn::Module*>(item.value().get());
+    if (module == nullptr) continue;
+    for (const nn::Slot& slot : module->slots()) {
+      const std::string name = item.key() + "." + slot.name;
+      expected.insert(name);
+      const auto found = result.stored.find(name);
+      if (found == result.stored.end()) {
+        if (slot.kind == nn::SlotKind::kClipBound)
+          ++result.missing_bounds;
+        else
+          result.missing.push_back(name);
+      } else if (found->second.second.info->shape != slot.shape) {
+        result.wrong_shape.push_back(found->second.first + ": " + shape_text(found->second.second.info->shape) +
+                                     ", config.json makes it " + shape_text(slot.shape));
+      }
+    }
+  }
+  const gemma4::TextConfig& text = model->config().text;
+  for (const auto& [name, found] : result.stored) {
+    if (expected.count(name) > 0 || (text.tie_word_embeddings && name == "lm_head.weight")) continue;
+    (is_unused_kv(name, text) ? result.unused_kv : result.unexpected).push_back(found.first);
+  }
+  return result;
+}
+
+Json storage_json(const io::Checkpoint& checkpoint) {
+  std::map<std::string, std::pair<std::int64_t, std::int64_t>> by_type;
+  for (const auto& [name, entry] : checkpoint.entries()) {
+    auto& [tensors, bytes] = by_type[std::string(io::dtype_name(entry.info->dtype))];
+    ++tensors;
+    bytes += static_cast<std::int64_t>(entry.info->end_bytes - entry.info->begin_bytes);
+  }
+  Json out = Json::object();
+  for (const auto& [type, sums] : by_type) out[type] = {{"tensors", sums.first}, {"bytes", sums.second}};
+  return out;
+}
+
+/// out[name], an object from the first time on.
+Json& entry(Json& out, const std::string& name) {
+  Json& value = out[name];
+  if (value.is_null()) value = Json::object();
+  return value;
+}
+
+Json towers_json(const Comparison& comparison, gemma4::Model& model) {
+  Json out = Json::object();
+  const gemma4::ModelConfig& config = model->config();
+  out["language"] = {{"layers", config.text.num_layers}, {"hidden_size", config.text.hidden_size}};
+  if (config.vision)
+    out["vision"] = {{"layers", config.vision->num_layers}, {"hidden_size", config.vision->hidden_size}};
+  if (config.audio) out["audio"] = {{"layers", config.audio->num_layers}, {"hidden_size", config.audio->hidden_size}};
+  for (const auto& [canonical, found] : comparison.stored) {
+    Json& tower = entry(out, tower_of(canonical));
+    tower["tensors"] = tower.value("tensors", 0) + 1;
+    tower["parameters"] = tower.value("parameters", std::int64_t{0}) + element_count(*found.second.info);
+    const auto bytes = static_cast<std::int64_t>(found.second.info->end_bytes - found.second.info->begin_bytes);
+    tower["bytes"] = tower.value("bytes", std::int64_t{0}) + bytes;
+  }
+  for (const auto& item : model->named_modules()) {
+    const auto* linear = dynamic_cast<const nn::LinearImpl*>(item.value().get());
+    if (linear == nullptr || item.key() == "lm_head") continue;
+    Json& tower = entry(out, tower_of(item.key()));
+    tower["linear_layers"] = tower.value("linear_layers", 0) + 1;
+    tower["clipped_layers"] = tower.value("clipped_layers", 0) + (linear->clip ? 1 : 0);
+  }
+  return out;
+}
+
+Json clip_json(const Comparison& comparison) {
+  std::map<std::string, std::pair<double, double>> ranges;
+  std::int64_t bounds = 0;
+  std::int64_t infinite = 0;
+  Json broken = Json::array();
+  for (const auto& [canonical, found] : comparison.stored) {
+    if (!is_bound(canonical)) continue;
+    ++bounds;
+    const double value = scalar_value(*found.second.file, *found.second.info);
+    if (std::isnan(value)) broken.push_back(found.first);
+    if (std::isinf(value)) ++infinite;
+    if (!std::isfinite(value)) continue;
+    const auto [place, fresh] = ranges.try_emplace(std::string(last_part(canonical)), value, value);
+    place->second.first = std::min(place->second.first, value);
+    place->second.second = std::max(place->second.second, value);
+  }
+  Json out = {{"bounds", bounds}, {"infinite", infinite}, {"missing", comparison.missing_bounds}, {"broken", broken}};
+  for (const std::string_view name : kBoundNames) {
+    if (const auto range = ranges.find(std::string(name)); range != ranges.end())
+      out[std::string(name)] = {range->second.first, range->second.second};
+  }
+  return out;
+}
+
+Json text_json(const gemma4::TextConfig& text) {
+  const auto is_full = [](const gemma4::TextLayerConfig& layer) { return layer.type == gemma4::LayerType::kFull; };
+  return {{"vocab_size", text.vocab_size},
+          {"attention_heads", text.num_heads},
+          {"full_attention_layers", std::ranges::count_if(text.layers, is_full)},
+          {"sliding_window", text.sliding_window},
+          {"kv_sharing_layers", text.num_kv_shared_layers},
+          {"per_layer_width", text.hidden_size_per_layer_input},
+          {"experts", text.num_experts}};
+}
+
+}  // namespace
+
+Json inspect_checkpoint(const std::string& folder) {
+  const gemma4::ModelConfig config = gemma4::read_model_config(folder);
+  const io::Checkpoint checkpoint = io::Checkpoint::open(folder);
+  std::vector<std::string> names;
+  std::set<std::string> files;
+  std::int64_t parameters = 0;
+  for (const auto& [name, entry] : checkpoint.entries()) {
+    names.push_back(name);
+    files.insert(entry.file->path());
+    parameters += element_count(*entry.info);
+  }
+  const io::KeyLayout layout = io::detect_layout(names);
+  // A model without weights: its module tree is what the checkpoint should hold.
+  gemma4::Model model(config, torch::kFloat);
+  const Comparison comparison = compare(checkpoint, model);
+  Json out = {{"kind", "checkpoint"},
+              {"path", folder},
+              {"architecture", config.text_only ? "Gemma4ForCausalLM" : "Gemma4ForConditionalGeneration"},
+              {"layout", layout == io::KeyLayout::kFlat ? "flat" : "nested"},
+              {"files", files.size()},
+              {"tensors", names.size()},
+              {"parameters", parameters},
+              {"storage", storage_json(checkpoint)},
+              {"towers", towers_json(comparison, model)},
+              {"text", text_json(config.text)},
+              {"clip", clip_json(comparison)}};
+  out["unused_kv_tensors"] = comparison.unused_kv;
+  out["unexpected_tensors"] = comparison.unexpected;
+  out["missing_tensors"] = comparison.missing;
+  out["wrong_shapes"] = comparison.wrong_shape;
+  out["loads"] = comparison.unexpected.empty() && comparison.missing.empty() && comparison.wrong_shape.empty() &&
+                 out["clip"]["broken"].empty();
+  return out;
+}
+
+Json inspect(const std::string& folder) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  if (!fs::is_directory(folder, error)) throw Error(ErrorKind::kIo, folder, ": no such folder");
+  if (fs::exists(fs::path(folder) / "adapter_config.json", error)) return inspect_adapter(folder);
+  return inspect_checkpoint(folder);
+}
+
+}  // namespace bezel::report

@@ -1,0 +1,24 @@
+#pragma once
+
+#include <string>
+
+#include "bezel/io/json.h"
+
+namespace bezel::report {
+
+/// What a checkpoint folder holds, as JSON: towers, layers, shapes, storage types and bytes, clip bounds, key layout,
+/// how many layers LoRA can adapt, and every tensor that is left over, missing or of the wrong shape. Reads headers and
+/// the clip bounds only. Throws Error when the folder is no Gemma 4 checkpoint at all.
+io::Json inspect_checkpoint(const std::string& folder);
+
+/// The same for a PEFT adapter folder: settings, layers and parameters by tower, ranks, incomplete pairs.
+io::Json inspect_adapter(const std::string& folder);
+
+/// Either of the two: an adapter when the folder has an adapter_config.json.
+io::Json inspect(const std::string& folder);
+
+/// Reads every value of a checkpoint or adapter and returns [{tensor, file, nan, inf}, …] for tensors that hold numbers
+/// that are none; clip bounds may be infinite.
+io::Json scan_values(const std::string& folder);
+
+}  // namespace bezel::report

@@ -1,0 +1,83 @@
+#include <filesystem>
+#include <map>
+
+#include "bezel/error.h"
+#include "bezel/io/key_map.h"
+#include "bezel/io/safetensors.h"
+#include "bezel/lora/config.h"
+#include "bezel/report/inspect.h"
+
+namespace bezel::report {
+namespace {
+
+using io::Json;
+
+struct Layer {
+  const io::TensorInfo* a = nullptr;
+  const io::TensorInfo* b = nullptr;
+};
+
+std::int64_t element_count(const io::TensorInfo* info) {
+  std::int64_t count = info != nullptr ? 1 : 0;
+  for (std::size_t i = 0; info != nullptr && i < info->shape.size(); ++i) count *= info->shape[i];
+  return count;
+}
+
+std::string tower_of(std::string_view module) {
+  if (module.starts_with("model.vision_tower.")) return "vision";
+  if (module.starts_with("model.audio_tower.")) return "audio";
+  if (module.starts_with("model.embed_")) return "projectors";
+  return "language";
+}
+
+bool fits(const Layer& layer) {
+  return layer.a != nullptr && layer.b != nullptr && layer.a->shape.size() == 2 && layer.b->shape.size() == 2 &&
+         layer.a->shape[0] == layer.b->shape[1];
+}
+
+}  // namespace
+
+Json inspect_adapter(const std::string& folder) {
+  const auto path = [&](const char* name) { return (std::filesystem::path(folder) / name).string(); };
+  const lora::AdapterConfig config = lora::read_adapter_config(path("adapter_config.json"));
+  const auto file = io::SafetensorsFile::open(path("adapter_model.safetensors"));
+  std::map<std::string, Layer> layers;
+  std::vector<std::string> unexpected;
+  for (const io::TensorInfo& info : file->tensors()) {
+    const auto key = io::parse_adapter_key(info.name);
+    if (!key || (key->part != "lora_A" && key->part != "lora_B"))
+      unexpected.push_back(info.name);
+    else
+      (key->part == "lora_A" ? layers[key->module].a : layers[key->module].b) = &info;
+  }
+  Json towers = Json::object();
+  Json incomplete = Json::array();
+  std::map<std::int64_t, std::int64_t> ranks;
+  for (const auto& [module, layer] : layers) {
+    if (!fits(layer)) {
+      incomplete.push_back(module);
+      continue;
+    }
+    ++ranks[layer.a->shape[0]];
+    Json& tower = towers[tower_of(module)];
+    if (tower.is_null()) tower = Json::object();
+    tower["layers"] = tower.value("layers", 0) + 1;
+    tower["parameters"] = tower.value("parameters", std::int64_t{0}) + element_count(layer.a) + element_count(layer.b);
+  }
+  Json rank_counts = Json::object();
+  for (const auto& [rank, count] : ranks) rank_counts[std::to_string(rank)] = count;
+  return {{"kind", "adapter"},
+          {"path", folder},
+          {"base_model", config.base_model},
+          {"lora_r", config.lora.rank},
+          {"lora_alpha", config.lora.alpha},
+          {"use_rslora", config.lora.use_rslora},
+          {"tensors", file->tensors().size()},
+          {"towers", towers},
+          {"layers_by_rank", rank_counts},
+          {"incomplete_layers", incomplete},
+          {"unexpected_tensors", unexpected},
+          {"loads", incomplete.empty() && unexpected.empty() && !layers.empty()}};
+}
+
+}  // namespace bezel::report

@@ -1,0 +1,84 @@
+#include <bit>
+#include <cstring>
+#include <filesystem>
+
+#include "bezel/io/checkpoint.h"
+#include "bezel/report/inspect.h"
+
+namespace bezel::report {
+namespace {
+
+using io::DType;
+using io::Json;
+
+struct Count {
+  std::int64_t nan = 0;
+  std::int64_t inf = 0;
+};
+
+/// Counts by bit pattern: all exponent bits set is Inf, or NaN where the mantissa is not zero.
+template <typename Bits>
+Count count_values(const std::byte* data, std::size_t size_bytes, Bits exponent, Bits mantissa) {
+  Count count;
+  for (std::size_t i = 0; i + sizeof(Bits) <= size_bytes; i += sizeof(Bits)) {
+    Bits bits = 0;
+    std::memcpy(&bits, data + i, sizeof bits);
+    if ((bits & exponent) != exponent) continue;
+    ++((bits & mantissa) != 0 ? count.nan : count.inf);
+  }
+  return count;
+}
+
+Count count_tensor(const io::SafetensorsFile& file, const io::TensorInfo& info) {
+  const std::byte* data = file.data(info);
+  const std::size_t size_bytes = info.end_bytes - info.begin_bytes;
+  switch (info.dtype) {
+    case DType::kBF16:
+      return count_values<std::uint16_t>(data, size_bytes, 0x7f80, 0x007f);
+    case DType::kF16:
+      return count_values<std::uint16_t>(data, size_bytes, 0x7c00, 0x03ff);
+    case DType::kF32:
+      return count_values<std::uint32_t>(data, size_bytes, 0x7f800000u, 0x007fffffu);
+    case DType::kF64:
+      return count_values<std::uint64_t>(data, size_bytes, 0x7ff0000000000000u, 0x000fffffffffffffu);
+    default:
+      return {};
+  }
+}
+
+bool may_be_infinite(std::string_view name) {
+  return name.ends_with(".input_min") || name.ends_with(".input_max") || name.ends_with(".output_min") ||
+         name.ends_with(".output_max");
+}
+
+void scan_file(const io::SafetensorsFile& file, Json& out) {
+  for (const io::TensorInfo& info : file.tensors()) {
+    Count count = count_tensor(file, info);
+    if (may_be_infinite(info.name)) count.inf = 0;
+    if (count.nan + count.inf > 0)
+      out.push_back({{"tensor", info.name}, {"file", file.path()}, {"nan", count.nan}, {"inf", count.inf}});
+  }
+}
+
+}  // namespace
+
+Json scan_values(const std::string& folder) {
+  Json out = Json::array();
+  const auto adapter = std::filesystem::path(folder) / "adapter_model.safetensors";
+  std::error_code error;
+  if (std::filesystem::exists(adapter, error)) {
+    scan_file(*io::SafetensorsFile::open(adapter.string()), out);
+    return out;
+  }
+  const io::Checkpoint checkpoint = io::Checkpoint::open(folder);
+  const io::SafetensorsFile* last = nullptr;
+  std::map<std::string, std::shared_ptr<const io::SafetensorsFile>> files;
+  for (const auto& [name, entry] : checkpoint.entries()) {
+    if (entry.file.get() != last) files.emplace(entry.file->path(), entry.file);
+    last = entry.file.get();
+  }
+  for (const auto& [path, file] : files) scan_file(*file, out);
+  return out;
+}
+
+}  // namespace bezel::report

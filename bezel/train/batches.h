@@ -1,0 +1,56 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "bezel/data/dataset.h"
+#include "bezel/gemma4/config.h"
+#include "bezel/train/config.h"
+#include "bezel/train/trainer.h"
+
+namespace bezel::train {
+
+/// The samples of a run, and which of them make up each step.
+class RunBatches {
+ public:
+  /// Reads tokenizer and data sets of a run. Throws Error on whatever is wrong with them.
+  RunBatches(const TrainConfig& config, const gemma4::ModelConfig& model);
+
+  const data::Dataset& train_data() const { return *train_; }
+  std::int64_t num_train() const { return static_cast<std::int64_t>(train_idx_.size()); }
+  std::int64_t num_eval() const { return static_cast<std::int64_t>(eval_ ? eval_->size() : eval_idx_.size()); }
+  std::int64_t steps_per_epoch() const;
+  /// max_steps, or what num_train_epochs makes.
+  std::int64_t total_steps() const;
+  /// Whether any sample that is trained on has a picture, or a recording.
+  bool has_images() const { return has_images_; }
+  bool has_recordings() const { return has_recordings_; }
+
+  /// Micro-batches of a step, counted from 0. With skip_bad_samples, samples whose media cannot be decoded are left
+  /// out.
+  std::vector<data::Batch> step(std::int64_t step);
+  std::int64_t num_eval_batches() const;
+  data::Batch eval_batch(std::int64_t idx) const;
+
+ private:
+  data::DatasetOptions dataset_options(const gemma4::ModelConfig& model) const;
+  void split_off(double val_set_size);
+  void find_media();
+  std::vector<data::Sample> load(const std::vector<std::size_t>& order, std::int64_t begin, std::int64_t count) const;
+
+  TrainConfig config_;
+  DataFiles files_;
+  std::int64_t pad_id_ = 0;
+  std::unique_ptr<data::Dataset> train_;
+  std::unique_ptr<data::Dataset> eval_;  // where the held-out samples have a file of their own
+  std::vector<std::size_t> train_idx_;
+  std::vector<std::size_t> eval_idx_;  // else of train_
+  bool has_images_ = false;
+  bool has_recordings_ = false;
+  std::int64_t ordered_epoch_ = -1;
+  std::vector<std::size_t> order_;
+};
+
+}  // namespace bezel::train

@@ -1,0 +1,59 @@
+#include "bezel/train/forward.h"
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+
+#include "bezel/error.h"
+#include "bezel/io/key_map.h"
+#include "bezel/train/loss.h"
+
+namespace bezel::train {
+
+using torch::Tensor;
+
+Tensor mean_loss(gemma4::Model& model, const data::Batch& batch) {
+  const Tensor hidden = model->hidden_states(batch);  // [B, T, H]
+  const Tensor rows = hidden.flatten(0, 1).index_select(0, batch.label_rows);
+  const Tensor sum =
+      cross_entropy_sum(rows, model->head(), batch.label_ids, model->config().text.final_logit_softcapping);
+  return sum / static_cast<double>(batch.num_labels());
+}
+
+std::map<std::string, Tensor> forward_tensors(gemma4::Model& model, const data::RawInputs& inputs, bool with_grads) {
+  const gemma4::ModelConfig& config = model->config();
+  const std::int64_t pooling = config.vision ? config.vision->pooling_kernel_size : 1;
+  const data::Batch batch =
+      data::make_batch(inputs, {config.image_token_id, config.video_token_id, config.audio_token_id}, pooling);
+  std::map<std::string, Tensor> out;
+  {
+    const at::NoGradGuard no_grad;
+    const Tensor images = model->image_features(batch);
+    const Tensor recordings = model->audio_features(batch);
+    if (images.defined()) out["image_features"] = images;
+    if (recordings.defined()) out["audio_features"] = recordings;
+    const Tensor hidden = model->hidden_states(batch, images, recordings);
+    out["logits"] = model->logits(hidden.flatten(0, 1)).unflatten(0, hidden.sizes().slice(0, 2));
+  }
+  if (batch.num_labels() == 0) {
+    if (with_grads) throw Error("gradients need labels, and every label is masked");
+    return out;
+  }
+  const at::AutoGradMode grad_mode(with_grads);
+  const Tensor loss = mean_loss(model, batch);
+  out["loss"] = loss.detach();
+  if (!with_grads) return out;
+  if (!loss.requires_grad()) throw Error("gradients need an adapter that takes part");
+  loss.backward();
+  for (const auto& item : model->named_modules()) {
+    const auto* linear = dynamic_cast<const nn::LinearImpl*>(item.value().get());
+    if (linear == nullptr || !linear->adapter) continue;
+    const auto save = [&](const char* part, const Tensor& tensor) {
+      if (tensor.grad().defined()) out["grad." + io::adapter_key(item.key(), part, config.text_only)] = tensor.grad();
+    };
+    save("lora_A", linear->adapter->a);
+    save("lora_B", linear->adapter->b);
+  }
+  return out;
+}
+
+}  // namespace bezel::train

@@ -1,0 +1,127 @@
+#include "bezel/train/run.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/Utils.h>
+#include <torch/cuda.h>
+
+#include "bezel/error.h"
+#include "bezel/gemma4/load.h"
+#include "bezel/lora/adapter_io.h"
+#include "bezel/train/batches.h"
+#include "bezel/train/loss.h"
+#include "bezel/train/output.h"
+
+namespace bezel::train {
+namespace {
+
+torch::Device choose_device(const std::string& name) {
+  const bool has_cuda = torch::cuda::is_available();
+  if (name == "auto") return has_cuda ? torch::kCUDA : torch::kCPU;
+  const torch::Device device(name);
+  if (device.is_cuda() && !has_cuda)
+    throw Error(ErrorKind::kConfig, "device '", name, "': this LibTorch sees no CUDA device; use device: cpu");
+  return device;
+}
+
+/// A tower that is adapted and never sees data would stay as it is, silently.
+void check_towers_see_data(const std::vector<lora::TowerCount>& counts, const RunBatches& batches) {
+  for (const lora::TowerCount& count : counts) {
+    if (count.tower == lora::Tower::kVision && !batches.has_images())
+      throw Error(ErrorKind::kConfig, "lora_towers has vision, but no training sample has a picture");
+    if (count.tower == lora::Tower::kAudio && !batches.has_recordings())
+      throw Error(ErrorKind::kConfig, "lora_towers has audio, but no training sample has a recording");
+  }
+}
+
+lora::Selection adapt(gemma4::Model& model, TrainConfig& config, const RunBatches& batches) {
+  const bool text_only = model->config().text_only;
+  if (config.init_adapter.empty()) {
+    lora::Selection selection =
+        lora::select_targets(*model, config.lora, {text_only, batches.has_images(), batches.has_recordings()});
+    lora::attach(selection, config.lora);
+    return selection;
+  }
+  lora::LoadedAdapter loaded = lora::load_adapter(*model, config.init_adapter, text_only);
+  const double dropout = config.lora.dropout;
+  config.lora = loaded.config;
+  config.lora.dropout = dropout;
+  for (const lora::Target& target : loaded.selection.targets) target.layer->adapter->dropout = dropout;
+  return loaded.selection;
+}
+
+LossFunction loss_function(gemma4::Model model, torch::Device device) {
+  return [model, device](const data::Batch& on_host) mutable {
+    const data::Batch batch = device.is_cpu() ? on_host : on_host.to(device);
+    const torch::Tensor hidden = model->hidden_states(batch).flatten(0, 1);
+    return cross_entropy_sum(hidden.index_select(0, batch.label_rows), model->head(), batch.label_ids,
+                             model->config().text.final_logit_softcapping);
+  };
+}
+
+TrainerOptions trainer_options(const TrainConfig& config, const RunBatches& batches) {
+  TrainerOptions options;
+  options.total_steps = batches.total_steps();
+  options.steps_per_epoch = batches.steps_per_epoch();
+  options.max_grad_norm = config.max_grad_norm;
+  options.adam = {config.adam_beta1, config.adam_beta2, config.adam_epsilon, config.weight_decay};
+  const std::int64_t warmup =
+      config.warmup_steps.value_or(warmup_steps_from_ratio(config.warmup_ratio, options.total_steps));
+  const Schedule schedule{config.lr_scheduler, config.learning_rate, warmup, options.total_steps};
+  options.learning_rate = [schedule](std::int64_t step) { return schedule.rate(step); };
+  options.logging_steps = config.logging_steps;
+  options.eval_steps = config.eval_steps.value_or(batches.steps_per_epoch());
+  options.save_steps = config.save_steps;
+  return options;
+}
+
+RunPlan make_plan(const lora::Selection& selection, const RunBatches& batches, torch::Device device) {
+  return {selection.counts(),        batches.train_data().report(), batches.num_train(), batches.num_eval(),
+          batches.steps_per_epoch(), batches.total_steps(),         device.str()};
+}
+
+}  // namespace
+
+RunResult run_training(const TrainConfig& wanted, const RunEvents& events) {
+  TrainConfig config = wanted;
+  const torch::Device device = choose_device(config.device);
+  const gemma4::ModelConfig model_config = gemma4::read_model_config(config.base_model);
+  RunBatches batches(config, model_config);
+  OutputFolder output(config);
+  if (config.threads) at::set_num_threads(static_cast<int>(*config.threads));
+  torch::manual_seed(static_cast<std::uint64_t>(config.seed));
+
+  const torch::ScalarType dtype = config.dtype == "float32" ? torch::kFloat : torch::kBFloat16;
+  gemma4::Model model = gemma4::load_model(config.base_model, {dtype, device}).model;
+  const lora::Selection selection = adapt(model, config, batches);
+  check_towers_see_data(selection.counts(), batches);
+  output.start(config);
+  if (events.on_start) events.on_start(make_plan(selection, batches, device));
+
+  const lora::AdapterBase base{config.base_model,
+                               model_config.text_only ? "Gemma4ForCausalLM" : "Gemma4ForConditionalGeneration"};
+  Trainer trainer(*model, selection, loss_function(model, device), trainer_options(config, batches));
+  TrainerEvents inner;
+  inner.on_step = [&](const StepReport& report) {
+    output.add(report);
+    if (events.on_step) events.on_step(report);
+  };
+  inner.on_eval = [&](const EvalReport& report) {
+    output.add(report);
+    if (events.on_eval) events.on_eval(report);
+  };
+  inner.on_save = [&](std::int64_t step) {
+    output.save_checkpoint(step, selection, base);
+    if (events.on_save) events.on_save(output.path() + "/checkpoint-" + std::to_string(step));
+  };
+  inner.should_stop = events.should_stop;
+  BatchSource source;
+  source.train = [&](std::int64_t step) { return batches.step(step); };
+  source.num_eval_batches = batches.num_eval_batches();
+  source.eval = [&](std::int64_t idx) { return batches.eval_batch(idx); };
+  RunResult result;
+  result.summary = trainer.run(source, inner);
+  result.adapter = output.finish(result.summary, selection, base);
+  return result;
+}
+
+}  // namespace bezel::train

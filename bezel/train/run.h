@@ -1,0 +1,42 @@
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "bezel/data/dataset.h"
+#include "bezel/lora/targets.h"
+#include "bezel/train/config.h"
+#include "bezel/train/trainer.h"
+
+namespace bezel::train {
+
+/// What a run is going to do, known before its first step.
+struct RunPlan {
+  std::vector<lora::TowerCount> towers;
+  data::DatasetReport data;
+  std::int64_t num_samples = 0;
+  std::int64_t num_eval_samples = 0;
+  std::int64_t steps_per_epoch = 0;
+  std::int64_t total_steps = 0;
+  std::string device;
+};
+
+struct RunEvents {
+  std::function<void(const RunPlan&)> on_start;
+  std::function<void(const StepReport&)> on_step;
+  std::function<void(const EvalReport&)> on_eval;
+  std::function<void(const std::string& folder)> on_save;
+  std::function<bool()> should_stop;
+};
+
+struct RunResult {
+  std::string adapter;  ///< the output folder
+  TrainSummary summary;
+};
+
+/// Fine-tunes as `config` says, from checking the output folder to writing the adapter. Everything that can be checked
+/// without the weights is checked before they are loaded. Throws Error.
+RunResult run_training(const TrainConfig& config, const RunEvents& events);
+
+}  // namespace bezel::train

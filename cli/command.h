@@ -1,0 +1,23 @@
+#pragma once
+
+#include <string>
+
+#include <CLI/CLI.hpp>
+
+namespace bezel::cli {
+
+/// Each adds one subcommand. Its callback does the work and sets `status`, the exit code, where that is not 0.
+void add_train(CLI::App& app, int& status);
+void add_forward(CLI::App& app, int& status);
+void add_inspect(CLI::App& app, int& status);
+void add_version(CLI::App& app, int& status);
+
+/// "bezel 0.1.0", LibTorch's version, what the CPU can do.
+std::string version_text();
+
+/// 1234567 as "1,234,567".
+std::string with_commas(long long value);
+/// 10485760 as "10.0 MiB".
+std::string bytes_text(double bytes);
+
+}  // namespace bezel::cli

@@ -1,0 +1,80 @@
+#include "bezel/train/forward.h"
+
+#include <memory>
+
+#include "bezel/error.h"
+#include "bezel/gemma4/load.h"
+#include "bezel/io/tensor_io.h"
+#include "bezel/lora/adapter_io.h"
+#include "cli/command.h"
+
+namespace bezel::cli {
+namespace {
+
+struct Options {
+  std::string model;
+  std::string inputs;
+  std::string output;
+  std::string adapter;
+  std::string dtype = "float32";
+  std::string storage = "dense";
+  std::string device = "cpu";
+  bool grads = false;
+};
+
+data::RawInputs read_inputs(const std::string& path) {
+  const auto tensors = io::load_safetensors(path);
+  const auto take = [&](const char* name) {
+    const auto found = tensors.find(std::string("in.") + name);
+    return found == tensors.end() ? torch::Tensor() : found->second;
+  };
+  data::RawInputs raw;
+  raw.input_ids = take("input_ids");
+  if (!raw.input_ids.defined()) throw Error(path, ": tensor 'in.input_ids' is missing");
+  raw.labels = take("labels");
+  raw.attention_mask = take("attention_mask");
+  raw.mm_token_type_ids = take("mm_token_type_ids");
+  raw.pixel_values = take("pixel_values");
+  raw.image_position_ids = take("image_position_ids");
+  raw.input_features = take("input_features");
+  raw.input_features_mask = take("input_features_mask");
+  return raw;
+}
+
+void forward(const Options& options) {
+  const torch::ScalarType dtype = options.dtype == "bfloat16" ? torch::kBFloat16 : torch::kFloat;
+  const data::RawInputs inputs = read_inputs(options.inputs);
+  gemma4::LoadedModel loaded = gemma4::load_model(options.model, {dtype, torch::Device(options.device)});
+  if (!options.adapter.empty())
+    lora::load_adapter(*loaded.model, options.adapter, loaded.model->config().text_only);
+  else if (options.grads)
+    throw Error(ErrorKind::kConfig, "--grads needs --adapter: only adapters have gradients");
+  loaded.model->eval();
+  std::vector<std::pair<std::string, torch::Tensor>> results;
+  for (const auto& [name, tensor] : train::forward_tensors(loaded.model, inputs, options.grads))
+    results.emplace_back(name, tensor.to(torch::kCPU).contiguous());
+  io::save_safetensors(options.output, results);
+}
+
+}  // namespace
+
+void add_forward(CLI::App& app, int&) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("forward", "Raw tensors in, logits, loss and gradients out");
+  command->add_option("--model", options->model, "checkpoint folder")->required();
+  command->add_option("--inputs", options->inputs, "safetensors file with in.input_ids, in.labels, in.pixel_values …")
+      ->required();
+  command->add_option("--output", options->output, "safetensors file to write")->required();
+  command->add_option("--adapter", options->adapter, "PEFT adapter folder");
+  command->add_option("--dtype", options->dtype, "of the arithmetic")
+      ->check(CLI::IsMember({"float32", "bfloat16"}))
+      ->capture_default_str();
+  command->add_option("--storage", options->storage, "of the frozen weights (nf4 and int8 are not built yet)")
+      ->check(CLI::IsMember({"dense"}))
+      ->capture_default_str();
+  command->add_option("--device", options->device, "cpu or cuda")->capture_default_str();
+  command->add_flag("--grads", options->grads, "also write grad.<adapter key>");
+  command->callback([options] { forward(*options); });
+}
+
+}  // namespace bezel::cli

@@ -1,0 +1,138 @@
+#include "bezel/report/inspect.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <iostream>
+#include <memory>
+
+#include "bezel/error.h"
+#include "cli/command.h"
+
+namespace bezel::cli {
+namespace {
+
+using io::Json;
+
+// Enough to see what is wrong; --json lists all.
+constexpr std::size_t kShownNames = 10;
+
+std::string number(const Json& value) { return with_commas(value.get<long long>()); }
+
+void print_row(const char* name, const std::string& text) { std::printf("%-15s %s\n", name, text.c_str()); }
+
+void print_names(const char* title, const Json& names, const char* meaning) {
+  if (names.empty()) return;
+  std::printf("\n%zu %s%s\n", names.size(), title, meaning);
+  for (std::size_t i = 0; i < std::min(names.size(), kShownNames); ++i)
+    std::printf("  %s\n", names[i].get<std::string>().c_str());
+  if (names.size() > kShownNames) std::printf("  … (--json lists all)\n");
+}
+
+void print_towers(const Json& towers) {
+  std::printf("\n%-12s %7s %8s %8s %16s %11s %8s %8s\n", "tower", "layers", "width", "tensors", "parameters", "bytes",
+              "linear", "clipped");
+  for (const auto& [name, tower] : towers.items()) {
+    const auto cell = [&](const char* key) { return tower.contains(key) ? number(tower[key]) : std::string("-"); };
+    std::printf("%-12s %7s %8s %8s %16s %11s %8s %8s\n", name.c_str(), cell("layers").c_str(),
+                cell("hidden_size").c_str(), cell("tensors").c_str(), cell("parameters").c_str(),
+                bytes_text(tower.value("bytes", 0.0)).c_str(), cell("linear_layers").c_str(),
+                cell("clipped_layers").c_str());
+  }
+  std::printf("LoRA can adapt every linear layer, clipped or not.\n");
+}
+
+void print_clip(const Json& clip) {
+  if (clip["bounds"] == 0 && clip["missing"] == 0) return;
+  std::printf("\nclip bounds: %s read, %s infinite, %s missing (taken as infinite)\n", number(clip["bounds"]).c_str(),
+              number(clip["infinite"]).c_str(), number(clip["missing"]).c_str());
+  for (const char* name : {"input_min", "input_max", "output_min", "output_max"}) {
+    if (clip.contains(name))
+      std::printf("  %-11s %g … %g\n", name, clip[name][0].get<double>(), clip[name][1].get<double>());
+  }
+}
+
+void print_checkpoint(const Json& report) {
+  print_row("checkpoint", report["path"]);
+  print_row("architecture", report["architecture"]);
+  print_row("key layout", report["layout"]);
+  print_row("tensors", number(report["tensors"]) + " in " + number(report["files"]) + " file(s)");
+  print_row("parameters", number(report["parameters"]));
+  for (const auto& [type, sums] : report["storage"].items())
+    print_row("storage",
+              type + ": " + number(sums["tensors"]) + " tensors, " + bytes_text(sums["bytes"].get<double>()));
+  const Json& text = report["text"];
+  print_row("text", "vocabulary " + number(text["vocab_size"]) + ", " + number(text["attention_heads"]) + " heads, " +
+                        number(text["full_attention_layers"]) + " full-attention layers, window " +
+                        number(text["sliding_window"]) + ", " + number(text["kv_sharing_layers"]) +
+                        " layers share keys and values, " + number(text["experts"]) + " experts");
+  print_towers(report["towers"]);
+  print_clip(report["clip"]);
+  print_names("unused tensors: keys and values of layers that read another layer's", report["unused_kv_tensors"],
+              " (harmless)");
+  print_names("tensors have no place in this model", report["unexpected_tensors"], "");
+  print_names("tensors are missing", report["missing_tensors"], "");
+  print_names("tensors have another shape", report["wrong_shapes"], "");
+  print_names("clip bounds are no numbers", report["clip"]["broken"], "");
+  std::printf("\n%s\n", report["loads"].get<bool>() ? "Bezel can load it." : "Bezel cannot load it.");
+}
+
+void print_adapter(const Json& report) {
+  print_row("adapter", report["path"]);
+  print_row("base model", report["base_model"]);
+  char text[96];
+  std::snprintf(text, sizeof text, "r %lld, alpha %g%s", report["lora_r"].get<long long>(),
+                report["lora_alpha"].get<double>(), report["use_rslora"].get<bool>() ? ", rsLoRA" : "");
+  print_row("LoRA", text);
+  print_row("tensors", number(report["tensors"]));
+  for (const auto& [rank, count] : report["layers_by_rank"].items())
+    print_row("rank", rank + ": " + number(count) + " layers");
+  std::printf("\n%-12s %7s %14s\n", "tower", "layers", "parameters");
+  for (const auto& [name, tower] : report["towers"].items())
+    std::printf("%-12s %7s %14s\n", name.c_str(), number(tower["layers"]).c_str(), number(tower["parameters"]).c_str());
+  print_names("layers lack A or B, or the two do not fit", report["incomplete_layers"], "");
+  print_names("tensors are no LoRA pair", report["unexpected_tensors"], "");
+}
+
+void print_scan(const Json& scan) {
+  std::printf("\n");
+  if (scan.empty()) std::printf("Every value is a finite number.\n");
+  for (const Json& item : scan)
+    std::printf("%s: tensor '%s': %s NaN, %s Inf\n", item["file"].get<std::string>().c_str(),
+                item["tensor"].get<std::string>().c_str(), number(item["nan"]).c_str(), number(item["inf"]).c_str());
+}
+
+struct Options {
+  std::string path;
+  bool json = false;
+  bool check = false;
+};
+
+int inspect(const Options& options) {
+  Json report = report::inspect(options.path);
+  bool good = report["loads"].get<bool>();
+  if (options.check) {
+    report["bad_values"] = report::scan_values(options.path);
+    good = good && report["bad_values"].empty();
+  }
+  if (options.json) {
+    std::cout << report.dump(2, ' ', false, Json::error_handler_t::replace) << '\n';
+  } else {
+    report["kind"] == "adapter" ? print_adapter(report) : print_checkpoint(report);
+    if (options.check) print_scan(report["bad_values"]);
+  }
+  return good ? 0 : static_cast<int>(ErrorKind::kData);
+}
+
+}  // namespace
+
+void add_inspect(CLI::App& app, int& status) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("inspect", "What a checkpoint or adapter folder holds");
+  command->add_option("path", options->path, "checkpoint or adapter folder")->required();
+  command->add_flag("--json", options->json, "as JSON, with every name");
+  command->add_flag("--check", options->check, "read every value and look for NaN and Inf");
+  command->footer("Exit code 3 when Bezel could not load it.");
+  command->callback([options, &status] { status = inspect(*options); });
+}
+
+}  // namespace bezel::cli

@@ -1,0 +1,76 @@
+#include <exception>
+#include <iostream>
+#include <new>
+#include <string>
+
+#include <c10/util/Exception.h>
+
+#include "bezel/error.h"
+#include "cli/command.h"
+
+namespace bezel::cli {
+namespace {
+
+int fail(ErrorKind kind, const std::string& message) {
+  std::cerr << "bezel: " << message << '\n';
+  return static_cast<int>(kind);
+}
+
+int fail_memory(const std::string& what) {
+  return fail(ErrorKind::kMemory, "out of memory (" + what +
+                                      "). These lower it: gradient_checkpointing: true, a smaller micro_batch_size, "
+                                      "max_seq_length or max_soft_tokens, dtype: bfloat16, fewer lora_towers");
+}
+
+std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
+
+bool is_out_of_memory(const std::string& message) {
+  return message.find("not enough memory") != std::string::npos ||
+         message.find("can't allocate memory") != std::string::npos ||
+         message.find("out of memory") != std::string::npos;
+}
+
+int run(int argc, char** argv) {
+  CLI::App app{"Fine-tunes Gemma 4 (text, vision, audio) with LoRA: Hugging Face checkpoints in, PEFT adapters out.",
+               "bezel"};
+  app.require_subcommand(1);
+  app.set_version_flag("--version", [] { return version_text(); });
+  app.footer(
+      "`bezel SUBCOMMAND --help` explains each.\n"
+      "Exit codes: 0 done, 2 usage or config, 3 bad model, adapter or data, 4 input/output, 5 out of memory,\n"
+      "            6 diverged, 1 a mistake in bezel itself");
+  int status = 0;
+  add_train(app, status);
+  add_forward(app, status);
+  add_inspect(app, status);
+  add_version(app, status);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& success) {
+    return app.exit(success);
+  } catch (const CLI::ParseError& error) {
+    return fail(ErrorKind::kConfig, std::string(error.what()) + "; see `bezel --help`");
+  }
+  return status;
+}
+
+}  // namespace
+}  // namespace bezel::cli
+
+int main(int argc, char** argv) {
+  using namespace bezel;
+  try {
+    return cli::run(argc, argv);
+  } catch (const Error& error) {
+    return cli::fail(error.kind(), error.what());
+  } catch (const std::bad_alloc&) {
+    return cli::fail_memory("an allocation failed");
+  } catch (const c10::Error& error) {
+    const std::string message = error.what_without_backtrace();
+    if (cli::is_out_of_memory(message)) return cli::fail_memory(cli::first_line(message));
+    std::cerr << "bezel: a mistake in bezel itself: " << message << '\n';
+  } catch (const std::exception& error) {
+    std::cerr << "bezel: a mistake in bezel itself: " << error.what() << '\n';
+  }
+  return 1;
+}

@@ -1,0 +1,101 @@
+#include "cli/progress.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+
+#include <unistd.h>
+
+#include "bezel/lora/config.h"
+#include "cli/command.h"
+
+namespace bezel::cli {
+namespace {
+
+constexpr int kBarCells = 20;
+
+std::string time_text(double seconds) {
+  const auto whole = static_cast<long long>(std::max(0.0, std::round(seconds)));
+  char buffer[32];
+  if (whole >= 3600)
+    std::snprintf(buffer, sizeof buffer, "%lld:%02lld:%02lld", whole / 3600, whole / 60 % 60, whole % 60);
+  else
+    std::snprintf(buffer, sizeof buffer, "%lld:%02lld", whole / 60, whole % 60);
+  return buffer;
+}
+
+std::string bar(const train::StepReport& report) {
+  const auto done = static_cast<int>(kBarCells * report.step / std::max<std::int64_t>(1, report.total_steps));
+  std::string text;
+  for (int i = 0; i < kBarCells; ++i) text += i < done ? "█" : "░";
+  return text;
+}
+
+std::string numbers(const train::StepReport& report) {
+  char buffer[200];
+  std::snprintf(buffer, sizeof buffer, "loss %.4f  lr %.2e  grad %.3f  %.0f tok/s  left %s  peak %s", report.loss,
+                report.learning_rate, report.grad_norm, report.tokens_per_s, time_text(report.seconds_left).c_str(),
+                bytes_text(static_cast<double>(report.peak_memory_bytes)).c_str());
+  std::string text = buffer;
+  if (report.skipped_steps > 0) text += "  skipped " + std::to_string(report.skipped_steps);
+  return text;
+}
+
+std::string data_text(const train::RunPlan& plan) {
+  std::string text = with_commas(plan.num_samples) + " samples";
+  if (plan.num_eval_samples > 0) text += ", " + with_commas(plan.num_eval_samples) + " held out";
+  if (plan.data.num_bad > 0) text += ", " + std::to_string(plan.data.num_bad) + " bad left out";
+  if (plan.data.num_too_long > 0) text += ", " + std::to_string(plan.data.num_too_long) + " too long left out";
+  if (plan.data.num_cut > 0) text += ", " + std::to_string(plan.data.num_cut) + " cut at their end";
+  return text;
+}
+
+}  // namespace
+
+Progress::Progress() : is_terminal_(::isatty(STDERR_FILENO) == 1) {}
+
+void Progress::line(const std::string& text) {
+  // Over a bar: back to the line's begin, and clear it.
+  std::fprintf(stderr, "%s%s\n", has_bar_ ? "\r\033[K" : "", text.c_str());
+  has_bar_ = false;
+}
+
+void Progress::start(const train::RunPlan& plan) {
+  char row[96];
+  std::snprintf(row, sizeof row, "%-12s %7s %22s", "tower", "layers", "trainable parameters");
+  line(row);
+  for (const lora::TowerCount& count : plan.towers) {
+    std::snprintf(row, sizeof row, "%-12s %7s %22s", std::string(lora::tower_name(count.tower)).c_str(),
+                  with_commas(count.layers).c_str(), with_commas(count.parameters).c_str());
+    line(row);
+  }
+  line(data_text(plan));
+  for (const std::string& bad : plan.data.bad) line("  left out: " + bad);
+  line(with_commas(plan.total_steps) + " steps, " + with_commas(plan.steps_per_epoch) + " an epoch, on " + plan.device);
+}
+
+void Progress::step(const train::StepReport& report) {
+  const std::string count = std::to_string(report.step) + "/" + std::to_string(report.total_steps);
+  if (!is_terminal_) {
+    line("step " + count + "  " + numbers(report));
+    return;
+  }
+  std::fprintf(stderr, "\r\033[K%s %s  %s", bar(report).c_str(), count.c_str(), numbers(report).c_str());
+  std::fflush(stderr);
+  has_bar_ = true;
+}
+
+void Progress::evaluation(const train::EvalReport& report) {
+  char row[96];
+  std::snprintf(row, sizeof row, "step %lld  held-out loss %.4f", static_cast<long long>(report.step), report.loss);
+  line(row);
+}
+
+void Progress::saved(const std::string& folder) { line("saved " + folder); }
+
+void Progress::finish() {
+  if (has_bar_) std::fprintf(stderr, "\n");
+  has_bar_ = false;
+}
+
+}  // namespace bezel::cli

@@ -1,0 +1,28 @@
+#pragma once
+
+#include <string>
+
+#include "bezel/train/run.h"
+
+namespace bezel::cli {
+
+/// Shows a run on stderr: a bar that moves on a terminal, plain lines elsewhere.
+class Progress {
+ public:
+  Progress();
+
+  void start(const train::RunPlan& plan);
+  void step(const train::StepReport& report);
+  void evaluation(const train::EvalReport& report);
+  void saved(const std::string& folder);
+  /// Ends the bar's line.
+  void finish();
+
+ private:
+  void line(const std::string& text);
+
+  bool is_terminal_;
+  bool has_bar_ = false;
+};
+
+}  // namespace bezel::cli

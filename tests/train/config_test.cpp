@@ -1,0 +1,244 @@
+#include "bezel/train/config.h"
+
+#include <cstdio>
+#include <fstream>
+#include <set>
+
+#include <gtest/gtest.h>
+
+#include "bezel/error.h"
+
+namespace bezel::train {
+namespace {
+
+TrainConfig parse(const std::string& yaml, const std::vector<std::string>& flags = {}) {
+  return parse_train_config(yaml, "c.yaml", parse_overrides(flags), false);
+}
+
+/// The message of the config error that `yaml` gives; "" when it is accepted.
+std::string refusal(const std::string& yaml, const std::vector<std::string>& flags = {}) {
+  try {
+    parse(yaml, flags);
+    return "";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kConfig) << error.what();
+    EXPECT_EQ(std::string(error.what()).find('\n'), std::string::npos) << error.what();
+    return error.what();
+  }
+}
+
+void expect_refused(const std::string& yaml, const std::vector<std::string>& parts) {
+  const std::string message = refusal(yaml);
+  EXPECT_NE(message, "") << yaml;
+  for (const std::string& part : parts)
+    EXPECT_NE(message.find(part), std::string::npos) << part << "\n  in " << message;
+}
+
+TEST(TrainConfig, DefaultsAreThoseOfTheDocumentation) {
+  const TrainConfig config = parse("");
+  EXPECT_EQ(config.lora.rank, 16);
+  EXPECT_EQ(config.lora.alpha, 32.0);
+  EXPECT_EQ(config.learning_rate, 2e-4);
+  EXPECT_EQ(config.lr_scheduler, ScheduleKind::kCosine);
+  EXPECT_EQ(config.warmup_ratio, 0.03);
+  EXPECT_EQ(config.gradient_accumulation_steps, 4);
+  EXPECT_EQ(config.max_seq_length, 2048);
+  EXPECT_EQ(config.lora.towers, std::vector<lora::Tower>{lora::Tower::kLanguage});
+  EXPECT_FALSE(config.gradient_checkpointing.has_value());
+}
+
+TEST(TrainConfig, FlagsBeatTheFileAndTheFileBeatsDefaults) {
+  const TrainConfig config = parse("learning_rate: 1e-3\nseed: 7\n", {"--lr", "5e-4", "--max-steps=12"});
+  EXPECT_EQ(config.learning_rate, 5e-4);
+  EXPECT_EQ(config.seed, 7);
+  EXPECT_EQ(config.max_steps, 12);
+  EXPECT_EQ(config.weight_decay, 0.0);
+}
+
+TEST(TrainConfig, DashesAndUnderscoresAreTheSame) {
+  EXPECT_EQ(parse("lora-r: 4\n", {"--micro-batch_size", "3"}).micro_batch_size, 3);
+  EXPECT_EQ(parse("lora-r: 4\n").lora.rank, 4);
+}
+
+TEST(TrainConfig, AliasesOfOtherTools) {
+  const TrainConfig config = parse(
+      "model_name_or_path: m\nlora_target_modules: [q_proj, v_proj]\nper_device_train_batch_size: 2\nsequence_len: "
+      "128\n"
+      "num_epochs: 3\nlr_scheduler_type: linear\nsample_packing: false\nload_in_4bit: false\nbf16: auto\n"
+      "optimizer: adamw_torch\nadapter: lora\n");
+  EXPECT_EQ(config.base_model, "m");
+  EXPECT_EQ(config.lora.target_modules.names, (std::vector<std::string>{"q_proj", "v_proj"}));
+  EXPECT_EQ(config.micro_batch_size, 2);
+  EXPECT_EQ(config.max_seq_length, 128);
+  EXPECT_EQ(config.num_train_epochs, 3.0);
+  EXPECT_EQ(config.lr_scheduler, ScheduleKind::kLinear);
+  EXPECT_EQ(config.dtype, "bfloat16");
+}
+
+TEST(TrainConfig, AlphaFollowsTheRankUnlessGiven) {
+  EXPECT_EQ(parse("lora_r: 8\n").lora.alpha, 16.0);
+  EXPECT_EQ(parse("lora_alpha: 5\n", {"--lora_r", "8"}).lora.alpha, 5.0);
+}
+
+TEST(TrainConfig, TargetsAreNamesARegexOrAllLinear) {
+  using Kind = lora::ModulePattern::Kind;
+  EXPECT_EQ(parse("target_modules: q_proj\n").lora.target_modules.kind, Kind::kNames);
+  EXPECT_EQ(parse("target_modules: q_proj,v_proj\n").lora.target_modules.names.size(), 2u);
+  EXPECT_EQ(parse("target_modules: all-linear\n").lora.target_modules.kind, Kind::kAllLinear);
+  EXPECT_EQ(parse("lora_target_linear: true\n").lora.target_modules.kind, Kind::kAllLinear);
+  const TrainConfig regex = parse("", {"--target-modules", R"([a-z.]*\.(q|v)_proj)"});
+  EXPECT_EQ(regex.lora.target_modules.kind, Kind::kRegex);
+  EXPECT_EQ(regex.lora.target_modules.regex, R"([a-z.]*\.(q|v)_proj)");
+  EXPECT_EQ(parse("").lora.target_modules.kind, Kind::kDefault);
+}
+
+TEST(TrainConfig, ListsAndMapsAsFlags) {
+  const TrainConfig config =
+      parse("", {"--lora-towers", "language,vision", "--rank-pattern", "{q_proj: 4, v_proj: 2}"});
+  EXPECT_EQ(config.lora.towers.size(), 2u);
+  ASSERT_EQ(config.lora.rank_pattern.size(), 2u);
+  EXPECT_EQ(config.lora.rank_pattern[1].second, 2);
+}
+
+TEST(TrainConfig, EmptyValuesSayNothing) {
+  EXPECT_EQ(parse("max_steps:\nlearning_rate: ~\nseed: null\n").seed, 42);
+  EXPECT_EQ(parse("max_steps: 5\n", {"--max-steps", "null"}).max_steps, std::nullopt);
+  EXPECT_EQ(parse("max_steps: -1\n").max_steps, std::nullopt);
+}
+
+TEST(TrainConfig, UnknownKeysNameTheNearest) {
+  expect_refused("seed: 1\nlearning_rat: 1e-4\n", {"c.yaml:2", "learning_rat'", "'learning_rate'"});
+  expect_refused("lora-rnk: 4\n", {"lora_rank"});
+  expect_refused("zzzzzzzzzzzzzzz: 4\n", {"--help"});
+  EXPECT_NE(refusal("", {}).size(), 1u);
+  EXPECT_THROW(parse_overrides({"--lerning-rate", "1"}), Error);
+}
+
+TEST(TrainConfig, AKeyTwiceIsRefusedAlsoUnderItsAlias) {
+  expect_refused("seed: 1\nseed: 1\n", {"c.yaml:2", "'seed'", "twice"});
+  expect_refused("lr: 1e-4\nlearning_rate: 1e-4\n", {"c.yaml:2", "twice", "'lr'"});
+  expect_refused("dtype: float32\nbf16: true\n", {"twice"});
+  expect_refused("rank_pattern:\n  a: 1\n  a: 2\n", {"c.yaml:3", "twice"});
+}
+
+TEST(TrainConfig, WrongTypesNamePlaceValueAndExpectation) {
+  expect_refused("seed: 1\nlora_r: sixteen\n", {"c.yaml:2", "lora_r", "'sixteen'", "whole number"});
+  expect_refused("lora_r: 1.5\n", {"whole number"});
+  expect_refused("lora_r: 1e2\n", {"whole number"});
+  expect_refused("lora_r: \"16\"\n", {"whole number"});
+  expect_refused("lora_r: 99999999999999999999\n", {"whole number"});
+  expect_refused("lora_r: [1]\n", {"a list"});
+  expect_refused("shuffle: maybe\n", {"true or false"});
+  expect_refused("learning_rate: .nan\n", {"a number"});
+  expect_refused("learning_rate: inf\n", {"a number"});
+  expect_refused("base_model: {a: b}\n", {"a map", "a text"});
+  expect_refused("lora_towers: [language, ears]\n", {"vision"});
+  expect_refused("lr_scheduler: polynomial\n", {"cosine"});
+}
+
+TEST(TrainConfig, ValuesOutOfRangeAndContradictionsAreRefused) {
+  expect_refused("lora_r: 0\n", {});
+  expect_refused("lora_dropout: 1.5\n", {});
+  expect_refused("learning_rate: -1e-4\n", {"learning_rate"});
+  expect_refused("micro_batch_size: 0\n", {"micro_batch_size"});
+  expect_refused("max_steps: 0\n", {"max_steps"});
+  expect_refused("warmup_ratio: 0.1\nwarmup_steps: 5\n", {"warmup_ratio", "warmup_steps"});
+  expect_refused("eval_file: e.jsonl\nval_set_size: 0.1\n", {"eval_file"});
+  expect_refused("train_on_inputs: true\nmask_history: true\n", {"contradicts"});
+  expect_refused("device: tpu\n", {"cuda"});
+  expect_refused("max_soft_tokens: 100\n", {"280"});
+  EXPECT_EQ(refusal("device: cuda:1\nmax_soft_tokens: 70\n"), "");
+}
+
+TEST(TrainConfig, WhatIsNotBuiltIsRefusedByName) {
+  for (const char* line :
+       {"load_in_4bit: true", "load_in_8bit: true", "storage: nf4", "packing: true", "use_dora: true",
+        "loraplus_lr_ratio: 16", "resume_from_checkpoint: auto", "quantize_skip: [lm_head]",
+        "quantize_embeddings: true", "report_to: [jsonl, tensorboard]", "adapter: qlora"}) {
+    const std::string key = std::string(line).substr(0, std::string(line).find(':'));
+    expect_refused(std::string(line) + "\n", {"c.yaml:1", key, "not built yet"});
+  }
+  EXPECT_EQ(refusal("use_dora: false\nuse_rslora: true\nresume_from_checkpoint: none\nreport_to: none\n"), "");
+}
+
+TEST(TrainConfig, AliasBombIsRefused) {
+  std::string bomb = "a: &a [x, x, x, x, x, x, x, x, x]\n";
+  for (char c = 'b'; c < 'j'; ++c) {
+    bomb += std::string(1, c) + ": &" + c + " [";
+    for (int i = 0; i < 9; ++i) bomb += std::string(i == 0 ? "*" : ", *") + static_cast<char>(c - 1);
+    bomb += "]\n";
+  }
+  expect_refused(bomb, {"c.yaml:2", "aliases"});
+  expect_refused("seed: &s 1\nmax_steps: *s\n", {"c.yaml:2", "aliases"});
+}
+
+TEST(TrainConfig, DeepLongAndBrokenYamlIsRefused) {
+  expect_refused("seed: " + std::string(100000, '['), {});
+  expect_refused("seed: [[[[[[[[[[1]]]]]]]]]]\n", {"nested"});
+  expect_refused("seed: 1 #" + std::string(2u << 20, 'x'), {"bytes"});
+  expect_refused("seed: [1\n", {"YAML"});
+  expect_refused("- a\n- b\n", {"key: value"});
+  expect_refused("seed: 1\n---\nseed: 2\n", {"several"});
+  expect_refused("? [a]\n: 1\n", {"key"});
+  expect_refused("? \n: 1\n", {"key"});
+  expect_refused("seed: 1\n\tlr: 2\n", {"c.yaml"});
+}
+
+TEST(TrainConfig, FlagsWithoutValue) {
+  EXPECT_TRUE(parse("", {"--train-on-inputs", "--seed", "3"}).train_on_inputs);
+  EXPECT_FALSE(parse("", {"--shuffle", "false"}).shuffle);
+  EXPECT_THROW(parse_overrides({"--seed"}), Error);
+  EXPECT_THROW(parse_overrides({"--seed", "--lr", "1"}), Error);
+  EXPECT_THROW(parse_overrides({"stray"}), Error);
+  EXPECT_EQ(refusal("", {"--seed", "1", "--seed", "2"}).find("--seed"), 0u);
+}
+
+TEST(TrainConfig, PathsAreRequiredForARun) {
+  EXPECT_THROW(parse_train_config("output_dir: o\ntrain_file: t\n", "c.yaml"), Error);
+  EXPECT_EQ(parse_train_config("base_model: b\noutput_dir: o\ntrain_file: t\n", "c.yaml").output_dir, "o");
+}
+
+TEST(TrainConfig, ResolvedYamlReadsBackEqual) {
+  const TrainConfig config = parse(
+      "base_model: \"we\\\"ird \\\\ name: #1\"\noutput_dir: 'null'\nlora_r: 3\nlora_alpha: 7.25\nwarmup_steps: 9\n"
+      "lora_towers: [vision, audio]\nrank_pattern: {q_proj: 4}\nalpha_pattern: {'a.*b': 1.5}\nlr: "
+      "3.3333333333333335e-05\n"
+      "adam_epsilon: 1e-8\ngradient_checkpointing: true\ntarget_modules: '.*\\.q_proj'\nexclude_modules: [o_proj]\n"
+      "val_set_size: 0.25\nmax_soft_tokens: 140\nlr_scheduler: constant\nthreads: 2\nreport_to: none\n");
+  const std::string yaml = to_yaml(config);
+  const TrainConfig again = parse_train_config(yaml, "resolved", {}, false);
+  EXPECT_EQ(to_yaml(again), yaml);
+  EXPECT_EQ(again.base_model, "we\"ird \\ name: #1");
+  EXPECT_EQ(again.output_dir, "null");
+  EXPECT_EQ(again.learning_rate, 3.3333333333333335e-05);
+  EXPECT_EQ(again.lora.target_modules.regex, R"(.*\.q_proj)");
+  EXPECT_EQ(again.warmup_steps, 9);
+  EXPECT_NE(yaml.find("adam_epsilon: 1.0e-08"), std::string::npos) << yaml;
+}
+
+TEST(TrainConfig, NamesOfKeysAreUnique) {
+  std::set<std::string> names;
+  for (const ConfigKey& key : config_keys()) {
+    EXPECT_TRUE(names.insert(std::string(key.name)).second) << key.name;
+    std::string aliases(key.aliases);
+    for (std::size_t begin = 0; begin < aliases.size();) {
+      const std::size_t end = std::min(aliases.find(' ', begin), aliases.size());
+      EXPECT_TRUE(names.insert(aliases.substr(begin, end - begin)).second) << key.name;
+      begin = end + 1;
+    }
+  }
+}
+
+TEST(TrainConfig, MissingFileAndFolderAreIoErrors) {
+  for (const char* path : {"/no/such/config.yaml", "/tmp"}) {
+    try {
+      read_train_config(path);
+      ADD_FAILURE() << path;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::kIo);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace bezel::train
