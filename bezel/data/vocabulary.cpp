@@ -1,5 +1,6 @@
 #include "bezel/data/vocabulary.h"
 
+#include <algorithm>
 #include <bit>
 #include <functional>
 #include <utility>
@@ -22,7 +23,8 @@ bool Vocabulary::add(std::string_view word) {
   const std::uint64_t hash = hash_of(word);
   Slot& slot = slots_[slot_of(word, hash)];
   if (slot.id >= 0) return false;
-  slot = {static_cast<std::uint32_t>(hash >> 32), static_cast<std::int32_t>(size())};
+  slot = {static_cast<std::uint32_t>(hash >> 32), static_cast<std::int32_t>(size()),
+          static_cast<std::uint32_t>(text_.size()), static_cast<std::uint32_t>(word.size())};
   text_.append(word);
   ends_.push_back(text_.size());
   return true;
@@ -39,19 +41,22 @@ std::string_view Vocabulary::word(std::size_t id) const {
 }
 
 std::size_t Vocabulary::slot_of(std::string_view word, std::uint64_t hash) const {
-  std::size_t at = hash & (slots_.size() - 1);
   const auto tag = static_cast<std::uint32_t>(hash >> 32);
-  while (slots_[at].id >= 0 && (slots_[at].hash != tag || this->word(static_cast<std::size_t>(slots_[at].id)) != word))
-    at = (at + 1) & (slots_.size() - 1);
+  std::size_t at = hash & (slots_.size() - 1);
+  for (; slots_[at].id >= 0; at = (at + 1) & (slots_.size() - 1)) {
+    const Slot& slot = slots_[at];
+    if (slot.hash == tag && std::string_view(text_).substr(slot.begin, slot.bytes) == word) break;
+  }
   return at;
 }
 
 void Vocabulary::grow(std::size_t slots) {
   if (slots <= slots_.size()) return;
-  slots_.assign(slots, {});
-  for (std::size_t id = 0; id < size(); ++id) {
-    const std::uint64_t hash = hash_of(word(id));
-    slots_[slot_of(word(id), hash)] = {static_cast<std::uint32_t>(hash >> 32), static_cast<std::int32_t>(id)};
+  const std::vector<Slot> old = std::exchange(slots_, std::vector<Slot>(slots));
+  for (const Slot& slot : old) {
+    if (slot.id < 0) continue;
+    const std::string_view word = std::string_view(text_).substr(slot.begin, slot.bytes);
+    slots_[slot_of(word, hash_of(word))] = slot;
   }
 }
 

@@ -23,6 +23,8 @@ class Vocabulary {
   struct Slot {
     std::uint32_t hash = 0;
     std::int32_t id = -1;
+    std::uint32_t begin = 0;  // of the word in text_, which stays below 4 GiB
+    std::uint32_t bytes = 0;
   };
 
   std::size_t slot_of(std::string_view word, std::uint64_t hash) const;
