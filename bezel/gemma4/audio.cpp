@@ -21,9 +21,17 @@ std::int64_t num_blocks(const AudioConfig& config, std::int64_t num_frames) {
   return (num_frames + config.chunk_size - 1) / config.chunk_size;
 }
 
-// Convolutions run in the dtype that products run in; the result is rounded to x's.
-torch::ScalarType conv_dtype(const Tensor& x) {
-  return kernels::widens(x.scalar_type(), x.device()) ? torch::kFloat : x.scalar_type();
+// 3 x 3 convolution, stride 2, one row of zeros around: x [C, T, M], weight [C', C, 3, 3] -> [T', M', C'], as a product
+// over gathered windows, which runs on any device and widens like every other product.
+Tensor strided_convolution(const Tensor& x, const Tensor& weight) {
+  const Tensor padded = at::constant_pad_nd(x, {1, 1, 1, 1});
+  const std::int64_t rows = (x.size(1) + 1) / 2, columns = (x.size(2) + 1) / 2;
+  std::vector<Tensor> windows;
+  for (std::int64_t dy = 0; dy < 3; ++dy)
+    for (std::int64_t dx = 0; dx < 3; ++dx)
+      windows.push_back(padded.slice(1, dy, dy + 2 * rows - 1, 2).slice(2, dx, dx + 2 * columns - 1, 2));
+  const Tensor gathered = at::stack(windows).permute({2, 3, 1, 0}).reshape({rows * columns, -1});  // [T' M', C * 9]
+  return kernels::matmul_nt(gathered, weight.flatten(1)).view({rows, columns, -1});
 }
 
 // x [T, A, D] -> [A, blocks, chunk, D], zeros after the end.
@@ -82,7 +90,7 @@ Tensor AudioAttentionImpl::forward(const Tensor& x, const Tensor& positions, con
   const Tensor v = context_blocks(heads(v_proj(x)), config_);
 
   Tensor scores = at::matmul(q, k.transpose(2, 3)) + relative_scores(q, positions);  // [A, blocks, chunk, context]
-  scores = nn::softcap(scores, config_.logit_cap).masked_fill(mask.logical_not(), config_.invalid_logit);
+  scores = nn::softcap(scores, config_.logit_cap).masked_fill(mask.bitwise_not(), config_.invalid_logit);
   const Tensor out = at::matmul(at::softmax(scores, -1), v);  // [A, blocks, chunk, D]
   const Tensor rows = out.permute({1, 2, 0, 3}).reshape({-1, config_.hidden_size}).narrow(0, 0, x.size(0));
   return post(rows.to(x.scalar_type()));
@@ -104,11 +112,15 @@ Tensor AudioFeedForwardImpl::forward(const Tensor& x) {
 }
 
 Tensor DepthwiseConvImpl::forward(const Tensor& x) {
-  const auto compute = conv_dtype(x);
-  const Tensor padded =
-      at::constant_pad_nd(x.t().unsqueeze(0), {weight.size(2) - 1, 0}).to(compute);  // [1, H, T + w - 1]
-  const Tensor y = at::conv1d(padded, weight.to(compute), {}, 1, at::IntArrayRef(0), 1, weight.size(0));
-  return y.squeeze(0).t().to(x.scalar_type());
+  // One product for each tap: few, and unlike ATen's grouped convolution it runs on any device.
+  const std::int64_t width = weight.size(2);
+  const Tensor padded = at::constant_pad_nd(x.to(torch::kFloat), {0, 0, width - 1, 0});  // [T + width - 1, H]
+  Tensor y;
+  for (std::int64_t tap = 0; tap < width; ++tap) {
+    const Tensor part = padded.narrow(0, tap, x.size(0)) * weight.select(2, tap).squeeze(1).to(torch::kFloat);
+    y = tap == 0 ? part : y + part;
+  }
+  return y.to(x.scalar_type());
 }
 
 LightConvImpl::LightConvImpl(const AudioConfig& config) : limit_(config.gradient_clipping) {
@@ -152,11 +164,8 @@ SubsampleLayerImpl::SubsampleLayerImpl(std::int64_t in_channels, std::int64_t ou
 }
 
 Tensor SubsampleLayerImpl::forward(const Tensor& x, const Tensor& mask) {
-  const auto compute = conv_dtype(x);
-  const Tensor heard = (x * mask.view({1, 1, -1, 1})).to(compute);
-  const Tensor y = at::conv2d(heard, conv->weight.to(compute), {}, 2, 1).to(x.scalar_type());  // [1, C', T', M']
-  const Tensor normed = at::layer_norm(y.permute({0, 2, 3, 1}), {y.size(1)}, norm->weight, {}, eps_);
-  return at::relu(normed).permute({0, 3, 1, 2});
+  const Tensor y = strided_convolution(x * mask.view({1, -1, 1}), conv->weight);  // [T', M', C']
+  return nn::layer_norm(y, norm->weight, eps_).clamp_min(0).permute({2, 0, 1});
 }
 
 SubsampleImpl::SubsampleImpl(const AudioConfig& config) {
@@ -170,11 +179,11 @@ SubsampleImpl::SubsampleImpl(const AudioConfig& config) {
 
 Tensor SubsampleImpl::forward(const Tensor& features, Tensor& mask) {
   const auto halved = [](const Tensor& m) { return m.slice(0, 0, m.size(0), 2); };
-  const Tensor once = layer0(features.view({1, 1, features.size(0), features.size(1)}), mask);
+  const Tensor once = layer0(features.unsqueeze(0), mask);
   mask = halved(mask);
-  const Tensor twice = layer1(once, mask);  // [1, C, T, M]
+  const Tensor twice = layer1(once, mask);  // [C, T, M]
   mask = halved(mask);
-  return input_proj_linear(twice.permute({0, 2, 3, 1}).reshape({twice.size(2), -1}));
+  return input_proj_linear(twice.permute({1, 2, 0}).flatten(1));
 }
 
 AudioModelImpl::AudioModelImpl(const AudioConfig& config) : config_(config) {
@@ -204,11 +213,11 @@ Tensor AudioModelImpl::block_mask(const Tensor& mask) const {
   const Tensor query = start + index(config_.chunk_size).view({1, -1, 1});
   const Tensor key = start - (config_.context_left - 1) + index(context_size(config_)).view({1, 1, -1});
   const Tensor distance = query - key;
-  const Tensor past = (distance >= 0).logical_and(distance < config_.context_left - 1);
-  const Tensor future = (distance < 0).logical_and(distance > -config_.context_right);
-  const Tensor inside = (key >= 0).logical_and(key < frames).logical_and(query < frames);
-  const Tensor real = mask.index_select(0, key.clamp(0, frames - 1).flatten()).view(key.sizes());
-  return past.logical_or(future).logical_and(inside).logical_and(real);
+  const Tensor past = (distance >= 0).bitwise_and(distance < config_.context_left - 1);
+  const Tensor future = (distance < 0).bitwise_and(distance > -config_.context_right);
+  const Tensor inside = (key >= 0).bitwise_and(key < frames).bitwise_and(query < frames);
+  const Tensor real = nn::take_rows(mask, key.clamp(0, frames - 1).flatten()).view(key.sizes());
+  return past.bitwise_or(future).bitwise_and(inside).bitwise_and(real);
 }
 
 Tensor AudioModelImpl::forward(const Tensor& features, const Tensor& mask, torch::ScalarType dtype) {

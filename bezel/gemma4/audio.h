@@ -97,7 +97,7 @@ TORCH_MODULE(NamedWeight);
 class SubsampleLayerImpl : public torch::nn::Module {
  public:
   SubsampleLayerImpl(std::int64_t in_channels, std::int64_t out_channels, double eps);
-  /// x [1, C, T, M], mask bool [T] -> [1, C', T', M']
+  /// x [C, T, M], mask bool [T] -> [C', T', M']
   torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& mask);
 
   NamedWeight conv{nullptr}, norm{nullptr};

@@ -29,7 +29,7 @@ ExpertsImpl::ExpertsImpl(const TextConfig& config) {
 
 Tensor ExpertsImpl::forward(const Tensor& x, const Routing& routing) {
   const std::int64_t top_k = routing.expert.size(1);
-  const Tensor chosen = routing.expert.flatten();                          // [N * top_k]
+  const Tensor chosen = routing.expert.flatten();                                    // [N * top_k]
   const Tensor order = std::get<1>(at::sort(chosen, std::optional<bool>(true), 0));  // slots, expert by expert
   const Tensor counts = at::bincount(chosen, {}, gate_up_proj->shape()[0]).to(torch::kCPU);
   const Tensor weights = routing.weight.flatten();

@@ -4,6 +4,7 @@
 
 #include "bezel/error.h"
 #include "bezel/nn/attention.h"
+#include "bezel/nn/functional.h"
 
 namespace bezel::gemma4 {
 
@@ -52,7 +53,7 @@ Tensor ModelImpl::audio_features(const data::Batch& batch) {
   if (!model->audio_tower) throw Error("the data holds recordings, but this checkpoint has no audio tower");
   std::vector<Tensor> soft;
   for (const data::AudioFrames& recording : batch.recordings)
-    soft.push_back(model->audio_tower(recording.features, recording.mask, dtype_).index_select(0, recording.soft_rows));
+    soft.push_back(nn::take_rows(model->audio_tower(recording.features, recording.mask, dtype_), recording.soft_rows));
   return model->embed_audio(at::cat(soft));
 }
 
@@ -64,7 +65,7 @@ Tensor ModelImpl::hidden_states(const data::Batch& batch, const Tensor& images, 
   const std::int64_t pad = config_.text.pad_token_id;
   Tensor ids = batch.input_ids;
   if (batch.media_rows.defined() && batch.media_rows.size(0) > 0)
-    ids = ids.flatten().index_fill(0, batch.media_rows, pad).view(ids.sizes());
+    ids = ids.flatten().scatter(0, batch.media_rows, pad).view(ids.sizes());
   Tensor embeds = model->language_model->embed(ids, dtype_);  // [B, T, H]
   const auto place = [&](const Tensor& rows, const Tensor& soft) {
     if (!soft.defined()) return;

@@ -70,7 +70,7 @@ PatchEmbedderImpl::PatchEmbedderImpl(const VisionConfig& config) {
 
 Tensor PatchEmbedderImpl::forward(const Tensor& patches, const Tensor& positions, torch::ScalarType dtype) {
   const auto axis = [&](std::int64_t i) {
-    return position_embedding_table.select(0, i).index_select(0, positions.select(1, i));
+    return nn::take_rows(position_embedding_table.select(0, i), positions.select(1, i));
   };
   return input_proj((2 * (patches - 0.5)).to(dtype)) + (axis(0) + axis(1));
 }

@@ -23,7 +23,7 @@ Tensor repeat_heads(const Tensor& kv, std::int64_t num_heads) {
 // 0 where visible; elsewhere the lowest finite value, so that a row without keys stays finite.
 Tensor additive(const Tensor& mask, torch::ScalarType dtype) {
   const double lowest = dtype == torch::kBFloat16 ? -3.3895313892515355e38 : std::numeric_limits<float>::lowest();
-  return at::zeros(mask.sizes(), mask.options().dtype(dtype)).masked_fill(mask.logical_not(), lowest);
+  return at::zeros(mask.sizes(), mask.options().dtype(dtype)).masked_fill(mask.bitwise_not(), lowest);
 }
 
 Tensor merge_heads(const Tensor& out) { return out.transpose(1, 2).flatten(2); }
@@ -62,17 +62,17 @@ Tensor decoder_mask(std::int64_t num_tokens, std::int64_t window, const Tensor& 
   Tensor visible = (key <= query).unsqueeze(0);  // [1, T, T]
   if (picture.defined()) {
     const Tensor run_q = picture.unsqueeze(2), run_k = picture.unsqueeze(1);  // [B, T, 1], [B, 1, T]
-    visible = visible.logical_or((run_q == run_k).logical_and(run_q >= 0));
+    visible = visible.bitwise_or((run_q == run_k).bitwise_and(run_q >= 0));
   }
-  if (window > 0) visible = visible.logical_and(key > query - window);
-  if (keys.defined()) visible = visible.logical_and(keys.unsqueeze(1));
+  if (window > 0) visible = visible.bitwise_and(key > query - window);
+  if (keys.defined()) visible = visible.bitwise_and(keys.unsqueeze(1));
   return visible.unsqueeze(1);
 }
 
 Tensor picture_runs(const Tensor& token_types) {
-  const Tensor seen = (token_types == 1).logical_or(token_types == 2);
+  const Tensor seen = (token_types == 1).bitwise_or(token_types == 2);
   const Tensor before = at::constant_pad_nd(seen.narrow(1, 0, seen.size(1) - 1), {1, 0}, 0);
-  const Tensor run = seen.logical_and(before.logical_not()).to(torch::kLong).cumsum(1) - 1;
+  const Tensor run = seen.bitwise_and(before.bitwise_not()).to(torch::kLong).cumsum(1) - 1;
   return at::where(seen, run, at::full_like(run, -1));
 }
 

@@ -55,7 +55,23 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
   return RmsNormFunction::apply(x, weight.defined() ? std::optional<Tensor>(weight) : std::nullopt, eps);
 }
 
+Tensor layer_norm(const Tensor& x, const Tensor& weight, double eps) {
+  const Tensor wide = x.to(torch::kFloat);
+  const Tensor centred = wide - wide.mean(-1, /*keepdim=*/true);
+  const Tensor inverse = at::rsqrt(centred.square().mean(-1, /*keepdim=*/true) + eps);
+  return (centred * inverse * weight.to(torch::kFloat)).to(x.scalar_type());
+}
+
 Tensor geglu(const Tensor& gate, const Tensor& up) { return GegluFunction::apply(gate, up); }
+
+Tensor take_rows(const Tensor& x, const Tensor& index) {
+  if (!x.is_meta()) return x.index_select(0, index);
+  // index_select has no shape function in C++; gather has one, but reads an index for every element.
+  std::vector<std::int64_t> ones(x.dim(), 1), shape = x.sizes().vec();
+  ones[0] = -1;
+  shape[0] = index.size(0);
+  return x.gather(0, index.view(ones).expand(shape));
+}
 
 Tensor softcap(const Tensor& x, double cap) { return cap == 0.0 ? x : at::tanh(x / cap) * cap; }
 

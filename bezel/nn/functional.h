@@ -15,8 +15,14 @@ namespace bezel::nn {
 /// Reference: Gemma4RMSNorm (the weight is used as it is, not as 1 + weight).
 torch::Tensor rms_norm(const torch::Tensor& x, const torch::Tensor& weight, double eps);
 
+/// (x - mean) / sqrt(variance + eps) * weight over the last dimension, in float32, returned in x's dtype; no bias.
+torch::Tensor layer_norm(const torch::Tensor& x, const torch::Tensor& weight, double eps);
+
 /// gelu_tanh(gate) * up; both [..., F]. Keeps its two inputs only.
 torch::Tensor geglu(const torch::Tensor& gate, const torch::Tensor& up);
+
+/// Rows `index` (int64 [N]) of x [M, ...] -> [N, ...].
+torch::Tensor take_rows(const torch::Tensor& x, const torch::Tensor& index);
 
 /// tanh(x / cap) * cap; cap 0 leaves x alone.
 torch::Tensor softcap(const torch::Tensor& x, double cap);

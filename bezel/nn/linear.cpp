@@ -23,7 +23,7 @@ struct Frozen : torch::CustomClassHolder {
 };
 
 // True where clamp's gradient is 1: inside the bounds, and at a bound itself.
-Tensor inside(const Tensor& x, double min, double max) { return (x >= min).logical_and_(x <= max); }
+Tensor inside(const Tensor& x, double min, double max) { return (x >= min).bitwise_and_(x <= max); }
 
 Tensor clamped_input(const Tensor& x, const Frozen& frozen) {
   return frozen.clip ? at::clamp(x, frozen.clip->input_min, frozen.clip->input_max) : x;

@@ -43,6 +43,7 @@ class DenseWeight final : public Weight {
   torch::Tensor matmul_transposed(const torch::Tensor& dy) const override { return kernels::matmul_nn(dy, ready()); }
 
   torch::Tensor rows(const torch::Tensor& index, torch::ScalarType dtype) const override {
+    if (tensor_.is_meta()) return at::empty({index.size(0), tensor_.size(1)}, tensor_.options().dtype(dtype));
     const torch::Tensor found = tensor_.index_select(0, index).to(dtype_).to(dtype);
     if (found.is_cpu() && !std::isfinite(found.sum(torch::kFloat).item<float>()))
       throw Error("tensor '", name_, "': a row that was looked up holds NaN or Inf; the checkpoint is damaged");

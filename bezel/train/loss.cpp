@@ -30,10 +30,10 @@ class CrossEntropy : public torch::autograd::Function<CrossEntropy> {
       if (softcap != 0.0) logits.div_(softcap).tanh_();
       const Tensor capped = softcap != 0.0 ? logits * softcap : logits;
       const Tensor label = labels.narrow(0, begin, count).unsqueeze(1);
-      const Tensor normaliser = capped.logsumexp(1, /*keepdim=*/true);
-      loss += (normaliser - capped.gather(1, label)).sum();
+      Tensor log_probability = at::log_softmax(capped, 1);
+      loss -= log_probability.gather(1, label).sum();
       if (!needs_graph) continue;
-      Tensor grad = (capped - normaliser).exp_();  // softmax
+      Tensor grad = log_probability.exp_();
       grad.scatter_add_(1, label, at::full_like(label, -1, grad.options()));
       if (softcap != 0.0) grad.mul_(logits.square_().neg_().add_(1.0));  // d tanh
       dh.narrow(0, begin, count).copy_(head->matmul_transposed(grad.to(hidden.scalar_type())));

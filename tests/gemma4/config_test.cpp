@@ -1,0 +1,84 @@
+#include "bezel/gemma4/config.h"
+
+#include <gtest/gtest.h>
+
+#include "bezel/error.h"
+
+namespace bezel::gemma4 {
+namespace {
+
+// A text_config with `extra` members, as released.
+std::string config(const std::string& text_extra, const std::string& extra = "") {
+  return R"({"model_type": "gemma4", "text_config": {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 4,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8,
+    "layer_types": ["sliding_attention", "full_attention", "sliding_attention", "full_attention"])" +
+         text_extra + "}" + extra + "}";
+}
+
+ModelConfig read(const std::string& text) {
+  const io::Json json = io::parse_json(text, "config.json");
+  return read_model_config(io::JsonView(json, "config.json"));
+}
+
+std::string error_of(const std::string& text) {
+  try {
+    read(text);
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+TEST(ModelConfig, ReleasedAndResavedFormsMeanTheSame) {
+  const ModelConfig released =
+      read(config(R"(, "global_head_dim": 16, "num_global_key_value_heads": 1, "attention_k_eq_v": true)"));
+  const ModelConfig resaved = read(config(R"(, "attention_k_eq_v": true, "per_layer_config": {
+      "1": {"head_dim": 16, "num_key_value_heads": 1}, "3": {"head_dim": 16, "num_key_value_heads": 1}})"));
+  for (const ModelConfig& c : {released, resaved}) {
+    EXPECT_EQ(c.text.layers[0].head_dim, 8);
+    EXPECT_EQ(c.text.layers[0].num_kv_heads, 2);
+    EXPECT_EQ(c.text.layers[1].head_dim, 16);
+    EXPECT_EQ(c.text.layers[1].num_kv_heads, 1);
+    EXPECT_TRUE(c.text.layers[3].key_is_value);
+    EXPECT_FALSE(c.text.layers[2].key_is_value);
+  }
+}
+
+TEST(ModelConfig, GlobalKvHeadsCountOnlyWithSharedKeysAndValues) {
+  const ModelConfig c = read(config(R"(, "global_head_dim": 16, "num_global_key_value_heads": 1)"));
+  EXPECT_EQ(c.text.layers[1].num_kv_heads, 2);
+}
+
+TEST(ModelConfig, KvSharingFollowsTheLastStoringLayers) {
+  const ModelConfig c = read(config(R"(, "num_kv_shared_layers": 2, "use_double_wide_mlp": true)"));
+  EXPECT_EQ(c.text.layers[0].kv_mode, KvMode::kStore);
+  EXPECT_EQ(c.text.layers[1].kv_mode, KvMode::kStore);
+  EXPECT_EQ(c.text.layers[2].kv_mode, KvMode::kReuse);
+  EXPECT_EQ(c.text.layers[1].intermediate_size, 24);
+  EXPECT_EQ(c.text.layers[3].intermediate_size, 48);
+}
+
+TEST(ModelConfig, VisionRopeTypeIsDefaultOrAxial) {
+  for (const char* type : {"default", "axial"}) {
+    const std::string vision =
+        std::string(R"(, "vision_config": {"rope_parameters": {"rope_type": ")") + type + R"(", "rope_theta": 50}})";
+    EXPECT_EQ(read(config("", vision)).vision->rope_theta, 50.0);
+  }
+  EXPECT_NE(error_of(config("", R"(, "vision_config": {"rope_parameters": {"rope_type": "yarn"}})")), "");
+}
+
+TEST(ModelConfig, RefusesByNameWhatItCannotBe) {
+  EXPECT_NE(error_of(R"({"model_type": "gemma4_unified"})").find("unified"), std::string::npos);
+  EXPECT_NE(error_of(R"({"model_type": "llama"})").find("'llama'"), std::string::npos);
+  EXPECT_NE(error_of("{}").find("model_type"), std::string::npos);
+  EXPECT_NE(error_of(config(R"(, "vocab_size": -1)")).find("text_config.vocab_size"), std::string::npos);
+  EXPECT_NE(error_of(config(R"(, "vocab_size": 2.0)")).find("2.0"), std::string::npos);
+  EXPECT_NE(error_of(config(R"(, "vocab_size": 18446744073709551616)")).find("vocab_size"), std::string::npos);
+  EXPECT_NE(error_of(config(R"(, "num_kv_shared_layers": 4)")).find("num_kv_shared_layers"), std::string::npos);
+  EXPECT_NE(error_of(config(R"(, "enable_moe_block": true)")).find("num_experts"), std::string::npos);
+  EXPECT_NE(error_of(config(R"(, "hidden_activation": "relu")")).find("relu"), std::string::npos);
+  EXPECT_NE(error_of(config(R"(, "global_head_dim": 15)")).find("head_dim 15"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace bezel::gemma4

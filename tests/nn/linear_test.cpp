@@ -1,0 +1,153 @@
+#include "bezel/nn/linear.h"
+
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+namespace bezel::nn {
+namespace {
+
+using torch::Tensor;
+
+// The formula of the layer in plain autograd.
+Tensor naive(const Tensor& x, const Tensor& w, const std::optional<Clip>& clip, const Tensor& a, const Tensor& b,
+             double scale) {
+  const Tensor x_clamped = clip ? at::clamp(x, clip->input_min, clip->input_max) : x;
+  Tensor y = at::matmul(x_clamped, w.t());
+  if (a.defined()) y = y + scale * at::matmul(at::matmul(x_clamped, a.t()), b.t());
+  return clip ? at::clamp(y, clip->output_min, clip->output_max) : y;
+}
+
+struct Case {
+  bool clipped;
+  bool adapted;
+};
+
+class LinearParity : public testing::TestWithParam<Case> {};
+
+TEST_P(LinearParity, ForwardAndGradientsEqualTheFormula) {
+  torch::manual_seed(3);
+  const Tensor w = torch::randn({7, 5}, at::kDouble);
+  Linear layer(5, 7, LinearImpl::Options{.clipped = GetParam().clipped});
+  layer->weight = quant::dense_weight(w, "w");
+  if (GetParam().clipped) layer->clip = Clip{-0.8, 0.9, -1.1, 1.0};
+  Tensor a, b;
+  if (GetParam().adapted) {
+    a = torch::randn({2, 5}).requires_grad_();
+    b = torch::randn({7, 2}).requires_grad_();
+    layer->adapter = Adapter{.a = a, .b = b, .scale = 1.5, .dropout = 0.0};
+  }
+  const Tensor weight = w.to(torch::kFloat);
+  layer->weight = quant::dense_weight(weight, "w");
+  const Tensor x = torch::randn({3, 4, 5});
+  const Tensor dy = torch::randn({3, 4, 7});
+
+  const Tensor x1 = x.clone().requires_grad_(), x2 = x.clone().requires_grad_();
+  const Tensor y1 = layer(x1), y2 = naive(x2, weight, layer->clip, a, b, 1.5);
+  EXPECT_TRUE(torch::allclose(y1, y2, 1e-5, 1e-6));
+  std::vector<Tensor> in1{x1}, in2{x2};
+  if (a.defined()) in1.insert(in1.end(), {a, b}), in2.insert(in2.end(), {a, b});
+  const auto g1 = torch::autograd::grad({y1}, in1, {dy});
+  const auto g2 = torch::autograd::grad({y2}, in2, {dy});
+  for (std::size_t i = 0; i < g1.size(); ++i) EXPECT_TRUE(torch::allclose(g1[i], g2[i], 1e-4, 1e-5)) << i;
+  if (GetParam().clipped) {
+    EXPECT_LE(y1.max().item<float>(), 1.0f);
+    EXPECT_GT((y1 == 1.0f).sum().item<int>(), 0) << "nothing saturates: the test shows nothing";
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, LinearParity,
+                         testing::Values(Case{false, false}, Case{true, false}, Case{false, true}, Case{true, true}));
+
+TEST(Linear, GradientAtTheBoundItselfIsOne) {
+  Linear layer(1, 1, LinearImpl::Options{.clipped = true});
+  layer->weight = quant::dense_weight(torch::ones({1, 1}), "w");
+  layer->clip = Clip{-1.0, 1.0, -1.0, 1.0};
+  const Tensor x = torch::tensor({{1.0f}, {1.5f}, {-1.0f}, {-1.5f}}).requires_grad_();
+  layer(x).sum().backward();
+  EXPECT_TRUE(torch::equal(x.grad().flatten(), torch::tensor({1.0f, 0.0f, 1.0f, 0.0f})));
+}
+
+TEST(Linear, AdapterLiesInsideTheClampsSoMergingIsExact) {
+  torch::manual_seed(4);
+  const Tensor w = torch::randn({6, 4}), a = torch::randn({2, 4}), b = torch::randn({6, 2});
+  Linear adapted(4, 6, LinearImpl::Options{.clipped = true}), merged(4, 6, LinearImpl::Options{.clipped = true});
+  adapted->clip = merged->clip = Clip{-0.5, 0.5, -0.4, 0.4};
+  adapted->weight = quant::dense_weight(w, "w");
+  adapted->adapter = Adapter{.a = a, .b = b, .scale = 0.7, .dropout = 0.0};
+  merged->weight = quant::dense_weight(w + 0.7 * b.mm(a), "w");
+  const Tensor x = torch::randn({9, 4});
+  EXPECT_TRUE(torch::allclose(adapted(x), merged(x), 1e-5, 1e-6));
+}
+
+TEST(Linear, BfloatBaseAddsTheDeltaInFloatAndRoundsOnce) {
+  torch::manual_seed(5);
+  const Tensor w = torch::randn({8, 16}).to(torch::kBFloat16);
+  const Tensor a = torch::randn({2, 16}), b = torch::randn({8, 2});
+  Linear layer(16, 8);
+  layer->weight = quant::dense_weight(w, "w");
+  layer->adapter = Adapter{.a = a, .b = b, .scale = 2.0, .dropout = 0.0};
+  const Tensor x = torch::randn({5, 16}).to(torch::kBFloat16);
+  const Tensor base = at::mm(x.to(torch::kFloat), w.to(torch::kFloat).t()).to(torch::kBFloat16);
+  const Tensor delta = at::mm(at::mm(x.to(torch::kFloat), a.t()), b.t()) * 2.0;
+  const Tensor wanted = (base.to(torch::kFloat) + delta).to(torch::kBFloat16);
+  const Tensor got = layer(x);
+  EXPECT_EQ(got.scalar_type(), torch::kBFloat16);
+  EXPECT_TRUE(torch::allclose(got.to(torch::kFloat), wanted.to(torch::kFloat), 1e-2, 1e-2));
+  EXPECT_GE((got == wanted).sum().item<int>(), 39) << "more than a last-bit difference of one product";
+}
+
+TEST(Linear, ComputeDtypeNeverComesFromStorage) {
+  const Tensor w = torch::randn({8, 16});
+  for (const auto stored : {torch::kFloat, torch::kBFloat16})
+    for (const auto compute : {torch::kFloat, torch::kBFloat16}) {
+      Linear layer(16, 8);
+      layer->weight = quant::dense_weight(w.to(stored), "w");
+      EXPECT_EQ(layer(torch::randn({2, 16}).to(compute)).scalar_type(), compute);
+    }
+}
+
+TEST(Linear, DropoutIsOfTheAdapterOnlyAndOnlyInTraining) {
+  torch::manual_seed(6);
+  const Tensor w = torch::randn({4, 64});
+  Linear layer(64, 4);
+  layer->weight = quant::dense_weight(w, "w");
+  layer->adapter = Adapter{.a = torch::randn({2, 64}), .b = torch::zeros({4, 2}), .scale = 1.0, .dropout = 0.5};
+  const Tensor x = torch::randn({3, 64});
+  layer->train();
+  EXPECT_TRUE(torch::allclose(layer(x), at::mm(x, w.t()), 1e-5, 1e-5)) << "B is zero: dropout must not show";
+  layer->adapter->b = torch::randn({4, 2});
+  EXPECT_FALSE(torch::equal(layer(x), layer(x)));
+  layer->eval();
+  EXPECT_TRUE(torch::equal(layer(x), layer(x)));
+}
+
+TEST(Linear, DropoutGradientsFollowTheMaskOfTheForwardPass) {
+  torch::manual_seed(7);
+  Linear layer(32, 3);
+  layer->weight = quant::dense_weight(torch::zeros({3, 32}), "w");
+  const Tensor a = torch::randn({2, 32}).requires_grad_(), b = torch::randn({3, 2}).requires_grad_();
+  layer->adapter = Adapter{.a = a, .b = b, .scale = 1.0, .dropout = 0.5};
+  const Tensor x = torch::ones({1, 32}).requires_grad_();
+  const Tensor y = layer(x);
+  y.sum().backward();
+  // y is linear in x and in A with the same mask: <dA, A> = <dx, x> = y.
+  EXPECT_NEAR((a.grad() * a).sum().item<double>(), y.sum().item<double>(), 1e-4);
+  EXPECT_NEAR((x.grad() * x).sum().item<double>(), y.sum().item<double>(), 1e-4);
+  EXPECT_GT((x.grad() == 0).sum().item<int>(), 0);
+}
+
+TEST(Linear, DamagedWeightIsNamedAtFirstUse) {
+  Tensor w = torch::zeros({2, 2});
+  w[1][0] = std::numeric_limits<float>::quiet_NaN();
+  Linear layer(2, 2);
+  layer->weight = quant::dense_weight(w, "some.weight");
+  try {
+    layer(torch::zeros({1, 2}));
+    FAIL();
+  } catch (const std::exception& error) {
+    EXPECT_NE(std::string(error.what()).find("some.weight"), std::string::npos);
+  }
+}
+
+}  // namespace
+}  // namespace bezel::nn

@@ -1,0 +1,25 @@
+#pragma once
+
+#include <string>
+
+#include "bezel/data/batch.h"
+#include "bezel/gemma4/config.h"
+
+namespace bezel::test {
+
+/// config.json text of a Gemma 4 shape with all three towers, per-layer embeddings and KV sharing, a few thousand
+/// weights.
+std::string tiny_config_text();
+gemma4::ModelConfig tiny_config();
+
+/// Writes a checkpoint with random weights and narrow clip bounds into `folder`; `nested` as released, with the k/v
+/// tensors of KV-sharing layers left in.
+void write_tiny_checkpoint(const std::string& folder, bool nested = true);
+
+/// A batch with text, one picture of 2 x 1 soft tokens and one short recording.
+data::Batch tiny_batch();
+
+/// A fresh folder below the system's temporary one, removed at exit.
+std::string temp_folder();
+
+}  // namespace bezel::test
