@@ -1,0 +1,44 @@
+// Prints every sample of a data set as JSON. For the comparison with transformers' processor.
+#include <exception>
+#include <iostream>
+#include <string>
+
+#include "bezel/data/dataset.h"
+#include "bezel/io/json.h"
+
+namespace {
+
+int run(const std::string& file, const std::string& tokenizer_path, std::int64_t max_soft_tokens) {
+  const auto tokenizer =
+      std::make_shared<const bezel::data::Tokenizer>(bezel::data::Tokenizer::from_file(tokenizer_path));
+  bezel::data::DatasetOptions options;
+  options.file = file;
+  options.max_seq_length = 0;
+  options.media.image.max_soft_tokens = max_soft_tokens;
+  options.ids.image = tokenizer->token_id("<|image|>").value();
+  options.ids.audio = tokenizer->token_id("<|audio|>").value();
+  options.ids.video = tokenizer->token_id("<|video|>").value();
+  const bezel::data::Dataset dataset(options, tokenizer);
+  for (std::size_t i = 0; i < dataset.size(); ++i) {
+    const auto sample = dataset.load(i);
+    const bezel::io::Json row = {{"text", dataset.load_text(i).text},
+                                 {"planned_tokens", dataset.num_tokens(i)},
+                                 {"input_ids", sample.input_ids},
+                                 {"labels", sample.labels},
+                                 {"mm_token_type_ids", sample.token_types}};
+    std::cout << row.dump() << '\n';
+  }
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 4) return 2;
+  try {
+    return run(argv[1], argv[2], std::stoll(argv[3]));
+  } catch (const std::exception& error) {
+    std::cerr << error.what() << '\n';
+    return 1;
+  }
+}
