@@ -1,0 +1,199 @@
+#include "bezel/data/audio_decode.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cmath>
+#include <cstring>
+#include <memory>
+
+#include <fcntl.h>
+#include <sndfile.h>
+#include <soxr.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "bezel/error.h"
+
+namespace bezel::data {
+namespace {
+
+constexpr int kMinRate = 1000, kMaxRate = 768000, kMaxChannels = 64;
+constexpr sf_count_t kBlockFrames = 16384;
+
+using SoundFile = std::unique_ptr<SNDFILE, decltype(&sf_close)>;
+using Resampler = std::unique_ptr<soxr, decltype(&soxr_delete)>;
+
+/// Bytes in memory as libsndfile's virtual file.
+struct MemoryFile {
+  std::span<const std::byte> bytes;
+  sf_count_t at = 0;
+
+  static MemoryFile& self(void* user) { return *static_cast<MemoryFile*>(user); }
+  static sf_count_t length(void* user) { return static_cast<sf_count_t>(self(user).bytes.size()); }
+  static sf_count_t tell(void* user) { return self(user).at; }
+  static sf_count_t write(const void*, sf_count_t, void*) { return 0; }
+
+  static sf_count_t seek(sf_count_t offset, int whence, void* user) {
+    MemoryFile& file = self(user);
+    const sf_count_t size = length(user);
+    const sf_count_t base = whence == SEEK_SET ? 0 : whence == SEEK_CUR ? file.at : size;
+    // Clamped to the file by comparing, so that no sum wraps.
+    if (offset < -base) {
+      file.at = 0;
+    } else {
+      file.at = offset > size - base ? size : base + offset;
+    }
+    return file.at;
+  }
+
+  static sf_count_t read(void* out, sf_count_t count, void* user) {
+    MemoryFile& file = self(user);
+    const sf_count_t n = std::clamp<sf_count_t>(count, 0, length(user) - file.at);
+    if (n > 0) std::memcpy(out, file.bytes.data() + file.at, static_cast<std::size_t>(n));
+    file.at += n;
+    return n;
+  }
+};
+
+void check_format(const SF_INFO& info, std::string_view source) {
+  if (info.samplerate < kMinRate || info.samplerate > kMaxRate) {
+    throw Error(source, ": recording at ", info.samplerate, " Hz, expected ", kMinRate, " to ", kMaxRate, " Hz");
+  }
+  if (info.channels < 1 || info.channels > kMaxChannels) {
+    throw Error(source, ": recording of ", info.channels, " channels, expected 1 to ", kMaxChannels);
+  }
+}
+
+/// Averages interleaved channels, summing in float as numpy does. Throws on a sample that is not finite.
+void mix_to_mono(const std::vector<float>& frames, int channels, std::vector<float>& mono, std::string_view source) {
+  for (std::size_t i = 0; i < mono.size(); ++i) {
+    const float* frame = frames.data() + i * static_cast<std::size_t>(channels);
+    float sum = frame[0];
+    for (int c = 1; c < channels; ++c) sum += frame[c];
+    mono[i] = sum / static_cast<float>(channels);
+    if (!std::isfinite(mono[i])) throw Error(source, ": recording has a sample that is not a finite number");
+  }
+}
+
+/// Brings blocks of mono samples to 16 kHz.
+class MonoSink {
+ public:
+  MonoSink(int rate, std::int64_t max_samples, std::string_view source)
+      : rate_(rate), max_samples_(max_samples), source_(source), resampler_(nullptr, soxr_delete) {
+    if (rate == gemma4::kAudioSampleRate) return;
+    const soxr_io_spec_t io = soxr_io_spec(SOXR_FLOAT32_I, SOXR_FLOAT32_I);
+    const soxr_quality_spec_t quality = soxr_quality_spec(SOXR_HQ, 0);
+    soxr_error_t error = nullptr;
+    resampler_.reset(soxr_create(rate, gemma4::kAudioSampleRate, 1, &error, &io, &quality, nullptr));
+    if (error != nullptr) throw Error(source_, ": cannot resample from ", rate, " Hz: ", error);
+  }
+
+  bool is_full() const { return static_cast<std::int64_t>(samples_.size()) >= max_samples_; }
+
+  void add(const std::vector<float>& mono) {
+    num_frames_ += static_cast<std::int64_t>(mono.size());
+    if (!resampler_) {
+      samples_.insert(samples_.end(), mono.begin(), mono.end());
+    } else if (!mono.empty()) {
+      process(mono.data(), mono.size());
+    }
+  }
+
+  /// What came out, of the length that the rates call for, cut to max_samples.
+  std::vector<float> finish() {
+    if (resampler_ && !is_full()) {
+      while (process(nullptr, 0) > 0 && !is_full()) {
+      }
+    }
+    if (resampler_ && !is_full()) {
+      const double length = static_cast<double>(num_frames_) * gemma4::kAudioSampleRate / rate_;
+      samples_.resize(static_cast<std::size_t>(std::ceil(length)));
+    }
+    if (is_full()) samples_.resize(static_cast<std::size_t>(max_samples_));
+    return std::move(samples_);
+  }
+
+ private:
+  /// Null flushes. Returns the number of samples that came out.
+  std::size_t process(const float* in, std::size_t count) {
+    const double ratio = static_cast<double>(gemma4::kAudioSampleRate) / rate_;
+    const std::size_t room = static_cast<std::size_t>(static_cast<double>(count) * ratio) + 4096;
+    const std::size_t before = samples_.size();
+    std::size_t total = 0, out = 0;
+    do {
+      samples_.resize(before + total + room);
+      std::size_t used = 0;
+      const soxr_error_t error =
+          soxr_process(resampler_.get(), in, count, &used, samples_.data() + before + total, room, &out);
+      if (error != nullptr) throw Error(source_, ": resampling failed: ", error);
+      if (used == 0 && out == 0) break;
+      total += out;
+      if (in != nullptr) {
+        in += used;
+        count -= used;
+      }
+    } while (count > 0 || out == room);
+    samples_.resize(before + total);
+    return total;
+  }
+
+  int rate_;
+  std::int64_t max_samples_;
+  std::string_view source_;
+  Resampler resampler_;
+  std::vector<float> samples_;
+  std::int64_t num_frames_ = 0;
+};
+
+std::vector<float> read_samples(SNDFILE* file, const SF_INFO& info, std::string_view source, std::int64_t max_samples) {
+  check_format(info, source);
+  MonoSink sink(info.samplerate, max_samples, source);
+  std::vector<float> frames(static_cast<std::size_t>(kBlockFrames * info.channels));
+  std::vector<float> mono;
+  bool is_empty = true;
+  while (!sink.is_full()) {
+    const sf_count_t count = std::clamp<sf_count_t>(sf_readf_float(file, frames.data(), kBlockFrames), 0, kBlockFrames);
+    if (count == 0) break;
+    is_empty = false;
+    mono.resize(static_cast<std::size_t>(count));
+    mix_to_mono(frames, info.channels, mono, source);
+    sink.add(mono);
+  }
+  if (!sink.is_full() && sf_error(file) != SF_ERR_NO_ERROR) {
+    throw Error(source, ": recording is damaged: ", sf_strerror(file));
+  }
+  if (is_empty) throw Error(source, ": recording holds no samples");
+  return sink.finish();
+}
+
+[[noreturn]] void throw_unreadable(std::string_view source) {
+  throw Error(source, ": not a recording that Bezel reads (WAV, FLAC, MP3 or OGG): ", sf_strerror(nullptr));
+}
+
+}  // namespace
+
+std::vector<float> decode_samples(std::span<const std::byte> bytes, std::string_view source, std::int64_t max_samples) {
+  MemoryFile memory{bytes};
+  SF_VIRTUAL_IO io{MemoryFile::length, MemoryFile::seek, MemoryFile::read, MemoryFile::write, MemoryFile::tell};
+  SF_INFO info{};
+  const SoundFile file(sf_open_virtual(&io, SFM_READ, &info, &memory), sf_close);
+  if (!file) throw_unreadable(source);
+  return read_samples(file.get(), info, source, max_samples);
+}
+
+std::vector<float> decode_samples_file(const std::string& path, std::int64_t max_samples) {
+  // Without O_NONBLOCK, opening a FIFO would wait for a writer.
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0) throw Error(ErrorKind::kIo, path, ": cannot open: ", std::strerror(errno));
+  struct stat status {};
+  if (fstat(fd, &status) != 0 || !S_ISREG(status.st_mode)) {
+    close(fd);
+    throw Error(ErrorKind::kIo, path, ": not a regular file");
+  }
+  SF_INFO info{};
+  const SoundFile file(sf_open_fd(fd, SFM_READ, &info, SF_TRUE), sf_close);
+  if (!file) throw_unreadable(path);  // sf_open_fd has closed fd
+  return read_samples(file.get(), info, path, max_samples);
+}
+
+}  // namespace bezel::data

@@ -1,0 +1,42 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "bezel/data/image_decode.h"
+
+/// The formats behind image_decode.h. All work on one picture in memory, throw Error naming `source`, and give pixels
+/// as stored: orientation is read here and applied by the caller.
+namespace bezel::data {
+
+using ImageBytes = std::span<const std::byte>;
+
+/// What the header of a picture says.
+struct ImageHeader {
+  gemma4::ImageSize size;  ///< as stored
+  int orientation = 1;     ///< EXIF orientation, 1 to 8
+};
+
+ImageHeader read_jpeg_header(ImageBytes bytes, std::string_view source);
+ImageHeader read_png_header(ImageBytes bytes, std::string_view source);
+ImageHeader read_webp_header(ImageBytes bytes, std::string_view source);
+
+/// `header` must come from the same bytes and have passed check_image_size.
+RgbImage decode_jpeg(ImageBytes bytes, const ImageHeader& header, std::string_view source);
+RgbImage decode_png(ImageBytes bytes, const ImageHeader& header, std::string_view source);
+RgbImage decode_webp(ImageBytes bytes, const ImageHeader& header, std::string_view source);
+
+/// Orientation tag of an EXIF block, with or without its "Exif" prefix; nothing when it holds none that can be read.
+std::optional<int> exif_orientation(ImageBytes exif);
+
+/// Orientation named by an XMP packet, the fallback when EXIF has none.
+std::optional<int> xmp_orientation(ImageBytes xmp);
+
+/// Of both sources, as Pillow chooses; 1 where the value found is none of 1..8.
+int choose_orientation(std::optional<int> exif, std::optional<int> xmp);
+
+}  // namespace bezel::data
