@@ -1,0 +1,184 @@
+#include "bezel/data/image_decode.h"
+
+#include <gtest/gtest.h>
+#include <webp/encode.h>
+
+#include "bezel/error.h"
+#include "support/media_files.h"
+
+namespace bezel::data {
+namespace {
+
+using Pixels = std::vector<std::uint8_t>;
+using test::as_bytes;
+
+RgbImage decode(const std::string& file) { return decode_rgb(as_bytes(file), "picture"); }
+
+std::string error_of(const std::string& file) {
+  try {
+    decode(file);
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+/// 3 x 2 pixels (width x height) of six different colours.
+const std::string kRow0("\0\x01\x02\x03\x04\x05\x06\x07\x08\x09", 10),
+    kRow1("\0\x0a\x0b\x0c\x0d\x0e\x0f\x10\x11\x12", 10);
+
+test::PngParts six_pixels() { return {.width = 3, .height = 2, .rows = kRow0 + kRow1}; }
+
+std::string make_webp(bool lossless) {
+  Pixels rgb(16 * 8 * 3, 40);
+  std::uint8_t* out = nullptr;
+  const std::size_t size =
+      lossless ? WebPEncodeLosslessRGB(rgb.data(), 16, 8, 48, &out) : WebPEncodeRGB(rgb.data(), 16, 8, 48, 90, &out);
+  std::string bytes(reinterpret_cast<char*>(out), size);
+  WebPFree(out);
+  return bytes;
+}
+
+TEST(ImageDecode, PngPixelsAsStored) {
+  const RgbImage image = decode(test::make_png(six_pixels()));
+  EXPECT_EQ(image.size, (gemma4::ImageSize{2, 3}));
+  for (std::size_t i = 0; i < 18; ++i) EXPECT_EQ(image.pixels.at(i), i + 1);
+}
+
+TEST(ImageDecode, EveryOrientationMovesTheFirstPixel) {
+  // Where the stored top left pixel (colour 1 2 3) lies afterwards, as row and column.
+  const std::int64_t expected[9][2] = {{}, {0, 0}, {0, 2}, {1, 2}, {1, 0}, {0, 0}, {0, 1}, {2, 1}, {2, 0}};
+  for (int orientation = 1; orientation <= 8; ++orientation) {
+    auto parts = six_pixels();
+    parts.after_data = test::png_chunk("eXIf", test::make_exif(orientation, orientation % 2 == 0).substr(6));
+    const std::string file = test::make_png(parts);
+    const RgbImage image = decode(file);
+    const bool swapped = orientation >= 5;
+    EXPECT_EQ(image.size, (swapped ? gemma4::ImageSize{3, 2} : gemma4::ImageSize{2, 3})) << orientation;
+    EXPECT_EQ(probe_image_size(as_bytes(file), "picture"), image.size) << orientation;
+    const auto at = 3 * (expected[orientation][0] * image.size.width + expected[orientation][1]);
+    EXPECT_EQ(image.pixels.at(at), 1) << orientation;
+  }
+}
+
+TEST(ImageDecode, DamagedExifIsNoReasonToFail) {
+  for (std::size_t cut = 6; cut < 32; ++cut) {
+    auto parts = six_pixels();
+    parts.before_data = test::png_chunk("eXIf", test::make_exif(6).substr(6, cut - 6));
+    EXPECT_EQ(decode(test::make_png(parts)).pixels.size(), 18u);
+  }
+}
+
+TEST(ImageDecode, AlphaIsDroppedNotBlended) {
+  const std::string row("\0\xc8\x64\x32\x00", 5);  // fully transparent
+  EXPECT_EQ(decode(test::make_png({.color = 6, .rows = row})).pixels, (Pixels{0xc8, 0x64, 0x32}));
+}
+
+TEST(ImageDecode, PaletteShorterThanItsIndicesFallsBackToGrey) {
+  const std::string rows("\0\x01\x09", 3);
+  const auto palette = test::png_chunk("PLTE", std::string("\x01\x02\x03\x04\x05\x06", 6));
+  const RgbImage image = decode(test::make_png({.width = 2, .color = 3, .before_data = palette, .rows = rows}));
+  EXPECT_EQ(image.pixels, (Pixels{4, 5, 6, 9, 9, 9}));
+}
+
+TEST(ImageDecode, SixteenBitGreyIsClippedAndColourScaled) {
+  const std::string gray("\0\x00\x80\x01\x00", 5);  // 128 and 256
+  EXPECT_EQ(decode(test::make_png({.width = 2, .bits = 16, .color = 0, .rows = gray})).pixels,
+            (Pixels{128, 128, 128, 255, 255, 255}));
+  const std::string color("\0\x12\x34\x56\x78\x9a\xbc", 7);
+  EXPECT_EQ(decode(test::make_png({.bits = 16, .color = 2, .rows = color})).pixels, (Pixels{0x12, 0x56, 0x9a}));
+}
+
+TEST(ImageDecode, OneBitGreyIsBlackAndWhite) {
+  const std::string row("\0\xa0", 2);  // 1 0 1
+  EXPECT_EQ(decode(test::make_png({.width = 3, .bits = 1, .color = 0, .rows = row})).pixels,
+            (Pixels{255, 255, 255, 0, 0, 0, 255, 255, 255}));
+}
+
+TEST(ImageDecode, JpegOfEveryComponentCount) {
+  const RgbImage gray = decode(test::make_jpeg(8, 8, 1, Pixels(64, 77)));
+  EXPECT_EQ(gray.pixels, Pixels(192, 77));
+  const RgbImage color = decode(test::make_jpeg(8, 8, 3, Pixels(192, 50), test::make_exif(6)));
+  EXPECT_NEAR(color.pixels.at(0), 50, 2);
+  // Stored inverted: 255 is no ink, so 200 of every ink over full white light is 200 * 255 / 255.
+  Pixels cmyk;
+  for (int i = 0; i < 64; ++i) cmyk.insert(cmyk.end(), {200, 100, 255, 255});
+  const RgbImage ink = decode(test::make_jpeg(8, 8, 4, cmyk));
+  EXPECT_NEAR(ink.pixels.at(0), 200, 2);
+  EXPECT_NEAR(ink.pixels.at(1), 100, 2);
+  EXPECT_NEAR(ink.pixels.at(2), 255, 2);
+}
+
+TEST(ImageDecode, WebpOfBothKinds) {
+  EXPECT_EQ(decode(make_webp(true)).pixels, Pixels(16 * 8 * 3, 40));
+  EXPECT_NEAR(decode(make_webp(false)).pixels.at(5), 40, 3);
+}
+
+TEST(ImageDecode, TruncatedFilesAreRefusedAtEveryByte) {
+  const std::string png = test::make_png(six_pixels());
+  const std::size_t data_end = png.size() - 12;  // Pillow does without IEND, and so do we
+  for (std::size_t size = 0; size < data_end; ++size) EXPECT_NE(error_of(png.substr(0, size)), "") << size;
+  const std::string jpeg = test::make_jpeg(16, 16, 3, Pixels(768, 90), test::make_exif(3));
+  for (std::size_t size = 0; size + 16 < jpeg.size(); ++size) EXPECT_NE(error_of(jpeg.substr(0, size)), "") << size;
+  for (const std::string& webp : {make_webp(true), make_webp(false)}) {
+    for (std::size_t size = 0; size + 1 < webp.size(); ++size) EXPECT_NE(error_of(webp.substr(0, size)), "") << size;
+  }
+}
+
+TEST(ImageDecode, WrongChecksumIsRefused) {
+  const std::string png = test::make_png(six_pixels());
+  for (std::size_t at = 8; at < png.size() - 12; ++at) {
+    std::string bad = png;
+    bad[at] = static_cast<char>(bad[at] ^ 0x40);
+    EXPECT_NE(error_of(bad), "") << at;
+  }
+}
+
+/// A flipped bit can make a valid header of tens of megapixels: true to its word, and too slow for a test.
+bool claims_much(const std::string& file) {
+  try {
+    const auto size = probe_image_size(as_bytes(file), "picture");
+    return size.height * size.width > 100000;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+TEST(ImageDecode, FlippedBytesNeverCrash) {
+  const std::string files[] = {test::make_jpeg(16, 16, 3, Pixels(768, 90), test::make_exif(3)), make_webp(true),
+                               make_webp(false)};
+  for (const std::string& file : files) {
+    for (std::size_t at = 0; at < file.size(); ++at) {
+      for (const int mask : {0x01, 0x80, 0xff}) {
+        std::string bad = file;
+        bad[at] = static_cast<char>(bad[at] ^ mask);
+        if (!claims_much(bad)) error_of(bad);
+      }
+    }
+  }
+}
+
+TEST(ImageDecode, BombsAndEmptyPicturesAreRefusedFromTheHeader) {
+  for (const auto& [width, height] : {std::pair{60000u, 60000u},
+                                      {0u, 5u},
+                                      {5u, 0u},
+                                      {0x7fffffffu, 0x7fffffffu},
+                                      {0xffffffffu, 0xffffffffu},
+                                      {9460u, 9460u}}) {
+    auto parts = six_pixels();
+    parts.width = width;
+    parts.height = height;
+    const std::string file = test::make_png(parts);
+    EXPECT_NE(error_of(file).find("pixels"), std::string::npos) << width << " x " << height;
+    EXPECT_THROW(probe_image_size(as_bytes(file), "picture"), Error);
+  }
+}
+
+TEST(ImageDecode, OtherFilesAreNamedAsSuch) {
+  for (const char* bad : {"", "GIF89a", "hello", "\xff\xd8", "RIFF....WAVEfmt ", "\x89PNG\r\n\x1a"}) {
+    EXPECT_NE(error_of(bad).find("picture: not a picture"), std::string::npos) << bad;
+  }
+}
+
+}  // namespace
+}  // namespace bezel::data

@@ -1,0 +1,64 @@
+#include "bezel/data/processor_config.h"
+
+#include <fstream>
+
+#include <gtest/gtest.h>
+
+#include "bezel/error.h"
+#include "support/temp_folder.h"
+
+namespace bezel::data {
+namespace {
+
+MediaSettings read(const std::string& text, const char* name = "processor_config.json") {
+  const test::TempFolder folder;
+  std::ofstream(folder / name) << text;
+  return read_processor_config(folder.path());
+}
+
+TEST(ProcessorConfig, DefaultsWithoutAFile) {
+  const test::TempFolder folder;
+  const MediaSettings settings = read_processor_config(folder.path());
+  EXPECT_EQ(settings.image.max_soft_tokens, 280);
+  EXPECT_EQ(settings.image.patch_size, 16);
+  EXPECT_DOUBLE_EQ(settings.audio.mel_floor, 1e-3);
+}
+
+TEST(ProcessorConfig, ReadsBothSections) {
+  const MediaSettings settings = read(
+      R"({"image_processor": {"max_soft_tokens": 560, "resample": 3, "do_normalize": false},
+          "feature_extractor": {"mel_floor": 0.01, "feature_size": 128, "per_bin_mean": null}, "other": 1})");
+  EXPECT_EQ(settings.image.max_soft_tokens, 560);
+  EXPECT_DOUBLE_EQ(settings.audio.mel_floor, 0.01);
+}
+
+TEST(ProcessorConfig, ReadsThePreprocessorForm) {
+  EXPECT_EQ(
+      read(R"({"image_processor_type": "x", "max_soft_tokens": 70})", "preprocessor_config.json").image.max_soft_tokens,
+      70);
+}
+
+TEST(ProcessorConfig, RefusesWhatItCannotFollow) {
+  for (const char* bad :
+       {R"({"image_processor": {"max_soft_tokens": 100}})", R"({"image_processor": {"max_soft_tokens": -70}})",
+        R"({"image_processor": {"do_resize": false}})", R"({"image_processor": {"resample": 2}})",
+        R"({"image_processor": {"do_normalize": true, "image_mean": [0.5, 0.5, 0.5]}})",
+        R"({"image_processor": {"patch_size": 0}})", R"({"feature_extractor": {"sampling_rate": 8000}})",
+        R"({"feature_extractor": {"per_bin_mean": [1.0]}})", R"({"feature_extractor": {"fft_overdrive": true}})",
+        R"({"feature_extractor": {"mel_floor": "x"}})", R"([])"}) {
+    EXPECT_THROW(read(bad), Error) << bad;
+  }
+}
+
+TEST(ProcessorConfig, BudgetOfTheTrainingConfigIsChecked) {
+  EXPECT_NO_THROW(check_image_budget(1120));
+  try {
+    check_image_budget(281);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kConfig);
+  }
+}
+
+}  // namespace
+}  // namespace bezel::data
