@@ -111,7 +111,10 @@ std::int64_t Dataset::probe(const MediaSource& source, std::string_view name) co
   const std::int64_t most = options_.media.audio.max_samples;
   const std::int64_t samples =
       from_file ? probe_audio_file(resolve(source, name), most, name) : probe_audio_bytes(source.bytes, most, name);
-  return gemma4::audio_soft_tokens(samples);
+  const std::int64_t tokens = gemma4::audio_soft_tokens(samples);
+  if (tokens == 0)
+    throw Error(name, ": a recording of ", samples, " samples at 16 kHz is too short for one soft token");
+  return tokens;
 }
 
 void Dataset::load_media(const SampleText& text, std::string_view name, Sample& sample) const {

@@ -192,6 +192,8 @@ TEST_F(DatasetTest, MediaErrorsNameTheLine) {
   write("bad.png", "no picture");
   for (const char* path : {"none.png", "../a.png", "/etc/passwd", "bad.png"})
     EXPECT_EQ(error_of(line(path)).find(options_.file + ":1: "), 0u) << path << error_of(line(path));
+  write("short.wav", wav(50));
+  EXPECT_NE(error_of("{\"text\":\"<|audio|>\",\"audios\":[\"short.wav\"]}\n").find("too short"), std::string::npos);
   options_.allow_images = false;
   EXPECT_NE(error_of(line("a.png")).find("no vision tower"), std::string::npos);
 }
