@@ -31,7 +31,7 @@ class PngReader {
   bool is_gray() const { return (color_ & PNG_COLOR_MASK_COLOR) == 0; }
   bool is_palette() const { return color_ == PNG_COLOR_TYPE_PALETTE; }
   bool is_wide_gray() const { return color_ == PNG_COLOR_TYPE_GRAY && bits_ == 16; }
-  /// Colours of a palette picture; entries that the file leaves out are the grey of their index, as in Pillow.
+  /// Colours of a palette picture; entries that the file leaves out are black, as in Pillow.
   std::array<png_color, 256> palette() const;
   const char* message() const { return message_; }
 
@@ -107,11 +107,7 @@ bool PngReader::read_pixels(png_byte* out) {
 }
 
 std::array<png_color, 256> PngReader::palette() const {
-  std::array<png_color, 256> out;
-  for (std::size_t i = 0; i < out.size(); ++i) {
-    const auto gray = static_cast<png_byte>(i);
-    out[i] = {gray, gray, gray};
-  }
+  std::array<png_color, 256> out{};
   png_colorp stored = nullptr;
   int count = 0;
   if (png_get_PLTE(png_, info_, &stored, &count) != 0) std::copy_n(stored, count, out.begin());

@@ -74,11 +74,11 @@ TEST(ImageDecode, AlphaIsDroppedNotBlended) {
   EXPECT_EQ(decode(test::make_png({.color = 6, .rows = row})).pixels, (Pixels{0xc8, 0x64, 0x32}));
 }
 
-TEST(ImageDecode, PaletteShorterThanItsIndicesFallsBackToGrey) {
+TEST(ImageDecode, IndicesBeyondThePaletteAreBlack) {
   const std::string rows("\0\x01\x09", 3);
   const auto palette = test::png_chunk("PLTE", std::string("\x01\x02\x03\x04\x05\x06", 6));
   const RgbImage image = decode(test::make_png({.width = 2, .color = 3, .before_data = palette, .rows = rows}));
-  EXPECT_EQ(image.pixels, (Pixels{4, 5, 6, 9, 9, 9}));
+  EXPECT_EQ(image.pixels, (Pixels{4, 5, 6, 0, 0, 0}));
 }
 
 TEST(ImageDecode, SixteenBitGreyIsClippedAndColourScaled) {
