@@ -67,13 +67,16 @@ Tensor ModelImpl::hidden_states(const data::Batch& batch, const Tensor& images, 
   if (batch.media_rows.defined() && batch.media_rows.size(0) > 0)
     ids = ids.flatten().scatter(0, batch.media_rows, pad).view(ids.sizes());
   Tensor embeds = model->language_model->embed(ids, dtype_);  // [B, T, H]
-  const auto place = [&](const Tensor& rows, const Tensor& soft) {
-    if (!soft.defined()) return;
-    TORCH_CHECK(rows.size(0) == soft.size(0), rows.size(0), " placeholders for ", soft.size(0), " soft tokens");
-    embeds = embeds.flatten(0, 1).index_copy(0, rows, soft).view(embeds.sizes());
+  std::vector<Tensor> rows, soft;
+  const auto add = [&](const Tensor& where, const Tensor& tokens) {
+    if (!tokens.defined()) return;
+    TORCH_CHECK(where.size(0) == tokens.size(0), where.size(0), " placeholders for ", tokens.size(0), " soft tokens");
+    rows.push_back(where);
+    soft.push_back(tokens);
   };
-  place(batch.image_rows, images);
-  place(batch.audio_rows, recordings);
+  add(batch.image_rows, images);
+  add(batch.audio_rows, recordings);
+  if (!soft.empty()) embeds = nn::place_rows(embeds.flatten(0, 1), at::cat(rows), at::cat(soft)).view(embeds.sizes());
   const Tensor keys = batch.has_padding ? batch.attention_mask : Tensor();
   const bool bidirectional = config_.text.bidirectional_vision && !batch.images.empty();
   const Tensor picture = bidirectional ? nn::picture_runs(batch.mm_token_type_ids) : Tensor();

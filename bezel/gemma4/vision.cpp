@@ -87,8 +87,7 @@ VisionModelImpl::VisionModelImpl(const VisionConfig& config) : config_(config) {
 
 Tensor VisionModelImpl::pool(const Tensor& h, const Picture& picture) const {
   const double share = 1.0 / static_cast<double>(config_.pooling_kernel_size * config_.pooling_kernel_size);
-  const Tensor sums = at::zeros({picture.num_soft_tokens, h.size(1)}, h.options().dtype(torch::kFloat))
-                          .index_add(0, picture.pool_index, h.to(torch::kFloat) * share);
+  const Tensor sums = nn::sum_rows(h.to(torch::kFloat) * share, picture.pool_index, picture.num_soft_tokens);
   // The mean is rounded to the working dtype before it is scaled, as in Gemma4VisionPooler.
   return sums.to(h.scalar_type()).to(torch::kFloat) * std::sqrt(static_cast<double>(config_.hidden_size));
 }

@@ -48,6 +48,33 @@ class GegluFunction : public torch::autograd::Function<GegluFunction> {
   }
 };
 
+// Row movements whose backward pass has a shape function too; ATen's own backward of them has none in C++.
+class PlaceRows : public torch::autograd::Function<PlaceRows> {
+ public:
+  static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& index, const Tensor& rows) {
+    context->save_for_backward({index});
+    return x.index_copy(0, index, rows);
+  }
+
+  static variable_list backward(AutogradContext* context, variable_list grads) {
+    return {Tensor(), Tensor(), take_rows(grads[0], context->get_saved_variables()[0])};
+  }
+};
+
+class SumRows : public torch::autograd::Function<SumRows> {
+ public:
+  static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& index, std::int64_t num_rows) {
+    context->save_for_backward({index});
+    std::vector<std::int64_t> shape = x.sizes().vec();
+    shape[0] = num_rows;
+    return at::zeros(shape, x.options()).index_add(0, index, x);
+  }
+
+  static variable_list backward(AutogradContext* context, variable_list grads) {
+    return {take_rows(grads[0], context->get_saved_variables()[0]), Tensor(), Tensor()};
+  }
+};
+
 }  // namespace
 
 Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
@@ -71,6 +98,15 @@ Tensor take_rows(const Tensor& x, const Tensor& index) {
   ones[0] = -1;
   shape[0] = index.size(0);
   return x.gather(0, index.view(ones).expand(shape));
+}
+
+Tensor place_rows(const Tensor& x, const Tensor& index, const Tensor& rows) {
+  TORCH_CHECK(!x.requires_grad(), "place_rows passes no gradient to the rows it replaces");
+  return PlaceRows::apply(x, index, rows);
+}
+
+Tensor sum_rows(const Tensor& x, const Tensor& index, std::int64_t num_rows) {
+  return SumRows::apply(x, index, num_rows);
 }
 
 Tensor softcap(const Tensor& x, double cap) { return cap == 0.0 ? x : at::tanh(x / cap) * cap; }
