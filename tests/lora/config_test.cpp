@@ -1,0 +1,124 @@
+#include "bezel/lora/config.h"
+
+#include <cmath>
+
+#include <gtest/gtest.h>
+
+#include "bezel/error.h"
+#include "bezel/lora/match.h"
+
+namespace bezel::lora {
+namespace {
+
+AdapterConfig parse(const std::string& more) {
+  const std::string text = R"({"peft_type": "LORA", "r": 8, "lora_alpha": 16, "bias": "none")" + more + "}";
+  return parse_adapter_config(io::parse_json(text, "adapter_config.json"), "adapter_config.json");
+}
+
+std::string refusal(const std::string& more) {
+  try {
+    parse(more);
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+TEST(LoraConfig, ScaleIsAlphaOverRankOrItsRoot) {
+  EXPECT_DOUBLE_EQ(LoraConfig{}.scale(16, 32), 2.0);
+  EXPECT_DOUBLE_EQ((LoraConfig{.use_rslora = true}.scale(16, 32)), 8.0);
+}
+
+TEST(LoraConfig, RefusesNumbersOutOfRange) {
+  EXPECT_THROW(LoraConfig{.rank = 0}.check(), Error);
+  EXPECT_THROW(LoraConfig{.alpha = -1}.check(), Error);
+  EXPECT_THROW(LoraConfig{.dropout = 1}.check(), Error);
+  EXPECT_THROW(LoraConfig{.towers = {}}.check(), Error);
+  EXPECT_NO_THROW(LoraConfig{}.check());
+}
+
+TEST(AdapterConfig, ReadsWhatPeftWrites) {
+  const AdapterConfig config = parse(R"(, "lora_dropout": 0.1, "use_rslora": true, "base_model_name_or_path": "base",
+      "target_modules": ["q_proj", "v_proj"], "rank_pattern": {"v_proj": 4}, "alpha_pattern": {"v_proj": 2.5},
+      "modules_to_save": null, "use_dora": false, "loftq_config": {}, "qalora_group_size": 16, "megatron_core": "m")");
+  EXPECT_EQ(config.lora.rank, 8);
+  EXPECT_EQ(config.lora.alpha, 16);
+  EXPECT_EQ(config.lora.dropout, 0.1);
+  EXPECT_TRUE(config.lora.use_rslora);
+  EXPECT_EQ(config.lora.target_modules.names, (std::vector<std::string>{"q_proj", "v_proj"}));
+  ASSERT_EQ(config.lora.rank_pattern.size(), 1u);
+  EXPECT_EQ(config.lora.rank_pattern[0].second, 4);
+  EXPECT_EQ(config.lora.alpha_pattern[0].second, 2.5);
+  EXPECT_EQ(config.base_model, "base");
+}
+
+TEST(AdapterConfig, RefusesByNameWhatItCannotMean) {
+  for (const char* key : {"modules_to_save", "layers_to_transform", "trainable_token_indices", "target_parameters",
+                          "layer_replication", "alora_invocation_tokens"})
+    EXPECT_NE(refusal(std::string(", \"") + key + "\": [1]").find(key), std::string::npos) << key;
+  for (const char* key : {"use_dora", "lora_bias", "fan_in_fan_out", "use_qalora", "some_later_switch"})
+    EXPECT_NE(refusal(std::string(", \"") + key + "\": true").find(key), std::string::npos) << key;
+  EXPECT_NE(refusal(R"(, "init_lora_weights": "pissa")").find("init_lora_weights"), std::string::npos);
+  EXPECT_NE(refusal(R"(, "rank_pattern": {"q_proj": -1})").find("rank_pattern.q_proj"), std::string::npos);
+  EXPECT_EQ(refusal(R"(, "init_lora_weights": "gaussian", "some_later_number": 3)"), "");
+}
+
+TEST(AdapterConfig, RefusesOtherTypesBiasesAndBadCounts) {
+  const auto fails = [](const char* text) {
+    EXPECT_THROW(parse_adapter_config(io::parse_json(text, "a"), "a"), Error) << text;
+  };
+  fails(R"({"peft_type": "LOHA", "r": 8, "lora_alpha": 8})");
+  fails(R"({"r": 8, "lora_alpha": 8})");
+  fails(R"({"peft_type": "LORA", "lora_alpha": 8})");
+  fails(R"({"peft_type": "LORA", "r": 0, "lora_alpha": 8})");
+  fails(R"({"peft_type": "LORA", "r": 2.0, "lora_alpha": 8})");
+  fails(R"({"peft_type": "LORA", "r": 8, "lora_alpha": 8, "bias": "all"})");
+  fails(R"([])");
+}
+
+TEST(AdapterConfig, WritesFullNamesAndWhatDiffersByLayer) {
+  LoraConfig config{.rank = 4, .alpha = 8};
+  const io::Json json = adapter_config_json(config, {{"a.q_proj.linear", 4, 8}, {"b.v_proj", 2, 3.5}}, "base", "Arch");
+  EXPECT_EQ(json["target_modules"], io::Json::parse(R"(["a.q_proj.linear", "b.v_proj"])"));
+  EXPECT_EQ(json["rank_pattern"], io::Json::parse(R"({"b.v_proj": 2})"));
+  EXPECT_EQ(json["alpha_pattern"], io::Json::parse(R"({"b.v_proj": 3.5})"));
+  EXPECT_EQ(json["lora_alpha"].dump(), "8");
+  const AdapterConfig back = parse_adapter_config(json, "written");
+  EXPECT_EQ(back.lora.rank, 4);
+  EXPECT_EQ(back.lora.target_modules.names.size(), 2u);
+}
+
+TEST(Match, RegexesFollowPython) {
+  const auto matches = [](const std::string& pattern, const std::string& name) {
+    return std::regex_match(name, compile_regex(pattern, "target_modules"));
+  };
+  EXPECT_TRUE(matches(R"(model\.layers\.\d+\.(?:q|v)_proj)", "model.layers.12.v_proj"));
+  EXPECT_FALSE(matches(R"(layers\.\d+\.q_proj)", "model.layers.12.q_proj"));
+  EXPECT_TRUE(matches(R"((?P<tower>vision|audio)\.q(?!x).*)", "vision.q_proj"));
+  EXPECT_TRUE(matches(R"(\Amodel.*[qv]_proj\Z)", "model.v_proj"));
+  for (const char* pattern : {"(?i)q_proj", "(?<=a)b", "(?P=name)", "(unclosed", "a(?P<x"})
+    EXPECT_THROW(compile_regex(pattern, "target_modules"), Error) << pattern;
+}
+
+TEST(Match, NamesAreWholeSuffixes) {
+  EXPECT_TRUE(has_suffix("model.layers.0.q_proj", "q_proj"));
+  EXPECT_TRUE(has_suffix("q_proj", "q_proj"));
+  EXPECT_FALSE(has_suffix("model.relative_k_proj", "k_proj"));
+  EXPECT_FALSE(has_suffix("k_proj", "model.k_proj"));
+}
+
+TEST(Match, PatternsMatchAtTheEndAndTheFirstCounts) {
+  const PatternTable<std::int64_t> table({{"vision.*q_proj", 3}, {"q_proj", 5}, {"proj", 7}}, "rank_pattern");
+  EXPECT_EQ(table.find({"model.vision.q_proj"}, 1), 3);
+  EXPECT_EQ(table.find({"model.text.q_proj"}, 1), 5);
+  EXPECT_EQ(table.find({"model.text.v_proj"}, 1), 1);
+  EXPECT_EQ(table.find({"model.q_proj", "model.q_proj.linear"}, 1), 5);
+}
+
+TEST(Match, NearestNamesComeFirst) {
+  const auto near = nearest_names("qproj", {"gate_proj", "q_proj", "v_proj", "q_proj"}, 2);
+  EXPECT_EQ(near, (std::vector<std::string>{"q_proj", "v_proj"}));
+}
+
+}  // namespace
+}  // namespace bezel::lora
