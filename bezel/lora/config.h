@@ -45,11 +45,11 @@ struct LoraConfig {
   double dropout = 0;
   bool use_rslora = false;  ///< scale alpha / sqrt(rank) in place of alpha / rank
   std::vector<Tower> towers = {Tower::kLanguage};
-  ModulePattern target_modules;
-  ModulePattern exclude_modules;
+  ModulePattern target_modules = {};
+  ModulePattern exclude_modules = {};
   /// Regex of module names (matched at the end, whole dotted parts) -> rank or alpha; the first match counts.
-  std::vector<std::pair<std::string, std::int64_t>> rank_pattern;
-  std::vector<std::pair<std::string, double>> alpha_pattern;
+  std::vector<std::pair<std::string, std::int64_t>> rank_pattern = {};
+  std::vector<std::pair<std::string, double>> alpha_pattern = {};
 
   double scale(std::int64_t layer_rank, double layer_alpha) const;
   /// Throws Error (kConfig) when a number is out of range or no tower is chosen.

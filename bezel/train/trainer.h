@@ -72,10 +72,10 @@ struct EvalReport {
 
 /// What a run tells while it goes on; each may be empty.
 struct TrainerEvents {
-  std::function<void(const StepReport&)> on_step;
-  std::function<void(const EvalReport&)> on_eval;
-  std::function<void(std::int64_t step)> on_save;  ///< every save_steps, not at the end
-  std::function<bool()> should_stop;               ///< asked after each step
+  std::function<void(const StepReport&)> on_step = {};
+  std::function<void(const EvalReport&)> on_eval = {};
+  std::function<void(std::int64_t step)> on_save = {};  ///< every save_steps, not at the end
+  std::function<bool()> should_stop = {};               ///< asked after each step
 };
 
 struct TrainSummary {

@@ -1,0 +1,80 @@
+// train_steps MODEL ADAPTER OUT STEPS LR WEIGHT_DECAY CASE…
+// Trains the adapter of folder ADAPTER for some AdamW steps on tensors as processors give them, one CASE a step in
+// turns, in float32 with gradients clipped at 1. Prints the loss of each step and writes the adapter to folder OUT.
+#include <cstdio>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "bezel/error.h"
+#include "bezel/gemma4/load.h"
+#include "bezel/io/tensor_io.h"
+#include "bezel/lora/adapter_io.h"
+#include "bezel/train/loss.h"
+#include "bezel/train/trainer.h"
+
+namespace {
+
+using namespace bezel;  // a test program's main file
+
+data::Batch read_case(const std::string& path, const gemma4::ModelConfig& config) {
+  const auto tensors = io::load_safetensors(path);
+  const auto take = [&](const char* name) {
+    const auto found = tensors.find(std::string("in.") + name);
+    return found == tensors.end() ? torch::Tensor() : found->second;
+  };
+  data::RawInputs raw;
+  raw.input_ids = take("input_ids");
+  raw.labels = take("labels");
+  raw.attention_mask = take("attention_mask");
+  raw.mm_token_type_ids = take("mm_token_type_ids");
+  raw.pixel_values = take("pixel_values");
+  raw.image_position_ids = take("image_position_ids");
+  raw.input_features = take("input_features");
+  raw.input_features_mask = take("input_features_mask");
+  return data::make_batch(raw, {config.image_token_id, config.video_token_id, config.audio_token_id},
+                          config.vision ? config.vision->pooling_kernel_size : 1);
+}
+
+void run(const std::vector<std::string>& arguments) {
+  const std::string &model_folder = arguments[0], &adapter_folder = arguments[1], &out = arguments[2];
+  const std::int64_t steps = std::stoll(arguments[3]);
+  gemma4::Model model = gemma4::load_model(model_folder, {torch::kFloat, torch::kCPU}).model;
+  const lora::LoadedAdapter adapter = lora::load_adapter(*model, adapter_folder, model->config().text_only);
+  std::vector<data::Batch> cases;
+  for (std::size_t i = 6; i < arguments.size(); ++i) cases.push_back(read_case(arguments[i], model->config()));
+
+  train::TrainerOptions options;
+  options.total_steps = steps;
+  options.adam.weight_decay = std::stod(arguments[5]);
+  options.learning_rate = [rate = std::stod(arguments[4])](std::int64_t) { return rate; };
+  const auto loss = [&](const data::Batch& batch) {
+    const torch::Tensor hidden = model->hidden_states(batch).flatten(0, 1);
+    return train::cross_entropy_sum(hidden.index_select(0, batch.label_rows), model->head(), batch.label_ids,
+                                    model->config().text.final_logit_softcapping);
+  };
+  train::Trainer trainer(*model, adapter.selection, loss, options);
+  for (std::int64_t step = 0; step < steps; ++step) {
+    const data::Batch& batch = cases[static_cast<std::size_t>(step) % cases.size()];
+    const train::StepResult result = trainer.step(step, {&batch, 1});
+    std::printf("%.9g %.9g\n", result.loss, result.grad_norm);
+  }
+  std::filesystem::create_directories(out);
+  lora::save_adapter(out, adapter.selection, adapter.config, {.path = model_folder});
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc < 8) {
+    std::fprintf(stderr, "train_steps MODEL ADAPTER OUT STEPS LR WEIGHT_DECAY CASE...\n");
+    return 2;
+  }
+  try {
+    run({argv + 1, argv + argc});
+  } catch (const Error& error) {
+    std::fprintf(stderr, "%s\n", error.what());
+    return static_cast<int>(error.kind());
+  }
+  return 0;
+}
