@@ -23,7 +23,7 @@ test:
 	@tools/setup.sh test
 	@cmake --preset dev
 	@cmake --build --preset dev
-	@ctest --test-dir build-dev --output-on-failure
+	@ctest --test-dir build-dev --output-on-failure -j2
 
 clean:
 	rm -rf build build-dev build-asan demo/out demo/assets

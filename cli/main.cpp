@@ -18,7 +18,7 @@ int fail(ErrorKind kind, const std::string& message) {
 
 int fail_memory(const std::string& what) {
   return fail(ErrorKind::kMemory, "out of memory (" + what +
-                                      "). These lower it: gradient_checkpointing: true, a smaller micro_batch_size, "
+                                      "). These lower it: a smaller micro_batch_size, "
                                       "max_seq_length or max_soft_tokens, dtype: bfloat16, fewer lora_towers");
 }
 

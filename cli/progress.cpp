@@ -71,6 +71,7 @@ void Progress::start(const train::RunPlan& plan) {
   }
   line(data_text(plan));
   for (const std::string& bad : plan.data.bad) line("  left out: " + bad);
+  for (const std::string& note : plan.notes) line("note: " + note);
   line(with_commas(plan.total_steps) + " steps, " + with_commas(plan.steps_per_epoch) + " an epoch, on " + plan.device);
 }
 

@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 goal="${1:-build}"
 
-packages=(cmake g++ ninja-build ccache pkg-config nlohmann-json3-dev libcli11-dev libyaml-cpp-dev libjpeg62-turbo-dev
+packages=(ca-certificates cmake g++ ninja-build ccache pkg-config nlohmann-json3-dev libcli11-dev libyaml-cpp-dev libjpeg62-turbo-dev
   libpng-dev libwebp-dev libsndfile1-dev libsoxr-dev libgtest-dev libbenchmark-dev)
 case "$goal" in
   build) ;;

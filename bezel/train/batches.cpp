@@ -73,8 +73,13 @@ void RunBatches::split_off(double val_set_size) {
 }
 
 void RunBatches::find_media() {
-  const bool want_images = train_->options().allow_images;
-  const bool want_recordings = train_->options().allow_audio;
+  const auto adapts = [&](lora::Tower tower) {
+    return !config_.init_adapter.empty() || std::ranges::find(config_.lora.towers, tower) != config_.lora.towers.end();
+  };
+  // Reading every line once more is only worth it where the answer matters.
+  const bool projectors = adapts(lora::Tower::kProjectors);
+  const bool want_images = train_->options().allow_images && (projectors || adapts(lora::Tower::kVision));
+  const bool want_recordings = train_->options().allow_audio && (projectors || adapts(lora::Tower::kAudio));
   for (const std::size_t idx : train_idx_) {
     if ((has_images_ || !want_images) && (has_recordings_ || !want_recordings)) return;
     const data::SampleText text = train_->load_text(idx);

@@ -24,7 +24,8 @@ class RunBatches {
   std::int64_t steps_per_epoch() const;
   /// max_steps, or what num_train_epochs makes.
   std::int64_t total_steps() const;
-  /// Whether any sample that is trained on has a picture, or a recording.
+  /// Whether any sample that is trained on has a picture, or a recording. Looked up only where a tower or projector
+  /// that is adapted depends on it.
   bool has_images() const { return has_images_; }
   bool has_recordings() const { return has_recordings_; }
 

@@ -45,7 +45,7 @@ lora::Selection adapt(gemma4::Model& model, TrainConfig& config, const RunBatche
   const double dropout = config.lora.dropout;
   config.lora = loaded.config;
   config.lora.dropout = dropout;
-  for (const lora::Target& target : loaded.selection.targets) target.layer->adapter->dropout = dropout;
+  for (const lora::Target& target : loaded.selection.targets) target.layer.ptr()->adapter->dropout = dropout;
   return loaded.selection;
 }
 
@@ -74,9 +74,21 @@ TrainerOptions trainer_options(const TrainConfig& config, const RunBatches& batc
   return options;
 }
 
-RunPlan make_plan(const lora::Selection& selection, const RunBatches& batches, torch::Device device) {
-  return {selection.counts(),        batches.train_data().report(), batches.num_train(), batches.num_eval(),
-          batches.steps_per_epoch(), batches.total_steps(),         device.str()};
+RunPlan make_plan(const TrainConfig& config, const lora::Selection& selection, const RunBatches& batches,
+                  torch::Device device) {
+  RunPlan plan;
+  plan.towers = selection.counts();
+  plan.data = batches.train_data().report();
+  plan.num_samples = batches.num_train();
+  plan.num_eval_samples = batches.num_eval();
+  plan.steps_per_epoch = batches.steps_per_epoch();
+  plan.total_steps = batches.total_steps();
+  plan.device = device.str();
+  if (config.gradient_checkpointing.value_or(false))
+    plan.notes.push_back("gradient_checkpointing is not built yet: the run is the same, but needs more memory");
+  if (!config.init_adapter.empty())
+    plan.notes.push_back("rank, alpha and layers are those of init_adapter " + config.init_adapter);
+  return plan;
 }
 
 }  // namespace
@@ -95,7 +107,7 @@ RunResult run_training(const TrainConfig& wanted, const RunEvents& events) {
   const lora::Selection selection = adapt(model, config, batches);
   check_towers_see_data(selection.counts(), batches);
   output.start(config);
-  if (events.on_start) events.on_start(make_plan(selection, batches, device));
+  if (events.on_start) events.on_start(make_plan(config, selection, batches, device));
 
   const lora::AdapterBase base{config.base_model,
                                model_config.text_only ? "Gemma4ForCausalLM" : "Gemma4ForConditionalGeneration"};
