@@ -76,7 +76,7 @@ std::string find_weights(const std::string& folder) {
 // Layers of the model by canonical name.
 std::map<std::string, Target> layers_by_name(torch::nn::Module& model) {
   std::map<std::string, Target> layers;
-  for (const auto& item : model.named_modules()) {
+  for (const auto& item : model.named_modules("", /*include_self=*/false)) {
     auto linear = std::dynamic_pointer_cast<nn::LinearImpl>(item.value());
     const auto tower = tower_of(item.key());
     if (linear && tower) layers[item.key()] = {.name = item.key(), .tower = *tower, .layer = nn::Linear(linear)};

@@ -36,7 +36,7 @@ bool is_default_target(const Target& target) {
 
 std::vector<Target> linear_layers(torch::nn::Module& model) {
   std::vector<Target> layers;
-  for (const auto& item : model.named_modules()) {
+  for (const auto& item : model.named_modules("", /*include_self=*/false)) {
     auto linear = std::dynamic_pointer_cast<nn::LinearImpl>(item.value());
     const auto tower = tower_of(item.key());
     if (!linear || !tower) continue;

@@ -32,7 +32,7 @@ class TinyLinears : public torch::nn::Module {
   }
 
   nn::Linear layer(const std::string& name) {
-    for (const auto& item : named_modules())
+    for (const auto& item : named_modules("", /*include_self=*/false))
       if (item.key() == name) return nn::Linear(std::dynamic_pointer_cast<nn::LinearImpl>(item.value()));
     throw std::runtime_error("no layer " + name);
   }
