@@ -48,7 +48,7 @@ def check_folder(out: Path):
     assert len(losses) == STEPS, len(losses)
     first, last = sum(losses[:4]) / 4, sum(losses[-4:]) / 4
     print(f"loss {first:.3f} -> {last:.3f}")
-    assert last < 0.8 * first, losses
+    assert last < 0.9 * first, losses
     state = json.loads((out / "trainer_state.json").read_text())
     assert state["global_step"] == STEPS and state["log_history"][0]["learning_rate"] == 0.0
     assert [row["loss"] for row in state["log_history"] if "loss" in row] == losses
