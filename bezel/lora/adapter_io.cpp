@@ -51,6 +51,12 @@ std::map<std::string, Pair> read_pairs(const std::string& path) {
   return pairs;
 }
 
+// The module name in the file's own spelling: the one that the patterns beside it are about.
+std::string module_as_stored(const std::string& key) {
+  constexpr std::string_view kPrefix = "base_model.model.";
+  return key.substr(kPrefix.size(), key.rfind(".lora_A") - kPrefix.size());
+}
+
 void check_tensor(const std::string& path, const std::string& key, const torch::Tensor& tensor,
                   const std::vector<std::int64_t>& expected, const char* axes) {
   const auto type = tensor.scalar_type();
@@ -153,7 +159,7 @@ LoadedAdapter load_adapter(torch::nn::Module& model, const std::string& folder, 
                   "base model (",
                   file.base_model, ")?");
     Target target = found->second;
-    const auto names = spellings(name, text_only);
+    const std::vector<std::string> names = {module_as_stored(pair.a_key)};
     target.rank = ranks.find(names, file.lora.rank);
     target.alpha = alphas.find(names, file.lora.alpha);
     check_tensor(path, pair.a_key, pair.a, {target.rank, target.layer->in_features}, "rank, in");

@@ -43,11 +43,12 @@ class PatternTable {
       entries_.emplace_back(compile_regex("(.*\\.)?(" + pattern + ")", key), value);
   }
 
-  /// Value of the first entry that matches a spelling, else `fallback`.
+  /// Value of the first entry that matches PEFT's spelling (the last one), else of the first that matches another, else
+  /// `fallback`.
   Value find(const std::vector<std::string>& module_spellings, Value fallback) const {
-    for (const auto& [regex, value] : entries_)
-      for (const std::string& name : module_spellings)
-        if (std::regex_match(name, regex)) return value;
+    for (auto name = module_spellings.rbegin(); name != module_spellings.rend(); ++name)
+      for (const auto& [regex, value] : entries_)
+        if (std::regex_match(*name, regex)) return value;
     return fallback;
   }
 

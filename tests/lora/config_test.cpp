@@ -113,6 +113,8 @@ TEST(Match, PatternsMatchAtTheEndAndTheFirstCounts) {
   EXPECT_EQ(table.find({"model.text.q_proj"}, 1), 5);
   EXPECT_EQ(table.find({"model.text.v_proj"}, 1), 1);
   EXPECT_EQ(table.find({"model.q_proj", "model.q_proj.linear"}, 1), 5);
+  const PatternTable<std::int64_t> both({{"q_proj", 5}, {R"(q_proj\.linear)", 7}}, "rank_pattern");
+  EXPECT_EQ(both.find({"model.q_proj", "model.q_proj.linear"}, 1), 7);  // as PEFT, which knows the last spelling only
 }
 
 TEST(Match, NearestNamesComeFirst) {
