@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include <ATen/ATen.h>
+#include <torch/csrc/autograd/custom_function.h>
 
 #include "bezel/kernels/matmul.h"
 
@@ -11,7 +12,24 @@ namespace {
 
 using torch::Tensor;
 
-Tensor limited(const Tensor& x, double limit) { return at::clamp(x, -limit, limit); }
+// clamp(x, -limit, limit); the mask is made in the backward pass from x, which others keep anyway.
+class Limit : public torch::autograd::Function<Limit> {
+ public:
+  static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& x, double limit) {
+    context->save_for_backward({x});
+    context->saved_data["limit"] = limit;
+    return at::clamp(x, -limit, limit);
+  }
+
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 torch::autograd::variable_list grads) {
+    const Tensor x = context->get_saved_variables()[0];
+    const double limit = context->saved_data["limit"].toDouble();
+    return {grads[0] * (x >= -limit).bitwise_and_(x <= limit), Tensor()};
+  }
+};
+
+Tensor limited(const Tensor& x, double limit) { return Limit::apply(x, limit); }
 
 std::int64_t context_size(const AudioConfig& config) {
   return config.chunk_size + config.context_left - 1 + config.context_right;
@@ -45,7 +63,10 @@ Tensor query_blocks(const Tensor& x, const AudioConfig& config) {
 Tensor context_blocks(const Tensor& x, const AudioConfig& config) {
   const Tensor padded =
       at::constant_pad_nd(x, {0, 0, 0, 0, config.context_left - 1, config.context_right + config.chunk_size - 1});
-  return padded.unfold(0, context_size(config), config.chunk_size).permute({1, 0, 3, 2});
+  const std::int64_t context = context_size(config), blocks = num_blocks(config, x.size(0));
+  const auto options = x.options().dtype(torch::kLong).requires_grad(false);
+  const Tensor frame = (at::arange(blocks, options) * config.chunk_size).unsqueeze(1) + at::arange(context, options);
+  return nn::take_rows(padded, frame.flatten()).view({blocks, context, x.size(1), x.size(2)}).permute({2, 0, 1, 3});
 }
 
 // Scores by distance [A, blocks, chunk, C] -> by key [A, blocks, chunk, context]: row i moves i places to the right.
@@ -134,7 +155,8 @@ LightConvImpl::LightConvImpl(const AudioConfig& config) : limit_(config.gradient
 }
 
 Tensor LightConvImpl::forward(const Tensor& x) {
-  const Tensor gated = at::glu(linear_start(pre_layer_norm(x)), -1);
+  const auto halves = linear_start(pre_layer_norm(x)).chunk(2, -1);
+  const Tensor gated = halves[0] * at::sigmoid(halves[1]);
   const Tensor mixed = conv_norm(limited(depthwise_conv1d(gated), limit_));
   return linear_end(at::silu(mixed)) + x;
 }

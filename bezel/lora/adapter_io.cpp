@@ -159,7 +159,8 @@ LoadedAdapter load_adapter(torch::nn::Module& model, const std::string& folder, 
                   "base model (",
                   file.base_model, ")?");
     Target target = found->second;
-    const std::vector<std::string> names = {module_as_stored(pair.a_key)};
+    std::vector<std::string> names = spellings(name, text_only);
+    names.push_back(module_as_stored(pair.a_key));  // the last one counts first
     target.rank = ranks.find(names, file.lora.rank);
     target.alpha = alphas.find(names, file.lora.alpha);
     check_tensor(path, pair.a_key, pair.a, {target.rank, target.layer->in_features}, "rank, in");
