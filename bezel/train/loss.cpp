@@ -12,8 +12,8 @@ using torch::Tensor;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-// 128 MiB of float32 logits at a time.
-constexpr std::int64_t kChunkElements = 32 << 20;
+// 64 MiB of float32 logits at a time.
+constexpr std::int64_t kChunkElements = 16 << 20;
 
 class CrossEntropy : public torch::autograd::Function<CrossEntropy> {
  public:
