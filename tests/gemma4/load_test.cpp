@@ -10,6 +10,7 @@
 #include "bezel/error.h"
 #include "bezel/io/tensor_io.h"
 #include "bezel/train/loss.h"
+#include "support/temp_folder.h"
 #include "support/tiny_model.h"
 
 namespace bezel::gemma4 {
@@ -27,7 +28,8 @@ Tensor logits(Model& model, const data::Batch& batch) {
 
 // Rewrites the tensors of a tiny checkpoint and returns what loading it says.
 std::string error_after(const std::function<void(Tensors&)>& change) {
-  const std::string folder = test::temp_folder();
+  const test::TempFolder temp;
+  const std::string folder = temp.path().string();
   test::write_tiny_checkpoint(folder);
   Tensors tensors = io::load_safetensors(folder + "/model.safetensors");
   for (auto& [name, tensor] : tensors) tensor = tensor.clone();
@@ -47,7 +49,8 @@ testing::AssertionResult says(const std::string& message, const std::string& par
 }
 
 TEST(LoadModel, NestedAndFlatGiveTheSameBytes) {
-  const std::string nested = test::temp_folder(), flat = test::temp_folder();
+  const test::TempFolder nested_temp, flat_temp;
+  const std::string nested = nested_temp.path().string(), flat = flat_temp.path().string();
   test::write_tiny_checkpoint(nested, true);
   test::write_tiny_checkpoint(flat, false);
   LoadedModel a = load_model(nested, kFloat32), b = load_model(flat, kFloat32);
@@ -59,7 +62,8 @@ TEST(LoadModel, NestedAndFlatGiveTheSameBytes) {
 }
 
 TEST(LoadModel, ClampsAreThere) {
-  const std::string folder = test::temp_folder();
+  const test::TempFolder temp;
+  const std::string folder = temp.path().string();
   test::write_tiny_checkpoint(folder);
   LoadedModel loaded = load_model(folder, kFloat32);
   int clipped = 0;
@@ -103,7 +107,8 @@ TEST(LoadModel, BoundsMayBeInfiniteButNotNanOrCrossed) {
 }
 
 TEST(LoadModel, BfloatWeightsStayMapped) {
-  const std::string folder = test::temp_folder();
+  const test::TempFolder temp;
+  const std::string folder = temp.path().string();
   test::write_tiny_checkpoint(folder);
   Tensors tensors = io::load_safetensors(folder + "/model.safetensors");
   std::vector<std::pair<std::string, Tensor>> halved;
@@ -117,7 +122,8 @@ TEST(LoadModel, BfloatWeightsStayMapped) {
 }
 
 TEST(LoadModel, PaddingPatchesAndFramesChangeNothing) {
-  const std::string folder = test::temp_folder();
+  const test::TempFolder temp;
+  const std::string folder = temp.path().string();
   test::write_tiny_checkpoint(folder);
   LoadedModel loaded = load_model(folder, kFloat32);
   data::RawInputs raw;

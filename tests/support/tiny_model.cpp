@@ -1,10 +1,8 @@
 #include "support/tiny_model.h"
 
-#include <filesystem>
 #include <fstream>
 
 #include <torch/torch.h>
-#include <unistd.h>
 
 #include "bezel/gemma4/load.h"
 #include "bezel/io/tensor_io.h"
@@ -74,22 +72,6 @@ data::Batch tiny_batch() {
   raw.input_features = torch::randn({1, 12, 128});
   raw.input_features_mask = torch::ones({1, 12}, at::kBool);
   return data::make_batch(raw, {.image = 60, .video = 62, .audio = 61}, 3);
-}
-
-std::string temp_folder() {
-  namespace fs = std::filesystem;
-  struct Cleaner {
-    std::vector<fs::path> paths;
-    ~Cleaner() {
-      std::error_code ignored;
-      for (const fs::path& path : paths) fs::remove_all(path, ignored);
-    }
-  };
-  static Cleaner cleaner;
-  std::string pattern = (fs::temp_directory_path() / "bezel-test-XXXXXX").string();
-  if (::mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("no temporary folder");
-  cleaner.paths.emplace_back(pattern);
-  return pattern;
 }
 
 }  // namespace bezel::test

@@ -19,7 +19,4 @@ void write_tiny_checkpoint(const std::string& folder, bool nested = true);
 /// A batch with text, one picture of 2 x 1 soft tokens and one short recording.
 data::Batch tiny_batch();
 
-/// A fresh folder below the system's temporary one, removed at exit.
-std::string temp_folder();
-
 }  // namespace bezel::test
