@@ -5,7 +5,9 @@
 #include <functional>
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <ATen/ATen.h>
+#include <torch/optim/adamw.h>
+#include <torch/types.h>
 
 #include "bezel/error.h"
 #include "bezel/io/tensor_io.h"

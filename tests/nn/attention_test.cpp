@@ -1,7 +1,9 @@
 #include "bezel/nn/attention.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/autograd.h>
+#include <torch/types.h>
 
 namespace bezel::nn {
 namespace {

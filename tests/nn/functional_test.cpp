@@ -1,7 +1,8 @@
 #include "bezel/nn/functional.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <ATen/ATen.h>
+#include <torch/types.h>
 
 #include "bezel/nn/rope.h"
 

@@ -2,7 +2,8 @@
 
 #include <fstream>
 
-#include <torch/torch.h>
+#include <ATen/ATen.h>
+#include <torch/types.h>
 
 #include "bezel/gemma4/load.h"
 #include "bezel/io/tensor_io.h"

@@ -1,7 +1,9 @@
 #include "bezel/train/loss.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <ATen/ATen.h>
+#include <torch/nn/functional/loss.h>
+#include <torch/types.h>
 
 namespace bezel::train {
 namespace {
