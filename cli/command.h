@@ -9,6 +9,7 @@ namespace bezel::cli {
 /// Each adds one subcommand. Its callback does the work and sets `status`, the exit code, where that is not 0.
 void add_train(CLI::App& app, int& status);
 void add_forward(CLI::App& app, int& status);
+void add_bench(CLI::App& app, int& status);
 void add_inspect(CLI::App& app, int& status);
 void add_version(CLI::App& app, int& status);
 

@@ -22,28 +22,9 @@ struct Options {
   bool grads = false;
 };
 
-data::RawInputs read_inputs(const std::string& path) {
-  const auto tensors = io::load_safetensors(path);
-  const auto take = [&](const char* name) {
-    const auto found = tensors.find(std::string("in.") + name);
-    return found == tensors.end() ? torch::Tensor() : found->second;
-  };
-  data::RawInputs raw;
-  raw.input_ids = take("input_ids");
-  if (!raw.input_ids.defined()) throw Error(path, ": tensor 'in.input_ids' is missing");
-  raw.labels = take("labels");
-  raw.attention_mask = take("attention_mask");
-  raw.mm_token_type_ids = take("mm_token_type_ids");
-  raw.pixel_values = take("pixel_values");
-  raw.image_position_ids = take("image_position_ids");
-  raw.input_features = take("input_features");
-  raw.input_features_mask = take("input_features_mask");
-  return raw;
-}
-
 void forward(const Options& options) {
   const torch::ScalarType dtype = options.dtype == "bfloat16" ? torch::kBFloat16 : torch::kFloat;
-  const data::RawInputs inputs = read_inputs(options.inputs);
+  const data::RawInputs inputs = data::read_raw_inputs(options.inputs);
   gemma4::LoadedModel loaded = gemma4::load_model(options.model, {dtype, torch::Device(options.device)});
   if (!options.adapter.empty())
     lora::load_adapter(*loaded.model, options.adapter, loaded.model->config().text_only);

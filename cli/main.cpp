@@ -42,6 +42,7 @@ int run(int argc, char** argv) {
   int status = 0;
   add_train(app, status);
   add_forward(app, status);
+  add_bench(app, status);
   add_inspect(app, status);
   add_version(app, status);
   try {

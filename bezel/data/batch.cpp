@@ -5,6 +5,7 @@
 #include <ATen/ATen.h>
 
 #include "bezel/error.h"
+#include "bezel/io/tensor_io.h"
 
 namespace bezel::data {
 namespace {
@@ -77,6 +78,7 @@ void add_labels(const Tensor& labels, Batch& batch) {
   const Tensor next = at::constant_pad_nd(labels.to(torch::kLong).narrow(1, 1, tokens - 1), {0, 1}, kIgnoreLabel);
   batch.label_rows = flat_positions(next.ne(kIgnoreLabel));
   batch.label_ids = next.flatten().index_select(0, batch.label_rows);
+  batch.index_labels();
 }
 
 void match_counts(const char* what, std::int64_t placeholders, std::int64_t soft_tokens) {
@@ -121,13 +123,53 @@ Batch make_batch(const RawInputs& raw, const MediaTokenIds& ids, std::int64_t po
   return batch;
 }
 
+RawInputs read_raw_inputs(const std::string& path) {
+  const auto tensors = io::load_safetensors(path);
+  RawInputs raw;
+  for (const auto& [name, tensor] : {std::pair{"in.input_ids", &raw.input_ids},
+                                     {"in.labels", &raw.labels},
+                                     {"in.attention_mask", &raw.attention_mask},
+                                     {"in.mm_token_type_ids", &raw.mm_token_type_ids},
+                                     {"in.pixel_values", &raw.pixel_values},
+                                     {"in.image_position_ids", &raw.image_position_ids},
+                                     {"in.input_features", &raw.input_features},
+                                     {"in.input_features_mask", &raw.input_features_mask}})
+    if (const auto found = tensors.find(name); found != tensors.end()) *tensor = found->second;
+  if (!raw.input_ids.defined()) throw Error(path, ": tensor 'in.input_ids' is missing");
+  return raw;
+}
+
+void Batch::index_labels() {
+  const std::int64_t num_rows = input_ids.size(0), tokens = input_ids.size(1), labels = num_labels();
+  const auto* rows = label_rows.data_ptr<std::int64_t>();
+  std::vector<std::vector<std::int64_t>> positions(static_cast<std::size_t>(num_rows));
+  std::size_t most = 0;
+  for (std::int64_t i = 0; i < labels; ++i) {
+    auto& row = positions[static_cast<std::size_t>(rows[i] / tokens)];
+    row.push_back(rows[i] % tokens);
+    most = std::max(most, row.size());
+  }
+  const auto width = static_cast<std::int64_t>(most);
+  label_positions = at::zeros({num_rows, width}, at::kLong);
+  label_slots = at::empty({labels}, at::kLong);
+  auto* slots = label_slots.data_ptr<std::int64_t>();
+  for (std::int64_t b = 0; b < num_rows; ++b) {
+    auto* row = label_positions.data_ptr<std::int64_t>() + b * width;
+    for (const std::int64_t position : positions[static_cast<std::size_t>(b)]) {
+      *slots++ = row - label_positions.data_ptr<std::int64_t>();
+      *row++ = position;
+    }
+  }
+}
+
 Batch Batch::to(torch::Device device) const {
   Batch moved = *this;
   const auto move = [&](Tensor& tensor) {
     if (tensor.defined()) tensor = tensor.to(device);
   };
-  for (Tensor* tensor : {&moved.input_ids, &moved.attention_mask, &moved.mm_token_type_ids, &moved.label_rows,
-                         &moved.label_ids, &moved.media_rows, &moved.image_rows, &moved.audio_rows})
+  for (Tensor* tensor :
+       {&moved.input_ids, &moved.attention_mask, &moved.mm_token_type_ids, &moved.label_rows, &moved.label_ids,
+        &moved.label_positions, &moved.label_slots, &moved.media_rows, &moved.image_rows, &moved.audio_rows})
     move(*tensor);
   for (ImagePatches& image : moved.images)
     for (Tensor* tensor : {&image.patches, &image.positions, &image.pool_index}) move(*tensor);

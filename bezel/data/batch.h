@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include <torch/types.h>
@@ -28,13 +29,16 @@ struct AudioFrames {
 
 /// All that a training step sees. What must be known on the host (counts, positions) is computed while
 /// the batch is built, so that no device tensor is read back.
-/// Letters: B rows, T tokens a row, L label positions, Ni and Na soft tokens of all images and of all recordings.
+/// Letters: B rows, T tokens a row, L label positions, Q the most of them in one row, Ni and Na soft tokens of all
+/// images and of all recordings.
 struct Batch {
   torch::Tensor input_ids;          ///< int64 [B, T]
   torch::Tensor attention_mask;     ///< bool [B, T], true on real tokens
   torch::Tensor mm_token_type_ids;  ///< int64 [B, T], 0 text, 1 image, 2 video, 3 audio
   torch::Tensor label_rows;         ///< int64 [L], flat index into B*T of the positions that predict a label
   torch::Tensor label_ids;          ///< int64 [L], the token each of them should predict
+  torch::Tensor label_positions;    ///< int64 [B, Q], the positions of label_rows in each row; short rows repeat 0
+  torch::Tensor label_slots;        ///< int64 [L], flat index into B*Q of each of label_rows
   torch::Tensor media_rows;         ///< int64 [.], flat positions of every placeholder (image, video, audio)
   torch::Tensor image_rows;         ///< int64 [Ni], flat positions that image soft tokens fill, in order
   torch::Tensor audio_rows;         ///< int64 [Na], flat positions that audio soft tokens fill, in order
@@ -42,6 +46,9 @@ struct Batch {
   std::vector<AudioFrames> recordings;
   bool has_padding = false;     ///< some position of attention_mask is false
   std::int64_t num_tokens = 0;  ///< real tokens
+
+  /// Fills label_positions and label_slots from label_rows, on the CPU.
+  void index_labels();
 
   std::int64_t num_labels() const { return label_ids.defined() ? label_ids.size(0) : 0; }
   /// The same batch with every tensor on `device`.
@@ -66,6 +73,10 @@ struct RawInputs {
   torch::Tensor input_features;       ///< float32 [A, F, 128]
   torch::Tensor input_features_mask;  ///< bool [A, F]
 };
+
+/// Reads `in.input_ids`, `in.labels`, … from a safetensors file; those that it lacks stay undefined. Throws Error when
+/// the file has no `in.input_ids`.
+RawInputs read_raw_inputs(const std::string& path);
 
 /// Builds a Batch on the CPU from processor tensors. `pooling` is vision_config.pooling_kernel_size.
 /// Throws Error when shapes disagree, or placeholders and soft tokens do not match in number.

@@ -87,6 +87,7 @@ Batch collate(std::span<const Sample> samples, std::int64_t pad_id) {
         .fill_(true);
   batch.label_rows = tensor_of(rows.label_rows);
   batch.label_ids = tensor_of(rows.label_ids);
+  batch.index_labels();
   batch.media_rows = tensor_of(rows.media_rows);
   batch.image_rows = tensor_of(rows.image_rows);
   batch.audio_rows = tensor_of(rows.audio_rows);

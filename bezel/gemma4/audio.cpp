@@ -6,6 +6,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "bezel/kernels/matmul.h"
+#include "bezel/nn/recompute.h"
 
 namespace bezel::gemma4 {
 namespace {
@@ -246,7 +247,12 @@ Tensor AudioModelImpl::forward(const Tensor& features, const Tensor& mask, torch
   Tensor rows_mask = mask;
   Tensor h = subsample_conv_projection(features.to(dtype), rows_mask);  // [F', H]
   const Tensor positions = position_table(h), visible = block_mask(rows_mask);
-  for (const auto& layer : *layers) h = layer->as<AudioLayerImpl>()->forward(h, positions, visible);
+  for (const auto& layer : *layers) {
+    const auto body = [&layer = *layer->as<AudioLayerImpl>(), positions, visible](const std::vector<Tensor>& given) {
+      return std::vector<Tensor>{layer.forward(given[0], positions, visible)};
+    };
+    h = recompute ? nn::recompute(body, {h}, nn::adapter_tensors(*layer))[0] : body({h})[0];
+  }
   return output_proj(h);
 }
 

@@ -127,6 +127,8 @@ class AudioModelImpl : public torch::nn::Module {
   /// features [F, 128], mask bool [F] -> [F', output_proj_dims] in `dtype`, padding rows included
   torch::Tensor forward(const torch::Tensor& features, const torch::Tensor& mask, torch::ScalarType dtype);
 
+  bool recompute = false;  ///< keep only each layer's input for the backward pass
+
   Subsample subsample_conv_projection{nullptr};
   torch::nn::ModuleList layers;
   nn::Linear output_proj{nullptr};

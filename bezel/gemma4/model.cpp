@@ -38,6 +38,11 @@ ModelImpl::ModelImpl(ModelConfig config, torch::ScalarType dtype) : config_(std:
     lm_head = register_module("lm_head", nn::Linear(config_.text.hidden_size, config_.text.vocab_size));
 }
 
+data::Batch ModelImpl::make_batch(const data::RawInputs& raw) const {
+  return data::make_batch(raw, {config_.image_token_id, config_.video_token_id, config_.audio_token_id},
+                          config_.vision ? config_.vision->pooling_kernel_size : 1);
+}
+
 Tensor ModelImpl::image_features(const data::Batch& batch) {
   if (batch.images.empty()) return {};
   if (!model->vision_tower) throw Error("the data holds pictures, but this checkpoint has no vision tower");
@@ -62,6 +67,22 @@ Tensor ModelImpl::hidden_states(const data::Batch& batch) {
 }
 
 Tensor ModelImpl::hidden_states(const data::Batch& batch, const Tensor& images, const Tensor& recordings) {
+  return decode(batch, images, recordings, {});
+}
+
+Tensor ModelImpl::label_states(const data::Batch& batch) {
+  const Tensor states = decode(batch, image_features(batch), audio_features(batch), batch.label_positions);
+  return nn::take_rows(states.flatten(0, 1), batch.label_slots);
+}
+
+void ModelImpl::set_recompute(bool recompute) {
+  model->language_model->recompute = recompute;
+  if (model->vision_tower) model->vision_tower->recompute = recompute;
+  if (model->audio_tower) model->audio_tower->recompute = recompute;
+}
+
+Tensor ModelImpl::decode(const data::Batch& batch, const Tensor& images, const Tensor& recordings,
+                         const Tensor& queries) {
   const std::int64_t pad = config_.text.pad_token_id;
   Tensor ids = batch.input_ids;
   if (batch.media_rows.defined() && batch.media_rows.size(0) > 0)
@@ -80,7 +101,7 @@ Tensor ModelImpl::hidden_states(const data::Batch& batch, const Tensor& images, 
   const Tensor keys = batch.has_padding ? batch.attention_mask : Tensor();
   const bool bidirectional = config_.text.bidirectional_vision && !batch.images.empty();
   const Tensor picture = bidirectional ? nn::picture_runs(batch.mm_token_type_ids) : Tensor();
-  return model->language_model(embeds, model->language_model->per_layer_inputs(ids, embeds), keys, picture);
+  return model->language_model(embeds, model->language_model->per_layer_inputs(ids, embeds), keys, picture, queries);
 }
 
 const quant::Weight& ModelImpl::head() const {

@@ -46,6 +46,9 @@ class ModelImpl : public torch::nn::Module {
   const ModelConfig& config() const { return config_; }
   torch::ScalarType dtype() const { return dtype_; }
 
+  /// Builds a Batch on the CPU from processor tensors, with this model's placeholder ids and pooling.
+  data::Batch make_batch(const data::RawInputs& raw) const;
+
   /// Soft tokens of every picture of the batch, in order, [Ni, H]; undefined without pictures.
   torch::Tensor image_features(const data::Batch& batch);
   /// Soft tokens of every recording of the batch, in order, [Na, H]; undefined without recordings.
@@ -55,6 +58,13 @@ class ModelImpl : public torch::nn::Module {
   torch::Tensor hidden_states(const data::Batch& batch);
   /// The same with the soft tokens given.
   torch::Tensor hidden_states(const data::Batch& batch, const torch::Tensor& images, const torch::Tensor& recordings);
+
+  /// Hidden states of the batch's label positions, [L, H], in the order of label_rows. Layers whose other rows nobody
+  /// reads compute these rows only.
+  torch::Tensor label_states(const data::Batch& batch);
+
+  /// Keep only the inputs of each layer of the decoder and the towers for the backward pass (activation checkpointing).
+  void set_recompute(bool recompute);
 
   /// Softcapped logits [N, V] of hidden states [N, H], in the compute dtype.
   torch::Tensor logits(const torch::Tensor& hidden);
@@ -66,6 +76,9 @@ class ModelImpl : public torch::nn::Module {
   nn::Linear lm_head{nullptr};  ///< only where the embeddings are not tied
 
  private:
+  torch::Tensor decode(const data::Batch& batch, const torch::Tensor& images, const torch::Tensor& recordings,
+                       const torch::Tensor& queries);
+
   ModelConfig config_;
   torch::ScalarType dtype_;
 };

@@ -5,10 +5,28 @@
 #include <ATen/ATen.h>
 
 #include "bezel/nn/attention.h"
+#include "bezel/nn/recompute.h"
 
 namespace bezel::gemma4 {
 
 using torch::Tensor;
+
+namespace {
+
+// Rows `queries` (int64 [B * Q] into B*T) of x [B, T, H] -> [B, Q, H].
+Tensor take_queries(const Tensor& x, const Tensor& queries) {
+  if (!queries.defined()) return x;
+  return nn::take_rows(x.flatten(0, 1), queries).view({x.size(0), -1, x.size(2)});
+}
+
+nn::Rotation take_rotation(const nn::Rotation& rotation, const Tensor& queries) {
+  const auto take = [&](const Tensor& table) {
+    return nn::take_rows(table.squeeze(0), queries.flatten()).view({queries.size(0), queries.size(1), -1});
+  };
+  return {take(rotation.cos), take(rotation.sin)};
+}
+
+}  // namespace
 
 TextAttentionImpl::TextAttentionImpl(const TextConfig& config, const TextLayerConfig& layer)
     : layer_(layer), eps_(config.rms_norm_eps) {
@@ -31,10 +49,12 @@ KeyValue TextAttentionImpl::key_value(const Tensor& x, const nn::Rotation& rotat
   return {nn::rotate(k_norm(raw), rotation).transpose(1, 2), nn::rms_norm(value, {}, eps_).transpose(1, 2)};
 }
 
-Tensor TextAttentionImpl::forward(const Tensor& x, const LayerInputs& inputs, const KeyValue& shared, KeyValue& own) {
-  const Tensor raw = q_proj(x).view({x.size(0), x.size(1), -1, layer_.head_dim});  // [B, T, A, D]
-  const Tensor query = nn::rotate(q_norm(raw), inputs.rotation).transpose(1, 2);   // [B, A, T, D]
-  if (layer_.kv_mode != KvMode::kReuse) own = key_value(x, inputs.rotation);
+Tensor TextAttentionImpl::forward(const Tensor& x, const Tensor& queries, const LayerInputs& inputs,
+                                  const KeyValue& shared, KeyValue& own) {
+  const Tensor asking = take_queries(x, queries);                                            // [B, Q, H]
+  const Tensor raw = q_proj(asking).view({x.size(0), asking.size(1), -1, layer_.head_dim});  // [B, Q, A, D]
+  const Tensor query = nn::rotate(q_norm(raw), inputs.query_rotation).transpose(1, 2);       // [B, A, Q, D]
+  if (layer_.kv_mode != KvMode::kReuse) own = key_value(x, inputs.key_rotation);
   const KeyValue& kv = layer_.kv_mode == KvMode::kReuse ? shared : own;
   return o_proj(nn::attention(query, kv.key, kv.value, inputs.mask, /*causal=*/!inputs.mask.defined()));
 }
@@ -81,9 +101,10 @@ Tensor TextLayerImpl::feed_forward(const Tensor& x) {
   return post_feedforward_layernorm_1(dense) + post_feedforward_layernorm_2(sparse);
 }
 
-Tensor TextLayerImpl::forward(const Tensor& x, const Tensor& per_layer_input, const LayerInputs& inputs,
-                              const KeyValue& shared, KeyValue& own) {
-  Tensor h = x + post_attention_layernorm(self_attn(input_layernorm(x), inputs, shared, own));
+Tensor TextLayerImpl::forward(const Tensor& x, const Tensor& queries, const Tensor& per_layer_input,
+                              const LayerInputs& inputs, const KeyValue& shared, KeyValue& own) {
+  const Tensor attended = self_attn(input_layernorm(x), queries, inputs, shared, own);
+  Tensor h = take_queries(x, queries) + post_attention_layernorm(attended);
   h = h + post_feedforward_layernorm(feed_forward(h));
   if (per_layer_input_gate) {
     const Tensor gated = nn::geglu(per_layer_input_gate(h), per_layer_input);
@@ -125,34 +146,67 @@ Tensor TextModelImpl::per_layer_inputs(const Tensor& ids, const Tensor& embeds) 
   return (per_layer_projection_norm(projected) + looked_up) * std::sqrt(0.5);
 }
 
-LayerInputs TextModelImpl::layer_inputs(LayerType type, const Tensor& embeds, const Tensor& keys,
-                                        const Tensor& picture) const {
+LayerInputs TextModelImpl::layer_inputs(LayerType type, const Tensor& embeds, const Tensor& keys, const Tensor& picture,
+                                        const Tensor& queries) const {
   const std::int64_t num_tokens = embeds.size(1);
   const Tensor positions = at::arange(num_tokens, at::TensorOptions(at::kLong).device(embeds.device())).unsqueeze(0);
   LayerInputs inputs;
-  inputs.rotation = nn::rotation(positions, frequencies_[static_cast<std::size_t>(type)], embeds.scalar_type());
+  inputs.key_rotation = nn::rotation(positions, frequencies_[static_cast<std::size_t>(type)], embeds.scalar_type());
+  inputs.query_rotation = queries.defined() ? take_rotation(inputs.key_rotation, queries) : inputs.key_rotation;
   const bool sliding = type == LayerType::kSliding;
   // A window that no query reaches the end of is plain causal attention, which needs no mask.
   const std::int64_t window = sliding && num_tokens > config_.sliding_window ? config_.sliding_window : 0;
   const Tensor runs = sliding ? picture : Tensor();
-  if (window > 0 || keys.defined() || runs.defined())
-    inputs.mask = nn::decoder_mask(num_tokens, window, keys, runs, embeds.device());
+  if (window > 0 || keys.defined() || runs.defined() || queries.defined())
+    inputs.mask = nn::decoder_mask(num_tokens, window, keys, runs, queries, embeds.device());
   return inputs;
 }
 
-Tensor TextModelImpl::forward(const Tensor& embeds, const Tensor& per_layer, const Tensor& keys,
-                              const Tensor& picture) {
-  const std::array<LayerInputs, 2> inputs{layer_inputs(LayerType::kSliding, embeds, keys, picture),
-                                          layer_inputs(LayerType::kFull, embeds, keys, picture)};
+Tensor TextModelImpl::run_layer(std::int64_t idx, const Tensor& h, const Tensor& queries, const Tensor& per_layer_input,
+                                const LayerInputs& inputs, KeyValue& shared) {
+  TextLayerImpl& layer = layers->at<TextLayerImpl>(idx);
+  const bool stores = config_.layers[idx].kv_mode == KvMode::kStore;
+  const bool reuses = config_.layers[idx].kv_mode == KvMode::kReuse;
+  // What the layer reads, as a list and back: {h, per-layer input?, shared key?, shared value?}.
+  std::vector<Tensor> reads{h};
+  if (per_layer_input.defined()) reads.push_back(per_layer_input);
+  if (reuses) reads.insert(reads.end(), {shared.key, shared.value});
+  const bool has_input = per_layer_input.defined();
+  const auto body = [&layer, queries, inputs, stores, reuses, has_input](const std::vector<Tensor>& given) {
+    const KeyValue read = reuses ? KeyValue{given.end()[-2], given.end()[-1]} : KeyValue{};
+    KeyValue own;
+    const Tensor out = layer.forward(given[0], queries, has_input ? given[1] : Tensor(), inputs, read, own);
+    return stores ? std::vector<Tensor>{out, own.key, own.value} : std::vector<Tensor>{out};
+  };
+  const std::vector<Tensor> out = recompute ? nn::recompute(body, reads, nn::adapter_tensors(layer)) : body(reads);
+  if (stores) shared = {out[1], out[2]};
+  return out[0];
+}
+
+Tensor TextModelImpl::forward(const Tensor& embeds, const Tensor& per_layer, const Tensor& keys, const Tensor& picture,
+                              const Tensor& queries) {
+  const auto inputs_of = [&](const Tensor& asking) {
+    return std::array<LayerInputs, 2>{layer_inputs(LayerType::kSliding, embeds, keys, picture, asking),
+                                      layer_inputs(LayerType::kFull, embeds, keys, picture, asking)};
+  };
+  const std::int64_t batch = embeds.size(0), tokens = embeds.size(1);
+  const bool narrows = queries.defined() && queries.size(1) < tokens;
+  // Nobody reads keys or values of a layer above this one.
+  const std::int64_t last_own = config_.num_layers - config_.num_kv_shared_layers - 1;
+  std::array<LayerInputs, 2> inputs = inputs_of({});
   std::array<KeyValue, 2> shared;  // by LayerType, from the storing layers
+  Tensor rows;                     // int64 [B * Q], which rows of B*T the queries are
+  if (narrows) rows = (queries + at::arange(0, batch * tokens, tokens, queries.options()).unsqueeze(1)).flatten();
   Tensor h = embeds;
   for (std::int64_t i = 0; i < config_.num_layers; ++i) {
     const auto type = static_cast<std::size_t>(config_.layers[i].type);
-    KeyValue own;
-    const Tensor own_input = per_layer.defined() ? per_layer.select(2, i) : Tensor();
-    h = layers->at<TextLayerImpl>(i).forward(h, own_input, inputs[type], shared[type], own);
-    if (config_.layers[i].kv_mode == KvMode::kStore) shared[type] = own;
+    if (narrows && i == last_own) inputs = inputs_of(queries);
+    Tensor own_input = per_layer.defined() ? per_layer.select(2, i) : Tensor();
+    if (narrows && i >= last_own && own_input.defined()) own_input = take_queries(own_input, rows);
+    h = run_layer(i, h, narrows && i == last_own ? rows : Tensor(), own_input, inputs[type], shared[type]);
   }
+  if (queries.defined() && !narrows)
+    h = take_queries(h, (queries + at::arange(0, batch * tokens, tokens, queries.options()).unsqueeze(1)).flatten());
   return norm(h);
 }
 

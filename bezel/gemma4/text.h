@@ -19,10 +19,12 @@ struct KeyValue {
   torch::Tensor value;
 };
 
-/// What all layers of one type share in a step.
+/// What all layers of one type share in a step. Q positions of each row ask, T are asked; they are the same ones until
+/// the layer from which on only `queries` are computed.
 struct LayerInputs {
-  nn::Rotation rotation;  // [1, T, D]
-  torch::Tensor mask;     // bool [B or 1, 1, T, T], undefined: plain causal
+  nn::Rotation query_rotation;  // [B or 1, Q, D]
+  nn::Rotation key_rotation;    // [1, T, D]
+  torch::Tensor mask;           // bool [B or 1, 1, Q, T], undefined: plain causal
 };
 
 /// Reference: Gemma4TextAttention.
@@ -30,9 +32,10 @@ class TextAttentionImpl : public torch::nn::Module {
  public:
   TextAttentionImpl(const TextConfig& config, const TextLayerConfig& layer);
 
-  /// x [B, T, H] -> [B, T, H]. A layer that reuses keys and values reads `shared`; any other computes its own and
-  /// leaves them in `own`.
-  torch::Tensor forward(const torch::Tensor& x, const LayerInputs& inputs, const KeyValue& shared, KeyValue& own);
+  /// x [B, T, H] -> [B, Q, H], for the rows `queries` of it (int64 [B * Q] into B*T; undefined: all). A layer that
+  /// reuses keys and values reads `shared`; any other computes its own from all of x and leaves them in `own`.
+  torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& queries, const LayerInputs& inputs,
+                        const KeyValue& shared, KeyValue& own);
 
   nn::Linear q_proj{nullptr}, k_proj{nullptr}, v_proj{nullptr}, o_proj{nullptr};
   nn::RmsNorm q_norm{nullptr}, k_norm{nullptr};
@@ -93,9 +96,9 @@ TORCH_MODULE(Experts);
 class TextLayerImpl : public nn::Module {
  public:
   TextLayerImpl(const TextConfig& config, std::int64_t layer_idx);
-  /// x [B, T, H], per_layer_input [B, T, 256] or undefined -> [B, T, H]
-  torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& per_layer_input, const LayerInputs& inputs,
-                        const KeyValue& shared, KeyValue& own);
+  /// x [B, T, H], per_layer_input [B, Q, 256] or undefined -> [B, Q, H]; `queries` as in TextAttention.
+  torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& queries, const torch::Tensor& per_layer_input,
+                        const LayerInputs& inputs, const KeyValue& shared, KeyValue& own);
 
   TextAttention self_attn{nullptr};
   TextMlp mlp{nullptr};
@@ -127,9 +130,13 @@ class TextModelImpl : public torch::nn::Module {
   torch::Tensor per_layer_inputs(const torch::Tensor& ids, const torch::Tensor& embeds);
 
   /// Final, normalised hidden states [B, T, H]. `keys` bool [B, T] hides padding (undefined: none);
-  /// `picture` int64 [B, T] opens sliding attention inside a picture (undefined: none).
+  /// `picture` int64 [B, T] opens sliding attention inside a picture (undefined: none). With `queries` int64 [B, Q]
+  /// only those positions are wanted, [B, Q, H]: from the last layer with keys of its own on, nothing else is computed.
   torch::Tensor forward(const torch::Tensor& embeds, const torch::Tensor& per_layer, const torch::Tensor& keys,
-                        const torch::Tensor& picture);
+                        const torch::Tensor& picture, const torch::Tensor& queries = {});
+
+  /// Keep only the inputs of each layer for the backward pass and run it again there.
+  bool recompute = false;
 
   nn::Embedding embed_tokens{nullptr}, embed_tokens_per_layer{nullptr};
   torch::nn::ModuleList layers;
@@ -138,7 +145,9 @@ class TextModelImpl : public torch::nn::Module {
 
  private:
   LayerInputs layer_inputs(LayerType type, const torch::Tensor& embeds, const torch::Tensor& keys,
-                           const torch::Tensor& picture) const;
+                           const torch::Tensor& picture, const torch::Tensor& queries) const;
+  torch::Tensor run_layer(std::int64_t idx, const torch::Tensor& h, const torch::Tensor& queries,
+                          const torch::Tensor& per_layer_input, const LayerInputs& inputs, KeyValue& shared);
 
   TextConfig config_;
   std::array<torch::Tensor, 2> frequencies_;  // by LayerType, [D / 2]

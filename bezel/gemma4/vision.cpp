@@ -6,6 +6,7 @@
 
 #include "bezel/nn/attention.h"
 #include "bezel/nn/functional.h"
+#include "bezel/nn/recompute.h"
 
 namespace bezel::gemma4 {
 
@@ -96,7 +97,12 @@ Tensor VisionModelImpl::forward(const Picture& picture, torch::ScalarType dtype)
   Tensor h = patch_embedder(picture.patches, picture.positions, dtype);  // [P, H]
   const AxialRotation rotation{nn::rotation(picture.positions.select(1, 0), frequencies_, dtype),
                                nn::rotation(picture.positions.select(1, 1), frequencies_, dtype)};
-  for (const auto& layer : *encoder->layers) h = layer->as<VisionLayerImpl>()->forward(h, rotation);
+  for (const auto& layer : *encoder->layers) {
+    const auto body = [&layer = *layer->as<VisionLayerImpl>(), rotation](const std::vector<Tensor>& given) {
+      return std::vector<Tensor>{layer.forward(given[0], rotation)};
+    };
+    h = recompute ? nn::recompute(body, {h}, nn::adapter_tensors(*layer))[0] : body({h})[0];
+  }
   Tensor soft = pool(h, picture);  // float32 [M, H]
   if (std_bias.defined()) soft = (soft - std_bias.to(torch::kFloat)) * std_scale.to(torch::kFloat);
   return soft.to(dtype);

@@ -95,6 +95,8 @@ class VisionModelImpl : public nn::Module {
   /// configured.
   torch::Tensor forward(const Picture& picture, torch::ScalarType dtype);
 
+  bool recompute = false;  ///< keep only each layer's input for the backward pass
+
   PatchEmbedder patch_embedder{nullptr};
   VisionEncoder encoder{nullptr};
   torch::Tensor std_bias, std_scale;  // [H], with `standardize` only

@@ -11,10 +11,11 @@ namespace {
 
 using torch::Tensor;
 
-// [B, K, S, D] -> [B, A, S, D]
+// [B, K, S, D] -> [B, A, S, D]; a single head is repeated without a copy.
 Tensor repeat_heads(const Tensor& kv, std::int64_t num_heads) {
   const std::int64_t groups = num_heads / kv.size(1);
   if (groups == 1) return kv;
+  if (kv.size(1) == 1) return kv.expand({kv.size(0), num_heads, kv.size(2), kv.size(3)});
   return kv.unsqueeze(2)
       .expand({kv.size(0), kv.size(1), groups, kv.size(2), kv.size(3)})
       .reshape({kv.size(0), num_heads, kv.size(2), kv.size(3)});
@@ -32,11 +33,11 @@ Tensor merge_heads(const Tensor& out) { return out.transpose(1, 2).flatten(2); }
 
 Tensor attention_plain(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& mask, bool causal) {
   const auto compute = kernels::widens(q.scalar_type(), q.device()) ? torch::kFloat : q.scalar_type();
-  const Tensor keys = repeat_heads(k, q.size(1)).to(compute);
-  const Tensor values = repeat_heads(v, q.size(1)).to(compute);
+  const Tensor keys = repeat_heads(k.to(compute), q.size(1));
+  const Tensor values = repeat_heads(v.to(compute), q.size(1));
   Tensor scores = at::matmul(q.to(compute), keys.transpose(2, 3));  // [B, A, T, S]
   Tensor visible = mask;
-  if (causal) visible = decoder_mask(q.size(2), 0, {}, {}, q.device());
+  if (causal) visible = decoder_mask(q.size(2), 0, {}, {}, {}, q.device());
   if (visible.defined()) scores = scores + additive(visible, compute);
   const Tensor weights = at::softmax(scores, -1, torch::kFloat).to(compute);
   return merge_heads(at::matmul(weights, values).to(q.scalar_type()));
@@ -49,19 +50,20 @@ Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor
   const auto compute = kernels::widens(q.scalar_type(), q.device()) ? torch::kFloat : q.scalar_type();
   std::optional<Tensor> bias;
   if (mask.defined()) bias = additive(mask, compute);
-  const Tensor out = at::scaled_dot_product_attention(q.to(compute), repeat_heads(k, q.size(1)).to(compute),
-                                                      repeat_heads(v, q.size(1)).to(compute), bias, /*dropout_p=*/0.0,
+  const Tensor out = at::scaled_dot_product_attention(q.to(compute), repeat_heads(k.to(compute), q.size(1)),
+                                                      repeat_heads(v.to(compute), q.size(1)), bias, /*dropout_p=*/0.0,
                                                       causal, /*scale=*/1.0);
   return merge_heads(out.to(q.scalar_type()));
 }
 
 Tensor decoder_mask(std::int64_t num_tokens, std::int64_t window, const Tensor& keys, const Tensor& picture,
-                    torch::Device device) {
-  const Tensor index = at::arange(num_tokens, at::TensorOptions(at::kLong).device(device));
-  const Tensor query = index.unsqueeze(1), key = index.unsqueeze(0);
-  Tensor visible = (key <= query).unsqueeze(0);  // [1, T, T]
+                    const Tensor& queries, torch::Device device) {
+  const Tensor key = at::arange(num_tokens, at::TensorOptions(at::kLong).device(device)).unsqueeze(0);  // [1, T]
+  const Tensor query = (queries.defined() ? queries : key).unsqueeze(2);                                // [B, Q, 1]
+  Tensor visible = key <= query;                                                                        // [B, Q, T]
   if (picture.defined()) {
-    const Tensor run_q = picture.unsqueeze(2), run_k = picture.unsqueeze(1);  // [B, T, 1], [B, 1, T]
+    const Tensor run_q = (queries.defined() ? picture.gather(1, queries) : picture).unsqueeze(2);  // [B, Q, 1]
+    const Tensor run_k = picture.unsqueeze(1);                                                     // [B, 1, T]
     visible = visible.bitwise_or((run_q == run_k).bitwise_and(run_q >= 0));
   }
   if (window > 0) visible = visible.bitwise_and(key > query - window);

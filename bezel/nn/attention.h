@@ -18,12 +18,13 @@ torch::Tensor attention(const torch::Tensor& q, const torch::Tensor& k, const to
 torch::Tensor attention_plain(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,
                               const torch::Tensor& mask = {}, bool causal = false);
 
-/// Bool [B or 1, 1, T, T], true where query t may see key s of a decoder layer:
+/// Bool [B or 1, 1, Q, T], true where query t may see key s of a decoder layer:
 /// (window == 0 or s > t - window) and (s <= t, or both in one picture when `picture` is given), and key s is no
 /// padding. `keys` bool [B, T] or undefined (no padding); `picture` int64 [B, T], the run of image tokens a position
-/// belongs to, -1 outside, or undefined. Reference: create_masks_for_vision_model.
+/// belongs to, -1 outside, or undefined. `queries` int64 [B, Q]: the positions that ask (undefined: all T). Reference:
+/// create_masks_for_vision_model.
 torch::Tensor decoder_mask(std::int64_t num_tokens, std::int64_t window, const torch::Tensor& keys,
-                           const torch::Tensor& picture, torch::Device device);
+                           const torch::Tensor& picture, const torch::Tensor& queries, torch::Device device);
 
 /// For each position the number of the run of image or video tokens it is in, or -1. token_types int64 [B, T].
 torch::Tensor picture_runs(const torch::Tensor& token_types);

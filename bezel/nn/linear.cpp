@@ -140,4 +140,13 @@ Tensor frozen_product(const Tensor& x, std::shared_ptr<const quant::Weight> weig
   return LinearFunction::apply(x, std::optional<Tensor>(), std::optional<Tensor>(), frozen);
 }
 
+std::vector<Tensor> adapter_tensors(const torch::nn::Module& module) {
+  std::vector<Tensor> tensors;
+  for (const auto& child : module.modules(/*include_self=*/true)) {
+    const auto* linear = dynamic_cast<const LinearImpl*>(child.get());
+    if (linear != nullptr && linear->adapter) tensors.insert(tensors.end(), {linear->adapter->a, linear->adapter->b});
+  }
+  return tensors;
+}
+
 }  // namespace bezel::nn

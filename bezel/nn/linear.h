@@ -3,6 +3,7 @@
 #include <limits>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include <torch/nn/pimpl.h>
 
@@ -57,5 +58,8 @@ TORCH_MODULE(Linear);
 /// x · Wᵀ for a frozen matrix without clamps or adapter, such as one expert. x [N, in] -> [N, out], x's dtype.
 /// Keeps nothing but the matrix for the backward pass.
 torch::Tensor frozen_product(const torch::Tensor& x, std::shared_ptr<const quant::Weight> weight);
+
+/// The trainable tensors of every adapter in `module` and below, in the order of the module tree.
+std::vector<torch::Tensor> adapter_tensors(const torch::nn::Module& module);
 
 }  // namespace bezel::nn

@@ -1,5 +1,6 @@
 #include "bezel/quant/weight.h"
 
+#include <algorithm>
 #include <cmath>
 #include <mutex>
 
@@ -23,6 +24,17 @@ std::string lower_name(torch::ScalarType dtype) {
     default:
       return c10::toString(dtype);
   }
+}
+
+// A sum is finite only if every element is. Slice by slice: ATen would make a float32 copy of all of it.
+bool is_finite(const torch::Tensor& matrix) {
+  const torch::Tensor flat = matrix.flatten();
+  constexpr std::int64_t kSlice = 1 << 20;
+  for (std::int64_t begin = 0; begin < flat.size(0); begin += kSlice) {
+    const torch::Tensor slice = flat.narrow(0, begin, std::min(kSlice, flat.size(0) - begin));
+    if (!std::isfinite(slice.sum(torch::kFloat).item<float>())) return false;
+  }
+  return true;
 }
 
 class DenseWeight final : public Weight {
@@ -61,12 +73,11 @@ class DenseWeight final : public Weight {
   }
 
  private:
-  // The matrix in its dtype, checked. A sum is finite only if every element is, and reads the matrix once, when it is
-  // about to be read anyway.
+  // The matrix in its dtype, checked when it is about to be read anyway.
   const torch::Tensor& ready() const {
     std::call_once(first_use_, [this] {
       tensor_ = tensor_.to(dtype_);
-      if (tensor_.is_meta() || std::isfinite(tensor_.sum(torch::kFloat).item<float>())) return;
+      if (tensor_.is_meta() || is_finite(tensor_)) return;
       throw Error("tensor '", name_, "': holds NaN or Inf; the checkpoint is damaged");
     });
     return tensor_;

@@ -11,19 +11,17 @@ namespace bezel::train {
 
 using torch::Tensor;
 
+Tensor loss_sum(gemma4::Model& model, const data::Batch& batch) {
+  return cross_entropy_sum(model->label_states(batch), model->head(), batch.label_ids,
+                           model->config().text.final_logit_softcapping);
+}
+
 Tensor mean_loss(gemma4::Model& model, const data::Batch& batch) {
-  const Tensor hidden = model->hidden_states(batch);  // [B, T, H]
-  const Tensor rows = hidden.flatten(0, 1).index_select(0, batch.label_rows);
-  const Tensor sum =
-      cross_entropy_sum(rows, model->head(), batch.label_ids, model->config().text.final_logit_softcapping);
-  return sum / static_cast<double>(batch.num_labels());
+  return loss_sum(model, batch) / static_cast<double>(batch.num_labels());
 }
 
 std::map<std::string, Tensor> forward_tensors(gemma4::Model& model, const data::RawInputs& inputs, bool with_grads) {
-  const gemma4::ModelConfig& config = model->config();
-  const std::int64_t pooling = config.vision ? config.vision->pooling_kernel_size : 1;
-  const data::Batch batch =
-      data::make_batch(inputs, {config.image_token_id, config.video_token_id, config.audio_token_id}, pooling);
+  const data::Batch batch = model->make_batch(inputs);
   std::map<std::string, Tensor> out;
   {
     const at::NoGradGuard no_grad;
@@ -48,7 +46,8 @@ std::map<std::string, Tensor> forward_tensors(gemma4::Model& model, const data::
     const auto* linear = dynamic_cast<const nn::LinearImpl*>(item.value().get());
     if (linear == nullptr || !linear->adapter) continue;
     const auto save = [&](const char* part, const Tensor& tensor) {
-      if (tensor.grad().defined()) out["grad." + io::adapter_key(item.key(), part, config.text_only)] = tensor.grad();
+      if (tensor.grad().defined())
+        out["grad." + io::adapter_key(item.key(), part, model->config().text_only)] = tensor.grad();
     };
     save("lora_A", linear->adapter->a);
     save("lora_B", linear->adapter->b);

@@ -8,6 +8,9 @@
 
 namespace bezel::train {
 
+/// Sum of the cross-entropy over the batch's label tokens, a float32 scalar with a graph where adapters are.
+torch::Tensor loss_sum(gemma4::Model& model, const data::Batch& batch);
+
 /// Mean loss over the batch's label tokens, a float32 scalar with a graph where adapters are.
 torch::Tensor mean_loss(gemma4::Model& model, const data::Batch& batch);
 

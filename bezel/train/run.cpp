@@ -8,7 +8,7 @@
 #include "bezel/gemma4/load.h"
 #include "bezel/lora/adapter_io.h"
 #include "bezel/train/batches.h"
-#include "bezel/train/loss.h"
+#include "bezel/train/forward.h"
 #include "bezel/train/output.h"
 
 namespace bezel::train {
@@ -52,9 +52,7 @@ lora::Selection adapt(gemma4::Model& model, TrainConfig& config, const RunBatche
 LossFunction loss_function(gemma4::Model model, torch::Device device) {
   return [model, device](const data::Batch& on_host) mutable {
     const data::Batch batch = device.is_cpu() ? on_host : on_host.to(device);
-    const torch::Tensor hidden = model->hidden_states(batch).flatten(0, 1);
-    return cross_entropy_sum(hidden.index_select(0, batch.label_rows), model->head(), batch.label_ids,
-                             model->config().text.final_logit_softcapping);
+    return loss_sum(model, batch);
   };
 }
 

@@ -4,8 +4,8 @@
 #include <fstream>
 #include <functional>
 
-#include <gtest/gtest.h>
 #include <ATen/ATen.h>
+#include <gtest/gtest.h>
 #include <torch/optim/adamw.h>
 #include <torch/types.h>
 
@@ -156,8 +156,7 @@ TEST(MetaModel, WholeTrainingStepRunsWithoutValues) {
       }
     const data::Batch batch = test::tiny_batch().to(torch::kMeta);
     model->train();
-    const Tensor hidden = nn::take_rows(model->hidden_states(batch).flatten(0, 1), batch.label_rows);
-    const Tensor loss = train::cross_entropy_sum(hidden, model->head(), batch.label_ids, 30.0);
+    const Tensor loss = train::cross_entropy_sum(model->label_states(batch), model->head(), batch.label_ids, 30.0);
     loss.backward();
     for (const Tensor& parameter : parameters) EXPECT_TRUE(parameter.grad().defined());
     torch::optim::AdamW optimizer(parameters, torch::optim::AdamWOptions(1e-3));

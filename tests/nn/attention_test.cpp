@@ -1,7 +1,7 @@
 #include "bezel/nn/attention.h"
 
-#include <gtest/gtest.h>
 #include <ATen/ATen.h>
+#include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/types.h>
 
@@ -16,7 +16,7 @@ TEST(Attention, BlockedEqualsPlainWithGradients) {
     for (const bool masked : {false, true}) {
       if (causal && masked) continue;
       Tensor q = torch::randn({2, 4, 9, 8}), k = torch::randn({2, 2, 9, 8}), v = torch::randn({2, 2, 9, 8});
-      const Tensor mask = masked ? decoder_mask(9, 4, {}, {}, torch::kCPU) : Tensor();
+      const Tensor mask = masked ? decoder_mask(9, 4, {}, {}, {}, torch::kCPU) : Tensor();
       const Tensor dy = torch::randn({2, 9, 32});
       const auto grads = [&](auto&& function) {
         std::vector<Tensor> in;
@@ -42,7 +42,7 @@ TEST(DecoderMask, FollowsItsDefinition) {
   const Tensor types = torch::tensor({{0, 1, 1, 1, 1, 1, 0, 1, 1, 3}});
   const Tensor keys = torch::tensor({{0, 1, 1, 1, 1, 1, 1, 1, 1, 1}}).to(torch::kBool);
   const Tensor runs = picture_runs(types);
-  const Tensor mask = decoder_mask(tokens, window, keys, runs, torch::kCPU);
+  const Tensor mask = decoder_mask(tokens, window, keys, runs, {}, torch::kCPU);
   for (std::int64_t q = 0; q < tokens; ++q)
     for (std::int64_t k = 0; k < tokens; ++k) {
       const auto run_q = runs[0][q].item<std::int64_t>(), run_k = runs[0][k].item<std::int64_t>();

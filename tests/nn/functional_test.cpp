@@ -1,7 +1,7 @@
 #include "bezel/nn/functional.h"
 
-#include <gtest/gtest.h>
 #include <ATen/ATen.h>
+#include <gtest/gtest.h>
 #include <torch/types.h>
 
 #include "bezel/nn/rope.h"

@@ -8,33 +8,13 @@
 
 #include "bezel/error.h"
 #include "bezel/gemma4/load.h"
-#include "bezel/io/tensor_io.h"
 #include "bezel/lora/adapter_io.h"
-#include "bezel/train/loss.h"
+#include "bezel/train/forward.h"
 #include "bezel/train/trainer.h"
 
 namespace {
 
 using namespace bezel;  // a test program's main file
-
-data::Batch read_case(const std::string& path, const gemma4::ModelConfig& config) {
-  const auto tensors = io::load_safetensors(path);
-  const auto take = [&](const char* name) {
-    const auto found = tensors.find(std::string("in.") + name);
-    return found == tensors.end() ? torch::Tensor() : found->second;
-  };
-  data::RawInputs raw;
-  raw.input_ids = take("input_ids");
-  raw.labels = take("labels");
-  raw.attention_mask = take("attention_mask");
-  raw.mm_token_type_ids = take("mm_token_type_ids");
-  raw.pixel_values = take("pixel_values");
-  raw.image_position_ids = take("image_position_ids");
-  raw.input_features = take("input_features");
-  raw.input_features_mask = take("input_features_mask");
-  return data::make_batch(raw, {config.image_token_id, config.video_token_id, config.audio_token_id},
-                          config.vision ? config.vision->pooling_kernel_size : 1);
-}
 
 void run(const std::vector<std::string>& arguments) {
   const std::string &model_folder = arguments[0], &adapter_folder = arguments[1], &out = arguments[2];
@@ -42,17 +22,14 @@ void run(const std::vector<std::string>& arguments) {
   gemma4::Model model = gemma4::load_model(model_folder, {torch::kFloat, torch::kCPU}).model;
   const lora::LoadedAdapter adapter = lora::load_adapter(*model, adapter_folder, model->config().text_only);
   std::vector<data::Batch> cases;
-  for (std::size_t i = 6; i < arguments.size(); ++i) cases.push_back(read_case(arguments[i], model->config()));
+  for (std::size_t i = 6; i < arguments.size(); ++i)
+    cases.push_back(model->make_batch(data::read_raw_inputs(arguments[i])));
 
   train::TrainerOptions options;
   options.total_steps = steps;
   options.adam.weight_decay = std::stod(arguments[5]);
   options.learning_rate = [rate = std::stod(arguments[4])](std::int64_t) { return rate; };
-  const auto loss = [&](const data::Batch& batch) {
-    const torch::Tensor hidden = model->hidden_states(batch).flatten(0, 1);
-    return train::cross_entropy_sum(hidden.index_select(0, batch.label_rows), model->head(), batch.label_ids,
-                                    model->config().text.final_logit_softcapping);
-  };
+  const auto loss = [&](const data::Batch& batch) { return train::loss_sum(model, batch); };
   train::Trainer trainer(*model, adapter.selection, loss, options);
   for (std::int64_t step = 0; step < steps; ++step) {
     const data::Batch& batch = cases[static_cast<std::size_t>(step) % cases.size()];

@@ -1,7 +1,7 @@
 #include "bezel/train/loss.h"
 
-#include <gtest/gtest.h>
 #include <ATen/ATen.h>
+#include <gtest/gtest.h>
 #include <torch/nn/functional/loss.h>
 #include <torch/types.h>
 

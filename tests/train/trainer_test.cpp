@@ -2,8 +2,8 @@
 
 #include <cmath>
 
-#include <gtest/gtest.h>
 #include <ATen/ATen.h>
+#include <gtest/gtest.h>
 #include <torch/types.h>
 
 #include "bezel/error.h"

@@ -1,0 +1,114 @@
+#include "bezel/train/bench.h"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <ctime>
+#include <fstream>
+#include <sstream>
+#include <thread>
+
+#include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
+#include <unistd.h>
+
+#include "bezel/train/forward.h"
+#include "bezel/train/trainer.h"
+
+namespace bezel::train {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// Seconds since this process was started, to a hundredth (proc(5): field 22 of stat, in clock ticks since boot).
+double process_age_s() {
+  std::ifstream file("/proc/self/stat");
+  std::string line;
+  std::getline(file, line);
+  std::istringstream fields(line.substr(line.rfind(')') + 1));  // the name before it may hold spaces
+  std::string skipped;
+  for (int i = 3; i < 22; ++i) fields >> skipped;
+  double ticks = 0.0;
+  fields >> ticks;
+  timespec now{};
+  clock_gettime(CLOCK_BOOTTIME, &now);
+  return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) * 1e-9 -
+         ticks / static_cast<double>(sysconf(_SC_CLK_TCK));
+}
+
+std::int64_t anonymous_bytes() {
+  std::ifstream file("/proc/self/status");
+  for (std::string line; std::getline(file, line);)
+    if (line.rfind("RssAnon:", 0) == 0) return std::stoll(line.substr(8)) * 1024;
+  return 0;
+}
+
+// Watches the anonymous memory of the process from a thread of its own.
+class MemoryWatch {
+ public:
+  MemoryWatch()
+      : thread_([this] {
+          while (!stop_) {
+            peak_ = std::max(peak_.load(), anonymous_bytes());
+            std::this_thread::sleep_for(std::chrono::milliseconds(10));
+          }
+        }) {}
+  ~MemoryWatch() {
+    stop_ = true;
+    thread_.join();
+  }
+  std::int64_t peak() const { return peak_; }
+
+ private:
+  std::atomic<bool> stop_ = false;
+  std::atomic<std::int64_t> peak_ = 0;
+  std::thread thread_;
+};
+
+double median(std::vector<double> values) {
+  std::ranges::sort(values);
+  const std::size_t middle = values.size() / 2;
+  return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
+}
+
+}  // namespace
+
+data::RawInputs synthetic_inputs(const gemma4::ModelConfig& config, std::int64_t tokens, std::int64_t label_tokens,
+                                 std::uint64_t seed) {
+  data::RawInputs raw;
+  at::Generator generator = at::detail::createCPUGenerator(seed);
+  // Below the media placeholders, which Gemma keeps at the end of the vocabulary.
+  const std::int64_t end = std::max<std::int64_t>(config.text.vocab_size * 9 / 10, 4);
+  raw.input_ids = at::randint(3, end, {1, tokens}, generator, at::kLong);
+  raw.labels = raw.input_ids.clone();
+  raw.labels.narrow(1, 0, tokens - label_tokens).fill_(data::kIgnoreLabel);
+  return raw;
+}
+
+BenchResult bench_training(gemma4::Model& model, const lora::Selection& selection, const data::Batch& batch,
+                           std::int64_t steps) {
+  TrainerOptions options;
+  options.total_steps = steps;
+  options.max_grad_norm = 0.0;
+  options.learning_rate = [](std::int64_t) { return 1e-4; };
+  Trainer trainer(
+      *model, selection, [&](const data::Batch& given) { return loss_sum(model, given); }, options);
+  model->train();
+  BenchResult result;
+  {
+    const MemoryWatch watch;
+    result.start_s = process_age_s();
+    for (std::int64_t step = 0; step < steps; ++step) {
+      const auto begin = Clock::now();
+      result.losses.push_back(trainer.step(step, {&batch, 1}).loss);
+      result.step_s.push_back(std::chrono::duration<double>(Clock::now() - begin).count());
+    }
+    result.peak_anonymous_bytes = watch.peak();
+  }
+  const auto after_first = result.step_s.begin() + (steps > 1 ? 1 : 0);
+  result.tokens_per_s = static_cast<double>(batch.num_tokens) / median({after_first, result.step_s.end()});
+  result.peak_bytes = peak_memory_bytes();
+  return result;
+}
+
+}  // namespace bezel::train

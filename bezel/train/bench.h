@@ -1,0 +1,30 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "bezel/data/batch.h"
+#include "bezel/gemma4/model.h"
+#include "bezel/lora/targets.h"
+
+namespace bezel::train {
+
+/// What timed training steps gave.
+struct BenchResult {
+  double start_s = 0.0;                   ///< from the start of the process until the first forward pass began
+  std::vector<double> step_s;             ///< forward, backward and update of each step
+  std::vector<double> losses;             ///< of each step, before its update
+  double tokens_per_s = 0.0;              ///< real tokens of the batch over the median step, the first one left out
+  std::int64_t peak_bytes = 0;            ///< most resident memory of the process, mapped weights included
+  std::int64_t peak_anonymous_bytes = 0;  ///< most of it that is no mapped file, sampled every 10 ms
+};
+
+/// Token ids for timing: `tokens` of them drawn from the vocabulary, the last `label_tokens` labelled.
+data::RawInputs synthetic_inputs(const gemma4::ModelConfig& config, std::int64_t tokens, std::int64_t label_tokens,
+                                 std::uint64_t seed);
+
+/// Times `steps` AdamW steps of rate 1e-4 over one batch.
+BenchResult bench_training(gemma4::Model& model, const lora::Selection& selection, const data::Batch& batch,
+                           std::int64_t steps);
+
+}  // namespace bezel::train

@@ -1,0 +1,107 @@
+#include "bezel/train/bench.h"
+
+#include <cstdio>
+#include <memory>
+
+#include <ATen/Parallel.h>
+#include <ATen/Utils.h>
+
+#include "bezel/error.h"
+#include "bezel/gemma4/load.h"
+#include "bezel/io/json.h"
+#include "cli/command.h"
+
+namespace bezel::cli {
+namespace {
+
+struct Options {
+  std::string model;
+  std::string inputs;
+  std::vector<std::string> towers{"language"};
+  std::string dtype = "bfloat16";
+  std::string storage = "dense";
+  std::int64_t tokens = 512;
+  std::int64_t label_tokens = 128;
+  std::int64_t steps = 5;
+  std::int64_t rank = 16;
+  int threads = 0;
+  bool recompute = false;
+  bool json = false;
+};
+
+void print(const Options& options, const train::BenchResult& result, const data::Batch& batch) {
+  nlohmann::ordered_json out;
+  out["tokens"] = batch.num_tokens;
+  out["label_tokens"] = batch.num_labels();
+  out["dtype"] = options.dtype;
+  out["storage"] = options.storage;
+  out["threads"] = at::get_num_threads();
+  out["gradient_checkpointing"] = options.recompute;
+  out["start_s"] = result.start_s;
+  out["step_s"] = result.step_s;
+  out["tokens_per_s"] = result.tokens_per_s;
+  out["losses"] = result.losses;
+  out["peak_bytes"] = result.peak_bytes;
+  out["peak_anonymous_bytes"] = result.peak_anonymous_bytes;
+  if (options.json) {
+    std::printf("%s\n", out.dump().c_str());
+    return;
+  }
+  std::printf("%lld tokens, %lld labels: %.1f tokens/s\n", static_cast<long long>(batch.num_tokens),
+              static_cast<long long>(batch.num_labels()), result.tokens_per_s);
+  for (std::size_t i = 0; i < result.step_s.size(); ++i)
+    std::printf("step %zu: %.3f s, loss %.4f\n", i + 1, result.step_s[i], result.losses[i]);
+  std::printf("peak memory %s, %s of it no mapped file; first forward after %.2f s\n",
+              bytes_text(static_cast<double>(result.peak_bytes)).c_str(),
+              bytes_text(static_cast<double>(result.peak_anonymous_bytes)).c_str(), result.start_s);
+}
+
+void bench(const Options& options) {
+  if (options.threads > 0) at::set_num_threads(options.threads);
+  if (options.label_tokens > options.tokens)
+    throw Error(ErrorKind::kConfig, "--label-tokens ", options.label_tokens, " is more than --tokens ", options.tokens);
+  const torch::ScalarType dtype = options.dtype == "float32" ? torch::kFloat : torch::kBFloat16;
+  torch::manual_seed(0);
+  gemma4::Model model = gemma4::load_model(options.model, {dtype, torch::kCPU}).model;
+  const gemma4::ModelConfig& config = model->config();
+  const data::RawInputs raw = options.inputs.empty()
+                                  ? train::synthetic_inputs(config, options.tokens, options.label_tokens, /*seed=*/0)
+                                  : data::read_raw_inputs(options.inputs);
+  const data::Batch batch = model->make_batch(raw);
+  lora::LoraConfig lora{.rank = options.rank, .alpha = 2.0 * static_cast<double>(options.rank), .towers = {}};
+  for (const std::string& tower : options.towers) lora.towers.push_back(lora::parse_tower(tower));
+  const lora::Selection selection =
+      lora::select_targets(*model, lora, {config.text_only, !batch.images.empty(), !batch.recordings.empty()});
+  lora::attach(selection, lora);
+  model->set_recompute(options.recompute);
+  print(options, train::bench_training(model, selection, batch, options.steps), batch);
+}
+
+}  // namespace
+
+void add_bench(CLI::App& app, int&) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("bench", "Time training steps on given or synthetic tensors");
+  command->add_option("--model", options->model, "checkpoint folder")->required();
+  command->add_option("--inputs", options->inputs, "safetensors file with in.input_ids, in.labels, in.pixel_values …");
+  command->add_option("--lora_towers,--lora-towers", options->towers, "language, vision, audio, projectors")
+      ->delimiter(',')
+      ->capture_default_str();
+  command->add_option("--dtype", options->dtype, "of the arithmetic")
+      ->check(CLI::IsMember({"float32", "bfloat16"}))
+      ->capture_default_str();
+  command->add_option("--tokens", options->tokens, "length of synthetic input")
+      ->check(CLI::Range(2, 1 << 20))
+      ->capture_default_str();
+  command->add_option("--label-tokens", options->label_tokens, "of them, at the end, labelled")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  command->add_option("--steps", options->steps, "")->check(CLI::Range(1, 100000))->capture_default_str();
+  command->add_option("--rank", options->rank, "of the adapters")->check(CLI::Range(1, 4096))->capture_default_str();
+  command->add_option("--threads", options->threads, "0: as many as there are cores")->check(CLI::Range(0, 4096));
+  command->add_flag("--gradient-checkpointing", options->recompute, "run each layer again in the backward pass");
+  command->add_flag("--json", options->json, "one JSON line");
+  command->callback([options] { bench(*options); });
+}
+
+}  // namespace bezel::cli

@@ -1,0 +1,119 @@
+#include "bezel/gemma4/model.h"
+
+#include <cmath>
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+#include <torch/types.h>
+
+#include "bezel/gemma4/load.h"
+#include "bezel/lora/targets.h"
+#include "bezel/train/forward.h"
+#include "support/temp_folder.h"
+#include "support/tiny_model.h"
+
+namespace bezel::gemma4 {
+namespace {
+
+using torch::Tensor;
+
+// The tiny three-tower model with adapters everywhere, none of whose B is zero.
+Model adapted_model(double dropout) {
+  const test::TempFolder temp;
+  test::write_tiny_checkpoint(temp.path().string());
+  Model model = load_model(temp.path().string(), {torch::kFloat, torch::kCPU}).model;
+  lora::LoraConfig config;
+  config.rank = 3;
+  config.dropout = dropout;
+  config.towers = {lora::Tower::kLanguage, lora::Tower::kVision, lora::Tower::kAudio};
+  torch::manual_seed(5);
+  lora::attach(lora::select_targets(*model, config), config);
+  const at::NoGradGuard no_grad;
+  for (const Tensor& tensor : nn::adapter_tensors(*model)) tensor.normal_(0.0, 0.2);
+  model->train();
+  return model;
+}
+
+std::vector<Tensor> gradients(Model& model, const Tensor& loss) {
+  for (const Tensor& tensor : nn::adapter_tensors(*model)) tensor.mutable_grad() = Tensor();
+  loss.backward();
+  std::vector<Tensor> found{loss.detach()};
+  for (const Tensor& tensor : nn::adapter_tensors(*model)) {
+    EXPECT_TRUE(tensor.grad().defined());
+    found.push_back(tensor.grad().clone());
+  }
+  return found;
+}
+
+// Relative error of all tensors together; of each alone a hundred times that, since small ones hold more rounding.
+void expect_close(const std::vector<Tensor>& got, const std::vector<Tensor>& wanted, double relative) {
+  ASSERT_EQ(got.size(), wanted.size());
+  double all_errors = 0.0, all = 0.0;
+  for (std::size_t i = 0; i < got.size(); ++i) {
+    const double error = (got[i] - wanted[i]).norm().item<double>(), size = wanted[i].norm().item<double>();
+    EXPECT_GT(size, 0.0) << i;
+    EXPECT_LE(error, 100 * relative * size) << i;
+    all_errors += error * error;
+    all += size * size;
+  }
+  EXPECT_LE(std::sqrt(all_errors), relative * std::sqrt(all));
+}
+
+// Two rows of different length, labels scattered, not the same number in each.
+data::Batch scattered_batch(Model& model) {
+  data::RawInputs raw;
+  raw.input_ids = torch::tensor({{2, 5, 9, 8, 7, 4, 3, 11, 12, 13}, {2, 8, 3, 3, 5, 17, 18, 0, 0, 0}});
+  raw.attention_mask = torch::tensor({{1, 1, 1, 1, 1, 1, 1, 1, 1, 1}, {1, 1, 1, 1, 1, 1, 1, 0, 0, 0}});
+  raw.labels = torch::full({2, 10}, data::kIgnoreLabel, at::kLong);
+  for (const auto& [row, column] : {std::pair{0, 2}, {0, 5}, {0, 6}, {0, 9}, {1, 1}, {1, 6}})
+    raw.labels[row][column] = raw.input_ids[row][column];
+  return model->make_batch(raw);
+}
+
+TEST(LabelStates, EqualThoseOfTheFullComputation) {
+  Model model = adapted_model(0.0);
+  for (const data::Batch& batch : {scattered_batch(model), test::tiny_batch()}) {
+    const Tensor full = model->hidden_states(batch).flatten(0, 1).index_select(0, batch.label_rows);
+    const Tensor narrow = model->label_states(batch);
+    EXPECT_EQ(narrow.size(0), batch.num_labels());
+    EXPECT_LE((narrow - full).abs().max().item<double>(), 1e-5 * full.abs().max().item<double>());
+  }
+}
+
+TEST(LabelStates, GiveTheGradientsOfTheFullComputation) {
+  Model model = adapted_model(0.0);
+  const data::Batch batch = test::tiny_batch();  // reaches every adapter
+  const auto weights = torch::randn({batch.num_labels(), model->config().text.hidden_size});
+  const Tensor full = model->hidden_states(batch).flatten(0, 1).index_select(0, batch.label_rows);
+  const auto wanted = gradients(model, (full * weights).sum());
+  expect_close(gradients(model, (model->label_states(batch) * weights).sum()), wanted, 5e-6);
+}
+
+TEST(Recompute, GivesTheSameLossAndGradients) {
+  for (const double dropout : {0.0, 0.3}) {
+    Model model = adapted_model(dropout);
+    const data::Batch batch = test::tiny_batch();
+    const auto run = [&](bool recompute) {
+      torch::manual_seed(7);  // the same dropout in both
+      model->set_recompute(recompute);
+      return gradients(model, train::mean_loss(model, batch));
+    };
+    const auto wanted = run(false);
+    expect_close(run(true), wanted, 1e-6);
+  }
+}
+
+TEST(Recompute, LeavesTheRandomNumbersWhereTheyWere) {
+  Model model = adapted_model(0.3);
+  const data::Batch batch = test::tiny_batch();
+  const auto next_number = [&](bool recompute) {
+    torch::manual_seed(7);
+    model->set_recompute(recompute);
+    gradients(model, train::mean_loss(model, batch));
+    return torch::rand({}).item<float>();
+  };
+  EXPECT_EQ(next_number(true), next_number(false));
+}
+
+}  // namespace
+}  // namespace bezel::gemma4
