@@ -39,21 +39,28 @@ bool is_inside(const fs::path& file, const fs::path& folder) {
   return rest == folder.end();
 }
 
-/// Path of a shard that the index names; the name comes from outside and must not lead out of the folder.
-fs::path shard_path(const fs::path& folder, const JsonView& view) {
-  const std::string name = view.text();
-  if (name.empty() || name == "." || name == ".." || name.find_first_of(std::string_view("/\\\0", 3)) != name.npos)
-    view.fail("the plain name of a file in the checkpoint's folder");
+/// Path of the weights called `name`, which must not lead out of the folder through a link. `why` says in an error who
+/// expects them there.
+fs::path weights_path(const fs::path& folder, const std::string& name, std::string_view why) {
   const fs::path path = folder / name;
   std::error_code error;
   const fs::path real_path = fs::canonical(path, error);
-  if (error) throw Error(ErrorKind::kIo, path.string(), ": ", error.message(), " (the index lists this shard)");
+  if (error) throw Error(ErrorKind::kIo, path.string(), ": ", error.message(), " (", why, ")");
   const fs::path real_folder = fs::canonical(folder);
   if (is_inside(real_path, real_folder)) return path;
   // The Hugging Face cache keeps snapshots/<revision>/<name> -> ../../blobs/<hash>.
   const fs::path snapshots = real_folder.parent_path();
   if (snapshots.filename() == "snapshots" && real_path.parent_path() == snapshots.parent_path() / "blobs") return path;
-  throw Error(path.string(), ": a link to ", real_path.string(), ", outside the checkpoint's folder");
+  throw Error(path.string(), ": a link to ", real_path.string(),
+              ", outside the checkpoint's folder; copy the file, or link the whole folder");
+}
+
+/// Path of a shard that the index names; the name comes from outside.
+fs::path shard_path(const fs::path& folder, const JsonView& view) {
+  const std::string name = view.text();
+  if (name.empty() || name == "." || name == ".." || name.find_first_of(std::string_view("/\\\0", 3)) != name.npos)
+    view.fail("the plain name of a file in the checkpoint's folder");
+  return weights_path(folder, name, "the index lists this shard");
 }
 
 }  // namespace
@@ -63,11 +70,12 @@ Checkpoint::Checkpoint(std::string folder) : folder_(std::move(folder)) {}
 Checkpoint Checkpoint::open(const std::string& folder) {
   check_folder(folder);
   Checkpoint checkpoint(folder);
-  const fs::path single = fs::path(folder) / "model.safetensors";
+  constexpr const char* kSingle = "model.safetensors";
   const fs::path index = fs::path(folder) / "model.safetensors.index.json";
   std::error_code error;
-  if (fs::exists(single, error)) {
-    const auto file = SafetensorsFile::open(single.string());
+  // The link's own status: one that leads nowhere is named as such, not passed over.
+  if (fs::exists(fs::symlink_status(fs::path(folder) / kSingle, error))) {
+    const auto file = SafetensorsFile::open(weights_path(folder, kSingle, "a link that leads nowhere").string());
     for (const TensorInfo& tensor : file->tensors()) checkpoint.entries_.emplace(tensor.name, Entry{file, &tensor});
   } else if (fs::exists(index, error)) {
     checkpoint.open_shards(index.string());

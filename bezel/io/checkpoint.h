@@ -19,7 +19,7 @@ class Checkpoint {
   using Entries = std::map<std::string, Entry, std::less<>>;
 
   /// Opens `folder`/model.safetensors, else the shards of `folder`/model.safetensors.index.json. Reads headers only.
-  /// Shards are regular files inside the folder (or the Hugging Face cache's blobs), and hold exactly the tensors that
+  /// All are regular files inside the folder (or the Hugging Face cache's blobs); shards hold exactly the tensors that
   /// the index lists for them. Throws Error saying what was looked for, or what is wrong where.
   static Checkpoint open(const std::string& folder);
 

@@ -86,6 +86,24 @@ TEST(Checkpoint, FollowsLinksInsideTheFolderOnly) {
   EXPECT_EQ(Checkpoint::open(folder / "model").entries().size(), 1u);
 }
 
+TEST(Checkpoint, FollowsTheLinkOfASingleFileInsideTheFolderOnly) {
+  const TempFolder folder;
+  const std::string link = folder / "model/model.safetensors";
+  const auto refusal = [&] { return error_of([&] { Checkpoint::open(folder / "model"); }); };
+  fs::create_directory(folder / "model");
+  write_shard(folder / "outside.safetensors", {"a"});
+  fs::create_symlink("../outside.safetensors", link);
+  EXPECT_TRUE(says(refusal(), link + ": a link to "));
+  EXPECT_TRUE(says(refusal(), "outside the checkpoint's folder"));
+
+  fs::rename(folder / "outside.safetensors", folder / "model/real.safetensors");
+  EXPECT_TRUE(says(refusal(), link + ": No such file or directory (a link that leads nowhere)"));
+
+  fs::remove(link);
+  fs::create_symlink("real.safetensors", link);
+  EXPECT_EQ(Checkpoint::open(folder / "model").entries().size(), 1u);
+}
+
 TEST(Checkpoint, DoesNotTakeAFolderWithALongerNameForItsOwn) {
   const TempFolder folder;
   fs::create_directory(folder / "model");
@@ -106,6 +124,10 @@ TEST(Checkpoint, OpensTheHuggingFaceCache) {
   EXPECT_EQ(Checkpoint::open(folder / "hub/snapshots/abc").entries().size(), 1u);
   fs::create_symlink("hub/snapshots/abc", folder / "link");
   EXPECT_EQ(Checkpoint::open(folder / "link").entries().size(), 1u);
+
+  fs::remove(folder / "hub/snapshots/abc/model.safetensors.index.json");
+  fs::rename(folder / "hub/snapshots/abc/s.safetensors", folder / "hub/snapshots/abc/model.safetensors");
+  EXPECT_EQ(Checkpoint::open(folder / "link").entries().size(), 1u);
 }
 
 TEST(Checkpoint, RefusesAFifoWithoutBlocking) {
@@ -114,7 +136,26 @@ TEST(Checkpoint, RefusesAFifoWithoutBlocking) {
   write_index(folder, R"("a":"s.safetensors")");
   EXPECT_TRUE(says(complaint(folder), "not a regular file"));
   ASSERT_EQ(::mkfifo((folder / "model.safetensors").c_str(), 0600), 0);
-  EXPECT_TRUE(says(complaint(folder), "not a regular file"));
+  EXPECT_TRUE(says(complaint(folder), (folder / "model.safetensors") + ": not a regular file"));
+}
+
+TEST(Checkpoint, RefusesFoldersInThePlaceOfWeights) {
+  const TempFolder folder;
+  fs::create_directory(folder / "s.safetensors");
+  write_index(folder, R"("a":"s.safetensors")");
+  EXPECT_TRUE(says(complaint(folder), (folder / "s.safetensors") + ": not a regular file"));
+  fs::create_directory(folder / "model.safetensors");
+  EXPECT_TRUE(says(complaint(folder), (folder / "model.safetensors") + ": not a regular file"));
+}
+
+TEST(Checkpoint, NamesTheTruncatedShard) {
+  const TempFolder folder;
+  write_shard(folder / "s1.safetensors", {"a"});
+  write_shard(folder / "s2.safetensors", {"b", "c"});
+  write_index(folder, R"("a":"s1.safetensors","b":"s2.safetensors","c":"s2.safetensors")");
+  fs::resize_file(folder / "s2.safetensors", fs::file_size(folder / "s2.safetensors") - 1);
+  EXPECT_TRUE(says(complaint(folder), (folder / "s2.safetensors") + ": the tensors need 2 bytes, the file has 1"));
+  EXPECT_TRUE(says(complaint(folder), "incomplete download?"));
 }
 
 TEST(Checkpoint, RefusesShardsThatContradictTheIndex) {
