@@ -195,6 +195,11 @@ class Reader {
 TokenizerDocument read_tokenizer_document(std::string_view text, std::string_view source) {
   if (text.size() > kMaxBytes)
     throw Error(source, ": ", text.size(), " bytes, at most ", kMaxBytes, " are read as a tokenizer");
+  // The library takes a NUL byte for the end of the text, and passes over a byte order mark.
+  if (text.starts_with("\xEF\xBB\xBF"))
+    throw Error(source, ": starts with a UTF-8 byte order mark; save it without one");
+  if (const auto nul = text.find('\0'); nul != std::string_view::npos)
+    throw Error(source, ": a NUL byte at offset ", nul, ", not JSON text");
   Reader reader(source);
   Json::sax_parse(text.data(), text.data() + text.size(), &reader, Json::input_format_t::json, /*strict=*/true);
   return reader.take();

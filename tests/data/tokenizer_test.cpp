@@ -6,10 +6,12 @@
 #include <vector>
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include "bezel/data/utf8.h"
 #include "bezel/error.h"
 #include "bezel/io/json.h"
+#include "support/temp_folder.h"
 
 namespace bezel::data {
 namespace {
@@ -197,6 +199,29 @@ TEST(TokenizerFile, BrokenJsonIsRefused) {
   EXPECT_THROW(Tokenizer::from_json(R"({"model": {"vocab": {"a": 0, "a": 1}, "merges": [], "type": "BPE"}})", "t.json"),
                Error);
   EXPECT_THROW(Tokenizer::from_file("/no/such/tokenizer.json"), Error);
+}
+
+TEST(TokenizerFile, BytesThatAreNoJsonTextAreRefused) {
+  const std::string good = small_file().dump();
+  const auto refusal = [](const std::string& text) {
+    return test::error_of([&] { Tokenizer::from_json(text, "t.json"); });
+  };
+  EXPECT_EQ(refusal(good), "");
+  EXPECT_TRUE(test::says(refusal(good + std::string("\0 anything", 10)), "t.json: a NUL byte at offset"));
+  EXPECT_TRUE(test::says(refusal("\xEF\xBB\xBF" + good), "t.json: starts with a UTF-8 byte order mark"));
+  EXPECT_TRUE(test::says(refusal("{\"\xff\":1}"), "t.json: not valid JSON"));
+  EXPECT_TRUE(test::says(refusal(good + "{}"), "t.json: not valid JSON"));
+}
+
+TEST(TokenizerFile, OnlyRegularFilesOfABoundedSizeAreRead) {
+  const test::TempFolder folder;
+  const auto refusal = [](const std::string& path) { return test::error_of([&] { Tokenizer::from_file(path); }); };
+  test::write_bytes(folder / "t.json", "{");
+  // More than there is memory: reading it before looking at its size would throw bad_alloc.
+  std::filesystem::resize_file(folder / "t.json", std::uintmax_t{1} << 40);
+  EXPECT_TRUE(test::says(refusal(folder / "t.json"), "t.json: 1099511627776 bytes, at most 268435456 are read"));
+  ASSERT_EQ(::mkfifo((folder / "fifo").c_str(), 0600), 0);
+  EXPECT_EQ(refusal(folder / "fifo"), (folder / "fifo") + ": not a regular file");
 }
 
 }  // namespace
