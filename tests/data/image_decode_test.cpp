@@ -174,6 +174,27 @@ TEST(ImageDecode, BombsAndEmptyPicturesAreRefusedFromTheHeader) {
   }
 }
 
+TEST(ImageDecode, JpegAndWebpBombsAreRefusedFromTheHeader) {
+  std::string jpeg = test::make_jpeg(8, 8, 3, Pixels(192, 50));
+  const auto frame = jpeg.find("\xff\xc0");  // marker, length, bits, then height and width
+  ASSERT_NE(frame, std::string::npos);
+  for (const int side : {60000, 0}) {
+    jpeg.replace(frame + 5, 4, test::big_endian(side, 2) + test::big_endian(side, 2));
+    EXPECT_NE(error_of(jpeg), "") << side;
+    if (side > 0) {
+      EXPECT_NE(error_of(jpeg).find("60000 x 60000 pixels, at most"), std::string::npos) << error_of(jpeg);
+    }
+    EXPECT_THROW(probe_image_size(as_bytes(jpeg), "picture"), Error) << side;
+  }
+  // An extended header may claim a canvas of 2^24 x 2^24 pixels.
+  const std::string plain = make_webp(true).substr(12);
+  const std::string canvas = std::string(4, '\0') + std::string(6, '\xff');
+  const std::string chunks = "WEBPVP8X" + test::little_endian(canvas.size(), 4) + canvas + plain;
+  const std::string webp = "RIFF" + test::little_endian(chunks.size(), 4) + chunks;
+  EXPECT_NE(error_of(webp), "");
+  EXPECT_THROW(probe_image_size(as_bytes(webp), "picture"), Error);
+}
+
 TEST(ImageDecode, OtherFilesAreNamedAsSuch) {
   for (const char* bad : {"", "GIF89a", "hello", "\xff\xd8", "RIFF....WAVEfmt ", "\x89PNG\r\n\x1a"}) {
     EXPECT_NE(error_of(bad).find("picture: not a picture"), std::string::npos) << bad;

@@ -1,8 +1,10 @@
 #include "bezel/io/json.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include "bezel/error.h"
+#include "tests/support/temp_folder.h"
 
 namespace bezel::io {
 namespace {
@@ -46,6 +48,23 @@ TEST(Json, DepthIsCapped) {
   EXPECT_EQ(error_of(std::string(64, '[') + std::string(64, ']')), "");
   EXPECT_NE(error_of(std::string(65, '[') + std::string(65, ']')).find("nested deeper"), std::string::npos);
   EXPECT_NE(error_of(std::string(1000000, '[')).find("nested deeper"), std::string::npos);
+}
+
+TEST(Json, AHugeFileIsRefusedUnread) {
+  const test::TempFolder folder;
+  const std::string path = folder / "config.json";
+  test::write_bytes(path, "{");
+  // More than there is memory: reading it before looking at its size would throw bad_alloc.
+  std::filesystem::resize_file(path, std::uintmax_t{1} << 40);
+  EXPECT_EQ(test::error_of([&] { read_json_file(path); }),
+            path + ": 1099511627776 bytes of JSON, at most 16777216 are read");
+}
+
+TEST(Json, OnlyRegularFilesAreRead) {
+  const test::TempFolder folder;
+  ASSERT_EQ(::mkfifo((folder / "fifo").c_str(), 0600), 0);
+  for (const std::string& path : {folder / "fifo", folder.path().string(), std::string("/dev/zero")})
+    EXPECT_EQ(test::error_of([&] { read_json_file(path); }), path + ": not a regular file");
 }
 
 TEST(Json, CountsAreNeverConverted) {
