@@ -4,6 +4,7 @@
 #include <ATen/Utils.h>
 #include <torch/cuda.h>
 
+#include "bezel/data/template_check.h"
 #include "bezel/error.h"
 #include "bezel/gemma4/load.h"
 #include "bezel/lora/adapter_io.h"
@@ -72,8 +73,21 @@ TrainerOptions trainer_options(const TrainConfig& config, const RunBatches& batc
   return options;
 }
 
-RunPlan make_plan(const TrainConfig& config, const lora::Selection& selection, const RunBatches& batches,
-                  torch::Device device) {
+/// What the user should know beside the plan; a chat_format other than auto says that the template is no surprise.
+std::vector<std::string> make_notes(const TrainConfig& config) {
+  std::vector<std::string> notes;
+  if (config.chat_format == "auto")
+    if (std::string warning = data::foreign_template_warning(config.base_model); !warning.empty())
+      notes.push_back(std::move(warning));
+  if (config.gradient_checkpointing.value_or(false))
+    notes.push_back("gradient_checkpointing is not built yet: the run is the same, but needs more memory");
+  if (!config.init_adapter.empty())
+    notes.push_back("rank, alpha and layers are those of init_adapter " + config.init_adapter);
+  return notes;
+}
+
+RunPlan make_plan(const lora::Selection& selection, const RunBatches& batches, torch::Device device,
+                  std::vector<std::string> notes) {
   RunPlan plan;
   plan.towers = selection.counts();
   plan.data = batches.train_data().report();
@@ -82,10 +96,7 @@ RunPlan make_plan(const TrainConfig& config, const lora::Selection& selection, c
   plan.steps_per_epoch = batches.steps_per_epoch();
   plan.total_steps = batches.total_steps();
   plan.device = device.str();
-  if (config.gradient_checkpointing.value_or(false))
-    plan.notes.push_back("gradient_checkpointing is not built yet: the run is the same, but needs more memory");
-  if (!config.init_adapter.empty())
-    plan.notes.push_back("rank, alpha and layers are those of init_adapter " + config.init_adapter);
+  plan.notes = std::move(notes);
   return plan;
 }
 
@@ -96,6 +107,7 @@ RunResult run_training(const TrainConfig& wanted, const RunEvents& events) {
   const torch::Device device = choose_device(config.device);
   const gemma4::ModelConfig model_config = gemma4::read_model_config(config.base_model);
   RunBatches batches(config, model_config);
+  const std::vector<std::string> notes = make_notes(config);
   OutputFolder output(config);
   if (config.threads) at::set_num_threads(static_cast<int>(*config.threads));
   torch::manual_seed(static_cast<std::uint64_t>(config.seed));
@@ -105,7 +117,7 @@ RunResult run_training(const TrainConfig& wanted, const RunEvents& events) {
   const lora::Selection selection = adapt(model, config, batches);
   check_towers_see_data(selection.counts(), batches);
   output.start(config);
-  if (events.on_start) events.on_start(make_plan(config, selection, batches, device));
+  if (events.on_start) events.on_start(make_plan(selection, batches, device, notes));
 
   const lora::AdapterBase base{config.base_model,
                                model_config.text_only ? "Gemma4ForCausalLM" : "Gemma4ForConditionalGeneration"};

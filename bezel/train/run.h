@@ -20,7 +20,7 @@ struct RunPlan {
   std::int64_t steps_per_epoch = 0;
   std::int64_t total_steps = 0;
   std::string device;
-  std::vector<std::string> notes;  ///< what the config asks for and the run does otherwise, harmlessly
+  std::vector<std::string> notes;  ///< what config or checkpoint ask for and the run does otherwise
 };
 
 struct RunEvents {
