@@ -1,0 +1,54 @@
+"""docs/FAULTS.md names tests for each kind of bad input; every one of them must exist, and no row may be left out.
+
+    fault_rows.py BEZEL_FOLDER TEST_FOLDER
+
+A test exists when the sources have it, and when `ctest -N` lists it: a source that the build forgets has no tests.
+"""
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+ROWS = {*range(1, 23), 30}
+
+
+def named_tests():
+    """Row number -> names of tests."""
+    rows = {}
+    for line in (ROOT / "docs" / "FAULTS.md").read_text().splitlines():
+        cells = [cell.strip() for cell in line.split("|")]
+        if len(cells) > 5 and cells[1].isdigit():
+            assert int(cells[1]) not in rows, f"row {cells[1]} comes twice"
+            rows[int(cells[1])] = cells[4].replace("`", "").split()
+    return rows
+
+
+def tests_of_the_sources():
+    names = {f"parity.{path.stem}" for path in (ROOT / "tests" / "parity").glob("*.py") if not path.name.startswith("_")}
+    for path in (ROOT / "tests").rglob("*_test.cpp"):
+        names.update(".".join(found) for found in re.findall(r"^TEST(?:_F)?\((\w+),\s*(\w+)\)", path.read_text(), re.M))
+    return names
+
+
+def tests_of_the_build():
+    listing = subprocess.run(["ctest", "-N", "--test-dir", sys.argv[1]], capture_output=True, text=True, check=True).stdout
+    return set(re.findall(r"^\s*Test\s+#\d+: (\S+)$", listing, re.M))
+
+
+def main():
+    rows, built, written = named_tests(), tests_of_the_build(), tests_of_the_sources()
+    assert set(rows) == ROWS, f"rows {sorted(set(rows) ^ ROWS)} are missing or not known"
+    unbuilt = {name.removesuffix("_NOT_BUILT") for name in built if name.endswith("_NOT_BUILT")}
+    if unbuilt:
+        print(f"not built, so looked up in the sources only: {', '.join(sorted(unbuilt))}")
+    for row, names in sorted(rows.items()):
+        assert names, f"row {row} names no test"
+        for name in names:
+            assert name in written, f"row {row}: no source has the test {name}"
+            assert name in built or unbuilt, f"row {row}: ctest does not list the test {name}"
+    print(f"{len(rows)} rows, {len(set().union(*rows.values()))} tests")
+
+
+if __name__ == "__main__":
+    main()
