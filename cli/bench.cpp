@@ -62,7 +62,8 @@ void bench(const Options& options) {
     throw Error(ErrorKind::kConfig, "--label-tokens ", options.label_tokens, " is more than --tokens ", options.tokens);
   const torch::ScalarType dtype = options.dtype == "float32" ? torch::kFloat : torch::kBFloat16;
   torch::manual_seed(0);
-  gemma4::Model model = gemma4::load_model(options.model, {dtype, torch::kCPU}).model;
+  gemma4::Model model =
+      gemma4::load_model(options.model, {dtype, torch::kCPU, {.storage = quant::parse_storage(options.storage)}}).model;
   const gemma4::ModelConfig& config = model->config();
   const data::RawInputs raw = options.inputs.empty()
                                   ? train::synthetic_inputs(config, options.tokens, options.label_tokens, /*seed=*/0)
@@ -89,6 +90,9 @@ void add_bench(CLI::App& app, int&) {
       ->capture_default_str();
   command->add_option("--dtype", options->dtype, "of the arithmetic")
       ->check(CLI::IsMember({"float32", "bfloat16"}))
+      ->capture_default_str();
+  command->add_option("--storage", options->storage, "of the frozen weights; codes in a checkpoint stay as they are")
+      ->check(CLI::IsMember({"dense", "nf4", "int8"}))
       ->capture_default_str();
   command->add_option("--tokens", options->tokens, "length of synthetic input")
       ->check(CLI::Range(2, 1 << 20))

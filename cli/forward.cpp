@@ -25,7 +25,8 @@ struct Options {
 void forward(const Options& options) {
   const torch::ScalarType dtype = options.dtype == "bfloat16" ? torch::kBFloat16 : torch::kFloat;
   const data::RawInputs inputs = data::read_raw_inputs(options.inputs);
-  gemma4::LoadedModel loaded = gemma4::load_model(options.model, {dtype, torch::Device(options.device)});
+  gemma4::LoadedModel loaded = gemma4::load_model(
+      options.model, {dtype, torch::Device(options.device), {.storage = quant::parse_storage(options.storage)}});
   if (!options.adapter.empty())
     lora::load_adapter(*loaded.model, options.adapter, loaded.model->config().text_only);
   else if (options.grads)
@@ -50,8 +51,8 @@ void add_forward(CLI::App& app, int&) {
   command->add_option("--dtype", options->dtype, "of the arithmetic")
       ->check(CLI::IsMember({"float32", "bfloat16"}))
       ->capture_default_str();
-  command->add_option("--storage", options->storage, "of the frozen weights (nf4 and int8 are not built yet)")
-      ->check(CLI::IsMember({"dense"}))
+  command->add_option("--storage", options->storage, "of the frozen weights; codes in a checkpoint stay as they are")
+      ->check(CLI::IsMember({"dense", "nf4", "int8"}))
       ->capture_default_str();
   command->add_option("--device", options->device, "cpu or cuda")->capture_default_str();
   command->add_flag("--grads", options->grads, "also write grad.<adapter key>");

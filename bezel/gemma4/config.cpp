@@ -244,6 +244,7 @@ ModelConfig read_model_config(const JsonView& json) {
   const std::string type = json.at("model_type").text();
   ModelConfig config;
   if (const auto dtype = json.find("dtype")) config.dtype = dtype->text();
+  config.quantization = quant::read_stored_format(json);
   if (type == "gemma4_text") {
     config.text_only = true;
     config.text = read_text(json);

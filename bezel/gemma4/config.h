@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "bezel/io/json.h"
+#include "bezel/quant/stored_format.h"
 
 namespace bezel::gemma4 {
 
@@ -110,6 +111,7 @@ struct ModelConfig {
   std::int64_t image_token_id = 258880;
   std::int64_t video_token_id = 258884;
   std::int64_t audio_token_id = 258881;
+  quant::StoredFormat quantization;
   std::string dtype;  ///< as written, such as "bfloat16"; "" when missing
 };
 

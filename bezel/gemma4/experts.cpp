@@ -8,7 +8,8 @@ namespace bezel::gemma4 {
 using torch::Tensor;
 
 RouterImpl::RouterImpl(const TextConfig& config) : top_k_(config.top_k_experts), eps_(config.rms_norm_eps) {
-  proj = register_module("proj", nn::Linear(config.hidden_size, config.num_experts));
+  proj = register_module(
+      "proj", nn::Linear(config.hidden_size, config.num_experts, nn::LinearImpl::Options{.quantizable = false}));
   expect("scale", {config.hidden_size}, scale);
   expect("per_expert_scale", {config.num_experts}, per_expert_scale);
 }
@@ -23,8 +24,10 @@ Routing RouterImpl::forward(const Tensor& x) {
 }
 
 ExpertsImpl::ExpertsImpl(const TextConfig& config) {
-  expect("gate_up_proj", {config.num_experts, 2 * config.moe_intermediate_size, config.hidden_size}, gate_up_proj);
-  expect("down_proj", {config.num_experts, config.hidden_size, config.moe_intermediate_size}, down_proj);
+  expect("gate_up_proj", {config.num_experts, 2 * config.moe_intermediate_size, config.hidden_size}, gate_up_proj,
+         /*quantizable=*/true);
+  expect("down_proj", {config.num_experts, config.hidden_size, config.moe_intermediate_size}, down_proj,
+         /*quantizable=*/true);
 }
 
 Tensor ExpertsImpl::forward(const Tensor& x, const Routing& routing) {

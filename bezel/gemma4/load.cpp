@@ -9,6 +9,9 @@
 
 #include "bezel/error.h"
 #include "bezel/io/tensor_io.h"
+#include "bezel/quant/four_bit.h"
+#include "bezel/quant/integer.h"
+#include "bezel/quant/stored.h"
 
 namespace bezel::gemma4 {
 namespace {
@@ -41,6 +44,19 @@ class Source {
     return &place->second;
   }
 
+  /// The tensors stored under `module` for its matrix.
+  quant::StoredParts take_parts(const std::string& module) {
+    quant::StoredParts parts;
+    const std::string prefix = module + ".";
+    for (auto place = found_.lower_bound(prefix); place != found_.end() && place->first.starts_with(prefix); ++place) {
+      const std::string suffix = place->first.substr(prefix.size());
+      if (!quant::is_part_of_matrix(suffix)) continue;
+      place->second.taken = true;
+      parts.emplace(suffix, io::map_tensor(place->second.entry.file, *place->second.entry.info));
+    }
+    return parts;
+  }
+
   const std::map<std::string, Found>& all() const { return found_; }
   const std::string& folder() const { return folder_; }
 
@@ -67,7 +83,7 @@ Tensor checked(const Source::Found& found, const nn::Slot& slot) {
   const auto type = tensor.scalar_type();
   if (type != torch::kFloat && type != torch::kBFloat16 && type != torch::kHalf)
     throw Error(path, ": tensor '", found.stored, "': got dtype ", io::dtype_name(info.dtype),
-                ", expected F32, BF16 or F16; quantised checkpoints are not read yet");
+                ", expected F32, BF16 or F16");
   return tensor;
 }
 
@@ -76,9 +92,35 @@ torch::ScalarType kept_dtype(torch::ScalarType stored, torch::ScalarType compute
   return stored == torch::kBFloat16 ? stored : compute;
 }
 
-void fill_matrix(const Tensor& tensor, const std::string& stored, const nn::Slot& slot, const LoadOptions& options) {
-  const auto weight = quant::dense_weight(tensor, stored, kept_dtype(tensor.scalar_type(), options.dtype));
-  slot.assign_weight(quant::to_device(weight, options.device));
+void assign(const std::shared_ptr<const quant::Weight>& weight, const nn::Slot& slot, const LoadOptions& options) {
+  slot.assign_weight(weight->device() == options.device ? weight : weight->to(options.device));
+}
+
+// How a dense matrix is kept. Patterns see both spellings of a module.
+quant::Storage storage_of(const std::string& module, const nn::Slot& slot, const quant::StorageOptions& options) {
+  if (options.quantize_embeddings && module == "model.language_model.embed_tokens") return quant::Storage::kInt8;
+  if (!slot.quantizable || options.storage == quant::Storage::kDense) return quant::Storage::kDense;
+  const bool skipped =
+      quant::is_skipped(module, options.skip) || quant::is_skipped(io::peft_module_name(module), options.skip);
+  return skipped ? quant::Storage::kDense : options.storage;
+}
+
+void fill_matrix(const Tensor& tensor, const std::string& module, const Source::Found& found, const nn::Slot& slot,
+                 const LoadOptions& options) {
+  switch (storage_of(module, slot, options.storage)) {
+    case quant::Storage::kDense:
+      assign(quant::dense_weight(tensor, found.stored, kept_dtype(tensor.scalar_type(), options.dtype)), slot, options);
+      return;
+    case quant::Storage::kNf4:
+      assign(quant::four_bit_weight(
+                 quant::quantize_4bit(tensor, quant::FourBitType::kNf4, options.storage.double_quant), found.stored),
+             slot, options);
+      break;
+    case quant::Storage::kInt8:
+      assign(quant::integer_weight(quant::quantize_int8(tensor), found.stored), slot, options);
+      break;
+  }
+  found.entry.file->release(*found.entry.info);
 }
 
 void fill_vector(const Tensor& tensor, const Source::Found& found, const nn::Slot& slot, const LoadOptions& options) {
@@ -105,12 +147,18 @@ void check_bounds(const std::string& folder, const std::string& name, const nn::
   ordered("output", clip.output_min, clip.output_max);
 }
 
-void fill(torch::nn::Module& root, Source& source, const LoadOptions& options) {
+void fill(torch::nn::Module& root, Source& source, const quant::StoredFormat& format, const LoadOptions& options) {
   for (const auto& item : root.named_modules()) {
     auto* module = dynamic_cast<nn::Module*>(item.value().get());
     if (module == nullptr) continue;
     for (const nn::Slot& slot : module->slots()) {
       const std::string canonical = item.key() + "." + slot.name;
+      if (slot.kind == nn::SlotKind::kMatrix && slot.name == "weight")
+        if (const auto parts = source.take_parts(item.key()); quant::is_quantized(parts)) {
+          assign(quant::stored_weight(parts, slot.shape, format, source.folder() + ": matrix '" + canonical + "'"),
+                 slot, options);
+          continue;
+        }
       const Source::Found* found = source.take(canonical);
       if (found == nullptr) {
         if (slot.kind == nn::SlotKind::kClipBound) continue;  // the reference leaves missing bounds infinite
@@ -119,7 +167,7 @@ void fill(torch::nn::Module& root, Source& source, const LoadOptions& options) {
       }
       const Tensor tensor = checked(*found, slot);
       if (slot.kind == nn::SlotKind::kMatrix)
-        fill_matrix(tensor, found->stored, slot, options);
+        fill_matrix(tensor, item.key(), *found, slot, options);
       else
         fill_vector(tensor, *found, slot, options);
     }
@@ -168,7 +216,7 @@ LoadedModel load_model(const std::string& folder, const LoadOptions& options) {
   Source source(checkpoint);
   loaded.layout = io::detect_layout(stored_names(checkpoint));
   loaded.model = Model(config, options.dtype);
-  fill(*loaded.model, source, options);
+  fill(*loaded.model, source, config.quantization, options);
   loaded.ignored = leftovers(source, config);
   return loaded;
 }

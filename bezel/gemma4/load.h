@@ -6,12 +6,14 @@
 #include "bezel/gemma4/model.h"
 #include "bezel/io/checkpoint.h"
 #include "bezel/io/key_map.h"
+#include "bezel/quant/options.h"
 
 namespace bezel::gemma4 {
 
 struct LoadOptions {
   torch::ScalarType dtype = torch::kBFloat16;  ///< what activations are computed in: float32 or bfloat16
   torch::Device device = torch::kCPU;
+  quant::StorageOptions storage{};  ///< what dense matrices become; those stored in codes stay as they are
 };
 
 /// A model with its weights, and what was seen on the way.
@@ -23,8 +25,9 @@ struct LoadedModel {
 
 /// Loads a Gemma 4 checkpoint folder strictly: a tensor that is missing, left over (except the k_proj, v_proj, k_norm
 /// and v_norm that checkpoints carry for KV-sharing layers) or of another shape than the config says is an Error that
-/// names it. Matrices stay mapped, as they are stored; float16 ones and those wider than `dtype` are converted when the
-/// layer is built. Vectors are kept in `dtype`. Clip bounds may be missing: they stay infinite, as in the reference.
+/// names it. Matrices stay mapped, as they are stored; float16 ones and those wider than `dtype` are converted when
+/// they are first used, and with options.storage they are quantised one after the other, the pages of the file given
+/// back. Vectors are kept in `dtype`. Clip bounds may be missing: they stay infinite, as in the reference.
 LoadedModel load_model(const std::string& folder, const LoadOptions& options);
 
 /// The same model without weights on the `meta` device, for shape passes.

@@ -35,7 +35,8 @@ ModelImpl::ModelImpl(ModelConfig config, torch::ScalarType dtype) : config_(std:
   TORCH_CHECK(dtype == torch::kFloat || dtype == torch::kBFloat16, "computes in float32 or bfloat16, not ", dtype);
   model = register_module("model", Backbone(config_));
   if (!config_.text.tie_word_embeddings)
-    lm_head = register_module("lm_head", nn::Linear(config_.text.hidden_size, config_.text.vocab_size));
+    lm_head = register_module("lm_head", nn::Linear(config_.text.hidden_size, config_.text.vocab_size,
+                                                    nn::LinearImpl::Options{.quantizable = false}));
 }
 
 data::Batch ModelImpl::make_batch(const data::RawInputs& raw) const {

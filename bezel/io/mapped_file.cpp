@@ -48,4 +48,11 @@ std::shared_ptr<const MappedFile> MappedFile::open(const std::string& path) {
   return std::shared_ptr<const MappedFile>(new MappedFile(path, static_cast<const std::byte*>(data), size_bytes));
 }
 
+void MappedFile::release(std::size_t begin, std::size_t size_bytes) const {
+  const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  const std::size_t first = (begin + page - 1) / page * page, end = (begin + size_bytes) / page * page;
+  // A hint: where it is refused, the pages stay a while longer.
+  if (end > first) ::madvise(const_cast<std::byte*>(data_) + first, end - first, MADV_DONTNEED);
+}
+
 }  // namespace bezel::io

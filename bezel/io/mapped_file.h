@@ -20,6 +20,8 @@ class MappedFile {
 
   /// First byte, page-aligned; null when the file is empty.
   const std::byte* data() const { return data_; }
+  /// Lets whole pages within [begin, begin + size) go from memory.
+  void release(std::size_t begin, std::size_t size_bytes) const;
   std::size_t size_bytes() const { return size_bytes_; }
   const std::string& path() const { return path_; }
 

@@ -219,6 +219,10 @@ const std::byte* SafetensorsFile::data(const TensorInfo& tensor) const {
   return map_->data() + data_begin_ + tensor.begin_bytes;
 }
 
+void SafetensorsFile::release(const TensorInfo& tensor) const {
+  map_->release(data_begin_ + tensor.begin_bytes, tensor.end_bytes - tensor.begin_bytes);
+}
+
 void write_safetensors(const std::string& path, std::span<const TensorBytes> tensors,
                        const std::map<std::string, std::string>& metadata) {
   const std::vector<const TensorBytes*> order = in_file_order(path, tensors);

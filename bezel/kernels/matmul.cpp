@@ -24,8 +24,19 @@ bool has_fast_bf16() {
          limit.find("AMX") != limit.npos;
 }
 
-std::int64_t rows_per_tile(const torch::Tensor& w) {
-  return std::clamp<std::int64_t>(kTileElements / std::max<std::int64_t>(w.size(1), 1), 1, w.size(0));
+std::int64_t rows_per_tile(const Tiles& w) {
+  return std::clamp<std::int64_t>(kTileElements / std::max<std::int64_t>(w.columns, 1), 1, w.rows);
+}
+
+Tiles tiles_of(const torch::Tensor& w) {
+  return {w.size(0), w.size(1), [&w](std::int64_t begin, std::int64_t count, torch::ScalarType dtype) {
+            return w.narrow(0, begin, count).to(dtype);
+          }};
+}
+
+// What the products of an input are computed in.
+torch::ScalarType compute_dtype(const torch::Tensor& x) {
+  return widens(x.scalar_type(), x.device()) ? torch::kFloat : x.scalar_type();
 }
 
 bool direct(const torch::Tensor& x, const torch::Tensor& w) {
@@ -42,26 +53,38 @@ bool widens(torch::ScalarType dtype, torch::Device device) {
 }
 
 torch::Tensor matmul_nt(const torch::Tensor& x, const torch::Tensor& w) {
-  if (direct(x, w)) return at::mm(x, w.t());
-  const auto compute = widens(x.scalar_type(), x.device()) ? torch::kFloat : x.scalar_type();
+  return direct(x, w) ? at::mm(x, w.t()) : matmul_nt(x, tiles_of(w));
+}
+
+torch::Tensor matmul_nt(const torch::Tensor& x, const Tiles& w) {
+  const auto compute = compute_dtype(x);
   const torch::Tensor wide = x.to(compute);
-  torch::Tensor y = at::empty({x.size(0), w.size(0)}, x.options());
+  torch::Tensor y = at::empty({x.size(0), w.rows}, x.options());
   const std::int64_t step = rows_per_tile(w);
-  for (std::int64_t begin = 0; begin < w.size(0); begin += step) {
-    const std::int64_t rows = std::min(step, w.size(0) - begin);
-    y.narrow(1, begin, rows).copy_(at::mm(wide, w.narrow(0, begin, rows).to(compute).t()));
+  for (std::int64_t begin = 0; begin < w.rows; begin += step) {
+    const std::int64_t rows = std::min(step, w.rows - begin);
+    y.narrow(1, begin, rows).copy_(at::mm(wide, w.make(begin, rows, compute).t()));
   }
   return y;
 }
 
 torch::Tensor matmul_nn(const torch::Tensor& x, const torch::Tensor& w) {
-  if (direct(x, w)) return at::mm(x, w);
-  const auto compute = widens(x.scalar_type(), x.device()) ? torch::kFloat : x.scalar_type();
-  torch::Tensor y = at::zeros({x.size(0), w.size(1)}, x.options().dtype(compute));
+  return direct(x, w) ? at::mm(x, w) : matmul_nn(x, tiles_of(w));
+}
+
+torch::Tensor matmul_nn(const torch::Tensor& x, const Tiles& w) {
+  const auto compute = compute_dtype(x);
+  // Partial sums of several tiles stay in float32, whatever the products are computed in.
   const std::int64_t step = rows_per_tile(w);
-  for (std::int64_t begin = 0; begin < w.size(0); begin += step) {
-    const std::int64_t rows = std::min(step, w.size(0) - begin);
-    y.addmm_(x.narrow(1, begin, rows).to(compute), w.narrow(0, begin, rows).to(compute));
+  const auto sums = step < w.rows ? torch::kFloat : compute;
+  torch::Tensor y = at::zeros({x.size(0), w.columns}, x.options().dtype(sums));
+  for (std::int64_t begin = 0; begin < w.rows; begin += step) {
+    const std::int64_t rows = std::min(step, w.rows - begin);
+    const torch::Tensor part = x.narrow(1, begin, rows).to(compute), tile = w.make(begin, rows, compute);
+    if (sums == compute)
+      y.addmm_(part, tile);
+    else
+      y.add_(at::mm(part, tile));
   }
   return y.to(x.scalar_type());
 }

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <functional>
+
 #include <torch/types.h>
 
 namespace bezel::kernels {
@@ -8,11 +10,21 @@ namespace bezel::kernels {
 /// on CPUs without bf16 instructions (or with ONEDNN_MAX_CPU_ISA / ATEN_CPU_CAPABILITY set below them).
 bool widens(torch::ScalarType dtype, torch::Device device);
 
+/// A matrix [M, K] that is made a few rows at a time.
+struct Tiles {
+  std::int64_t rows = 0;     ///< M
+  std::int64_t columns = 0;  ///< K
+  /// Rows [begin, begin + count) -> [count, K] in `dtype`.
+  std::function<torch::Tensor(std::int64_t begin, std::int64_t count, torch::ScalarType dtype)> make;
+};
+
 /// x · wᵀ in x's dtype. x [N, K], w [M, K] of any floating dtype -> [N, M]. Where products are widened, or the dtypes
 /// differ, w is converted tile by tile: no full float32 copy of it exists. Accumulates in float32, rounds once.
 torch::Tensor matmul_nt(const torch::Tensor& x, const torch::Tensor& w);
+torch::Tensor matmul_nt(const torch::Tensor& x, const Tiles& w);
 
 /// x · w in x's dtype. x [N, M], w [M, K] -> [N, K]; otherwise as matmul_nt.
 torch::Tensor matmul_nn(const torch::Tensor& x, const torch::Tensor& w);
+torch::Tensor matmul_nn(const torch::Tensor& x, const Tiles& w);
 
 }  // namespace bezel::kernels

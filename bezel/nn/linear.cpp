@@ -96,7 +96,7 @@ Tensor dropout_mask(const Tensor& x, double probability) {
 
 LinearImpl::LinearImpl(std::int64_t in_features, std::int64_t out_features, Options options)
     : in_features(in_features), out_features(out_features) {
-  expect("weight", {out_features, in_features}, weight);
+  expect("weight", {out_features, in_features}, weight, options.quantizable);
   if (options.bias) expect("bias", {out_features}, bias);
   if (!options.clipped) return;
   clip.emplace();
@@ -105,7 +105,8 @@ LinearImpl::LinearImpl(std::int64_t in_features, std::int64_t out_features, Opti
               {},
               SlotKind::kClipBound,
               [this, member](Tensor tensor) { (*clip).*member = tensor.item<double>(); },
-              nullptr});
+              nullptr,
+              false});
   };
   bound("input_min", &Clip::input_min);
   bound("input_max", &Clip::input_max);

@@ -37,7 +37,8 @@ class LinearImpl : public Module {
  public:
   struct Options {
     bool bias = false;
-    bool clipped = false;  ///< use_clipped_linears: the four bounds apply
+    bool clipped = false;     ///< use_clipped_linears: the four bounds apply
+    bool quantizable = true;  ///< false for routers and the head, which stay dense
   };
 
   LinearImpl(std::int64_t in_features, std::int64_t out_features, Options options);

@@ -25,6 +25,7 @@ struct Slot {
   SlotKind kind = SlotKind::kVector;
   std::function<void(torch::Tensor)> assign;                                ///< kVector, kClipBound
   std::function<void(std::shared_ptr<const quant::Weight>)> assign_weight;  ///< kMatrix
+  bool quantizable = false;                                                 ///< kMatrix: may be kept in codes
 };
 
 /// Base of modules with frozen tensors: they list what they expect, and loading is a walk over the module tree.
@@ -36,12 +37,13 @@ class Module : public torch::nn::Module {
   /// Expects tensor `name` of `shape` and puts it into `member`, which must belong to this module.
   void expect(std::string name, std::vector<std::int64_t> shape, torch::Tensor& member) {
     add_slot({std::move(name), std::move(shape), SlotKind::kVector,
-              [&member](torch::Tensor tensor) { member = std::move(tensor); }, nullptr});
+              [&member](torch::Tensor tensor) { member = std::move(tensor); }, nullptr, false});
   }
   /// Expects matrix `name` of `shape`, however it is stored, and puts it into `member`.
-  void expect(std::string name, std::vector<std::int64_t> shape, std::shared_ptr<const quant::Weight>& member) {
+  void expect(std::string name, std::vector<std::int64_t> shape, std::shared_ptr<const quant::Weight>& member,
+              bool quantizable) {
     add_slot({std::move(name), std::move(shape), SlotKind::kMatrix, nullptr,
-              [&member](std::shared_ptr<const quant::Weight> weight) { member = std::move(weight); }});
+              [&member](std::shared_ptr<const quant::Weight> weight) { member = std::move(weight); }, quantizable});
   }
   void add_slot(Slot slot) { slots_.push_back(std::move(slot)); }
 

@@ -68,7 +68,7 @@ class DenseWeight final : public Weight {
     return std::make_shared<DenseWeight>(ready().select(0, expert), name_ + "[" + std::to_string(expert) + "]", dtype_);
   }
 
-  std::shared_ptr<const Weight> on(torch::Device device) const {
+  std::shared_ptr<const Weight> to(torch::Device device) const override {
     return std::make_shared<DenseWeight>(tensor_.to(device, dtype_), name_, dtype_);
   }
 
@@ -95,13 +95,6 @@ std::shared_ptr<const Weight> dense_weight(torch::Tensor tensor, std::string nam
                                            std::optional<torch::ScalarType> keep_as) {
   const torch::ScalarType dtype = keep_as.value_or(tensor.scalar_type());
   return std::make_shared<DenseWeight>(std::move(tensor), std::move(name), dtype);
-}
-
-std::shared_ptr<const Weight> to_device(const std::shared_ptr<const Weight>& weight, torch::Device device) {
-  if (weight->device() == device) return weight;
-  const auto dense = std::dynamic_pointer_cast<const DenseWeight>(weight);
-  TORCH_CHECK(dense, "only dense weights move between devices, got ", weight->storage());
-  return dense->on(device);
 }
 
 }  // namespace bezel::quant

@@ -34,14 +34,13 @@ class Weight {
   virtual torch::Tensor dequantize(torch::ScalarType dtype) const = 0;
   /// Matrix `expert` of a stack; shares the storage.
   virtual std::shared_ptr<const Weight> select(std::int64_t expert) const = 0;
+  /// The same matrix on another device.
+  virtual std::shared_ptr<const Weight> to(torch::Device device) const = 0;
 };
 
 /// Wraps a floating tensor [out, in] or [experts, out, in] without copying it. `name` is for errors. With `keep_as` the
 /// matrix is converted to that dtype when it is first used, and the source let go.
 std::shared_ptr<const Weight> dense_weight(torch::Tensor tensor, std::string name,
                                            std::optional<torch::ScalarType> keep_as = std::nullopt);
-
-/// The same matrix on another device.
-std::shared_ptr<const Weight> to_device(const std::shared_ptr<const Weight>& weight, torch::Device device);
 
 }  // namespace bezel::quant

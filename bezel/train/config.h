@@ -21,8 +21,10 @@ struct TrainConfig {
   std::string media_root;
 
   std::string dtype = "bfloat16";  ///< or "float32"
-  std::string storage = "dense";   ///< the only one that is built
-  std::string device = "cpu";      ///< "cpu", "cuda", "cuda:N" or "auto"
+  std::string storage = "dense";   ///< or "nf4", "int8"
+  std::vector<std::string> quantize_skip;
+  bool quantize_embeddings = false;  ///< in int8
+  std::string device = "cpu";        ///< "cpu", "cuda", "cuda:N" or "auto"
   std::optional<std::int64_t> threads;
 
   lora::LoraConfig lora;

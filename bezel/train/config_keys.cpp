@@ -16,6 +16,7 @@ void assign(std::int64_t& field, const ConfigValue& value) { field = value.as_wh
 void assign(double& field, const ConfigValue& value) { field = value.as_number(); }
 void assign(bool& field, const ConfigValue& value) { field = value.as_bool(); }
 
+void assign(std::vector<std::string>& field, const ConfigValue& value) { field = value.as_texts(); }
 template <typename T>
 void assign(std::optional<T>& field, const ConfigValue& value) {
   assign(field.emplace(), value);
@@ -194,15 +195,25 @@ void read_report_to(TrainConfig& config, const ConfigValue& value) {
 
 void read_storage(TrainConfig& config, const ConfigValue& value) {
   config.storage = value.as_text();
-  if (config.storage != "dense") value.fail("dense; nf4 and int8 are not built yet");
+  if (config.storage != "dense" && config.storage != "nf4" && config.storage != "int8")
+    value.fail("dense, nf4 or int8");
 }
 
-void read_load_in_4bit(TrainConfig&, const ConfigValue& value) {
-  if (value.as_bool()) value.fail("false: storage nf4 is not built yet, storage is dense");
+void read_load_in_4bit(TrainConfig& config, const ConfigValue& value) {
+  if (value.as_bool()) config.storage = "nf4";
 }
 
-void read_load_in_8bit(TrainConfig&, const ConfigValue& value) {
-  if (value.as_bool()) value.fail("false: storage int8 is not built yet, storage is dense");
+void read_load_in_8bit(TrainConfig& config, const ConfigValue& value) {
+  if (value.as_bool()) config.storage = "int8";
+}
+
+void read_quantize_embeddings(TrainConfig& config, const ConfigValue& value) {
+  if (value.as_text() != "int8" && value.as_text() != "none") value.fail("none or int8");
+  config.quantize_embeddings = value.as_text() == "int8";
+}
+
+std::string write_quantize_embeddings(const TrainConfig& config) {
+  return config.quantize_embeddings ? "int8" : "none";
 }
 
 void read_bf16(TrainConfig& config, const ConfigValue& value) {
@@ -262,18 +273,25 @@ constexpr ConfigBinding kBindings[] = {
      "dtype",
      read_bf16,
      nullptr},
-    {{"storage", "", "text", "dense", "of the frozen weights: dense (nf4 and int8 are not built yet)"},
+    {{"storage", "", "text", "dense",
+      "of the frozen weights: dense, nf4, int8; codes in a checkpoint stay as they are"},
      "storage",
      read_storage,
      write<&Config::storage>},
-    {{"load_in_4bit", "", "true|false", "false", "storage nf4; not built yet", true},
+    {{"load_in_4bit", "", "true|false", "false", "other tools' storage: nf4", true},
      "load_in_4bit",
      read_load_in_4bit,
      nullptr},
-    {{"load_in_8bit", "", "true|false", "false", "storage int8; not built yet", true},
+    {{"load_in_8bit", "", "true|false", "false", "other tools' storage: int8", true},
      "load_in_8bit",
      read_load_in_8bit,
      nullptr},
+    bind<&Config::quantize_skip>({"quantize_skip", "llm_int8_skip_modules", "list", "[]",
+                                  "modules that stay dense: regexes from the start of a name, or ends of names"}),
+    {{"quantize_embeddings", "", "none|int8", "none", "int8: the token embeddings, and the head tied to them, too"},
+     "quantize_embeddings",
+     read_quantize_embeddings,
+     write_quantize_embeddings},
     bind<&Config::device>({"device", "", "text", "cpu", "cpu, cuda, cuda:N, auto"}),
     bind<&Config::threads>({"threads", "", "whole", "all cores", "of the arithmetic on the CPU"}),
 
@@ -353,8 +371,6 @@ constexpr ConfigBinding kBindings[] = {
      read_resume,
      write<&Config::resume_from_checkpoint>},
     unbuilt("force_resume", "not built yet"),
-    unbuilt("quantize_skip", "not built yet"),
-    unbuilt("quantize_embeddings", "not built yet"),
 };
 
 constexpr auto kKeys = [] {

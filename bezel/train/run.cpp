@@ -10,6 +10,7 @@
 #include "bezel/lora/adapter_io.h"
 #include "bezel/train/batches.h"
 #include "bezel/train/forward.h"
+#include "bezel/train/memory.h"
 #include "bezel/train/output.h"
 
 namespace bezel::train {
@@ -57,6 +58,28 @@ LossFunction loss_function(gemma4::Model model, torch::Device device) {
   };
 }
 
+/// Whether the layers should run again in the backward pass: as told, or where the largest micro-batch would otherwise
+/// take more than half of the memory that is left. Samples are taken to hold one picture and one recording at most.
+bool wants_recompute(const TrainConfig& config, const gemma4::ModelConfig& model, const RunBatches& batches,
+                     torch::Device device, std::vector<std::string>& notes) {
+  if (config.gradient_checkpointing) return *config.gradient_checkpointing;
+  if (!device.is_cpu()) return false;
+  constexpr std::int64_t kMaxAudioFrames = 750;  // 30 s
+  const auto& image = batches.train_data().options().media.image;
+  StepSize size{.tokens = config.micro_batch_size * config.max_seq_length};
+  if (batches.has_images())
+    size.image_patches = config.micro_batch_size * image.max_soft_tokens * image.pooling * image.pooling;
+  if (batches.has_recordings()) size.audio_frames = config.micro_batch_size * kMaxAudioFrames;
+  const std::int64_t needed = activation_bytes(model, size, config.dtype == "float32" ? 4 : 2);
+  const std::int64_t available = available_memory_bytes();
+  if (needed <= available / 2) return false;
+  const auto mib = [](std::int64_t bytes) { return std::to_string(bytes >> 20) + " MiB"; };
+  notes.push_back("gradient_checkpointing: on, since a micro-batch of " + std::to_string(size.tokens) +
+                  " tokens may keep " + mib(needed) + " for its backward pass, and " + mib(available) +
+                  " are free; gradient_checkpointing: false keeps it off");
+  return true;
+}
+
 TrainerOptions trainer_options(const TrainConfig& config, const RunBatches& batches) {
   TrainerOptions options;
   options.total_steps = batches.total_steps();
@@ -79,8 +102,6 @@ std::vector<std::string> make_notes(const TrainConfig& config) {
   if (config.chat_format == "auto")
     if (std::string warning = data::foreign_template_warning(config.base_model); !warning.empty())
       notes.push_back(std::move(warning));
-  if (config.gradient_checkpointing.value_or(false))
-    notes.push_back("gradient_checkpointing is not built yet: the run is the same, but needs more memory");
   if (!config.init_adapter.empty())
     notes.push_back("rank, alpha and layers are those of init_adapter " + config.init_adapter);
   return notes;
@@ -107,17 +128,23 @@ RunResult run_training(const TrainConfig& wanted, const RunEvents& events) {
   const torch::Device device = choose_device(config.device);
   const gemma4::ModelConfig model_config = gemma4::read_model_config(config.base_model);
   RunBatches batches(config, model_config);
-  const std::vector<std::string> notes = make_notes(config);
+  std::vector<std::string> notes = make_notes(config);
   OutputFolder output(config);
   if (config.threads) at::set_num_threads(static_cast<int>(*config.threads));
   torch::manual_seed(static_cast<std::uint64_t>(config.seed));
 
   const torch::ScalarType dtype = config.dtype == "float32" ? torch::kFloat : torch::kBFloat16;
-  gemma4::Model model = gemma4::load_model(config.base_model, {dtype, device}).model;
+  gemma4::Model model = gemma4::load_model(config.base_model, {dtype,
+                                                               device,
+                                                               {.storage = quant::parse_storage(config.storage),
+                                                                .skip = config.quantize_skip,
+                                                                .quantize_embeddings = config.quantize_embeddings}})
+                            .model;
   const lora::Selection selection = adapt(model, config, batches);
   check_towers_see_data(selection.counts(), batches);
+  model->set_recompute(wants_recompute(config, model_config, batches, device, notes));
   output.start(config);
-  if (events.on_start) events.on_start(make_plan(selection, batches, device, notes));
+  if (events.on_start) events.on_start(make_plan(selection, batches, device, std::move(notes)));
 
   const lora::AdapterBase base{config.base_model,
                                model_config.text_only ? "Gemma4ForCausalLM" : "Gemma4ForConditionalGeneration"};

@@ -1,0 +1,24 @@
+#pragma once
+
+#include <torch/types.h>
+
+namespace bezel::kernels {
+
+/// What 4-bit codes mean: `table` float32 [16], times the scale of the block of `block` elements that a code is in.
+struct FourBitFormat {
+  torch::Tensor table;
+  std::int64_t block = 64;
+  torch::ScalarType value_dtype = torch::kFloat;  ///< each value is rounded to this before anything else
+};
+
+/// Elements [first, first + count) of a matrix in 4-bit codes -> [count] in `dtype`. packed uint8, two codes a byte,
+/// the earlier one in the upper half; scales float32, those of the blocks from block `first / block` on. Reference:
+/// bitsandbytes' dequantize_4bit.
+torch::Tensor dequantize_4bit(const torch::Tensor& packed, const torch::Tensor& scales, std::int64_t first,
+                              std::int64_t count, const FourBitFormat& format, torch::ScalarType dtype);
+
+/// The same in ATen's operators, on any device; the reference for its test.
+torch::Tensor dequantize_4bit_plain(const torch::Tensor& packed, const torch::Tensor& scales, std::int64_t first,
+                                    std::int64_t count, const FourBitFormat& format, torch::ScalarType dtype);
+
+}  // namespace bezel::kernels

@@ -1,0 +1,30 @@
+#include "bezel/quant/options.h"
+
+#include <regex>
+
+#include "bezel/error.h"
+
+namespace bezel::quant {
+
+Storage parse_storage(std::string_view name) {
+  if (name == "dense") return Storage::kDense;
+  if (name == "nf4") return Storage::kNf4;
+  if (name == "int8") return Storage::kInt8;
+  throw Error(ErrorKind::kConfig, "storage '", name, "': expected dense, nf4 or int8");
+}
+
+bool is_skipped(std::string_view name, const std::vector<std::string>& patterns) {
+  for (const std::string& pattern : patterns) {
+    if (name.ends_with(pattern)) return true;
+    if (pattern.ends_with('.') && name.starts_with(pattern)) return true;
+    try {
+      const std::regex regex("(?:" + pattern + ")(?=\\.|$)");
+      if (std::regex_search(name.begin(), name.end(), regex, std::regex_constants::match_continuous)) return true;
+    } catch (const std::regex_error& error) {
+      throw Error(ErrorKind::kConfig, "quantize_skip: '", pattern, "' is no regular expression: ", error.what());
+    }
+  }
+  return false;
+}
+
+}  // namespace bezel::quant

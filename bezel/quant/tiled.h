@@ -1,0 +1,30 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "bezel/quant/weight.h"
+
+namespace bezel::quant {
+
+/// Codes of a matrix [rows, columns] from which a few rows at a time can be made. A stack is one tall matrix.
+class Codes {
+ public:
+  virtual ~Codes() = default;
+
+  /// Rows [begin, begin + count) -> [count, columns] in `dtype`.
+  virtual torch::Tensor make(std::int64_t begin, std::int64_t count, torch::ScalarType dtype) const = 0;
+  /// Rows `index` (int64 [N]) -> [N, columns] in `dtype`.
+  virtual torch::Tensor make_rows(const torch::Tensor& index, torch::ScalarType dtype) const = 0;
+  virtual torch::Device device() const = 0;
+  virtual std::int64_t bytes() const = 0;
+  virtual std::string storage() const = 0;
+  virtual std::shared_ptr<const Codes> to(torch::Device device) const = 0;
+};
+
+/// A weight of that shape, [out, in] or [experts, out, in], in codes. Products dequantise it tile by tile; no copy of
+/// it in full precision is kept.
+std::shared_ptr<const Weight> tiled_weight(std::shared_ptr<const Codes> codes, std::vector<std::int64_t> shape);
+
+}  // namespace bezel::quant

@@ -1,0 +1,90 @@
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+#include <torch/types.h>
+
+#include "bezel/error.h"
+#include "bezel/kernels/dequantize.h"
+#include "bezel/quant/four_bit.h"
+#include "bezel/quant/integer.h"
+
+namespace bezel::quant {
+namespace {
+
+using torch::Tensor;
+
+TEST(Dequantize4bit, FastEqualsPlainBitForBit) {
+  torch::manual_seed(3);
+  const Tensor packed = torch::randint(0, 256, {100}, torch::kByte), scales = torch::rand({4});
+  for (const auto value : {torch::kFloat, torch::kBFloat16, torch::kHalf})
+    for (const auto dtype : {torch::kFloat, torch::kBFloat16})
+      for (const auto& [first, count] :
+           {std::pair<std::int64_t, std::int64_t>{0, 200}, {64, 64}, {63, 5}, {1, 199}, {130, 1}}) {
+        const kernels::FourBitFormat format{four_bit_table(FourBitType::kNf4), 64, value};
+        const Tensor part = scales.narrow(0, first / 64, (first + count + 63) / 64 - first / 64);
+        EXPECT_TRUE(torch::equal(kernels::dequantize_4bit(packed, part, first, count, format, dtype),
+                                 kernels::dequantize_4bit_plain(packed, part, first, count, format, dtype)))
+            << first << ", " << count;
+      }
+}
+
+std::vector<std::shared_ptr<const Weight>> every_storage(const Tensor& matrix) {
+  return {four_bit_weight(quantize_4bit(matrix, FourBitType::kNf4, false), "w"),
+          four_bit_weight(quantize_4bit(matrix, FourBitType::kNf4, true), "w"),
+          four_bit_weight(quantize_4bit(matrix, FourBitType::kFp4, true), "w"),
+          integer_weight(quantize_int8(matrix), "w")};
+}
+
+TEST(QuantizedWeight, ProductsAreThoseOfTheDequantisedMatrix) {
+  torch::manual_seed(4);
+  // Rows that no block ends with, and more of them than one tile holds.
+  for (const auto& matrix :
+       {torch::randn({5, 7}), torch::randn({3000, 750}), torch::randn({33, 130}).to(torch::kBFloat16)})
+    for (const auto& weight : every_storage(matrix)) {
+      const Tensor dense = weight->dequantize(torch::kFloat);
+      const Tensor x = torch::randn({4, matrix.size(1)}), dy = torch::randn({4, matrix.size(0)});
+      EXPECT_TRUE(torch::allclose(weight->matmul(x), x.mm(dense.t()), 1e-4, 1e-3));
+      EXPECT_TRUE(torch::allclose(weight->matmul_transposed(dy), dy.mm(dense), 1e-4, 1e-3));
+      const Tensor index = torch::tensor({3, 0, 3});
+      EXPECT_TRUE(torch::equal(weight->rows(index, torch::kFloat), dense.index_select(0, index)));
+      EXPECT_LT((dense - matrix.to(torch::kFloat)).norm().item<double>(),
+                0.2 * matrix.to(torch::kFloat).norm().item<double>());
+      EXPECT_EQ(weight->matmul(x.to(torch::kBFloat16)).scalar_type(), torch::kBFloat16);
+    }
+}
+
+TEST(QuantizedWeight, OneExpertOfAStackIsThatMatrix) {
+  const Tensor stack = torch::randn({3, 10, 24});  // 240 elements each: blocks cross from one expert to the next
+  for (const auto& weight : every_storage(stack)) {
+    const Tensor dense = weight->dequantize(torch::kFloat);
+    EXPECT_EQ(dense.sizes(), stack.sizes());
+    for (const std::int64_t expert : {0, 1, 2})
+      EXPECT_TRUE(torch::equal(weight->select(expert)->dequantize(torch::kFloat), dense[expert]));
+  }
+}
+
+TEST(QuantizedWeight, CodesTakeFourOrEightBits) {
+  const Tensor matrix = torch::randn({64, 1024}).to(torch::kBFloat16);
+  const std::int64_t elements = matrix.numel();
+  const auto weights = every_storage(matrix);
+  EXPECT_EQ(weights[0]->bytes(), elements / 2 + elements / 64 * 4);
+  EXPECT_EQ(weights[1]->bytes(), elements / 2 + elements / 64 + elements / 64 / 256 * 4);
+  EXPECT_EQ(weights[3]->bytes(), elements + 64 * 4);
+}
+
+TEST(QuantizedWeight, RefusesCodesOfAnotherSizeAndScalesThatAreNoNumbers) {
+  const Tensor matrix = torch::randn({8, 64});
+  FourBit four = quantize_4bit(matrix, FourBitType::kNf4, false);
+  four.packed = four.packed.slice(0, 1);
+  EXPECT_THROW(four_bit_weight(four, "w"), Error);
+  four = quantize_4bit(matrix, FourBitType::kNf4, false);
+  four.scales = four.scales.slice(0, 1);
+  EXPECT_THROW(four_bit_weight(four, "w"), Error);
+  EXPECT_THROW(four_bit_weight(quantize_4bit(matrix * NAN, FourBitType::kNf4, true), "w"), Error);
+  EXPECT_THROW(integer_weight(quantize_int8(matrix * NAN), "w"), Error);
+  IntegerMatrix eight = quantize_int8(matrix);
+  eight.scales = eight.scales.slice(0, 1);
+  EXPECT_THROW(integer_weight(eight, "w"), Error);
+}
+
+}  // namespace
+}  // namespace bezel::quant
