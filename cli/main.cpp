@@ -44,6 +44,7 @@ int run(int argc, char** argv) {
   add_forward(app, status);
   add_bench(app, status);
   add_inspect(app, status);
+  add_quantize(app, status);
   add_version(app, status);
   try {
     app.parse(argc, argv);

@@ -166,7 +166,7 @@ void check(const FourBit& matrix, const std::string& name) {
     if (scales.numel() != outer) fail("nested_absmax", scales.numel(), outer);
     if (matrix.nested->map.numel() != 256) fail("nested_quant_map", matrix.nested->map.numel(), 256);
   }
-  if (!scales.isfinite().all().item<bool>())
+  if (!scales.isfinite().all().item<bool>() || (matrix.nested && !std::isfinite(matrix.nested->offset)))
     throw Error("tensor '", name, "': a block scale is NaN or Inf; the quantised checkpoint is damaged");
 }
 

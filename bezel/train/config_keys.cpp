@@ -225,8 +225,12 @@ void read_packing(TrainConfig& config, const ConfigValue& value) {
   config.packing = false;
 }
 
-void read_adapter_kind(TrainConfig&, const ConfigValue& value) {
-  if (value.as_text() != "lora") value.fail("lora; qlora and others are not built yet");
+// qlora is how axolotl asks for LoRA over 4 bits.
+void read_adapter_kind(TrainConfig& config, const ConfigValue& value) {
+  if (value.as_text() == "qlora")
+    config.storage = "nf4";
+  else if (value.as_text() != "lora")
+    value.fail("lora or qlora; others are not built yet");
 }
 
 void read_optimizer(TrainConfig&, const ConfigValue& value) {
@@ -295,7 +299,7 @@ constexpr ConfigBinding kBindings[] = {
     bind<&Config::device>({"device", "", "text", "cpu", "cpu, cuda, cuda:N, auto"}),
     bind<&Config::threads>({"threads", "", "whole", "all cores", "of the arithmetic on the CPU"}),
 
-    {{"adapter", "", "text", "lora", "lora"}, "adapter", read_adapter_kind, nullptr},
+    {{"adapter", "", "text", "lora", "lora; qlora: over storage nf4"}, "adapter", read_adapter_kind, nullptr},
     bind_lora<&Lora::rank>({"lora_r", "lora_rank r", "whole", "16", "rank"}),
     bind_lora<&Lora::alpha>({"lora_alpha", "alpha", "number", "2 * lora_r", "scale is lora_alpha / lora_r"}),
     bind_lora<&Lora::dropout>({"lora_dropout", "", "number", "0", "on the adapter's input"}),

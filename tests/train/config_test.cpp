@@ -151,14 +151,22 @@ TEST(TrainConfig, ValuesOutOfRangeAndContradictionsAreRefused) {
 }
 
 TEST(TrainConfig, WhatIsNotBuiltIsRefusedByName) {
-  for (const char* line :
-       {"load_in_4bit: true", "load_in_8bit: true", "storage: nf4", "packing: true", "use_dora: true",
-        "loraplus_lr_ratio: 16", "resume_from_checkpoint: auto", "quantize_skip: [lm_head]",
-        "quantize_embeddings: true", "report_to: [jsonl, tensorboard]", "adapter: qlora"}) {
+  for (const char* line : {"packing: true", "use_dora: true", "loraplus_lr_ratio: 16", "resume_from_checkpoint: auto",
+                           "report_to: [jsonl, tensorboard]", "adapter: dora"}) {
     const std::string key = std::string(line).substr(0, std::string(line).find(':'));
     expect_refused(std::string(line) + "\n", {"c.yaml:1", key, "not built yet"});
   }
   EXPECT_EQ(refusal("use_dora: false\nuse_rslora: true\nresume_from_checkpoint: none\nreport_to: none\n"), "");
+}
+
+TEST(TrainConfig, StorageOfTheFrozenWeights) {
+  EXPECT_EQ(parse("storage: nf4\nquantize_skip: [lm_head, 'model.vision_tower']\nquantize_embeddings: int8\n").storage,
+            "nf4");
+  EXPECT_EQ(parse("load_in_4bit: true\n").storage, "nf4");
+  EXPECT_EQ(parse("adapter: qlora\n").storage, "nf4");
+  EXPECT_EQ(parse("load_in_8bit: true\n").storage, "int8");
+  expect_refused("storage: fp8\n", {"c.yaml:1", "storage", "nf4"});
+  expect_refused("quantize_embeddings: nf4\n", {"c.yaml:1", "quantize_embeddings", "int8"});
 }
 
 TEST(TrainConfig, AliasBombIsRefused) {

@@ -1,0 +1,25 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "bezel/quant/options.h"
+
+namespace bezel::gemma4 {
+
+struct QuantizeReport {
+  std::int64_t matrices = 0;      ///< that went into codes
+  std::int64_t bytes_before = 0;  ///< of all tensors
+  std::int64_t bytes_after = 0;
+};
+
+/// Writes the checkpoint `folder` to the new folder `output` with its linear layers in NF4 or int8, as transformers +
+/// bitsandbytes read it: key layout kept, codes and scales beside each other, quantization_config in config.json with
+/// the modules that stay dense. Embeddings, head, routers, norms, convolutions, clip bounds and stacked experts stay as
+/// they are; so do tensors of layers that the model does not use. Tokenizer and processor files are copied. The folder
+/// appears whole or not at all. Throws Error (kConfig) when `output` exists, Error when the checkpoint holds codes
+/// already or does not fit its config.
+QuantizeReport quantize_checkpoint(const std::string& folder, const std::string& output,
+                                   const quant::StorageOptions& options);
+
+}  // namespace bezel::gemma4

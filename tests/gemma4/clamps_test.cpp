@@ -1,0 +1,82 @@
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+#include <torch/types.h>
+
+#include "bezel/gemma4/load.h"
+#include "support/temp_folder.h"
+#include "support/tiny_model.h"
+
+namespace bezel::gemma4 {
+namespace {
+
+using torch::Tensor;
+
+// Storage of the frozen weights, with an adapter or without: the clamps hold in every combination, and a layer that
+// had lost them would be seen.
+class Clamps : public testing::TestWithParam<std::tuple<quant::Storage, bool>> {};
+
+std::vector<nn::LinearImpl*> clipped_layers(Model& model) {
+  std::vector<nn::LinearImpl*> found;
+  for (const auto& module : model->modules())
+    if (auto* linear = dynamic_cast<nn::LinearImpl*>(module.get()); linear != nullptr && linear->clip)
+      found.push_back(linear);
+  return found;
+}
+
+TEST_P(Clamps, HoldAndAreThoseOfTheDequantisedMatrix) {
+  const auto [storage, adapted] = GetParam();
+  const test::TempFolder temp;
+  test::write_tiny_checkpoint(temp.path().string());  // bounds -1 … 0.9
+  Model model = load_model(temp.path().string(), {torch::kFloat, torch::kCPU, {.storage = storage}}).model;
+  torch::manual_seed(9);
+  const auto layers = clipped_layers(model);
+  ASSERT_EQ(layers.size(), 2u * 7 + 2u * 10);  // two vision layers, two audio layers
+  for (nn::LinearImpl* layer : layers) {
+    if (storage != quant::Storage::kDense) {
+      EXPECT_EQ(layer->weight->storage(), storage == quant::Storage::kNf4 ? "nf4" : "int8");
+    }
+    if (adapted)
+      layer->adapter =
+          nn::Adapter{torch::randn({2, layer->in_features}), torch::randn({layer->out_features, 2}), 0.5, 0};
+    const Tensor x = 3 * torch::randn({6, layer->in_features});
+    const Tensor y = layer->forward(x);
+    Tensor matrix = layer->weight->dequantize(torch::kFloat);
+    if (adapted) matrix = matrix + 0.5 * layer->adapter->b.mm(layer->adapter->a);
+    const nn::Clip clip = *layer->clip;
+    const Tensor wanted =
+        x.clamp(clip.input_min, clip.input_max).mm(matrix.t()).clamp(clip.output_min, clip.output_max);
+    EXPECT_TRUE(torch::allclose(y, wanted, 1e-4, 1e-5));
+    EXPECT_GE(y.min().item<double>(), static_cast<float>(clip.output_min));
+    EXPECT_LE(y.max().item<double>(), static_cast<float>(clip.output_max));
+    layer->clip.reset();
+    EXPECT_FALSE(torch::allclose(layer->forward(x), wanted, 1e-2, 1e-2));  // without clamps the same check fails
+    layer->clip = clip;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(EveryStorage, Clamps,
+                         testing::Combine(testing::Values(quant::Storage::kDense, quant::Storage::kNf4,
+                                                          quant::Storage::kInt8),
+                                          testing::Bool()));
+
+// Compute dtype never comes from storage dtype: every tower runs on uint8 codes.
+TEST(QuantizedModel, EveryTowerTrainsOnCodes) {
+  const test::TempFolder temp;
+  test::write_tiny_checkpoint(temp.path().string());
+  for (const auto storage : {quant::Storage::kNf4, quant::Storage::kInt8})
+    for (const auto dtype : {torch::kFloat, torch::kBFloat16}) {
+      Model model =
+          load_model(temp.path().string(), {dtype, torch::kCPU, {.storage = storage, .quantize_embeddings = true}})
+              .model;
+      const data::Batch batch = test::tiny_batch();
+      EXPECT_EQ(model->image_features(batch).scalar_type(), dtype);
+      EXPECT_EQ(model->audio_features(batch).scalar_type(), dtype);
+      const Tensor hidden = model->hidden_states(batch);
+      EXPECT_EQ(hidden.scalar_type(), dtype);
+      EXPECT_TRUE(hidden.isfinite().all().item<bool>());
+      EXPECT_EQ(model->head().storage(), "int8");
+    }
+}
+
+}  // namespace
+}  // namespace bezel::gemma4
