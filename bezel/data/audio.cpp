@@ -6,6 +6,7 @@
 
 #include "bezel/error.h"
 #include "bezel/gemma4/media_size.h"
+#include "bezel/kernels/vector_math.h"
 
 namespace bezel::data {
 namespace {
@@ -83,6 +84,7 @@ AudioFrames log_mel(const torch::Tensor& waveform, const AudioSettings& settings
   const auto frames = samples.unfold(0, kAudioFrameLength, kAudioHopLength) * hann_window();  // [F, frame_length]
   const auto magnitude = at::fft_rfft(frames, kFftLength, -1).abs();                          // [F, bins]
   const auto mel = magnitude.matmul(mel_filters(settings.min_frequency, settings.max_frequency));
+  kernels::prepare_vector_math();
   const auto log_mels = (mel + settings.mel_floor).log();
   out.features.narrow(0, 0, num_valid).copy_(log_mels.narrow(0, 0, num_valid));
   return out;

@@ -6,6 +6,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "bezel/kernels/matmul.h"
+#include "bezel/kernels/vector_math.h"
 #include "bezel/nn/recompute.h"
 
 namespace bezel::gemma4 {
@@ -225,6 +226,7 @@ Tensor AudioModelImpl::position_table(const Tensor& like) const {
   const Tensor rates = at::exp(at::arange(half, options) * -step);
   const Tensor distances = at::arange(context_size(config_) / 2, -1, -1, options).unsqueeze(1);
   const Tensor angles = distances * rates;
+  kernels::prepare_vector_math();
   return at::cat({at::sin(angles), at::cos(angles)}, -1).to(like.scalar_type());
 }
 

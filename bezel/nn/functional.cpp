@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "bezel/kernels/vector_math.h"
+
 namespace bezel::nn {
 namespace {
 
@@ -109,6 +111,10 @@ Tensor sum_rows(const Tensor& x, const Tensor& index, std::int64_t num_rows) {
   return SumRows::apply(x, index, num_rows);
 }
 
-Tensor softcap(const Tensor& x, double cap) { return cap == 0.0 ? x : at::tanh(x / cap) * cap; }
+Tensor softcap(const Tensor& x, double cap) {
+  if (cap == 0.0) return x;
+  kernels::prepare_vector_math();
+  return at::tanh(x / cap) * cap;
+}
 
 }  // namespace bezel::nn

@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include "bezel/kernels/vector_math.h"
+
 namespace bezel::nn {
 namespace {
 
@@ -23,6 +25,7 @@ Tensor inverse_frequencies(std::int64_t head_dim, double theta, double partial) 
 }
 
 Rotation rotation(const Tensor& positions, const Tensor& frequencies, torch::ScalarType dtype) {
+  kernels::prepare_vector_math();
   const Tensor angles = positions.to(torch::kFloat).unsqueeze(-1) * frequencies.to(positions.device());
   const Tensor both = at::cat({angles, angles}, -1);  // [..., D]
   return {both.cos().to(dtype), both.sin().to(dtype)};

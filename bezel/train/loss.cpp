@@ -5,6 +5,8 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "bezel/kernels/vector_math.h"
+
 namespace bezel::train {
 namespace {
 
@@ -53,6 +55,7 @@ class CrossEntropy : public torch::autograd::Function<CrossEntropy> {
 Tensor cross_entropy_sum(const Tensor& hidden, const quant::Weight& head, const Tensor& labels, double softcap) {
   TORCH_CHECK(hidden.dim() == 2 && labels.dim() == 1 && hidden.size(0) == labels.size(0),
               "expected hidden [L, H] and labels [L], got ", hidden.sizes(), " and ", labels.sizes());
+  kernels::prepare_vector_math();
   const bool needs_graph = torch::GradMode::is_enabled() && hidden.requires_grad();
   return CrossEntropy::apply(hidden, labels, &head, softcap, needs_graph);
 }

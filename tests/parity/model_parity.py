@@ -72,6 +72,16 @@ def float32_case(root, preset, case, tmp):
     print(f"{root.name} {name}: logits {max(e0, e1):.1e}, loss {max(l0, l1):.1e}, {compare_gradients(name, tuned, wanted)}")
 
 
+def check_repeats(root, tmp, runs=16):
+    """Every process gives the same bytes: what runs first on several threads must not depend on who comes first."""
+    file, model = root / "e2b" / "case-image.safetensors", root / "e2b" / "model"
+    seen = set()
+    for _ in range(runs):
+        forward(model, file, tmp / "again.safetensors", "--dtype", "float32")
+        seen.add((tmp / "again.safetensors").read_bytes())
+    check(len(seen) == 1, f"{runs} runs gave {len(seen)} different results")
+
+
 def bfloat16_errors(root, preset, tmp):
     """Absolute loss errors of Bezel and of transformers over the cases of a preset, base and adapter."""
     from peft import PeftModel
@@ -107,6 +117,7 @@ def main():
                 mine, other = bfloat16_errors(root, preset, tmp)
                 ours += mine
                 theirs += other
+        check_repeats(reference(0), tmp)
         a, b = statistics.mean(ours), statistics.mean(theirs)
         print(f"bfloat16: mean loss error {a:.4f}, transformers {b:.4f}, ratio {a / b:.2f}")
         check(a <= 1.5 * b, f"bfloat16: {a / b:.2f} times the error of transformers")
