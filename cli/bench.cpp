@@ -9,6 +9,7 @@
 #include "bezel/error.h"
 #include "bezel/gemma4/load.h"
 #include "bezel/io/json.h"
+#include "bezel/train/memory.h"
 #include "cli/command.h"
 
 namespace bezel::cli {
@@ -62,6 +63,7 @@ void bench(const Options& options) {
     throw Error(ErrorKind::kConfig, "--label-tokens ", options.label_tokens, " is more than --tokens ", options.tokens);
   const torch::ScalarType dtype = options.dtype == "float32" ? torch::kFloat : torch::kBFloat16;
   torch::manual_seed(0);
+  train::keep_freed_memory();
   gemma4::Model model =
       gemma4::load_model(options.model, {dtype, torch::kCPU, {.storage = quant::parse_storage(options.storage)}}).model;
   const gemma4::ModelConfig& config = model->config();

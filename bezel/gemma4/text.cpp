@@ -104,11 +104,11 @@ Tensor TextLayerImpl::feed_forward(const Tensor& x) {
 Tensor TextLayerImpl::forward(const Tensor& x, const Tensor& queries, const Tensor& per_layer_input,
                               const LayerInputs& inputs, const KeyValue& shared, KeyValue& own) {
   const Tensor attended = self_attn(input_layernorm(x), queries, inputs, shared, own);
-  Tensor h = take_queries(x, queries) + post_attention_layernorm(attended);
-  h = h + post_feedforward_layernorm(feed_forward(h));
+  Tensor h = post_attention_layernorm->add_to(take_queries(x, queries), attended);
+  h = post_feedforward_layernorm->add_to(h, feed_forward(h));
   if (per_layer_input_gate) {
     const Tensor gated = nn::geglu(per_layer_input_gate(h), per_layer_input);
-    h = h + post_per_layer_input_norm(per_layer_projection(gated));
+    h = post_per_layer_input_norm->add_to(h, per_layer_projection(gated));
   }
   return h * layer_scalar;
 }

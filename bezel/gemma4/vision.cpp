@@ -24,11 +24,11 @@ VisionAttentionImpl::VisionAttentionImpl(const VisionConfig& config)
   k_norm = register_module("k_norm", nn::RmsNorm(head_dim_, eps_));
 }
 
-Tensor VisionAttentionImpl::forward(const Tensor& x, const AxialRotation& rotation) {
+Tensor VisionAttentionImpl::forward(const Tensor& x, const nn::Rotation& rotation) {
   const auto heads = [&](const Tensor& rows) { return rows.view({x.size(0), -1, head_dim_}); };  // [P, A, D]
   const auto batched = [](const Tensor& rows) { return rows.transpose(0, 1).unsqueeze(0); };     // [1, A, P, D]
-  const Tensor q = nn::rotate_axial(q_norm(heads(q_proj(x))), rotation.x, rotation.y);
-  const Tensor k = nn::rotate_axial(k_norm(heads(k_proj(x))), rotation.x, rotation.y);
+  const Tensor q = nn::rotate_axial(q_norm(heads(q_proj(x))), rotation);
+  const Tensor k = nn::rotate_axial(k_norm(heads(k_proj(x))), rotation);
   const Tensor v = nn::rms_norm(heads(v_proj(x)), {}, eps_);
   return o_proj(nn::attention(batched(q), batched(k), batched(v)).squeeze(0));
 }
@@ -54,9 +54,9 @@ VisionLayerImpl::VisionLayerImpl(const VisionConfig& config) {
   post_feedforward_layernorm = norm("post_feedforward_layernorm");
 }
 
-Tensor VisionLayerImpl::forward(const Tensor& x, const AxialRotation& rotation) {
-  const Tensor h = x + post_attention_layernorm(self_attn(input_layernorm(x), rotation));
-  return h + post_feedforward_layernorm(mlp(pre_feedforward_layernorm(h)));
+Tensor VisionLayerImpl::forward(const Tensor& x, const nn::Rotation& rotation) {
+  const Tensor h = post_attention_layernorm->add_to(x, self_attn(input_layernorm(x), rotation));
+  return post_feedforward_layernorm->add_to(h, mlp(pre_feedforward_layernorm(h)));
 }
 
 VisionEncoderImpl::VisionEncoderImpl(const VisionConfig& config) {
@@ -94,9 +94,8 @@ Tensor VisionModelImpl::pool(const Tensor& h, const Picture& picture) const {
 }
 
 Tensor VisionModelImpl::forward(const Picture& picture, torch::ScalarType dtype) {
-  Tensor h = patch_embedder(picture.patches, picture.positions, dtype);  // [P, H]
-  const AxialRotation rotation{nn::rotation(picture.positions.select(1, 0), frequencies_, dtype),
-                               nn::rotation(picture.positions.select(1, 1), frequencies_, dtype)};
+  Tensor h = patch_embedder(picture.patches, picture.positions, dtype);                // [P, H]
+  const nn::Rotation rotation = nn::rotation(picture.positions, frequencies_, dtype);  // [P, 2, D/2]
   for (const auto& layer : *encoder->layers) {
     const auto body = [&layer = *layer->as<VisionLayerImpl>(), rotation](const std::vector<Tensor>& given) {
       return std::vector<Tensor>{layer.forward(given[0], rotation)};

@@ -20,17 +20,11 @@ struct Picture {
   std::int64_t num_soft_tokens = 0;
 };
 
-/// The rotations of both axes, each [P, D / 2].
-struct AxialRotation {
-  nn::Rotation x;
-  nn::Rotation y;
-};
-
 /// Reference: Gemma4VisionAttention.
 class VisionAttentionImpl : public torch::nn::Module {
  public:
   explicit VisionAttentionImpl(const VisionConfig& config);
-  torch::Tensor forward(const torch::Tensor& x, const AxialRotation& rotation);  // [P, H] -> [P, H]
+  torch::Tensor forward(const torch::Tensor& x, const nn::Rotation& rotation);  // [P, H] -> [P, H]; [P, 2, D/2]
 
   nn::Linear q_proj{nullptr}, k_proj{nullptr}, v_proj{nullptr}, o_proj{nullptr};
   nn::RmsNorm q_norm{nullptr}, k_norm{nullptr};
@@ -55,7 +49,7 @@ TORCH_MODULE(VisionMlp);
 class VisionLayerImpl : public torch::nn::Module {
  public:
   explicit VisionLayerImpl(const VisionConfig& config);
-  torch::Tensor forward(const torch::Tensor& x, const AxialRotation& rotation);  // [P, H] -> [P, H]
+  torch::Tensor forward(const torch::Tensor& x, const nn::Rotation& rotation);  // [P, H] -> [P, H]; [P, 2, D/2]
 
   VisionAttention self_attn{nullptr};
   VisionMlp mlp{nullptr};

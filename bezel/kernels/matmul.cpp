@@ -89,4 +89,11 @@ torch::Tensor matmul_nn(const torch::Tensor& x, const Tiles& w) {
   return y.to(x.scalar_type());
 }
 
+torch::Tensor matmul_tn(const torch::Tensor& x, const torch::Tensor& y) {
+  // The narrower dtype: what was rounded to it already loses nothing, and float32 factors of an adapter's size may be.
+  const auto narrow = x.scalar_type() == torch::kFloat ? y.scalar_type() : x.scalar_type();
+  const auto compute = widens(narrow, x.device()) ? torch::kFloat : narrow;
+  return at::mm(x.to(compute).t(), y.to(compute)).to(torch::kFloat);
+}
+
 }  // namespace bezel::kernels

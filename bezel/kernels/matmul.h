@@ -27,4 +27,8 @@ torch::Tensor matmul_nt(const torch::Tensor& x, const Tiles& w);
 torch::Tensor matmul_nn(const torch::Tensor& x, const torch::Tensor& w);
 torch::Tensor matmul_nn(const torch::Tensor& x, const Tiles& w);
 
+/// xᵀ · y, returned in float32, for gradients of adapters. x [N, M], y [N, K] -> [M, K]. Where one is float32 and the
+/// other is not, the product takes both in the narrower dtype.
+torch::Tensor matmul_tn(const torch::Tensor& x, const torch::Tensor& y);
+
 }  // namespace bezel::kernels

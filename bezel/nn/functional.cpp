@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "bezel/kernels/geglu.h"
+#include "bezel/kernels/rms_norm.h"
 #include "bezel/kernels/vector_math.h"
 
 namespace bezel::nn {
@@ -14,25 +16,20 @@ using torch::autograd::variable_list;
 
 class RmsNormFunction : public torch::autograd::Function<RmsNormFunction> {
  public:
-  static Tensor forward(AutogradContext* context, const Tensor& x, const std::optional<Tensor>& scale, double eps) {
-    const Tensor weight = scale.value_or(Tensor());
-    const Tensor wide = x.to(torch::kFloat);
-    // pow(-0.5) rather than rsqrt: the reference rounds that way.
-    const Tensor inverse = at::pow(wide.square().mean(-1, /*keepdim=*/true) + eps, -0.5);
-    context->save_for_backward({x, weight, inverse});
-    Tensor y = wide * inverse;
-    if (weight.defined()) y.mul_(weight.to(torch::kFloat));
-    return y.to(x.scalar_type());
+  static Tensor forward(AutogradContext* context, const Tensor& x, const std::optional<Tensor>& scale,
+                        const std::optional<Tensor>& residual, double eps) {
+    const Tensor weight = scale ? scale->to(torch::kFloat) : Tensor();
+    const kernels::Normed normed = kernels::rms_norm(x, weight, residual.value_or(Tensor()), eps);
+    context->save_for_backward({x, weight, normed.inverse});
+    context->saved_data["adds"] = residual.has_value();
+    return normed.y;
   }
 
   static variable_list backward(AutogradContext* context, variable_list grads) {
     const auto saved = context->get_saved_variables();
-    const Tensor &x = saved[0], &weight = saved[1], &inverse = saved[2];
-    Tensor dy = grads[0].to(torch::kFloat);
-    if (weight.defined()) dy = dy * weight.to(torch::kFloat);
-    const Tensor normed = x.to(torch::kFloat) * inverse;
-    const Tensor along = (dy * normed).mean(-1, /*keepdim=*/true);
-    return {(dy - normed * along).mul_(inverse).to(x.scalar_type()), Tensor(), Tensor()};
+    Tensor dx;
+    if (context->needs_input_grad(0)) dx = kernels::rms_norm_backward(saved[0], saved[1], saved[2], grads[0]);
+    return {dx, Tensor(), context->saved_data["adds"].toBool() ? grads[0] : Tensor(), Tensor()};
   }
 };
 
@@ -40,13 +37,13 @@ class GegluFunction : public torch::autograd::Function<GegluFunction> {
  public:
   static Tensor forward(AutogradContext* context, const Tensor& gate, const Tensor& up) {
     context->save_for_backward({gate, up});
-    return at::gelu(gate, "tanh").mul_(up);
+    return kernels::geglu(gate, up);
   }
 
   static variable_list backward(AutogradContext* context, variable_list grads) {
     const auto saved = context->get_saved_variables();
-    const Tensor &gate = saved[0], &up = saved[1], &dy = grads[0];
-    return {at::gelu_backward(dy * up, gate, "tanh"), dy * at::gelu(gate, "tanh")};
+    auto [dgate, dup] = kernels::geglu_backward(saved[0], saved[1], grads[0]);
+    return {dgate, dup};
   }
 };
 
@@ -79,9 +76,17 @@ class SumRows : public torch::autograd::Function<SumRows> {
 
 }  // namespace
 
-Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
-  // An undefined tensor is no argument of an autograd function; an empty optional is.
-  return RmsNormFunction::apply(x, weight.defined() ? std::optional<Tensor>(weight) : std::nullopt, eps);
+namespace {
+
+// An undefined tensor is no argument of an autograd function; an empty optional is.
+std::optional<Tensor> given(const Tensor& tensor) {
+  return tensor.defined() ? std::optional<Tensor>(tensor) : std::nullopt;
+}
+
+}  // namespace
+
+Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps, const Tensor& residual) {
+  return RmsNormFunction::apply(x, given(weight), given(residual), eps);
 }
 
 Tensor layer_norm(const Tensor& x, const Tensor& weight, double eps) {

@@ -4,6 +4,8 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "bezel/error.h"
+#include "bezel/kernels/low_rank.h"
+#include "bezel/kernels/matmul.h"
 
 namespace bezel::nn {
 namespace {
@@ -22,21 +24,17 @@ struct Frozen : torch::CustomClassHolder {
   bool needs_graph = false;  // someone will ask for a gradient
 };
 
-// True where clamp's gradient is 1: inside the bounds, and at a bound itself.
-Tensor inside(const Tensor& x, double min, double max) { return (x >= min).bitwise_and_(x <= max); }
-
 Tensor clamped_input(const Tensor& x, const Frozen& frozen) {
   return frozen.clip ? at::clamp(x, frozen.clip->input_min, frozen.clip->input_max) : x;
 }
 
-// What enters A: the clamped input in float32, with the dropout of this call.
+// What enters A: the clamped input with the dropout of this call.
 Tensor adapter_input(const Tensor& x_clamped, const Tensor& keep) {
-  const Tensor wide = x_clamped.to(torch::kFloat);
-  return keep.defined() ? wide * keep : wide;
+  return keep.defined() ? (x_clamped.to(torch::kFloat) * keep).to(x_clamped.scalar_type()) : x_clamped;
 }
 
 /// The whole layer on rows: x [N, in], a [r, in], b [out, r] (both undefined without adapter), keep [N, in] or
-/// undefined. Saves x (shared with whoever else keeps it), the small product x Aᵀ, and where clipped one bool for each
+/// undefined. Saves x (shared with whoever else keeps it), the small product x Aᵀ, and where clipped one bit for each
 /// output. Never a gradient of W, never a float32 copy of x.
 class LinearFunction : public torch::autograd::Function<LinearFunction> {
  public:
@@ -46,44 +44,55 @@ class LinearFunction : public torch::autograd::Function<LinearFunction> {
     const Tensor x_clamped = clamped_input(x, *frozen);  // [N, in]
     Tensor y = frozen->weight->matmul(x_clamped);        // [N, out]
     if (frozen->bias.defined()) y.add_(frozen->bias);
-    Tensor h;  // [N, r]
+    kernels::LowRank term;
     if (a.defined()) {
-      h = at::mm(adapter_input(x_clamped, frozen->keep), a.t());
-      y = at::addmm(y.to(torch::kFloat), h, b.t(), 1.0, frozen->scale).to(x.scalar_type());
+      term.h = kernels::matmul_nt(adapter_input(x_clamped, frozen->keep), a).to(torch::kFloat).mul_(frozen->scale);
+      term.b = b.t().contiguous();  // [r, out]
     }
-    Tensor passes;  // bool [N, out]
-    if (frozen->clip) {
-      if (frozen->needs_graph) passes = inside(y, frozen->clip->output_min, frozen->clip->output_max);
-      y = at::clamp(y, frozen->clip->output_min, frozen->clip->output_max);
-    }
+    Tensor inside;
+    if (frozen->clip)
+      inside =
+          kernels::clamp_low_rank(y, term, {frozen->clip->output_min, frozen->clip->output_max}, frozen->needs_graph);
+    else
+      kernels::add_low_rank(y, term);
     const bool needs_x = a.defined() || frozen->clip;
-    context->save_for_backward({needs_x ? x : Tensor(), a, b, h, passes});
+    context->save_for_backward({needs_x ? x : Tensor(), a, b, term.h, inside});
     context->saved_data["frozen"] = c10::IValue::make_capsule(frozen);
     return y;
   }
 
   static variable_list backward(AutogradContext* context, variable_list grads) {
     const auto saved = context->get_saved_variables();
-    const Tensor &x = saved[0], &a = saved[1], &b = saved[2], &h = saved[3], &passes = saved[4];
+    const Tensor &x = saved[0], &a = saved[1], &b = saved[2], &h = saved[3], &inside = saved[4];
     const auto frozen = c10::static_intrusive_pointer_cast<Frozen>(context->saved_data["frozen"].toCapsule());
     Tensor dy = grads[0].contiguous();  // [N, out]
-    if (passes.defined()) dy = dy.mul(passes);
-    const bool needs_dx = context->needs_input_grad(0);
+    if (inside.defined()) dy = kernels::where_inside(dy, inside);
     Tensor dx, da, db;
-    if (needs_dx) dx = frozen->weight->matmul_transposed(dy);  // [N, in]
+    kernels::LowRank term;  // what the adapter adds to dx
     if (a.defined()) {
-      const Tensor dy_scaled = dy.to(torch::kFloat) * frozen->scale;
-      const Tensor dh = at::mm(dy_scaled, b);  // [N, r]
-      if (context->needs_input_grad(2)) db = at::mm(dy_scaled.t(), h);
-      if (context->needs_input_grad(1)) da = at::mm(dh.t(), adapter_input(clamped_input(x, *frozen), frozen->keep));
-      if (needs_dx) {
-        Tensor through = at::mm(dh, a);  // [N, in]
-        if (frozen->keep.defined()) through.mul_(frozen->keep);
-        dx = dx.add_(through.to(dx.scalar_type()));
-      }
+      const Tensor dh = kernels::matmul_nn(dy, b);  // [N, r], without the scale
+      if (context->needs_input_grad(2)) db = kernels::matmul_tn(dy, h);
+      if (context->needs_input_grad(1))
+        da = kernels::matmul_tn(dh, adapter_input(clamped_input(x, *frozen), frozen->keep)).mul_(frozen->scale);
+      term = {dh.to(torch::kFloat) * frozen->scale, a};
     }
-    if (needs_dx && frozen->clip) dx.mul_(inside(x, frozen->clip->input_min, frozen->clip->input_max));
+    if (context->needs_input_grad(0)) dx = input_gradient(x, dy, term, *frozen);
     return {dx, da, db, Tensor()};
+  }
+
+ private:
+  static Tensor input_gradient(const Tensor& x, const Tensor& dy, kernels::LowRank term, const Frozen& frozen) {
+    Tensor dx = frozen.weight->matmul_transposed(dy);  // [N, in]
+    if (frozen.keep.defined() && term.h.defined()) {
+      // Dropout stands between the clamp and A.
+      dx.add_(at::mm(term.h, term.b).mul_(frozen.keep));
+      term = {};
+    }
+    if (frozen.clip)
+      kernels::gate_low_rank(dx, term, x, {frozen.clip->input_min, frozen.clip->input_max});
+    else
+      kernels::add_low_rank(dx, term);
+    return dx;
   }
 };
 

@@ -14,6 +14,10 @@ class RmsNormImpl : public Module {
 
   /// x [..., H] -> [..., H], x's dtype.
   torch::Tensor forward(const torch::Tensor& x) { return rms_norm(x, weight, eps); }
+  /// residual + forward(x), rounded once.
+  torch::Tensor add_to(const torch::Tensor& residual, const torch::Tensor& x) {
+    return rms_norm(x, weight, eps, residual);
+  }
 
   torch::Tensor weight;  // [H]
   double eps;

@@ -1,20 +1,31 @@
 #include "bezel/nn/rope.h"
 
 #include <ATen/ATen.h>
+#include <torch/csrc/autograd/custom_function.h>
 
+#include "bezel/kernels/rotate.h"
 #include "bezel/kernels/vector_math.h"
 
 namespace bezel::nn {
 namespace {
 
 using torch::Tensor;
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
 
-// x [..., A, D] with cos and sin [..., D].
-Tensor turn(const Tensor& x, const Rotation& by) {
-  const auto halves = x.chunk(2, -1);
-  const Tensor swapped = at::cat({halves[1].neg(), halves[0]}, -1);
-  return x * by.cos.unsqueeze(-2) + swapped * by.sin.unsqueeze(-2);
-}
+// x [N, heads, D]; cos and sin [P, groups, D].
+class RotateFunction : public torch::autograd::Function<RotateFunction> {
+ public:
+  static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& cos, const Tensor& sin) {
+    context->save_for_backward({cos, sin});
+    return kernels::rotate(x, cos, sin, /*back=*/false);
+  }
+
+  static variable_list backward(AutogradContext* context, variable_list grads) {
+    const auto saved = context->get_saved_variables();
+    return {kernels::rotate(grads[0], saved[0], saved[1], /*back=*/true), Tensor(), Tensor()};
+  }
+};
 
 }  // namespace
 
@@ -31,11 +42,15 @@ Rotation rotation(const Tensor& positions, const Tensor& frequencies, torch::Sca
   return {both.cos().to(dtype), both.sin().to(dtype)};
 }
 
-Tensor rotate(const Tensor& x, const Rotation& by) { return turn(x, by); }
+Tensor rotate(const Tensor& x, const Rotation& by) {
+  const std::int64_t columns = x.size(-1);
+  const auto table = [&](const Tensor& angles) { return angles.reshape({-1, 1, columns}); };
+  return RotateFunction::apply(x.reshape({-1, x.size(-2), columns}), table(by.cos), table(by.sin)).view(x.sizes());
+}
 
-Tensor rotate_axial(const Tensor& x, const Rotation& by_x, const Rotation& by_y) {
-  const auto parts = x.chunk(2, -1);
-  return at::cat({turn(parts[0], by_x), turn(parts[1], by_y)}, -1);
+Tensor rotate_axial(const Tensor& x, const Rotation& by) {
+  const Tensor axes = x.reshape({x.size(0), -1, x.size(2) / 2});  // [P, A * 2, D/2]
+  return RotateFunction::apply(axes, by.cos, by.sin).view(x.sizes());
 }
 
 }  // namespace bezel::nn

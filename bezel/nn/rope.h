@@ -23,7 +23,7 @@ Rotation rotation(const torch::Tensor& positions, const torch::Tensor& frequenci
 torch::Tensor rotate(const torch::Tensor& x, const Rotation& by);
 
 /// Axial rotation of a picture: the first half of each head turns with x, the second with y.
-/// x [P, A, D], by: one Rotation [P, D/2] for each axis.
-torch::Tensor rotate_axial(const torch::Tensor& x, const Rotation& by_x, const Rotation& by_y);
+/// x [P, A, D], by [P, 2, D/2]: the rotation of positions [P, 2].
+torch::Tensor rotate_axial(const torch::Tensor& x, const Rotation& by);
 
 }  // namespace bezel::nn

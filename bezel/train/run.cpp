@@ -124,6 +124,7 @@ RunPlan make_plan(const lora::Selection& selection, const RunBatches& batches, t
 }  // namespace
 
 RunResult run_training(const TrainConfig& wanted, const RunEvents& events) {
+  keep_freed_memory();
   TrainConfig config = wanted;
   const torch::Device device = choose_device(config.device);
   const gemma4::ModelConfig model_config = gemma4::read_model_config(config.base_model);

@@ -1,0 +1,15 @@
+#pragma once
+
+#include <torch/types.h>
+
+namespace bezel::kernels {
+
+/// Sum over rows of -log softmax(cap · tanh(logits / cap))[label], in float32; cap 0: no cap. logits [N, V] are
+/// overwritten: with `gradient` by the sum's gradient with respect to them, otherwise by anything. labels int64 [N].
+/// Returns a float32 scalar.
+torch::Tensor cross_entropy(torch::Tensor& logits, const torch::Tensor& labels, double cap, bool gradient);
+
+/// The same in ATen's operators, on any device; the reference for its test.
+torch::Tensor cross_entropy_plain(torch::Tensor& logits, const torch::Tensor& labels, double cap, bool gradient);
+
+}  // namespace bezel::kernels

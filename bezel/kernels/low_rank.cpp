@@ -1,0 +1,88 @@
+#include "bezel/kernels/low_rank.h"
+
+#include <limits>
+
+#include <ATen/ATen.h>
+
+#include "bezel/kernels/simd/functions.h"
+
+namespace bezel::kernels {
+namespace {
+
+using torch::Tensor;
+
+Tensor sum_plain(const Tensor& y, const LowRank& term) {
+  const Tensor wide = y.to(torch::kFloat);
+  return (term.h.defined() ? at::addmm(wide, term.h, term.b) : wide).to(y.scalar_type());
+}
+
+Tensor within(const Tensor& x, Bounds bounds) { return (x >= bounds.low).bitwise_and_(x <= bounds.high); }
+
+bool fits(const Tensor& y, const LowRank& term, const Tensor& gate) {
+  const bool plain_term =
+      !term.h.defined() || (term.h.is_contiguous() && term.b.is_contiguous() && term.h.scalar_type() == at::kFloat &&
+                            term.b.scalar_type() == at::kFloat);
+  return plain_term && simd::takes({y, gate});
+}
+
+void run(Tensor& y, const LowRank& term, simd::Epilogue epilogue, Bounds bounds, const Tensor& gate,
+         const Tensor& bits) {
+  const std::int64_t rank = term.h.defined() ? term.h.size(1) : 0;
+  const simd::LowRank arguments{simd::bf16(y),
+                                simd::data<float>(term.h),
+                                simd::data<float>(term.b),
+                                rank,
+                                y.size(1),
+                                epilogue,
+                                static_cast<float>(bounds.low),
+                                static_cast<float>(bounds.high),
+                                simd::bf16(gate),
+                                simd::data<std::uint32_t>(bits)};
+  simd::for_rows(simd::functions().low_rank, arguments, y.size(0), y.size(1));
+}
+
+}  // namespace
+
+Tensor clamp_low_rank_plain(Tensor& y, const LowRank& term, Bounds bounds, bool keep_inside) {
+  const Tensor sum = sum_plain(y, term);
+  const Tensor inside = keep_inside ? within(sum, bounds) : Tensor();  // first: `sum` may be y itself
+  y.copy_(at::clamp(sum, bounds.low, bounds.high));
+  return inside;
+}
+
+void gate_low_rank_plain(Tensor& y, const LowRank& term, const Tensor& gate, Bounds bounds) {
+  y.copy_(sum_plain(y, term).mul(within(gate, bounds)));
+}
+
+void add_low_rank(Tensor& y, const LowRank& term) {
+  if (!term.h.defined()) return;
+  if (fits(y, term, {}))
+    run(y, term, simd::Epilogue::kNone, {}, {}, {});
+  else
+    y.copy_(sum_plain(y, term));
+}
+
+Tensor clamp_low_rank(Tensor& y, const LowRank& term, Bounds bounds, bool keep_inside) {
+  if (!fits(y, term, {})) return clamp_low_rank_plain(y, term, bounds, keep_inside);
+  Tensor bits;
+  if (keep_inside) bits = at::empty({y.size(0), (y.size(1) + 31) / 32}, y.options().dtype(torch::kInt));
+  run(y, term, simd::Epilogue::kClamp, bounds, {}, bits);
+  return bits;
+}
+
+void gate_low_rank(Tensor& y, const LowRank& term, const Tensor& gate, Bounds bounds) {
+  if (fits(y, term, gate))
+    run(y, term, simd::Epilogue::kGate, bounds, gate, {});
+  else
+    gate_low_rank_plain(y, term, gate, bounds);
+}
+
+Tensor where_inside(const Tensor& dy, const Tensor& inside) {
+  if (inside.scalar_type() == torch::kBool) return dy.mul(inside);
+  Tensor out = at::empty_like(dy);
+  const simd::Masked arguments{simd::bf16(dy), simd::data<std::uint32_t>(inside), simd::bf16(out), dy.size(1)};
+  simd::for_rows(simd::functions().masked, arguments, dy.size(0), dy.size(1));
+  return out;
+}
+
+}  // namespace bezel::kernels

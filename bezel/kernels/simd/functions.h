@@ -1,0 +1,40 @@
+#pragma once
+
+#include <cstdint>
+#include <initializer_list>
+
+#include <ATen/Parallel.h>
+#include <torch/types.h>
+
+#include "bezel/kernels/simd/loops.h"
+
+namespace bezel::kernels::simd {
+
+/// The loops for what this machine can do, or for less where ATEN_CPU_CAPABILITY says so.
+const Functions& functions();
+
+/// Whether the loops take these tensors: bfloat16, contiguous, on the CPU; undefined ones are passed over. float32 runs
+/// in ATen's operators, whose rounding is that of the reference to the last bit, where a clamp may hang on it.
+bool takes(std::initializer_list<torch::Tensor> tensors);
+
+/// The elements of a bfloat16 tensor as the loops see them; null for an undefined one.
+inline Bf16* bf16(const torch::Tensor& tensor) {
+  return tensor.defined() ? static_cast<Bf16*>(tensor.data_ptr()) : nullptr;
+}
+
+/// The elements of a tensor of type T; null for an undefined one.
+template <typename T>
+T* data(const torch::Tensor& tensor) {
+  return tensor.defined() ? static_cast<T*>(tensor.data_ptr()) : nullptr;
+}
+
+/// Shares `rows` of `columns` elements out between threads.
+template <typename Arguments>
+void for_rows(void (*loop)(const Arguments&, std::int64_t, std::int64_t), const Arguments& arguments, std::int64_t rows,
+              std::int64_t columns) {
+  constexpr std::int64_t kGrainElements = 16384;
+  const std::int64_t grain = columns >= kGrainElements ? 1 : kGrainElements / (columns > 0 ? columns : 1);
+  at::parallel_for(0, rows, grain, [&](std::int64_t begin, std::int64_t end) { loop(arguments, begin, end); });
+}
+
+}  // namespace bezel::kernels::simd

@@ -1,0 +1,265 @@
+// Compiled once for each instruction set, with BEZEL_SIMD_FUNCTIONS naming what it defines.
+#include "bezel/kernels/simd/loops.h"
+
+#include <cmath>
+#include <cstring>
+
+namespace bezel::kernels::simd {
+namespace {
+
+inline float widen(Bf16 value) {
+  const std::uint32_t bits = static_cast<std::uint32_t>(value.bits) << 16;
+  float wide;
+  std::memcpy(&wide, &bits, sizeof wide);
+  return wide;
+}
+
+// To the nearest, ties to even; NaN stays NaN.
+inline Bf16 narrow(float value) {
+  std::uint32_t bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  const std::uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  const bool is_nan = (bits & 0x7fffffffu) > 0x7f800000u;
+  return {static_cast<std::uint16_t>(is_nan ? 0x7fc0u : rounded)};
+}
+
+// e^x within 2 units in the last place: 2^n times a polynomial in the rest, |rest| <= ln 2 / 2. Coefficients: Cephes.
+inline float exponential(float x) {
+  const float bounded = x < -87.3f ? -87.3f : (x > 88.3f ? 88.3f : x);
+  const float n = std::nearbyint(bounded * 1.44269504088896341f);
+  const float r = (bounded - n * 0.693359375f) + n * 2.12194440e-4f;
+  float p = 1.9875691500e-4f;
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  const float e = p * r * r + r + 1.0f;
+  const std::int32_t power = (static_cast<std::int32_t>(n) + 127) << 23;
+  float scale;
+  std::memcpy(&scale, &power, sizeof scale);
+  return x != x ? x : e * scale;
+}
+
+// gelu_tanh(g) = g * sigmoid(2 z) with z = sqrt(2 / pi) (g + 0.044715 g³).
+constexpr float kTwiceRoot = 1.5957691216057308f;
+constexpr float kCubic = 0.044715f;
+
+inline float gelu_gate(float g) { return 1.0f / (1.0f + exponential(-kTwiceRoot * (g + kCubic * g * g * g))); }
+
+template <bool kWeighted, bool kAdded>
+void norm_row(const Bf16* x, const float* w, const Bf16* residual, float inverse, std::int64_t columns, Bf16* y) {
+#pragma omp simd
+  for (std::int64_t i = 0; i < columns; ++i) {
+    const float normed = widen(x[i]) * inverse * (kWeighted ? w[i] : 1.0f);
+    y[i] = narrow(kAdded ? widen(residual[i]) + normed : normed);
+  }
+}
+
+void rms_norm(const RmsNorm& a, std::int64_t begin, std::int64_t end) {
+  const bool added = a.residual != nullptr;
+  const auto row = a.weight != nullptr ? (added ? norm_row<true, true> : norm_row<true, false>)
+                                       : (added ? norm_row<false, true> : norm_row<false, false>);
+  for (std::int64_t n = begin; n < end; ++n) {
+    const Bf16* x = a.x + n * a.columns;
+    float squares = 0.0f;
+#pragma omp simd reduction(+ : squares)
+    for (std::int64_t i = 0; i < a.columns; ++i) squares += widen(x[i]) * widen(x[i]);
+    a.inverse[n] = 1.0f / std::sqrt(squares / static_cast<float>(a.columns) + static_cast<float>(a.eps));
+    row(x, a.weight, added ? a.residual + n * a.columns : nullptr, a.inverse[n], a.columns, a.y + n * a.columns);
+  }
+}
+
+template <bool kWeighted>
+void norm_gradient(const Bf16* x, const Bf16* dy, const float* w, float inverse, std::int64_t columns, Bf16* dx) {
+  float along = 0.0f;
+#pragma omp simd reduction(+ : along)
+  for (std::int64_t i = 0; i < columns; ++i) along += widen(dy[i]) * (kWeighted ? w[i] : 1.0f) * widen(x[i]);
+  along *= inverse * inverse / static_cast<float>(columns);
+#pragma omp simd
+  for (std::int64_t i = 0; i < columns; ++i)
+    dx[i] = narrow((widen(dy[i]) * (kWeighted ? w[i] : 1.0f) - widen(x[i]) * along) * inverse);
+}
+
+void rms_norm_backward(const RmsNorm& a, std::int64_t begin, std::int64_t end) {
+  for (std::int64_t n = begin; n < end; ++n) {
+    const std::int64_t at = n * a.columns;
+    if (a.weight != nullptr)
+      norm_gradient<true>(a.x + at, a.y + at, a.weight, a.inverse[n], a.columns, a.dx + at);
+    else
+      norm_gradient<false>(a.x + at, a.y + at, nullptr, a.inverse[n], a.columns, a.dx + at);
+  }
+}
+
+void geglu(const Geglu& a, std::int64_t begin, std::int64_t end) {
+#pragma omp simd
+  for (std::int64_t i = begin; i < end; ++i) {
+    const float g = widen(a.gate[i]);
+    a.y[i] = narrow(g * gelu_gate(g) * widen(a.up[i]));
+  }
+}
+
+void geglu_backward(const Geglu& a, std::int64_t begin, std::int64_t end) {
+#pragma omp simd
+  for (std::int64_t i = begin; i < end; ++i) {
+    const float g = widen(a.gate[i]), dy = widen(a.dy[i]);
+    const float s = gelu_gate(g);
+    const float slope = s + g * s * (1.0f - s) * kTwiceRoot * (1.0f + 3.0f * kCubic * g * g);
+    a.dgate[i] = narrow(dy * widen(a.up[i]) * slope);
+    a.dup[i] = narrow(dy * g * s);
+  }
+}
+
+void rotate(const Rotate& a, std::int64_t begin, std::int64_t end) {
+  const std::int64_t half = a.columns / 2;
+  for (std::int64_t n = begin; n < end; ++n)
+    for (std::int64_t head = 0; head < a.heads; ++head) {
+      const Bf16* x = a.x + (n * a.heads + head) * a.columns;
+      Bf16* y = a.y + (n * a.heads + head) * a.columns;
+      const std::int64_t turn = ((n % a.period) * a.groups + head % a.groups) * a.columns;
+      const Bf16 *cos = a.cos + turn, *sin = a.sin + turn;
+#pragma omp simd
+      for (std::int64_t i = 0; i < half; ++i) {
+        const float c = widen(cos[i]), s = widen(sin[i]) * a.direction;
+        const float left = widen(x[i]), right = widen(x[i + half]);
+        y[i] = narrow(left * c - right * s);
+        y[i + half] = narrow(right * c + left * s);
+      }
+    }
+}
+
+// Columns that stay in registers while the rank is walked through.
+constexpr std::int64_t kPanel = 64;
+
+void finish(const LowRank& a, const float* sums, std::int64_t n, std::int64_t first, std::int64_t count) {
+  Bf16* y = a.y + n * a.columns + first;
+  switch (a.epilogue) {
+    case Epilogue::kNone:
+#pragma omp simd
+      for (std::int64_t i = 0; i < count; ++i) y[i] = narrow(sums[i]);
+      return;
+    case Epilogue::kGate: {
+      const Bf16* gate = a.gate + n * a.columns + first;
+#pragma omp simd
+      for (std::int64_t i = 0; i < count; ++i) {
+        const float at = widen(gate[i]);
+        y[i] = narrow((at >= a.low) & (at <= a.high) ? sums[i] : 0.0f);
+      }
+      return;
+    }
+    case Epilogue::kClamp:
+      break;
+  }
+  // Bounds and bits are those of the rounded value.
+  if (a.bits != nullptr) {
+    std::uint32_t* bits = a.bits + (n * ((a.columns + 31) / 32)) + first / 32;
+    for (std::int64_t i = 0; i < count; i += 32) {
+      std::uint32_t word = 0;
+      const std::int64_t until = count - i < 32 ? count - i : 32;
+#pragma omp simd reduction(| : word)
+      for (std::int64_t j = 0; j < until; ++j) {
+        const float value = widen(narrow(sums[i + j]));
+        word |= static_cast<std::uint32_t>((value >= a.low) & (value <= a.high)) << j;
+      }
+      bits[i / 32] = word;
+    }
+  }
+#pragma omp simd
+  for (std::int64_t i = 0; i < count; ++i) {
+    const float value = widen(narrow(sums[i]));
+    const float above = value < a.low ? a.low : value;
+    y[i] = narrow(above > a.high ? a.high : above);
+  }
+}
+
+void low_rank(const LowRank& a, std::int64_t begin, std::int64_t end) {
+  float sums[kPanel];
+  for (std::int64_t first = 0; first < a.columns; first += kPanel) {
+    const std::int64_t count = a.columns - first < kPanel ? a.columns - first : kPanel;
+    for (std::int64_t n = begin; n < end; ++n) {
+      const Bf16* y = a.y + n * a.columns + first;
+      const float* h = a.h + n * a.rank;
+      if (count == kPanel) {
+#pragma omp simd
+        for (std::int64_t i = 0; i < kPanel; ++i) sums[i] = widen(y[i]);
+        for (std::int64_t j = 0; j < a.rank; ++j) {
+          const float* b = a.b + j * a.columns + first;
+          const float factor = h[j];
+#pragma omp simd
+          for (std::int64_t i = 0; i < kPanel; ++i) sums[i] += factor * b[i];
+        }
+      } else {
+        for (std::int64_t i = 0; i < count; ++i) sums[i] = widen(y[i]);
+        for (std::int64_t j = 0; j < a.rank; ++j)
+          for (std::int64_t i = 0; i < count; ++i) sums[i] += h[j] * a.b[j * a.columns + first + i];
+      }
+      finish(a, sums, n, first, count);
+    }
+  }
+}
+
+void masked(const Masked& a, std::int64_t begin, std::int64_t end) {
+  const std::int64_t words = (a.columns + 31) / 32;
+  for (std::int64_t n = begin; n < end; ++n)
+    for (std::int64_t w = 0; w < words; ++w) {
+      const std::uint32_t word = a.bits[n * words + w];
+      const std::int64_t first = n * a.columns + w * 32;
+      const std::int64_t count = a.columns - w * 32 < 32 ? a.columns - w * 32 : 32;
+#pragma omp simd
+      for (std::int64_t i = 0; i < count; ++i) a.y[first + i] = narrow((word >> i) & 1u ? widen(a.x[first + i]) : 0.0f);
+    }
+}
+
+template <bool kCapped>
+inline float capped(float z, float cap) {
+  return kCapped ? cap - 2.0f * cap / (exponential(z * (2.0f / cap)) + 1.0f) : z;  // cap tanh(z / cap)
+}
+
+template <bool kCapped>
+void cross_entropy_row(Bf16* z, std::int64_t label, std::int64_t columns, float cap, double* loss, bool gradient) {
+  float most = -INFINITY;
+#pragma omp simd reduction(max : most)
+  for (std::int64_t i = 0; i < columns; ++i) most = widen(z[i]) > most ? widen(z[i]) : most;
+  most = capped<kCapped>(most, cap);
+  // In blocks, so that float32 sums stay short.
+  constexpr std::int64_t kBlock = 4096;
+  double total = 0.0;
+  for (std::int64_t first = 0; first < columns; first += kBlock) {
+    const std::int64_t count = columns - first < kBlock ? columns - first : kBlock;
+    float sum = 0.0f;
+#pragma omp simd reduction(+ : sum)
+    for (std::int64_t i = 0; i < count; ++i) sum += exponential(capped<kCapped>(widen(z[first + i]), cap) - most);
+    total += static_cast<double>(sum);
+  }
+  const float log_sum = most + static_cast<float>(std::log(total));
+  const float at_label = capped<kCapped>(widen(z[label]), cap);
+  *loss = static_cast<double>(log_sum) - static_cast<double>(at_label);
+  if (!gradient) return;
+  const float inverse_cap = kCapped ? 1.0f / cap : 0.0f;
+#pragma omp simd
+  for (std::int64_t i = 0; i < columns; ++i) {
+    const float value = capped<kCapped>(widen(z[i]), cap), t = value * inverse_cap;
+    z[i] = narrow(exponential(value - log_sum) * (1.0f - t * t));
+  }
+  const float t = at_label * inverse_cap;
+  z[label] = narrow((exponential(at_label - log_sum) - 1.0f) * (1.0f - t * t));
+}
+
+void cross_entropy(const CrossEntropy& a, std::int64_t begin, std::int64_t end) {
+  for (std::int64_t n = begin; n < end; ++n) {
+    Bf16* z = a.logits + n * a.columns;
+    if (a.cap != 0.0f)
+      cross_entropy_row<true>(z, a.labels[n], a.columns, a.cap, a.loss + n, a.gradient);
+    else
+      cross_entropy_row<false>(z, a.labels[n], a.columns, a.cap, a.loss + n, a.gradient);
+  }
+}
+
+constexpr Functions kFunctions{rms_norm, rms_norm_backward, geglu,  geglu_backward,
+                               rotate,   low_rank,          masked, cross_entropy};
+
+}  // namespace
+
+const Functions& BEZEL_SIMD_FUNCTIONS() { return kFunctions; }
+
+}  // namespace bezel::kernels::simd

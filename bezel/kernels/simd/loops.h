@@ -1,0 +1,107 @@
+#pragma once
+
+#include <cstdint>
+
+// Loops over rows of bfloat16 that the compiler vectorises, computing in float32: the same source is compiled for
+// several instruction sets, and functions() picks one. Pointers and numbers only, so that no inline function of a
+// library is compiled here for instructions that other machines lack. Callers share the rows out between threads.
+
+namespace bezel::kernels::simd {
+
+/// A bfloat16 as it lies in memory.
+struct Bf16 {
+  std::uint16_t bits;
+};
+
+/// Rows of x / sqrt(mean(x²) + eps) * weight, plus `residual` where given.
+struct RmsNorm {
+  const Bf16* x;         ///< [N, H]
+  const float* weight;   ///< [H], or null: ones
+  const Bf16* residual;  ///< [N, H], or null
+  std::int64_t columns;  ///< H
+  double eps;
+  Bf16* y;         ///< [N, H]; of the backward pass: dy
+  float* inverse;  ///< [N]: 1 / sqrt(mean(x²) + eps)
+  Bf16* dx;        ///< [N, H]; backward pass only
+};
+
+/// gelu_tanh(gate) * up over a run of elements; in the backward pass both gradients from dy.
+struct Geglu {
+  const Bf16* gate;
+  const Bf16* up;
+  Bf16* y;
+  const Bf16* dy;
+  Bf16* dgate;
+  Bf16* dup;
+};
+
+/// Rotary embedding of x [N, heads, D]: pairs (i, i + D/2) turn by the angles of row n and group (head mod groups).
+struct Rotate {
+  const Bf16* x;    ///< [N, heads, D]
+  const Bf16* cos;  ///< [N or period, groups, D]
+  const Bf16* sin;
+  Bf16* y;  ///< [N, heads, D]
+  std::int64_t heads;
+  std::int64_t groups;
+  std::int64_t columns;  ///< D
+  std::int64_t period;   ///< rows of cos and sin; row n uses n mod period
+  float direction;       ///< 1, or -1 for the backward pass
+};
+
+/// What happens to a value of y after the low-rank product was added.
+enum class Epilogue {
+  kNone,
+  kClamp,  ///< clamped to [low, high]; `bits` of those inside are kept where given
+  kGate,   ///< zero where `gate` is outside [low, high]
+};
+
+/// y += h · b, then the epilogue, in float32, rounded once.
+struct LowRank {
+  Bf16* y;               ///< [N, M]
+  const float* h;        ///< [N, r], scale included
+  const float* b;        ///< [r, M]
+  std::int64_t rank;     ///< r; 0: the epilogue alone
+  std::int64_t columns;  ///< M
+  Epilogue epilogue;
+  float low;
+  float high;
+  const Bf16* gate;     ///< [N, M]
+  std::uint32_t* bits;  ///< [N, ceil(M / 32)], or null
+};
+
+/// y = x where its bit is set, else 0.
+struct Masked {
+  const Bf16* x;              ///< [N, M]
+  const std::uint32_t* bits;  ///< [N, ceil(M / 32)]
+  Bf16* y;                    ///< [N, M]
+  std::int64_t columns;       ///< M
+};
+
+/// Softcapped cross-entropy of rows of logits, and its gradient.
+struct CrossEntropy {
+  Bf16* logits;                ///< [N, V]; with `gradient` overwritten by the gradient with respect to them
+  const std::int64_t* labels;  ///< [N]
+  std::int64_t columns;        ///< V
+  float cap;                   ///< 0: none
+  double* loss;                ///< [N]
+  bool gradient;
+};
+
+/// Each function works on rows (of Geglu: elements) [begin, end).
+struct Functions {
+  void (*rms_norm)(const RmsNorm&, std::int64_t begin, std::int64_t end);
+  void (*rms_norm_backward)(const RmsNorm&, std::int64_t begin, std::int64_t end);
+  void (*geglu)(const Geglu&, std::int64_t begin, std::int64_t end);
+  void (*geglu_backward)(const Geglu&, std::int64_t begin, std::int64_t end);
+  void (*rotate)(const Rotate&, std::int64_t begin, std::int64_t end);
+  void (*low_rank)(const LowRank&, std::int64_t begin, std::int64_t end);
+  void (*masked)(const Masked&, std::int64_t begin, std::int64_t end);
+  void (*cross_entropy)(const CrossEntropy&, std::int64_t begin, std::int64_t end);
+};
+
+// One for each instruction set, from loops.cpp.
+const Functions& baseline_functions();
+const Functions& avx2_functions();
+const Functions& avx512_functions();
+
+}  // namespace bezel::kernels::simd
