@@ -128,8 +128,10 @@ void rotate(const Rotate& a, std::int64_t begin, std::int64_t end) {
     }
 }
 
-// Columns that stay in registers while the rank is walked through.
-constexpr std::int64_t kPanel = 64;
+// Rows and columns whose sums stay in registers while the rank is walked through.
+constexpr std::int64_t kTileRows = 4;
+constexpr std::int64_t kTileColumns = 32;
+using Vector = float __attribute__((vector_size(64), aligned(4)));  // a panel is two of them
 
 void finish(const LowRank& a, const float* sums, std::int64_t n, std::int64_t first, std::int64_t count) {
   Bf16* y = a.y + n * a.columns + first;
@@ -172,30 +174,66 @@ void finish(const LowRank& a, const float* sums, std::int64_t n, std::int64_t fi
   }
 }
 
-void low_rank(const LowRank& a, std::int64_t begin, std::int64_t end) {
-  float sums[kPanel];
-  for (std::int64_t first = 0; first < a.columns; first += kPanel) {
-    const std::int64_t count = a.columns - first < kPanel ? a.columns - first : kPanel;
-    for (std::int64_t n = begin; n < end; ++n) {
-      const Bf16* y = a.y + n * a.columns + first;
-      const float* h = a.h + n * a.rank;
-      if (count == kPanel) {
+// sums[m] = row n + m of y, plus its row of h times the panel of b.
+template <std::int64_t kRows>
+void add_products(const LowRank& a, std::int64_t n, std::int64_t first, float (*sums)[kTileColumns]) {
+  for (std::int64_t m = 0; m < kRows; ++m) {
+    const Bf16* y = a.y + (n + m) * a.columns + first;
 #pragma omp simd
-        for (std::int64_t i = 0; i < kPanel; ++i) sums[i] = widen(y[i]);
-        for (std::int64_t j = 0; j < a.rank; ++j) {
-          const float* b = a.b + j * a.columns + first;
-          const float factor = h[j];
-#pragma omp simd
-          for (std::int64_t i = 0; i < kPanel; ++i) sums[i] += factor * b[i];
-        }
-      } else {
-        for (std::int64_t i = 0; i < count; ++i) sums[i] = widen(y[i]);
-        for (std::int64_t j = 0; j < a.rank; ++j)
-          for (std::int64_t i = 0; i < count; ++i) sums[i] += h[j] * a.b[j * a.columns + first + i];
-      }
-      finish(a, sums, n, first, count);
+    for (std::int64_t i = 0; i < kTileColumns; ++i) sums[m][i] = widen(y[i]);
+  }
+  Vector left[kRows], right[kRows];
+  for (std::int64_t m = 0; m < kRows; ++m) {
+    left[m] = *reinterpret_cast<const Vector*>(sums[m]);
+    right[m] = *reinterpret_cast<const Vector*>(sums[m] + 16);
+  }
+  const float* h = a.h + n * a.rank;
+  for (std::int64_t j = 0; j < a.rank; ++j) {
+    const float* b = a.b + j * a.columns + first;
+    const Vector b_left = *reinterpret_cast<const Vector*>(b), b_right = *reinterpret_cast<const Vector*>(b + 16);
+    for (std::int64_t m = 0; m < kRows; ++m) {
+      left[m] += h[m * a.rank + j] * b_left;
+      right[m] += h[m * a.rank + j] * b_right;
     }
   }
+  for (std::int64_t m = 0; m < kRows; ++m) {
+    *reinterpret_cast<Vector*>(sums[m]) = left[m];
+    *reinterpret_cast<Vector*>(sums[m] + 16) = right[m];
+  }
+}
+
+// The same for the last columns, fewer than a tile's.
+void add_products_at_the_edge(const LowRank& a, std::int64_t n, std::int64_t first, float* sums) {
+  for (std::int64_t i = 0; first + i < a.columns; ++i) {
+    sums[i] = widen(a.y[n * a.columns + first + i]);
+    for (std::int64_t j = 0; j < a.rank; ++j) sums[i] += a.h[n * a.rank + j] * a.b[j * a.columns + first + i];
+  }
+}
+
+// Rows [begin, end), a tile's columns from `first` on.
+void low_rank_panel(const LowRank& a, std::int64_t begin, std::int64_t end, std::int64_t first) {
+  float sums[kTileRows][kTileColumns];
+  const std::int64_t count = a.columns - first < kTileColumns ? a.columns - first : kTileColumns;
+  for (std::int64_t n = begin; n < end;) {
+    std::int64_t rows = 1;
+    if (count < kTileColumns) {
+      add_products_at_the_edge(a, n, first, sums[0]);
+    } else if (end - n >= kTileRows) {
+      rows = kTileRows;
+      add_products<kTileRows>(a, n, first, sums);
+    } else {
+      add_products<1>(a, n, first, sums);
+    }
+    for (std::int64_t m = 0; m < rows; ++m) finish(a, sums[m], n + m, first, count);
+    n += rows;
+  }
+}
+
+void low_rank(const LowRank& a, std::int64_t begin, std::int64_t end) {
+  constexpr std::int64_t kBlockRows = 16;  // few enough for their pages and cache lines to stay at hand
+  for (std::int64_t n = begin; n < end; n += kBlockRows)
+    for (std::int64_t first = 0; first < a.columns; first += kTileColumns)
+      low_rank_panel(a, n, n + kBlockRows < end ? n + kBlockRows : end, first);
 }
 
 void masked(const Masked& a, std::int64_t begin, std::int64_t end) {
