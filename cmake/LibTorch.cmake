@@ -25,7 +25,10 @@ message(STATUS "LibTorch: ${LIBTORCH}")
 
 add_library(torch INTERFACE IMPORTED)
 target_include_directories(torch SYSTEM INTERFACE "${LIBTORCH}/include" "${LIBTORCH}/include/torch/csrc/api/include")
-target_link_options(torch INTERFACE "-Wl,-rpath,${LIBTORCH}/lib")
+# at::parallel_for is a template over OpenMP: without this flag it compiles, and runs on one thread. The runtime has the
+# name that LibTorch's own copy has (libgomp.so.1), so a process holds one of the two.
+target_compile_options(torch INTERFACE -fopenmp)
+target_link_options(torch INTERFACE -fopenmp "-Wl,-rpath,${LIBTORCH}/lib")
 target_link_libraries(torch INTERFACE -Wl,--no-as-needed "${BEZEL_LIB_torch}" "${BEZEL_LIB_torch_cpu}" "${BEZEL_LIB_c10}" -Wl,--as-needed)
 # Wheels older than 2.7 were built with the old string ABI; the flag must match.
 if(EXISTS "${LIBTORCH}/share/cmake/Torch/TorchConfig.cmake")

@@ -6,6 +6,8 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
+#include "bezel/kernels/simd/functions.h"
+
 namespace bezel::kernels {
 namespace {
 
@@ -65,6 +67,17 @@ bool dequantize_values(const torch::Tensor& packed, const torch::Tensor& scales,
   }
 }
 
+// Whole blocks into bfloat16, which rounds as a bfloat16 or float32 value would be; false where the loops do not apply.
+bool dequantize_blocks(const torch::Tensor& packed, const torch::Tensor& scales, std::int64_t first, std::int64_t count,
+                       const FourBitFormat& format, torch::Tensor& out) {
+  if (out.scalar_type() != torch::kBFloat16 || format.value_dtype == torch::kHalf) return false;
+  if (format.block % 32 != 0 || first % format.block != 0 || count % format.block != 0) return false;
+  const simd::FourBit arguments{packed.const_data_ptr<std::uint8_t>() + first / 2, format.table.const_data_ptr<float>(),
+                                scales.const_data_ptr<float>(), format.block, simd::bf16(out)};
+  simd::for_rows(simd::functions().four_bit, arguments, count / format.block, format.block);
+  return true;
+}
+
 }  // namespace
 
 torch::Tensor dequantize_4bit_plain(const torch::Tensor& packed, const torch::Tensor& scales, std::int64_t first,
@@ -85,7 +98,8 @@ torch::Tensor dequantize_4bit(const torch::Tensor& packed, const torch::Tensor& 
     const auto run = [&](auto value) {
       return dequantize_values<decltype(value)>(packed, block_scales, first, count, format, out);
     };
-    bool done = false;
+    bool done = dequantize_blocks(packed, block_scales, first, count, format, out);
+    if (done) return out;
     if (format.value_dtype == torch::kFloat) done = run(float{});
     if (format.value_dtype == torch::kBFloat16) done = run(c10::BFloat16{});
     if (format.value_dtype == torch::kHalf) done = run(c10::Half{});

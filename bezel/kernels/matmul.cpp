@@ -10,8 +10,8 @@
 namespace bezel::kernels {
 namespace {
 
-// 8 MiB of float32: large enough for full sgemm speed, small enough to stay near the cache.
-constexpr std::int64_t kTileElements = 2 << 20;
+// Large enough for products at full speed, small beside what a step keeps.
+constexpr std::int64_t kTileBytes = 20 << 20;
 
 bool has_fast_bf16() {
 #if defined(__x86_64__)
@@ -24,8 +24,9 @@ bool has_fast_bf16() {
          limit.find("AMX") != limit.npos;
 }
 
-std::int64_t rows_per_tile(const Tiles& w) {
-  return std::clamp<std::int64_t>(kTileElements / std::max<std::int64_t>(w.columns, 1), 1, w.rows);
+std::int64_t rows_per_tile(const Tiles& w, torch::ScalarType dtype) {
+  const auto row_bytes = static_cast<std::int64_t>(c10::elementSize(dtype)) * std::max<std::int64_t>(w.columns, 1);
+  return std::clamp<std::int64_t>(kTileBytes / row_bytes, 1, w.rows);
 }
 
 Tiles tiles_of(const torch::Tensor& w) {
@@ -60,7 +61,7 @@ torch::Tensor matmul_nt(const torch::Tensor& x, const Tiles& w) {
   const auto compute = compute_dtype(x);
   const torch::Tensor wide = x.to(compute);
   torch::Tensor y = at::empty({x.size(0), w.rows}, x.options());
-  const std::int64_t step = rows_per_tile(w);
+  const std::int64_t step = rows_per_tile(w, compute);
   for (std::int64_t begin = 0; begin < w.rows; begin += step) {
     const std::int64_t rows = std::min(step, w.rows - begin);
     y.narrow(1, begin, rows).copy_(at::mm(wide, w.make(begin, rows, compute).t()));
@@ -75,7 +76,7 @@ torch::Tensor matmul_nn(const torch::Tensor& x, const torch::Tensor& w) {
 torch::Tensor matmul_nn(const torch::Tensor& x, const Tiles& w) {
   const auto compute = compute_dtype(x);
   // Partial sums of several tiles stay in float32, whatever the products are computed in.
-  const std::int64_t step = rows_per_tile(w);
+  const std::int64_t step = rows_per_tile(w, compute);
   const auto sums = step < w.rows ? torch::kFloat : compute;
   torch::Tensor y = at::zeros({x.size(0), w.columns}, x.options().dtype(sums));
   for (std::int64_t begin = 0; begin < w.rows; begin += step) {

@@ -141,9 +141,21 @@ class FourBitCodes final : public Codes {
     const Tensor part = matrix_.scales.narrow(0, begin, end - begin);
     if (!matrix_.nested) return part;
     const NestedScales& nested = *matrix_.nested;
+    if (part.is_cpu()) return host_scales(nested, part, begin);
     const Tensor block =
         at::div(at::arange(begin, end, part.options().dtype(torch::kLong)), nested.block_size, "floor");
     return nested.map.index_select(0, part.to(torch::kInt)) * nested.scales.index_select(0, block) + nested.offset;
+  }
+
+  // The same without a tensor operation for each step: this runs for every tile of every product.
+  static Tensor host_scales(const NestedScales& nested, const Tensor& codes, std::int64_t begin) {
+    Tensor out = at::empty(codes.sizes(), at::kFloat);
+    const auto* code = codes.const_data_ptr<std::uint8_t>();
+    const auto *map = nested.map.const_data_ptr<float>(), *scale = nested.scales.const_data_ptr<float>();
+    auto* to = out.data_ptr<float>();
+    for (std::int64_t i = 0; i < codes.size(0); ++i)
+      to[i] = map[code[i]] * scale[(begin + i) / nested.block_size] + nested.offset;
+    return out;
   }
 
   FourBit matrix_;

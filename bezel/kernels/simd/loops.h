@@ -87,7 +87,16 @@ struct CrossEntropy {
   bool gradient;
 };
 
-/// Each function works on rows (of Geglu: elements) [begin, end).
+/// Whole blocks of 4-bit codes -> table[code] * scale of the block.
+struct FourBit {
+  const std::uint8_t* packed;  ///< [blocks * block / 2], the earlier code in the upper half
+  const float* table;          ///< [16]
+  const float* scales;         ///< [blocks]
+  std::int64_t block;          ///< elements of a block, a multiple of 32
+  Bf16* out;                   ///< [blocks * block]
+};
+
+/// Each function works on rows (of Geglu: elements, of FourBit: blocks) [begin, end).
 struct Functions {
   void (*rms_norm)(const RmsNorm&, std::int64_t begin, std::int64_t end);
   void (*rms_norm_backward)(const RmsNorm&, std::int64_t begin, std::int64_t end);
@@ -97,6 +106,7 @@ struct Functions {
   void (*low_rank)(const LowRank&, std::int64_t begin, std::int64_t end);
   void (*masked)(const Masked&, std::int64_t begin, std::int64_t end);
   void (*cross_entropy)(const CrossEntropy&, std::int64_t begin, std::int64_t end);
+  void (*four_bit)(const FourBit&, std::int64_t begin, std::int64_t end);
 };
 
 // One for each instruction set, from loops.cpp.
