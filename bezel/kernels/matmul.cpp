@@ -10,8 +10,8 @@
 namespace bezel::kernels {
 namespace {
 
-// Large enough for products at full speed, small beside what a step keeps.
-constexpr std::int64_t kTileBytes = 20 << 20;
+// Large enough for products near full speed, small beside what a step keeps.
+constexpr std::int64_t kTileBytes = 8 << 20;
 
 bool has_fast_bf16() {
 #if defined(__x86_64__)
