@@ -1,7 +1,7 @@
 # The two commands: `make demo` and `make test`. Each sets up what is missing first.
 #
 # LIBTORCH=/some/libtorch   build on that LibTorch instead of the one in .venv
-.PHONY: setup build demo test clean format
+.PHONY: setup build demo test bench clean format
 
 PYTHON := .venv/bin/python3
 
@@ -25,6 +25,14 @@ test:
 	@cmake --preset dev
 	@cmake --build --preset dev
 	@OMP_WAIT_POLICY=passive ctest --test-dir build-dev --output-on-failure -j2
+
+# Beside transformers + PEFT on this machine, an hour's work for both; then each vectorised loop beside ATen's operators.
+bench:
+	@tools/setup.sh test
+	@cmake --preset release -DBEZEL_BENCHMARKS=ON
+	@cmake --build --preset release --target bezel_cli bench_kernels
+	@$(PYTHON) benchmarks/vs_transformers.py
+	@build/benchmarks/bench_kernels
 
 clean:
 	rm -rf build build-dev build-asan demo/out demo/assets
