@@ -52,5 +52,26 @@ TEST(DecoderMask, FollowsItsDefinition) {
   EXPECT_TRUE(torch::equal(runs, torch::tensor({{-1, 0, 0, 0, 0, 0, -1, 1, 1, -1}})));
 }
 
+TEST(Attention, FullBfloatAttentionAndItsGradientsEqualTheFloatFormula) {
+  torch::manual_seed(7);
+  for (const std::int64_t tokens : {33, 90, 300}) {
+    std::vector<Tensor> narrow, wide;
+    for (int i = 0; i < 3; ++i) {
+      narrow.push_back(torch::randn({1, 3, tokens, 16}).to(torch::kBFloat16).requires_grad_());
+      wide.push_back(narrow.back().detach().to(torch::kFloat).requires_grad_());
+    }
+    const Tensor got = attention(narrow[0], narrow[1], narrow[2]);
+    const Tensor wanted = attention_plain(wide[0], wide[1], wide[2]);
+    const Tensor dy = torch::randn(wanted.sizes()).to(torch::kBFloat16);
+    got.backward(dy);
+    wanted.backward(dy.to(torch::kFloat));
+    const auto error = [](const Tensor& a, const Tensor& b) {
+      return ((a.to(torch::kFloat) - b).norm() / b.norm()).item<double>();
+    };
+    EXPECT_LE(error(got, wanted), 1e-2);  // a few roundings to bfloat16
+    for (int i = 0; i < 3; ++i) EXPECT_LE(error(narrow[i].grad(), wide[i].grad()), 2e-2) << tokens << " " << i;
+  }
+}
+
 }  // namespace
 }  // namespace bezel::nn

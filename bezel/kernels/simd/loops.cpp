@@ -336,8 +336,52 @@ void four_bit(const FourBit& a, std::int64_t begin, std::int64_t end) {
   }
 }
 
-constexpr Functions kFunctions{rms_norm, rms_norm_backward, geglu,   geglu_backward, rotate, low_rank,
-                               masked,   cross_entropy,     four_bit};
+void softmax(const Softmax& a, std::int64_t begin, std::int64_t end) {
+  for (std::int64_t n = begin; n < end; ++n) {
+    float* z = a.scores + n * a.columns;
+    Bf16* weights = a.weights + n * a.columns;
+    float most = -INFINITY, sum = 0.0f;
+#pragma omp simd reduction(max : most)
+    for (std::int64_t i = 0; i < a.seen; ++i) most = z[i] > most ? z[i] : most;
+#pragma omp simd reduction(+ : sum)
+    for (std::int64_t i = 0; i < a.seen; ++i) {
+      z[i] = exponential(z[i] - most);
+      sum += z[i];
+    }
+    const float inverse = 1.0f / sum;
+#pragma omp simd
+    for (std::int64_t i = 0; i < a.seen; ++i) weights[i] = narrow(z[i] * inverse);
+    for (std::int64_t i = a.seen; i < a.columns; ++i) weights[i] = Bf16{0};
+    a.log_sum[n] = most + std::log(sum);
+  }
+}
+
+void attention_gradient(const AttentionGradient& a, std::int64_t begin, std::int64_t end) {
+  for (std::int64_t pair = begin; pair < end; ++pair) {
+    for (std::int64_t n = 2 * pair; n < 2 * pair + 2; ++n) {
+      const float *z = a.scores + n * a.columns, *dw = a.d_weights + n * a.columns;
+      Bf16 *weights = a.weights + n * a.columns, *dz = a.d_scores + n * a.columns;
+      const float seen = n < a.seen ? 1.0f : 0.0f;
+#pragma omp simd
+      for (std::int64_t i = 0; i < a.columns; ++i) {
+        const float weight = exponential(z[i] - a.log_sum[i]) * seen;
+        weights[i] = narrow(weight);
+        dz[i] = narrow(weight * (dw[i] - a.delta[i]));
+      }
+    }
+    const Bf16 *first = a.d_scores + 2 * pair * a.columns, *second = first + a.columns;
+    Bf16* pairs = a.d_pairs + 2 * pair * a.columns;
+#pragma omp simd
+    for (std::int64_t i = 0; i < a.columns; ++i) {
+      const std::uint32_t both =
+          static_cast<std::uint32_t>(first[i].bits) | (static_cast<std::uint32_t>(second[i].bits) << 16);
+      std::memcpy(pairs + 2 * i, &both, sizeof both);
+    }
+  }
+}
+
+constexpr Functions kFunctions{rms_norm,      rms_norm_backward, geglu,   geglu_backward,    rotate, low_rank, masked,
+                               cross_entropy, four_bit,          softmax, attention_gradient};
 
 }  // namespace
 

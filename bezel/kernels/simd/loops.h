@@ -96,7 +96,30 @@ struct FourBit {
   Bf16* out;                   ///< [blocks * block]
 };
 
-/// Each function works on rows (of Geglu: elements, of FourBit: blocks) [begin, end).
+/// Rows of scores -> exp(score - log of the row's sum of them).
+struct Softmax {
+  float* scores;  ///< [N, columns]; overwritten
+  std::int64_t columns;
+  std::int64_t seen;  ///< columns from this one on get weight 0
+  Bf16* weights;      ///< [N, columns]
+  float* log_sum;     ///< [N]
+};
+
+/// Gradients of attention's scores for a block of keys; rows are keys, columns queries.
+struct AttentionGradient {
+  const float* scores;     ///< [N, columns]
+  const float* d_weights;  ///< [N, columns]
+  const float* log_sum;    ///< [columns]
+  const float* delta;      ///< [columns]: the sum of out * d_out of each query
+  std::int64_t columns;
+  std::int64_t seen;  ///< rows from this one on are no keys
+  Bf16* weights;      ///< [N, columns]
+  Bf16* d_scores;     ///< [N, columns]
+  Bf16* d_pairs;      ///< [N / 2, columns, 2]: d_scores with neighbouring rows in pairs
+};
+
+/// Each function works on rows (of Geglu: elements, of FourBit: blocks, of AttentionGradient: pairs of rows) [begin,
+/// end).
 struct Functions {
   void (*rms_norm)(const RmsNorm&, std::int64_t begin, std::int64_t end);
   void (*rms_norm_backward)(const RmsNorm&, std::int64_t begin, std::int64_t end);
@@ -107,6 +130,8 @@ struct Functions {
   void (*masked)(const Masked&, std::int64_t begin, std::int64_t end);
   void (*cross_entropy)(const CrossEntropy&, std::int64_t begin, std::int64_t end);
   void (*four_bit)(const FourBit&, std::int64_t begin, std::int64_t end);
+  void (*softmax)(const Softmax&, std::int64_t begin, std::int64_t end);
+  void (*attention_gradient)(const AttentionGradient&, std::int64_t begin, std::int64_t end);
 };
 
 // One for each instruction set, from loops.cpp.
