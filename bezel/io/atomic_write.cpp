@@ -58,16 +58,10 @@ class TemporaryFile {
   bool renamed_ = false;
 };
 
-/// Without this a crash could undo the rename.
-void flush_folder(const std::string& path) {
+// Without this a crash could undo the rename.
+void flush_parent(const std::string& path) {
   const fs::path parent = fs::path(path).parent_path();
-  const std::string folder = parent.empty() ? "." : parent.string();
-  const int fd = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) fail(folder, "cannot be opened", errno);
-  const int error = ::fsync(fd) == 0 ? 0 : errno;
-  ::close(fd);
-  // Some file systems cannot flush a folder and say EINVAL.
-  if (error != 0 && error != EINVAL) fail(folder, "cannot be flushed to disk", error);
+  flush_folder(parent.empty() ? "." : parent.string());
 }
 
 /// The file that `path` means once symlinks are followed; throws when it is there but no regular file.
@@ -83,6 +77,15 @@ std::string resolved_target(const std::string& path) {
 }
 
 }  // namespace
+
+void flush_folder(const std::string& folder) {
+  const int fd = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) fail(folder, "cannot be opened", errno);
+  const int error = ::fsync(fd) == 0 ? 0 : errno;
+  ::close(fd);
+  // Some file systems cannot flush a folder and say EINVAL.
+  if (error != 0 && error != EINVAL) fail(folder, "cannot be flushed to disk", error);
+}
 
 FileSink::FileSink(int fd, std::string path) : fd_(fd), path_(std::move(path)) {}
 
@@ -104,7 +107,7 @@ void write_file_atomically(const std::string& path, const std::function<void(Fil
   FileSink sink(temporary.fd(), target);
   fill(sink);
   temporary.commit();
-  flush_folder(target);
+  flush_parent(target);
 }
 
 void write_file_atomically(const std::string& path, std::string_view text) {

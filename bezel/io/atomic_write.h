@@ -28,4 +28,7 @@ class FileSink {
 void write_file_atomically(const std::string& path, const std::function<void(FileSink&)>& fill);
 void write_file_atomically(const std::string& path, std::string_view text);
 
+/// Makes the names in `folder` last through a crash of the machine. Throws Error (kIo).
+void flush_folder(const std::string& folder);
+
 }  // namespace bezel::io

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "bezel/error.h"
+#include "bezel/io/torn_map.h"
 
 namespace bezel::io {
 namespace {
@@ -24,9 +25,12 @@ struct Descriptor {
 }  // namespace
 
 MappedFile::MappedFile(std::string path, const std::byte* data, std::size_t size_bytes)
-    : path_(std::move(path)), data_(data), size_bytes_(size_bytes) {}
+    : path_(std::move(path)), data_(data), size_bytes_(size_bytes) {
+  if (data_ != nullptr) watch_ = watch_map(data_, size_bytes_, path_);
+}
 
 MappedFile::~MappedFile() {
+  unwatch_map(watch_);
   if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_bytes_);
 }
 

@@ -7,7 +7,7 @@
 namespace bezel::io {
 
 /// A whole file mapped read-only: pages come in when touched, and writing to them crashes.
-/// A file that is replaced by rename stays readable; one that is truncated in place does not.
+/// A file that is replaced by rename stays readable; one that is truncated in place does not: see io/torn_map.h.
 class MappedFile {
  public:
   /// Maps a regular file, following symlinks. Throws Error (kIo) when it cannot be opened, Error when it is a folder,
@@ -31,6 +31,7 @@ class MappedFile {
   std::string path_;
   const std::byte* data_;
   std::size_t size_bytes_;
+  int watch_ = -1;
 };
 
 }  // namespace bezel::io

@@ -12,6 +12,7 @@
 #include "bezel/error.h"
 #include "bezel/io/atomic_write.h"
 #include "bezel/io/json.h"
+#include "bezel/io/torn_map.h"
 
 namespace bezel::io {
 namespace {
@@ -232,6 +233,7 @@ void write_safetensors(const std::string& path, std::span<const TensorBytes> ten
     sink.write(&header_bytes, kPrefixBytes);
     sink.write(header);
     for (const TensorBytes* tensor : order) sink.write(tensor->data, tensor->size_bytes);
+    throw_if_torn();  // what was computed from pages that are gone must not get a name
   });
 }
 

@@ -50,6 +50,8 @@ class SafetensorsFile {
   void release(const TensorInfo& tensor) const;
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
   const std::string& path() const { return map_->path(); }
+  /// Offset of the data section in the file.
+  std::size_t data_begin() const { return data_begin_; }
 
  private:
   explicit SafetensorsFile(std::shared_ptr<const MappedFile> map);
