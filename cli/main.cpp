@@ -4,8 +4,11 @@
 #include <string>
 
 #include <c10/util/Exception.h>
+#include <fcntl.h>
+#include <unistd.h>
 
 #include "bezel/error.h"
+#include "bezel/io/torn_map.h"
 #include "cli/command.h"
 
 namespace bezel::cli {
@@ -28,6 +31,14 @@ bool is_out_of_memory(const std::string& message) {
   return message.find("not enough memory") != std::string::npos ||
          message.find("can't allocate memory") != std::string::npos ||
          message.find("out of memory") != std::string::npos;
+}
+
+// A file opened later would otherwise become standard output, and what is printed would end up in it.
+void open_standard_files() {
+  int fd = 0;
+  do fd = ::open("/dev/null", O_RDWR);
+  while (fd >= 0 && fd <= STDERR_FILENO);
+  if (fd >= 0) ::close(fd);
 }
 
 int run(int argc, char** argv) {
@@ -61,8 +72,12 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   using namespace bezel;
+  cli::open_standard_files();
+  io::survive_torn_maps();
   try {
-    return cli::run(argc, argv);
+    const int status = cli::run(argc, argv);
+    io::throw_if_torn();
+    return status;
   } catch (const Error& error) {
     return cli::fail(error.kind(), error.what());
   } catch (const std::bad_alloc&) {

@@ -72,6 +72,7 @@ void Progress::start(const train::RunPlan& plan) {
   line(data_text(plan));
   for (const std::string& bad : plan.data.bad) line("  left out: " + bad);
   for (const std::string& note : plan.notes) line("note: " + note);
+  if (plan.steps_done > 0) line("resumed after step " + with_commas(plan.steps_done));
   line(with_commas(plan.total_steps) + " steps, " + with_commas(plan.steps_per_epoch) + " an epoch, on " + plan.device);
 }
 
@@ -90,6 +91,10 @@ void Progress::evaluation(const train::EvalReport& report) {
   char row[96];
   std::snprintf(row, sizeof row, "step %lld  held-out loss %.4f", static_cast<long long>(report.step), report.loss);
   line(row);
+}
+
+void Progress::save_failed(const std::string& why) {
+  line("warning: no checkpoint was written, training goes on and tries again later: " + why);
 }
 
 void Progress::saved(const std::string& folder) { line("saved " + folder); }

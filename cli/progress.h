@@ -15,6 +15,7 @@ class Progress {
   void step(const train::StepReport& report);
   void evaluation(const train::EvalReport& report);
   void saved(const std::string& folder);
+  void save_failed(const std::string& why);
   /// Ends the bar's line.
   void finish();
 

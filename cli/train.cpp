@@ -2,6 +2,8 @@
 #include <csignal>
 #include <cstdio>
 
+#include <unistd.h>
+
 #include "bezel/error.h"
 #include "bezel/train/config.h"
 #include "bezel/train/run.h"
@@ -14,10 +16,22 @@ namespace {
 
 volatile std::sig_atomic_t stop_signal = 0;
 
-// Once: the step is finished and the adapter written. Twice: at once.
+// Once: the step is finished, a checkpoint and the adapter written. Twice: at once; what was being written is left
+// unfinished under another name.
 void on_signal(int number) {
+  if (stop_signal != 0) ::_exit(128 + number);
   stop_signal = number;
-  std::signal(number, SIG_DFL);
+}
+
+void catch_signals() {
+  struct sigaction action {};
+  action.sa_handler = on_signal;
+  action.sa_flags = SA_RESTART;
+  ::sigemptyset(&action.sa_mask);
+  ::sigaction(SIGINT, &action, nullptr);
+  ::sigaction(SIGTERM, &action, nullptr);
+  // Whoever reads along may go away; hours of training should not go with them.
+  std::signal(SIGPIPE, SIG_IGN);
 }
 
 void print_result(const train::RunResult& result) {
@@ -33,14 +47,14 @@ int train(std::vector<std::string> arguments) {
     arguments.erase(arguments.begin());
   }
   const train::TrainConfig config = train::read_train_config(path, train::parse_overrides(arguments));
-  std::signal(SIGINT, on_signal);
-  std::signal(SIGTERM, on_signal);
+  catch_signals();
   Progress progress;
   train::RunEvents events;
   events.on_start = [&](const train::RunPlan& plan) { progress.start(plan); };
   events.on_step = [&](const train::StepReport& report) { progress.step(report); };
   events.on_eval = [&](const train::EvalReport& report) { progress.evaluation(report); };
   events.on_save = [&](const std::string& folder) { progress.saved(folder); };
+  events.on_save_failed = [&](const std::string& why) { progress.save_failed(why); };
   events.should_stop = [] { return stop_signal != 0; };
   const train::RunResult result = train::run_training(config, events);
   progress.finish();

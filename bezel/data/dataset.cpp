@@ -8,6 +8,7 @@
 #include "bezel/data/image.h"
 #include "bezel/error.h"
 #include "bezel/gemma4/media_size.h"
+#include "bezel/io/regular_file.h"
 
 namespace bezel::data {
 namespace {
@@ -46,6 +47,7 @@ Dataset::Dataset(DatasetOptions options, std::shared_ptr<const Tokenizer> tokeni
       if (report_.num_bad++ < kMaxListed) report_.bad.push_back(located(error, file_.source(i)).what());
     }
   }
+  fingerprint_ = io::sha256(file_.sha256() + media_hash_.finish());
   if (!entries_.empty()) return;
   if (report_.num_lines == 0) throw Error(options_.file, ": no samples, the file is empty");
   throw Error(options_.file, ": no sample is left: of ", report_.num_lines, " lines ", report_.num_bad, " are bad and ",
@@ -100,8 +102,9 @@ std::string Dataset::resolve(const MediaSource& source, std::string_view name) c
   return resolve_media_path(options_.media_root, source.path, name);
 }
 
-std::int64_t Dataset::probe(const MediaSource& source, std::string_view name) const {
+std::int64_t Dataset::probe(const MediaSource& source, std::string_view name) {
   const bool from_file = source.bytes.empty();
+  if (from_file) media_hash_.update(std::to_string(io::RegularFile(resolve(source, name)).size_bytes()) + "\n");
   if (source.kind == MediaKind::kImage) {
     const auto size =
         from_file ? probe_image_file(resolve(source, name)) : probe_image_size(as_bytes(source.bytes), name);

@@ -11,6 +11,7 @@
 #include "bezel/data/sample_text.h"
 #include "bezel/data/sample_tokens.h"
 #include "bezel/data/tokenizer.h"
+#include "bezel/io/sha256.h"
 
 namespace bezel::data {
 
@@ -64,6 +65,9 @@ class Dataset {
   /// "file:line" of sample `idx`.
   std::string source(std::size_t idx) const { return file_.source(entries_[idx].line_idx); }
 
+  /// Stands for all samples: the bytes of the file, and the sizes of the media files it names.
+  const std::string& fingerprint() const { return fingerprint_; }
+
   /// Reads sample `idx` and decodes its media. Throws Error "file:line: ...", also when the file has changed.
   Sample load(std::size_t idx) const;
   /// The text of sample `idx` before tokenisation.
@@ -78,7 +82,7 @@ class Dataset {
   void check_tokenizer() const;
   void add_line(std::size_t line_idx);
   SampleText read_line(std::size_t line_idx) const;
-  std::int64_t probe(const MediaSource& source, std::string_view name) const;
+  std::int64_t probe(const MediaSource& source, std::string_view name);
   std::string resolve(const MediaSource& source, std::string_view name) const;
   void load_media(const SampleText& text, std::string_view name, Sample& sample) const;
 
@@ -87,6 +91,8 @@ class Dataset {
   JsonlFile file_;
   std::vector<Entry> entries_;
   DatasetReport report_;
+  io::Sha256 media_hash_;
+  std::string fingerprint_;
 };
 
 /// Puts samples into one batch, padded on the right with `pad_id`. Throws Error when a sample's placeholders and soft

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "bezel/error.h"
+#include "bezel/io/sha256.h"
 
 namespace bezel::data {
 namespace {
@@ -50,6 +51,7 @@ void JsonlFile::index() {
   size_bytes_ = static_cast<std::uint64_t>(info.st_size);
   modified_ = info.st_mtim;
 
+  io::Sha256 hash;
   std::string chunk(kChunkBytes, '\0');
   Line line{0, 0, 1};
   bool blank = true;
@@ -62,6 +64,7 @@ void JsonlFile::index() {
   for (std::uint64_t offset = 0; offset < size_bytes_;) {
     const std::size_t got = read_at(file_.get(), chunk.data(), chunk.size(), offset, path_);
     if (got == 0) break;
+    hash.update(chunk.data(), got);
     std::size_t at = 0;
     if (offset == 0 && std::string_view(chunk).substr(0, std::min<std::size_t>(got, 3)) == "\xEF\xBB\xBF")
       line.begin = at = 3;
@@ -76,6 +79,7 @@ void JsonlFile::index() {
     offset += got;
   }
   finish(size_bytes_);
+  sha256_ = hash.finish();
 }
 
 std::string JsonlFile::source(std::size_t idx) const { return path_ + ":" + std::to_string(line_number(idx)); }

@@ -24,6 +24,8 @@ class JsonlFile {
   std::size_t line_number(std::size_t idx) const { return lines_[idx].number; }
   /// "path:line" for errors.
   std::string source(std::size_t idx) const;
+  /// SHA-256 of the file's bytes.
+  const std::string& sha256() const { return sha256_; }
   /// Throws Error when the line is longer than kMaxLineBytes, Error (kIo) when the file has changed since it was
   /// opened.
   std::string read(std::size_t idx) const;
@@ -57,6 +59,7 @@ class JsonlFile {
   std::uint64_t size_bytes_ = 0;
   std::timespec modified_{};
   std::vector<Line> lines_;
+  std::string sha256_;
 };
 
 }  // namespace bezel::data

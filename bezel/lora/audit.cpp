@@ -1,6 +1,7 @@
 #include "bezel/lora/audit.h"
 
 #include <algorithm>
+#include <set>
 
 #include <ATen/ATen.h>
 
@@ -58,6 +59,27 @@ void GradientAudit::check(std::int64_t step) {
     throw Error(ErrorKind::kDiverged, "step ", step, ": ", dead.size(), " adapter tensors of the ", part.name, " (",
                 part.layers.size(), " layers) got no gradient and would not train: ", names,
                 "; leave these layers out with exclude_modules, or look for saturated or unused layers");
+  }
+}
+
+std::vector<std::string> GradientAudit::seen() const {
+  std::vector<std::string> names;
+  for (const Part& part : parts_) {
+    for (const Watched& watched : part.layers) {
+      if (watched.a_seen) names.push_back(watched.target.name + ".lora_A");
+      if (watched.b_seen) names.push_back(watched.target.name + ".lora_B");
+    }
+  }
+  return names;
+}
+
+void GradientAudit::restore(const std::vector<std::string>& seen) {
+  const std::set<std::string> names(seen.begin(), seen.end());
+  for (Part& part : parts_) {
+    for (Watched& watched : part.layers) {
+      watched.a_seen = names.contains(watched.target.name + ".lora_A");
+      watched.b_seen = names.contains(watched.target.name + ".lora_B");
+    }
   }
 }
 

@@ -21,6 +21,9 @@ class GradientAudit {
   void check(std::int64_t step);
   /// Everything has been seen to train.
   bool done() const;
+  /// Names of the adapter tensors that have been seen to train, and the same put back.
+  std::vector<std::string> seen() const;
+  void restore(const std::vector<std::string>& seen);
 
  private:
   struct Watched {

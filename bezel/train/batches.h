@@ -19,6 +19,8 @@ class RunBatches {
   RunBatches(const TrainConfig& config, const gemma4::ModelConfig& model);
 
   const data::Dataset& train_data() const { return *train_; }
+  /// Null where held-out samples are part of train_data().
+  const data::Dataset* eval_data() const { return eval_.get(); }
   std::int64_t num_train() const { return static_cast<std::int64_t>(train_idx_.size()); }
   std::int64_t num_eval() const { return static_cast<std::int64_t>(eval_ ? eval_->size() : eval_idx_.size()); }
   std::int64_t steps_per_epoch() const;

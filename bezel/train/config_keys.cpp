@@ -179,10 +179,12 @@ void read_max_steps(TrainConfig& config, const ConfigValue& value) {
     config.max_steps = steps;
 }
 
+// true and false are how TRL and axolotl say auto and none.
 void read_resume(TrainConfig& config, const ConfigValue& value) {
-  if (value.as_text() != "none" && value.as_text() != "false")
-    value.fail("none: going on from a checkpoint is not built yet (init_adapter starts from an adapter)");
-  config.resume_from_checkpoint.clear();
+  config.resume_from_checkpoint = value.as_text();
+  if (config.resume_from_checkpoint == "true") config.resume_from_checkpoint = "auto";
+  if (config.resume_from_checkpoint == "none" || config.resume_from_checkpoint == "false")
+    config.resume_from_checkpoint.clear();
 }
 
 void read_report_to(TrainConfig& config, const ConfigValue& value) {
@@ -370,11 +372,13 @@ constexpr ConfigBinding kBindings[] = {
      "report_to",
      read_report_to,
      write<&Config::report_to>},
-    {{"resume_from_checkpoint", "", "text", "none", "none; not built yet"},
+    {{"resume_from_checkpoint", "resume auto_resume_from_checkpoints", "auto|none|folder", "none",
+      "go on, to the same bytes: auto, from the newest checkpoint in output_dir; or from this one", true},
      "resume_from_checkpoint",
      read_resume,
      write<&Config::resume_from_checkpoint>},
-    unbuilt("force_resume", "not built yet"),
+    bind<&Config::force_resume>({"force_resume", "", "true|false", "false",
+                                 "resume though data, base or config differ from those of the checkpoint", true}),
 };
 
 constexpr auto kKeys = [] {

@@ -3,6 +3,8 @@
 #include <filesystem>
 #include <sstream>
 
+#include "bezel/io/json.h"
+
 namespace bezel::train {
 namespace {
 
@@ -22,26 +24,22 @@ void add_towers(std::ostream& out, const lora::Selection& selection) {
     out << "| " << lora::tower_name(count.tower) << " | " << count.layers << " | " << count.parameters << " |\n";
 }
 
-void add_losses(std::ostream& out, const TrainSummary& summary, const io::Json& history) {
+void add_losses(std::ostream& out, const TrainSummary& summary, std::optional<double> eval_loss) {
   out << "Steps: " << summary.steps << ". Loss: " << summary.first_loss << " in the first step, " << summary.last_loss
       << " in the last, " << summary.mean_loss << " on average.";
-  for (auto entry = history.rbegin(); entry != history.rend(); ++entry) {
-    if (!entry->contains("eval_loss")) continue;
-    out << " Held-out loss at the end: " << entry->at("eval_loss").dump() << '.';
-    break;
-  }
+  if (eval_loss) out << " Held-out loss at the end: " << *eval_loss << '.';
   out << "\n\n";
 }
 
 }  // namespace
 
 std::string model_card(const TrainConfig& config, const TrainSummary& summary, const lora::Selection& selection,
-                       const io::Json& history) {
+                       std::optional<double> eval_loss) {
   std::ostringstream out;
   add_header(out, config);
   out << "# LoRA adapter for " << std::filesystem::path(config.base_model).filename().string() << "\n\n"
       << "Trained with Bezel on `" << std::filesystem::path(config.train_file).filename().string() << "`.\n\n";
-  add_losses(out, summary, history);
+  add_losses(out, summary, eval_loss);
   add_towers(out, selection);
   out << "\n## Use\n\n```python\nfrom peft import PeftModel\nfrom transformers import AutoModelForImageTextToText\n\n"
       << "base = AutoModelForImageTextToText.from_pretrained(" << quoted(config.base_model)

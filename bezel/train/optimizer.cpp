@@ -38,4 +38,23 @@ void Optimizer::step(double learning_rate) {
 
 void Optimizer::clear_gradients() { adam_->zero_grad(/*set_to_none=*/true); }
 
+std::optional<Moments> Optimizer::moments(std::size_t idx) const {
+  const auto& all = adam_->state();
+  const auto found = all.find(tensors_.at(idx).unsafeGetTensorImpl());
+  if (found == all.end()) return std::nullopt;
+  const auto& state = static_cast<const torch::optim::AdamWParamState&>(*found->second);
+  return Moments{state.exp_avg(), state.exp_avg_sq(), state.step()};
+}
+
+void Optimizer::set_moments(std::size_t idx, const Moments& moments) {
+  const Tensor& tensor = tensors_.at(idx);
+  TORCH_CHECK(moments.mean.sizes() == tensor.sizes() && moments.variance.sizes() == tensor.sizes(), "moments of shape ",
+              moments.mean.sizes(), " for a tensor of shape ", tensor.sizes());
+  auto state = std::make_unique<torch::optim::AdamWParamState>();
+  state->step(moments.steps);
+  state->exp_avg(moments.mean);
+  state->exp_avg_sq(moments.variance);
+  adam_->state()[tensor.unsafeGetTensorImpl()] = std::move(state);
+}
+
 }  // namespace bezel::train

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include <torch/types.h>
@@ -16,6 +18,13 @@ struct AdamSettings {
   double beta2 = 0.999;
   double epsilon = 1e-8;
   double weight_decay = 0.0;
+};
+
+/// What AdamW remembers of a tensor.
+struct Moments {
+  torch::Tensor mean;      // of the gradients, float32, the tensor's shape
+  torch::Tensor variance;  // of the gradients, uncentred, likewise
+  std::int64_t steps = 0;  ///< updates of this tensor
 };
 
 /// AdamW over the adapter tensors. A tensor whose gradient is undefined is left out of an update: no moments, no decay,
@@ -34,6 +43,10 @@ class Optimizer {
   void clear_gradients();
 
   const std::vector<torch::Tensor>& tensors() const { return tensors_; }
+  /// The moments of tensor `idx`, not copied; nothing before its first update.
+  std::optional<Moments> moments(std::size_t idx) const;
+  /// Goes on from `moments`, which are kept and written to.
+  void set_moments(std::size_t idx, const Moments& moments);
 
  private:
   std::vector<torch::Tensor> tensors_;

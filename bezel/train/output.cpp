@@ -1,18 +1,22 @@
 #include "bezel/train/output.h"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cmath>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
+#include <random>
 
 #include <fcntl.h>
 #include <sys/file.h>
 #include <unistd.h>
 
 #include "bezel/error.h"
+#include "bezel/io/atomic_folder.h"
 #include "bezel/io/atomic_write.h"
+#include "bezel/io/regular_file.h"
+#include "bezel/io/sha256.h"
 #include "bezel/train/model_card.h"
 
 namespace bezel::train {
@@ -66,6 +70,20 @@ int lock_folder(const std::string& path) {
   return fd;
 }
 
+constexpr std::size_t kRunIdDigits = 16;
+
+std::string read_run_id(int fd) {
+  std::string text(kRunIdDigits, '\0');
+  const ssize_t got = ::pread(fd, text.data(), text.size(), 0);
+  return got == static_cast<ssize_t>(text.size()) ? text : "";
+}
+
+std::string make_run_id() {
+  std::random_device device;
+  std::array<std::uint32_t, 2> words = {device(), device()};
+  return io::to_hex({reinterpret_cast<const char*>(words.data()), sizeof words});
+}
+
 }  // namespace
 
 OutputFolder::OutputFolder(const TrainConfig& config) : config_(config), path_(config.output_dir) {
@@ -74,6 +92,7 @@ OutputFolder::OutputFolder(const TrainConfig& config) : config_(config), path_(c
     throw Error(ErrorKind::kConfig, "output_dir '", path_, "' is the checkpoint's own folder; choose another");
   make_folder(path_);
   lock_ = lock_folder(path_);
+  run_id_ = read_run_id(lock_);
 }
 
 OutputFolder::~OutputFolder() {
@@ -82,82 +101,117 @@ OutputFolder::~OutputFolder() {
 
 std::string OutputFolder::file(const std::string& name) const { return (fs::path(path_) / name).string(); }
 
-void OutputFolder::start(const TrainConfig& resolved) {
+std::string OutputFolder::checkpoint_path(std::int64_t step) const {
+  return file("checkpoint-" + std::to_string(step));
+}
+
+// In the lock file, which is never replaced: its inode is the lock.
+void OutputFolder::set_run_id(const std::string& id) {
+  run_id_ = id;
+  const ssize_t put = ::pwrite(lock_, id.data(), id.size(), 0);
+  if (put != static_cast<ssize_t>(id.size()))
+    throw Error(ErrorKind::kIo, file(".bezel.lock"), ": cannot be written: ", std::strerror(put < 0 ? errno : ENOSPC));
+}
+
+void OutputFolder::start(const TrainConfig& resolved, const RunLength& length,
+                         const std::optional<ResumePoint>& resume) {
   config_ = resolved;
+  length_ = length;
+  io::remove_leftovers(path_, "checkpoint-");
+  set_run_id(resume && !resume->state.run_id.empty() ? resume->state.run_id : make_run_id());
   io::write_file_atomically(file("config.resolved.yaml"), to_yaml(config_));
-  if (!config_.report_to.empty()) io::write_file_atomically(file("metrics.jsonl"), std::string_view());
+  std::string metrics;
+  if (resume) {
+    go_on_from(*resume);
+    metrics = io::read_text_file((fs::path(resume->folder) / "metrics.jsonl").string());
+  }
+  if (!config_.report_to.empty()) metrics_.begin(file("metrics.jsonl"), metrics);
   std::error_code error;
   fs::remove(file("trainer_state.json"), error);
 }
 
-void OutputFolder::append_metric(const Json& metric) {
-  if (config_.report_to.empty()) return;
-  std::ofstream stream(file("metrics.jsonl"), std::ios::app);
-  stream << metric.dump() << '\n';
-  stream.flush();
-  if (!stream) throw Error(ErrorKind::kIo, file("metrics.jsonl"), ": cannot be written");
+void OutputFolder::go_on_from(const ResumePoint& resume) {
+  const std::string path = (fs::path(resume.folder) / "trainer_state.json").string();
+  const Json state = io::read_json_file(path, {.max_bytes = std::size_t{1} << 30});
+  history_.restore(io::JsonView(state, path).at("log_history"));
+  checkpoints_.clear();
+  for (const NumberedCheckpoint& checkpoint : list_checkpoints(path_)) {
+    if (checkpoint.step > resume.state.trainer.steps_done) continue;
+    try {
+      if (read_training_state(checkpoint.path).run_id == run_id_) checkpoints_.push_back(checkpoint.step);
+    } catch (const Error&) {
+      // Damaged, as find_resume_point() has said: not ours to remove.
+    }
+  }
+  std::ranges::reverse(checkpoints_);
 }
 
 void OutputFolder::add(const StepReport& report) {
-  last_ = report;
-  append_metric(to_json(report));
-  history_.push_back({{"epoch", report.epoch},
-                      {"grad_norm", number(report.grad_norm)},
-                      {"learning_rate", report.learning_rate},
-                      {"loss", number(report.loss)},
-                      {"step", report.step}});
+  metrics_.add(to_json(report));
+  history_.add({{"epoch", report.epoch},
+                {"grad_norm", number(report.grad_norm)},
+                {"learning_rate", report.learning_rate},
+                {"loss", number(report.loss)},
+                {"step", report.step}});
 }
 
 void OutputFolder::add(const EvalReport& report) {
-  append_metric(to_json(report));
-  history_.push_back(to_json(report));
+  metrics_.add(to_json(report));
+  history_.add(to_json(report));
 }
 
-void OutputFolder::write_adapter(const std::string& folder, const lora::Selection& selection,
-                                 const lora::AdapterBase& base) const {
-  lora::save_adapter(folder, selection, config_.lora, base);
+std::string OutputFolder::state_text(const TrainerState& state, std::optional<std::int64_t> newest) const {
+  const std::optional<BestEval>& best = state.best;
+  const bool has_best = best && (newest == best->step || std::ranges::count(checkpoints_, best->step) > 0);
+  const Json json = {{"best_global_step", best ? Json(best->step) : Json(nullptr)},
+                     {"best_metric", best ? Json(best->loss) : Json(nullptr)},
+                     {"best_model_checkpoint", has_best ? Json(checkpoint_path(best->step)) : Json(nullptr)},
+                     {"epoch", static_cast<double>(state.steps_done) / static_cast<double>(length_.steps_per_epoch)},
+                     {"eval_steps", config_.eval_steps ? Json(*config_.eval_steps) : Json(nullptr)},
+                     {"global_step", state.steps_done},
+                     {"is_hyper_param_search", false},
+                     {"is_local_process_zero", true},
+                     {"is_world_process_zero", true},
+                     {"log_history", nullptr},
+                     {"logging_steps", config_.logging_steps},
+                     {"max_steps", length_.total_steps},
+                     {"num_input_tokens_seen", state.num_tokens},
+                     {"num_train_epochs", static_cast<std::int64_t>(std::ceil(config_.num_train_epochs))},
+                     {"save_steps", config_.save_steps},
+                     {"stateful_callbacks", Json::object()},
+                     {"total_flos", 0.0},
+                     {"train_batch_size", config_.micro_batch_size},
+                     {"trial_name", nullptr},
+                     {"trial_params", nullptr}};
+  std::string text = json.dump(2) + "\n";
+  constexpr std::string_view kPlace = "\"log_history\": null";
+  return text.replace(text.find(kPlace), kPlace.size(), "\"log_history\": " + history_.text());
 }
 
-void OutputFolder::write_state(const std::string& folder) const {
-  const Json state = {{"best_global_step", nullptr},
-                      {"best_metric", nullptr},
-                      {"best_model_checkpoint", nullptr},
-                      {"epoch", last_.epoch},
-                      {"eval_steps", config_.eval_steps ? Json(*config_.eval_steps) : Json(nullptr)},
-                      {"global_step", last_.step},
-                      {"is_hyper_param_search", false},
-                      {"is_local_process_zero", true},
-                      {"is_world_process_zero", true},
-                      {"log_history", history_},
-                      {"logging_steps", config_.logging_steps},
-                      {"max_steps", last_.total_steps},
-                      {"num_input_tokens_seen", 0},
-                      {"num_train_epochs", static_cast<std::int64_t>(std::ceil(config_.num_train_epochs))},
-                      {"save_steps", config_.save_steps},
-                      {"stateful_callbacks", Json::object()},
-                      {"total_flos", 0.0},
-                      {"train_batch_size", config_.micro_batch_size},
-                      {"trial_name", nullptr},
-                      {"trial_params", nullptr}};
-  io::write_file_atomically((fs::path(folder) / "trainer_state.json").string(), state.dump(2) + "\n");
+std::string OutputFolder::save_checkpoint(TrainingState& state, const Trained& trained) {
+  const std::int64_t step = state.trainer.steps_done;
+  state.run_id = run_id_;
+  const std::string trainer_state = state_text(state.trainer, step), metrics = metrics_.text();
+  train::save_checkpoint(checkpoint_path(step), {.selection = trained.selection,
+                                                 .lora = config_.lora,
+                                                 .base = trained.base,
+                                                 .optimizer = trained.optimizer,
+                                                 .state = state,
+                                                 .trainer_state = trainer_state,
+                                                 .metrics = metrics});
+  if (std::ranges::count(checkpoints_, step) == 0) checkpoints_.push_back(step);
+  remove_old_checkpoints(state.trainer.best);
+  return checkpoint_path(step);
 }
 
-void OutputFolder::save_checkpoint(std::int64_t step, const lora::Selection& selection, const lora::AdapterBase& base) {
-  const std::string name = file("checkpoint-" + std::to_string(step));
-  const std::string unfinished = name + ".tmp";
-  std::error_code error;
-  fs::remove_all(unfinished, error);
-  make_folder(unfinished);
-  write_adapter(unfinished, selection, base);
-  write_state(unfinished);
-  fs::remove_all(name, error);
-  fs::rename(unfinished, name, error);
-  if (error) throw Error(ErrorKind::kIo, name, ": cannot be written: ", error.message());
-  checkpoints_.push_back(name);
+void OutputFolder::remove_old_checkpoints(const std::optional<BestEval>& best) {
   const auto limit = static_cast<std::size_t>(config_.save_total_limit);
-  while (limit > 0 && checkpoints_.size() > limit) {
-    fs::remove_all(checkpoints_.front(), error);
-    checkpoints_.erase(checkpoints_.begin());
+  if (limit == 0 || checkpoints_.size() <= limit) return;
+  const std::vector<std::int64_t> old(checkpoints_.begin(), checkpoints_.end() - config_.save_total_limit);
+  for (const std::int64_t step : old) {
+    if (best && best->step == step) continue;
+    io::remove_folder(checkpoint_path(step));
+    std::erase(checkpoints_, step);
   }
 }
 
@@ -166,22 +220,22 @@ void OutputFolder::copy_processor_files() const {
     const fs::path source = fs::path(config_.base_model) / name;
     std::error_code error;
     if (!fs::is_regular_file(source, error)) continue;
-    fs::copy_file(source, file(name), fs::copy_options::overwrite_existing, error);
-    if (error) throw Error(ErrorKind::kIo, file(name), ": cannot be written: ", error.message());
+    io::write_file_atomically(file(name), io::read_text_file(source.string()));
   }
 }
 
-std::string OutputFolder::finish(const TrainSummary& summary, const lora::Selection& selection,
-                                 const lora::AdapterBase& base) {
-  history_.push_back({{"epoch", last_.epoch},
-                      {"step", summary.steps},
-                      {"train_loss", number(summary.mean_loss)},
-                      {"train_runtime", summary.seconds},
-                      {"train_steps_per_second", number(static_cast<double>(summary.steps) / summary.seconds)}});
+std::string OutputFolder::finish(const TrainerState& state, const TrainSummary& summary, const Trained& trained) {
+  history_.add({{"epoch", static_cast<double>(summary.steps) / static_cast<double>(length_.steps_per_epoch)},
+                {"step", summary.steps},
+                {"train_loss", number(summary.mean_loss)},
+                {"train_runtime", summary.seconds},
+                {"train_steps_per_second", number(static_cast<double>(summary.steps) / summary.seconds)}});
+  metrics_.finish();
   copy_processor_files();
-  write_state(path_);
-  io::write_file_atomically(file("README.md"), model_card(config_, summary, selection, history_));
-  write_adapter(path_, selection, base);
+  io::write_file_atomically(file("trainer_state.json"), state_text(state, std::nullopt));
+  io::write_file_atomically(file("README.md"),
+                            model_card(config_, summary, trained.selection, history_.last_eval_loss()));
+  lora::save_adapter(path_, trained.selection, config_.lora, trained.base);
   return path_;
 }
 

@@ -1,14 +1,33 @@
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "bezel/io/json.h"
 #include "bezel/lora/adapter_io.h"
+#include "bezel/train/checkpoint.h"
 #include "bezel/train/config.h"
+#include "bezel/train/log_history.h"
+#include "bezel/train/metrics_file.h"
+#include "bezel/train/resume.h"
 #include "bezel/train/trainer.h"
 
 namespace bezel::train {
+
+/// How long a run is, for what the folder says of it.
+struct RunLength {
+  std::int64_t total_steps = 0;
+  std::int64_t steps_per_epoch = 1;
+};
+
+/// What is trained, for saving it; borrowed.
+struct Trained {
+  const lora::Selection& selection;
+  const lora::AdapterBase& base;
+  const Optimizer& optimizer;
+};
 
 /// The folder that a run writes: adapter, checkpoint-N, metrics.jsonl, trainer_state.json, model card. One run at a
 /// time may hold it.
@@ -21,30 +40,40 @@ class OutputFolder {
   OutputFolder(const OutputFolder&) = delete;
   OutputFolder& operator=(const OutputFolder&) = delete;
 
-  /// Writes config.resolved.yaml from `resolved`, which counts from here on, and begins metrics.jsonl anew.
-  void start(const TrainConfig& resolved);
+  /// The run that wrote here last, "" when unknown: two runs may leave checkpoints side by side.
+  const std::string& run_id() const { return run_id_; }
+
+  /// Removes what a killed run left half-written, writes config.resolved.yaml from `resolved`, which counts from here
+  /// on, and begins metrics.jsonl and the history anew, or where `resume` has them.
+  void start(const TrainConfig& resolved, const RunLength& length, const std::optional<ResumePoint>& resume);
   void add(const StepReport& report);
   void add(const EvalReport& report);
-  /// checkpoint-N, wholly or not at all; the oldest ones of this run beyond save_total_limit are removed.
-  void save_checkpoint(std::int64_t step, const lora::Selection& selection, const lora::AdapterBase& base);
+  /// checkpoint-N, wholly or not at all; `state` gets this run's id. Then the oldest ones of this run beyond
+  /// save_total_limit are removed, but for the best by held-out loss. Returns its path. Throws Error (kIo).
+  std::string save_checkpoint(TrainingState& state, const Trained& trained);
   /// The adapter and all that belongs to it. Returns the folder.
-  std::string finish(const TrainSummary& summary, const lora::Selection& selection, const lora::AdapterBase& base);
+  std::string finish(const TrainerState& state, const TrainSummary& summary, const Trained& trained);
 
   const std::string& path() const { return path_; }
 
  private:
   std::string file(const std::string& name) const;
-  void append_metric(const io::Json& metric);
-  void write_adapter(const std::string& folder, const lora::Selection& selection, const lora::AdapterBase& base) const;
-  void write_state(const std::string& folder) const;
+  std::string checkpoint_path(std::int64_t step) const;
+  void set_run_id(const std::string& id);
+  void go_on_from(const ResumePoint& resume);
+  void remove_old_checkpoints(const std::optional<BestEval>& best);
+  /// trainer_state.json; `newest` is the checkpoint it is written into, if any.
+  std::string state_text(const TrainerState& state, std::optional<std::int64_t> newest) const;
   void copy_processor_files() const;
 
   TrainConfig config_;
+  RunLength length_;
   std::string path_;
+  std::string run_id_;
   int lock_ = -1;
-  io::Json history_ = io::Json::array();
-  StepReport last_;
-  std::vector<std::string> checkpoints_;
+  MetricsFile metrics_;
+  LogHistory history_;
+  std::vector<std::int64_t> checkpoints_;  // steps of this run's, oldest first
 };
 
 }  // namespace bezel::train

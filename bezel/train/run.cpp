@@ -2,16 +2,21 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/Utils.h>
+#include <ATen/Version.h>
 #include <torch/cuda.h>
+#include <torch/version.h>
 
 #include "bezel/data/template_check.h"
 #include "bezel/error.h"
 #include "bezel/gemma4/load.h"
+#include "bezel/io/file_watch.h"
+#include "bezel/io/torn_map.h"
 #include "bezel/lora/adapter_io.h"
 #include "bezel/train/batches.h"
 #include "bezel/train/forward.h"
 #include "bezel/train/memory.h"
 #include "bezel/train/output.h"
+#include "bezel/train/random_state.h"
 
 namespace bezel::train {
 namespace {
@@ -35,7 +40,9 @@ void check_towers_see_data(const std::vector<lora::TowerCount>& counts, const Ru
   }
 }
 
-lora::Selection adapt(gemma4::Model& model, TrainConfig& config, const RunBatches& batches) {
+// In the order in which the run that was saved had them: the norm of all gradients depends on it.
+lora::Selection adapt(gemma4::Model& model, TrainConfig& config, const RunBatches& batches,
+                      const std::optional<ResumePoint>& resume) {
   const bool text_only = model->config().text_only;
   if (config.init_adapter.empty()) {
     lora::Selection selection =
@@ -43,7 +50,7 @@ lora::Selection adapt(gemma4::Model& model, TrainConfig& config, const RunBatche
     lora::attach(selection, config.lora);
     return selection;
   }
-  lora::LoadedAdapter loaded = lora::load_adapter(*model, config.init_adapter, text_only);
+  lora::LoadedAdapter loaded = lora::load_adapter(*model, resume ? resume->folder : config.init_adapter, text_only);
   const double dropout = config.lora.dropout;
   config.lora = loaded.config;
   config.lora.dropout = dropout;
@@ -121,57 +128,161 @@ RunPlan make_plan(const lora::Selection& selection, const RunBatches& batches, t
   return plan;
 }
 
+RunFacts make_facts(const TrainConfig& config, const RunBatches& batches, torch::Device device) {
+  RunFacts facts{.config = config_facts(config), .inputs = base_facts(config.base_model), .machine = {}};
+  facts.inputs["train_file"] = batches.train_data().fingerprint();
+  if (batches.eval_data() != nullptr) facts.inputs["eval_file"] = batches.eval_data()->fingerprint();
+  facts.machine = {{"device", device.str()},
+                   {"threads", std::to_string(at::get_num_threads())},
+                   {"LibTorch", TORCH_VERSION},
+                   {"CPU", at::get_cpu_capability()}};
+  return facts;
+}
+
+// Files that are read, or mapped, for as long as the run goes on.
+io::FileWatch watch_inputs(const TrainConfig& config, const RunBatches& batches) {
+  io::FileWatch watch;
+  for (const std::string& path : base_files(config.base_model)) watch.add(path);
+  watch.add(batches.train_data().options().file);
+  if (batches.eval_data() != nullptr) watch.add(batches.eval_data()->options().file);
+  return watch;
+}
+
+/// One call of run_training, step by step.
+class Run {
+ public:
+  Run(const TrainConfig& wanted, const RunEvents& events)
+      : config_(wanted),
+        events_(events),
+        device_(choose_device(wanted.device)),
+        model_config_(gemma4::read_model_config(wanted.base_model)),
+        batches_(wanted, model_config_),
+        notes_(make_notes(wanted)),
+        output_(wanted) {
+    if (config_.threads) at::set_num_threads(static_cast<int>(*config_.threads));
+    torch::manual_seed(static_cast<std::uint64_t>(config_.seed));
+    watch_ = watch_inputs(config_, batches_);
+    state_.facts = make_facts(config_, batches_, device_);
+    resume_ = find_resume_point(config_, output_.run_id(), notes_);
+    if (resume_) is_same_run_ = check_same_run(*resume_, state_.facts, config_.force_resume, notes_);
+    if (!is_same_run_) resume_->state.run_id.clear();
+  }
+
+  RunResult train() {
+    load();
+    TrainerOptions options = trainer_options(config_, batches_);
+    options.check_inputs = [this] {
+      io::throw_if_torn();
+      watch_.check();
+    };
+    Trainer trainer(*model_, selection_, loss_function(model_, device_), std::move(options));
+    if (resume_) restore(trainer);
+    output_.start(config_, {batches_.total_steps(), batches_.steps_per_epoch()}, resume_);
+    if (events_.on_start) events_.on_start(plan(trainer.state().steps_done));
+    // What is newest from here on must be of the run as it is now.
+    if (!is_same_run_) save(trainer, trainer.state());
+    RunResult result;
+    result.summary = trainer.run(source(), trainer_events(trainer));
+    result.adapter = output_.finish(trainer.state(), result.summary, trained(trainer));
+    // The adapter is there, but what the run should go on from is not.
+    if (save_error_) throw Error(*save_error_);
+    return result;
+  }
+
+ private:
+  void load() {
+    const torch::ScalarType dtype = config_.dtype == "float32" ? torch::kFloat : torch::kBFloat16;
+    model_ = gemma4::load_model(config_.base_model, {dtype,
+                                                     device_,
+                                                     {.storage = quant::parse_storage(config_.storage),
+                                                      .skip = config_.quantize_skip,
+                                                      .quantize_embeddings = config_.quantize_embeddings}})
+                 .model;
+    selection_ = adapt(model_, config_, batches_, resume_);
+    check_towers_see_data(selection_.counts(), batches_);
+    // How much memory is free may have changed; what a run does may not.
+    state_.recompute = resume_ && !config_.gradient_checkpointing
+                           ? resume_->state.recompute
+                           : wants_recompute(config_, model_config_, batches_, device_, notes_);
+    model_->set_recompute(state_.recompute);
+    base_ = {config_.base_model, model_config_.text_only ? "Gemma4ForCausalLM" : "Gemma4ForConditionalGeneration"};
+  }
+
+  void restore(Trainer& trainer) {
+    restore_tensors(resume_->folder, selection_, trainer.optimizer());
+    trainer.restore(resume_->state.trainer);
+    restore_random_states(io::JsonView(resume_->state.random, resume_->folder + "/training_state.json", "random"),
+                          device_);
+  }
+
+  RunPlan plan(std::int64_t steps_done) {
+    RunPlan plan = make_plan(selection_, batches_, device_, std::move(notes_));
+    plan.steps_done = steps_done;
+    return plan;
+  }
+
+  Trained trained(Trainer& trainer) const { return {selection_, base_, trainer.optimizer()}; }
+
+  // A full disk may have room again at the next interval, so training goes on.
+  void save(Trainer& trainer, const TrainerState& trainer_state) {
+    state_.trainer = trainer_state;
+    state_.random = random_states(device_);
+    try {
+      const std::string folder = output_.save_checkpoint(state_, trained(trainer));
+      save_error_.reset();
+      if (events_.on_save) events_.on_save(folder);
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::kIo) throw;
+      save_error_.emplace(error);
+      if (events_.on_save_failed) events_.on_save_failed(error.what());
+    }
+  }
+
+  TrainerEvents trainer_events(Trainer& trainer) {
+    TrainerEvents inner;
+    inner.on_step = [this](const StepReport& report) {
+      output_.add(report);
+      if (events_.on_step) events_.on_step(report);
+    };
+    inner.on_eval = [this](const EvalReport& report) {
+      output_.add(report);
+      if (events_.on_eval) events_.on_eval(report);
+    };
+    inner.on_save = [this, &trainer](const TrainerState& state) { save(trainer, state); };
+    inner.should_stop = events_.should_stop;
+    return inner;
+  }
+
+  BatchSource source() {
+    BatchSource source;
+    source.train = [this](std::int64_t step) { return batches_.step(step); };
+    source.num_eval_batches = batches_.num_eval_batches();
+    source.eval = [this](std::int64_t idx) { return batches_.eval_batch(idx); };
+    return source;
+  }
+
+  TrainConfig config_;
+  const RunEvents& events_;
+  torch::Device device_;
+  gemma4::ModelConfig model_config_;
+  RunBatches batches_;
+  std::vector<std::string> notes_;
+  OutputFolder output_;
+  io::FileWatch watch_;
+  TrainingState state_;
+  std::optional<ResumePoint> resume_;
+  bool is_same_run_ = true;
+  gemma4::Model model_{nullptr};
+  lora::Selection selection_;
+  lora::AdapterBase base_;
+  std::optional<Error> save_error_;  // of the newest save
+};
+
 }  // namespace
 
-RunResult run_training(const TrainConfig& wanted, const RunEvents& events) {
+RunResult run_training(const TrainConfig& config, const RunEvents& events) {
   keep_freed_memory();
-  TrainConfig config = wanted;
-  const torch::Device device = choose_device(config.device);
-  const gemma4::ModelConfig model_config = gemma4::read_model_config(config.base_model);
-  RunBatches batches(config, model_config);
-  std::vector<std::string> notes = make_notes(config);
-  OutputFolder output(config);
-  if (config.threads) at::set_num_threads(static_cast<int>(*config.threads));
-  torch::manual_seed(static_cast<std::uint64_t>(config.seed));
-
-  const torch::ScalarType dtype = config.dtype == "float32" ? torch::kFloat : torch::kBFloat16;
-  gemma4::Model model = gemma4::load_model(config.base_model, {dtype,
-                                                               device,
-                                                               {.storage = quant::parse_storage(config.storage),
-                                                                .skip = config.quantize_skip,
-                                                                .quantize_embeddings = config.quantize_embeddings}})
-                            .model;
-  const lora::Selection selection = adapt(model, config, batches);
-  check_towers_see_data(selection.counts(), batches);
-  model->set_recompute(wants_recompute(config, model_config, batches, device, notes));
-  output.start(config);
-  if (events.on_start) events.on_start(make_plan(selection, batches, device, std::move(notes)));
-
-  const lora::AdapterBase base{config.base_model,
-                               model_config.text_only ? "Gemma4ForCausalLM" : "Gemma4ForConditionalGeneration"};
-  Trainer trainer(*model, selection, loss_function(model, device), trainer_options(config, batches));
-  TrainerEvents inner;
-  inner.on_step = [&](const StepReport& report) {
-    output.add(report);
-    if (events.on_step) events.on_step(report);
-  };
-  inner.on_eval = [&](const EvalReport& report) {
-    output.add(report);
-    if (events.on_eval) events.on_eval(report);
-  };
-  inner.on_save = [&](std::int64_t step) {
-    output.save_checkpoint(step, selection, base);
-    if (events.on_save) events.on_save(output.path() + "/checkpoint-" + std::to_string(step));
-  };
-  inner.should_stop = events.should_stop;
-  BatchSource source;
-  source.train = [&](std::int64_t step) { return batches.step(step); };
-  source.num_eval_batches = batches.num_eval_batches();
-  source.eval = [&](std::int64_t idx) { return batches.eval_batch(idx); };
-  RunResult result;
-  result.summary = trainer.run(source, inner);
-  result.adapter = output.finish(result.summary, selection, base);
-  return result;
+  return Run(config, events).train();
 }
 
 }  // namespace bezel::train

@@ -19,6 +19,7 @@ struct RunPlan {
   std::int64_t num_eval_samples = 0;
   std::int64_t steps_per_epoch = 0;
   std::int64_t total_steps = 0;
+  std::int64_t steps_done = 0;  ///< before this session, by the checkpoint that it goes on from
   std::string device;
   std::vector<std::string> notes;  ///< what config or checkpoint ask for and the run does otherwise
 };
@@ -28,6 +29,8 @@ struct RunEvents {
   std::function<void(const StepReport&)> on_step;
   std::function<void(const EvalReport&)> on_eval;
   std::function<void(const std::string& folder)> on_save;
+  /// A checkpoint could not be written; it is tried again at the next interval.
+  std::function<void(const std::string& why)> on_save_failed;
   std::function<bool()> should_stop;
 };
 
@@ -36,8 +39,9 @@ struct RunResult {
   TrainSummary summary;
 };
 
-/// Fine-tunes as `config` says, from checking the output folder to writing the adapter. Everything that can be checked
-/// without the weights is checked before they are loaded. Throws Error.
+/// Fine-tunes as `config` says, from checking the output folder to writing the adapter, or goes on from a checkpoint.
+/// Everything that can be checked without the weights is checked before they are loaded. A checkpoint that cannot be
+/// written stops nothing but the last one. Throws Error.
 RunResult run_training(const TrainConfig& config, const RunEvents& events);
 
 }  // namespace bezel::train

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
@@ -24,44 +25,43 @@ std::int64_t count_labels(std::span<const data::Batch> batches) {
   return labels;
 }
 
-// Adds steps up until a report is due.
-class Window {
+// The time between two calls.
+class Stopwatch {
  public:
-  void add(const StepResult& step) {
-    tokens_ += step.num_tokens;
-    learning_rate_ = step.learning_rate;
-    if (step.skipped) return;
-    ++steps_;
-    loss_ += step.loss;
-    grad_norm_ += step.grad_norm;
-  }
-
-  // Fills in what is a mean, and starts anew.
-  void report(StepReport& report) {
-    const auto mean = [&](double sum) { return steps_ > 0 ? sum / steps_ : std::numeric_limits<double>::quiet_NaN(); };
-    report.loss = mean(loss_);
-    report.grad_norm = mean(grad_norm_);
-    report.learning_rate = learning_rate_;
-    report.tokens_per_s = static_cast<double>(tokens_) / std::max(seconds_since(start_), 1e-9);
-    *this = Window();
+  double lap() {
+    const auto now = Clock::now();
+    return std::chrono::duration<double>(now - std::exchange(last_, now)).count();
   }
 
  private:
-  Clock::time_point start_ = Clock::now();
-  double loss_ = 0.0, grad_norm_ = 0.0, learning_rate_ = 0.0;
-  std::int64_t steps_ = 0, tokens_ = 0;
+  Clock::time_point last_ = Clock::now();
 };
 
-void add_step(TrainSummary& summary, const StepResult& step) {
-  ++summary.steps;
-  summary.num_tokens += step.num_tokens;
+void add_step(TrainerState& state, const StepResult& step) {
+  state.num_tokens += step.num_tokens;
+  state.window.tokens += step.num_tokens;
+  state.window.learning_rate = step.learning_rate;
   if (step.skipped) {
-    ++summary.skipped_steps;
+    ++state.skipped_steps;
     return;
   }
-  if (summary.steps - summary.skipped_steps == 1) summary.first_loss = step.loss;
-  summary.last_loss = step.loss;
-  summary.mean_loss += step.loss;  // a sum until the run ends
+  if (state.steps_done - state.skipped_steps == 1) state.first_loss = step.loss;
+  state.last_loss = step.loss;
+  state.loss_sum += step.loss;
+  ++state.window.steps;
+  state.window.loss += step.loss;
+  state.window.grad_norm += step.grad_norm;
+}
+
+TrainSummary summary_of(const TrainerState& state) {
+  const std::int64_t steps = std::max<std::int64_t>(1, state.steps_done - state.skipped_steps);
+  return {.steps = state.steps_done,
+          .mean_loss = state.loss_sum / static_cast<double>(steps),
+          .first_loss = state.first_loss,
+          .last_loss = state.last_loss,
+          .seconds = state.seconds,
+          .num_tokens = state.num_tokens,
+          .skipped_steps = state.skipped_steps};
 }
 
 bool is_due(std::int64_t every, std::int64_t steps_done) { return every > 0 && steps_done % every == 0; }
@@ -93,6 +93,7 @@ StepResult Trainer::step(std::int64_t step, std::span<const data::Batch> batches
   }
   result.grad_norm = std::isfinite(result.loss) ? optimizer_.gradient_norm() : result.loss;
   result.skipped = !std::isfinite(result.loss) || !std::isfinite(result.grad_norm);
+  check_inputs();
   if (!result.skipped) {
     if (audit_) audit_->check(step + 1);
     if (options_.max_grad_norm > 0) optimizer_.clip(result.grad_norm, options_.max_grad_norm);
@@ -100,15 +101,21 @@ StepResult Trainer::step(std::int64_t step, std::span<const data::Batch> batches
     if (audit_ && audit_->done()) audit_.reset();
   }
   optimizer_.clear_gradients();
+  state_.steps_done = step + 1;
+  add_step(state_, result);
   count_bad(step, result);
   return result;
 }
 
+void Trainer::check_inputs() const {
+  if (options_.check_inputs) options_.check_inputs();
+}
+
 void Trainer::count_bad(std::int64_t step, const StepResult& result) {
-  bad_in_a_row_ = result.skipped ? bad_in_a_row_ + 1 : 0;
-  if (bad_in_a_row_ < options_.max_bad_steps) return;
+  state_.bad_in_a_row = result.skipped ? state_.bad_in_a_row + 1 : 0;
+  if (state_.bad_in_a_row < options_.max_bad_steps) return;
   throw Error(ErrorKind::kDiverged, "step ", step + 1, ": loss ", result.loss, ", gradient norm ", result.grad_norm,
-              "; ", bad_in_a_row_, " steps in a row without finite numbers. Try a lower learning_rate (now ",
+              "; ", state_.bad_in_a_row, " steps in a row without finite numbers. Try a lower learning_rate (now ",
               result.learning_rate, "), a longer warm-up, or dtype: float32");
 }
 
@@ -129,6 +136,7 @@ EvalReport Trainer::evaluate(const BatchSource& source) {
     report.loss = sum / static_cast<double>(report.num_labels);
   }
   model_.train();
+  check_inputs();
   report.seconds = seconds_since(start);
   return report;
 }
@@ -137,37 +145,74 @@ double Trainer::epoch_of(std::int64_t steps_done) const {
   return static_cast<double>(steps_done) / static_cast<double>(options_.steps_per_epoch);
 }
 
+// Means since the last report, which end with it.
+StepReport Trainer::make_report() {
+  const ReportWindow window = std::exchange(state_.window, {});
+  const auto mean = [&](double sum) {
+    return window.steps > 0 ? sum / static_cast<double>(window.steps) : std::numeric_limits<double>::quiet_NaN();
+  };
+  const auto done = static_cast<double>(state_.steps_done);
+  return {.step = state_.steps_done,
+          .total_steps = options_.total_steps,
+          .epoch = epoch_of(state_.steps_done),
+          .loss = mean(window.loss),
+          .learning_rate = window.learning_rate,
+          .grad_norm = mean(window.grad_norm),
+          .tokens_per_s = static_cast<double>(window.tokens) / std::max(window.seconds, 1e-9),
+          .seconds_left = state_.seconds / done * (static_cast<double>(options_.total_steps) - done),
+          .peak_memory_bytes = peak_memory_bytes(),
+          .skipped_steps = state_.skipped_steps};
+}
+
+bool Trainer::is_save_due(bool is_last, bool stopped, bool new_best) const {
+  if (stopped) return true;
+  return options_.save_steps > 0 && (is_due(options_.save_steps, state_.steps_done) || is_last || new_best);
+}
+
 TrainSummary Trainer::run(const BatchSource& source, const TrainerEvents& events) {
-  const auto start = Clock::now();
-  TrainSummary summary;
-  Window window;
+  Stopwatch watch;
+  bool stopped = false;
   model_.train();
-  for (std::int64_t done = 1; done <= options_.total_steps && !summary.stopped; ++done) {
-    const StepResult result = step(done - 1, source.train(done - 1));
-    add_step(summary, result);
-    window.add(result);
+  while (state_.steps_done < options_.total_steps && !stopped) {
+    const std::int64_t idx = state_.steps_done;
+    step(idx, source.train(idx));
+    const double step_seconds = watch.lap();
+    state_.seconds += step_seconds;
+    state_.window.seconds += step_seconds;
+    const std::int64_t done = state_.steps_done;
     const bool is_last = done == options_.total_steps;
-    summary.stopped = !is_last && events.should_stop && events.should_stop();
-    if (is_due(options_.logging_steps, done) || is_last || summary.stopped) {
-      StepReport report{.step = done, .total_steps = options_.total_steps, .epoch = epoch_of(done)};
-      window.report(report);
-      report.seconds_left =
-          seconds_since(start) / static_cast<double>(done) * static_cast<double>(options_.total_steps - done);
-      report.peak_memory_bytes = peak_memory_bytes();
-      report.skipped_steps = summary.skipped_steps;
+    stopped = !is_last && events.should_stop && events.should_stop();
+    if (is_due(options_.logging_steps, done) || is_last) {
+      const StepReport report = make_report();
       if (events.on_step) events.on_step(report);
     }
+    bool new_best = false;
     if (source.num_eval_batches > 0 && (is_due(options_.eval_steps, done) || is_last)) {
       EvalReport report = evaluate(source);
       report.step = done;
       report.epoch = epoch_of(done);
+      new_best = std::isfinite(report.loss) && !(state_.best && state_.best->loss <= report.loss);
+      if (new_best) state_.best = BestEval{report.loss, done};
       if (events.on_eval) events.on_eval(report);
     }
-    if (is_due(options_.save_steps, done) && !is_last && events.on_save) events.on_save(done);
+    if (events.on_save && is_save_due(is_last, stopped, new_best)) events.on_save(state());
   }
-  summary.mean_loss /= static_cast<double>(std::max<std::int64_t>(1, summary.steps - summary.skipped_steps));
-  summary.seconds = seconds_since(start);
+  state_.seconds += watch.lap();
+  TrainSummary summary = summary_of(state_);
+  summary.stopped = stopped;
   return summary;
+}
+
+TrainerState Trainer::state() const {
+  TrainerState state = state_;
+  if (audit_) state.audited = audit_->seen();
+  return state;
+}
+
+void Trainer::restore(const TrainerState& state) {
+  state_ = state;
+  if (!state.audited) audit_.reset();
+  if (audit_) audit_->restore(*state.audited);
 }
 
 std::int64_t peak_memory_bytes() {

@@ -12,6 +12,7 @@
 #include "bezel/lora/audit.h"
 #include "bezel/lora/targets.h"
 #include "bezel/train/optimizer.h"
+#include "bezel/train/trainer_state.h"
 
 namespace bezel::train {
 
@@ -26,8 +27,10 @@ struct TrainerOptions {
   std::function<double(std::int64_t)> learning_rate;  ///< rate of step n, counted from 0
   std::int64_t logging_steps = 1;
   std::int64_t eval_steps = 0;     ///< 0: no evaluation on the way
-  std::int64_t save_steps = 0;     ///< 0: no save on the way
+  std::int64_t save_steps = 0;     ///< 0: only when the run is stopped
   std::int64_t max_bad_steps = 5;  ///< steps in a row without finite loss and gradients, after which the run stops
+  /// Called whenever the model has been used, before the result counts; throws when its input cannot be trusted.
+  std::function<void()> check_inputs = {};
 };
 
 /// Where the batches come from. Batches lie on the CPU; the loss function moves them.
@@ -74,8 +77,9 @@ struct EvalReport {
 struct TrainerEvents {
   std::function<void(const StepReport&)> on_step = {};
   std::function<void(const EvalReport&)> on_eval = {};
-  std::function<void(std::int64_t step)> on_save = {};  ///< every save_steps, not at the end
-  std::function<bool()> should_stop = {};               ///< asked after each step
+  /// After every save_steps steps, the last step, an evaluation that is better than all before, and a stop. May throw.
+  std::function<void(const TrainerState&)> on_save = {};
+  std::function<bool()> should_stop = {};  ///< asked after each step
 };
 
 struct TrainSummary {
@@ -100,19 +104,27 @@ class Trainer {
   StepResult step(std::int64_t step, std::span<const data::Batch> batches);
   /// Mean loss over all label tokens of the source's evaluation batches.
   EvalReport evaluate(const BatchSource& source);
-  /// All steps from the first to the last.
+  /// All steps from the first, or the one after state().steps_done, to the last.
   TrainSummary run(const BatchSource& source, const TrainerEvents& events);
+
+  /// What to save beside the adapters, the optimizer and the random numbers, and the same put back before run().
+  TrainerState state() const;
+  void restore(const TrainerState& state);
+  Optimizer& optimizer() { return optimizer_; }
 
  private:
   void count_bad(std::int64_t step, const StepResult& result);
+  void check_inputs() const;
   double epoch_of(std::int64_t steps_done) const;
+  StepReport make_report();
+  bool is_save_due(bool is_last, bool stopped, bool new_best) const;
 
   torch::nn::Module& model_;
   LossFunction loss_;
   TrainerOptions options_;
   Optimizer optimizer_;
   std::optional<lora::GradientAudit> audit_;  // until everything has been seen to train
-  std::int64_t bad_in_a_row_ = 0;
+  TrainerState state_;                        // without the audit
 };
 
 /// The most memory the process has had, in bytes.

@@ -151,12 +151,22 @@ TEST(TrainConfig, ValuesOutOfRangeAndContradictionsAreRefused) {
 }
 
 TEST(TrainConfig, WhatIsNotBuiltIsRefusedByName) {
-  for (const char* line : {"packing: true", "use_dora: true", "loraplus_lr_ratio: 16", "resume_from_checkpoint: auto",
+  for (const char* line : {"packing: true", "use_dora: true", "loraplus_lr_ratio: 16",
                            "report_to: [jsonl, tensorboard]", "adapter: dora"}) {
     const std::string key = std::string(line).substr(0, std::string(line).find(':'));
     expect_refused(std::string(line) + "\n", {"c.yaml:1", key, "not built yet"});
   }
   EXPECT_EQ(refusal("use_dora: false\nuse_rslora: true\nresume_from_checkpoint: none\nreport_to: none\n"), "");
+}
+
+TEST(TrainConfig, HowToResume) {
+  EXPECT_EQ(parse("").resume_from_checkpoint, "");
+  for (const char* off : {"none", "false"})
+    EXPECT_EQ(parse(std::string("resume_from_checkpoint: ") + off + "\n").resume_from_checkpoint, "");
+  EXPECT_EQ(parse("resume_from_checkpoint: auto\n").resume_from_checkpoint, "auto");
+  EXPECT_EQ(parse("auto_resume_from_checkpoints: true\n").resume_from_checkpoint, "auto");
+  EXPECT_EQ(parse("resume_from_checkpoint: out/checkpoint-20\n").resume_from_checkpoint, "out/checkpoint-20");
+  EXPECT_TRUE(parse("force_resume: true\n").force_resume);
 }
 
 TEST(TrainConfig, StorageOfTheFrozenWeights) {

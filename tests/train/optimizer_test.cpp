@@ -77,5 +77,30 @@ TEST(Optimizer, NormShowsNumbersThatAreNone) {
   EXPECT_TRUE(std::isnan(optimizer.gradient_norm()));
 }
 
+TEST(Optimizer, GoesOnFromMomentsToTheSameBits) {
+  const AdamSettings settings{.weight_decay = 0.1};
+  torch::Tensor x = leaf({0.5, -1.0}), y = leaf({2.0});
+  Optimizer whole({x, y}, settings);
+  const auto steps = [](Optimizer& optimizer, torch::Tensor& tensor, int from, int to) {
+    for (int step = from; step < to; ++step) {
+      tensor.mutable_grad() = torch::tensor({std::sin(step + 1.0), std::cos(step + 1.0)}, torch::kFloat);
+      optimizer.step(0.01 * (step + 1));
+    }
+  };
+  steps(whole, x, 0, 3);
+  EXPECT_FALSE(whole.moments(1).has_value()) << "y has seen no gradient";
+  ASSERT_TRUE(whole.moments(0).has_value());
+  EXPECT_EQ(whole.moments(0)->steps, 3);
+
+  torch::Tensor z = x.detach().clone().requires_grad_();
+  Optimizer resumed({z, leaf({2.0})}, settings);
+  const Moments moments = *whole.moments(0);
+  resumed.set_moments(0, {moments.mean.clone(), moments.variance.clone(), moments.steps});
+  steps(whole, x, 3, 6);
+  steps(resumed, z, 3, 6);
+  EXPECT_TRUE(torch::equal(x, z));
+  EXPECT_THROW(resumed.set_moments(1, moments), c10::Error) << "of another shape";
+}
+
 }  // namespace
 }  // namespace bezel::train

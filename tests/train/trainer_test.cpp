@@ -103,10 +103,10 @@ TEST(Trainer, LossFallsAndReportsCome) {
                                        EXPECT_GT(report.peak_memory_bytes, 0);
                                      },
                                  .on_eval = [&](const EvalReport& report) { evaluated.push_back(report.step); },
-                                 .on_save = [&](std::int64_t step) { saved.push_back(step); }});
+                                 .on_save = [&](const TrainerState& state) { saved.push_back(state.steps_done); }});
   EXPECT_EQ(logged, (std::vector<std::int64_t>{20, 40, 60}));
   EXPECT_EQ(evaluated, (std::vector<std::int64_t>{30, 60}));
-  EXPECT_EQ(saved, (std::vector<std::int64_t>{25, 50}));
+  EXPECT_EQ(saved, (std::vector<std::int64_t>{25, 30, 50, 60})) << "30: better than any evaluation before";
   EXPECT_LT(losses[2], losses[0]);
   EXPECT_LT(summary.last_loss, summary.first_loss);
   EXPECT_EQ(summary.num_tokens, 60 * 5);
@@ -147,6 +147,28 @@ TEST(Trainer, BadStepsChangeNothingAndStopTheRunInTheEnd) {
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::kDiverged);
   }
+}
+
+TEST(Trainer, InputsThatCannotBeTrustedStopItBeforeTheUpdate) {
+  TinyRun run;
+  run.options.check_inputs = [] { throw Error(ErrorKind::kIo, "the file is gone"); };
+  const auto before = run.values();
+  Trainer trainer = run.trainer();
+  EXPECT_THROW(trainer.step(0, std::vector<data::Batch>{batch_of(2, 1)}), Error);
+  EXPECT_EQ(trainer.state().steps_done, 0);
+  for (std::size_t i = 0; i < before.size(); ++i) EXPECT_TRUE(torch::equal(before[i], run.values()[i]));
+}
+
+TEST(Trainer, SavesWhenStoppedThoughNoneIsDue) {
+  TinyRun run;
+  BatchSource source;
+  source.train = [](std::int64_t) { return std::vector<data::Batch>{batch_of(2, 1)}; };
+  std::int64_t saved = 0;
+  const auto on_save = [&](const TrainerState& state) { saved = state.steps_done; };
+  run.trainer().run(source, {.on_save = on_save});
+  EXPECT_EQ(saved, 0) << "save_steps is 0";
+  run.trainer().run(source, {.on_save = on_save, .should_stop = [] { return true; }});
+  EXPECT_EQ(saved, 1);
 }
 
 TEST(Trainer, StopsWhenToldTo) {

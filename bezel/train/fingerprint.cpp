@@ -1,0 +1,119 @@
+#include "bezel/train/fingerprint.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <set>
+
+#include "bezel/io/checkpoint.h"
+#include "bezel/io/regular_file.h"
+#include "bezel/io/sha256.h"
+#include "bezel/train/config_binding.h"
+
+namespace bezel::train {
+namespace {
+
+namespace fs = std::filesystem;
+using io::Json;
+using io::JsonView;
+
+// Where files are is told by their content; when to report and save, and recomputation, change no number.
+constexpr std::string_view kFreeKeys[] = {"base_model",
+                                          "output_dir",
+                                          "train_file",
+                                          "eval_file",
+                                          "media_root",
+                                          "device",
+                                          "threads",
+                                          "eval_steps",
+                                          "logging_steps",
+                                          "save_steps",
+                                          "save_total_limit",
+                                          "report_to",
+                                          "force_resume",
+                                          "gradient_checkpointing",
+                                          "resume_from_checkpoint"};
+
+constexpr const char* kSmallFiles[] = {"config.json", "tokenizer.json", "processor_config.json",
+                                       "preprocessor_config.json"};
+
+std::string weights_fingerprint(const io::SafetensorsFile& file) {
+  constexpr std::size_t kSampleBytes = 4096;
+  const io::RegularFile bytes(file.path());
+  io::Sha256 hash;
+  hash.update(std::to_string(bytes.size_bytes()) + "\n");
+  std::string sample(kSampleBytes, '\0');
+  for (const io::TensorInfo& tensor : file.tensors()) {
+    hash.update(tensor.name + " " + std::string(io::dtype_name(tensor.dtype)) + Json(tensor.shape).dump() + "\n");
+    const std::size_t wanted = std::min(kSampleBytes, tensor.end_bytes - tensor.begin_bytes);
+    hash.update(sample.data(), bytes.read(sample.data(), wanted, file.data_begin() + tensor.begin_bytes));
+  }
+  return hash.finish();
+}
+
+std::map<std::string, std::string> read_map(const JsonView& json) {
+  std::map<std::string, std::string> map;
+  for (const auto& [key, value] : json.members()) map.emplace(key, value.text());
+  return map;
+}
+
+std::string shortened(const std::string& value) {
+  constexpr std::size_t kMost = 60;
+  return value.size() <= kMost ? value : value.substr(0, 12) + "…";
+}
+
+}  // namespace
+
+std::map<std::string, std::string> config_facts(const TrainConfig& config) {
+  std::map<std::string, std::string> facts;
+  for (const ConfigBinding& binding : config_bindings())
+    if (binding.write != nullptr && std::ranges::find(kFreeKeys, binding.key.name) == std::end(kFreeKeys))
+      facts.emplace(binding.key.name, binding.write(config));
+  return facts;
+}
+
+std::vector<std::string> base_files(const std::string& folder) {
+  std::vector<std::string> paths;
+  std::error_code error;
+  for (const char* name : kSmallFiles)
+    if (const fs::path path = fs::path(folder) / name; fs::exists(path, error)) paths.push_back(path.string());
+  std::set<std::string> weights;
+  const io::Checkpoint checkpoint = io::Checkpoint::open(folder);
+  for (const auto& [name, entry] : checkpoint.entries()) weights.insert(entry.file->path());
+  paths.insert(paths.end(), weights.begin(), weights.end());
+  return paths;
+}
+
+std::map<std::string, std::string> base_facts(const std::string& folder) {
+  std::map<std::string, std::string> facts;
+  for (const std::string& path : base_files(folder)) {
+    const bool is_weights = path.ends_with(".safetensors");
+    facts.emplace("base_model/" + fs::path(path).filename().string(),
+                  is_weights ? weights_fingerprint(*io::SafetensorsFile::open(path)) : io::sha256_file(path));
+  }
+  return facts;
+}
+
+std::vector<std::string> differences(const std::map<std::string, std::string>& was,
+                                     const std::map<std::string, std::string>& now) {
+  std::vector<std::string> lines;
+  for (const auto& [key, value] : was) {
+    const auto found = now.find(key);
+    if (found == now.end())
+      lines.push_back(key + ": was " + shortened(value) + ", is not there");
+    else if (found->second != value)
+      lines.push_back(key + ": was " + shortened(value) + ", is " + shortened(found->second));
+  }
+  for (const auto& [key, value] : now)
+    if (!was.contains(key)) lines.push_back(key + ": was not there, is " + shortened(value));
+  return lines;
+}
+
+Json to_json(const RunFacts& facts) {
+  return {{"config", facts.config}, {"inputs", facts.inputs}, {"machine", facts.machine}};
+}
+
+RunFacts read_run_facts(const JsonView& json) {
+  return {read_map(json.at("config")), read_map(json.at("inputs")), read_map(json.at("machine"))};
+}
+
+}  // namespace bezel::train

@@ -1,0 +1,31 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "bezel/io/json.h"
+
+namespace bezel::train {
+
+/// A file of one JSON object a line that grows while a run goes on. A disk that is full stops no run: lines that
+/// cannot be written are kept, and written with the next.
+class MetricsFile {
+ public:
+  /// Replaces `path` by `text`. Throws Error (kIo).
+  void begin(const std::string& path, const std::string& text);
+  /// Appends a line, or nothing before begin().
+  void add(const io::Json& line);
+  /// Everything added so far and what it began with. Throws Error (kIo).
+  std::string text() const;
+  /// Throws Error (kIo) when lines are left that cannot be written.
+  void finish();
+
+ private:
+  bool flush();
+
+  std::string path_;
+  std::uint64_t written_bytes_ = 0;
+  std::string pending_;
+};
+
+}  // namespace bezel::train

@@ -1,0 +1,100 @@
+#include "bezel/train/resume.h"
+
+#include <algorithm>
+#include <charconv>
+#include <filesystem>
+#include <string_view>
+
+#include "bezel/error.h"
+#include "bezel/io/manifest.h"
+
+namespace bezel::train {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::optional<std::int64_t> step_of(const std::string& name) {
+  constexpr std::string_view kPrefix = "checkpoint-";
+  if (!name.starts_with(kPrefix)) return std::nullopt;
+  const char* const end = name.data() + name.size();
+  std::int64_t step = 0;
+  const auto [stopped, error] = std::from_chars(name.data() + kPrefix.size(), end, step);
+  return error == std::errc() && stopped == end && step >= 0 ? std::optional(step) : std::nullopt;
+}
+
+ResumePoint open_checkpoint(const std::string& folder) {
+  io::check_manifest(folder);
+  return {folder, read_training_state(folder)};
+}
+
+std::string joined(const std::vector<std::string>& lines) {
+  std::string text;
+  for (const std::string& line : lines) text += (text.empty() ? "" : "; ") + line;
+  return text;
+}
+
+// The newest one in `folder` that is whole, of run `run_id` unless that is "".
+std::optional<ResumePoint> newest(const std::string& folder, const std::string& run_id,
+                                  std::vector<std::string>& notes) {
+  std::vector<std::string> damaged;
+  for (const NumberedCheckpoint& checkpoint : list_checkpoints(folder)) {
+    try {
+      ResumePoint point = open_checkpoint(checkpoint.path);
+      if (!run_id.empty() && point.state.run_id != run_id) {
+        notes.push_back(checkpoint.path + " is of an earlier run and left alone");
+        continue;
+      }
+      for (const std::string& line : damaged)
+        notes.push_back("DAMAGED checkpoint passed over, going on from " + point.folder + " instead: " + line);
+      return point;
+    } catch (const Error& error) {
+      damaged.emplace_back(error.what());
+    }
+  }
+  if (damaged.empty()) return std::nullopt;
+  throw Error(folder, ": every checkpoint is damaged: ", joined(damaged),
+              "; resume_from_checkpoint: none starts from the beginning");
+}
+
+}  // namespace
+
+std::vector<NumberedCheckpoint> list_checkpoints(const std::string& folder) {
+  std::vector<NumberedCheckpoint> found;
+  std::error_code error;
+  for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error))
+    if (const auto step = step_of(entry->path().filename().string())) found.push_back({entry->path().string(), *step});
+  std::ranges::sort(found, std::ranges::greater(), &NumberedCheckpoint::step);
+  return found;
+}
+
+std::optional<ResumePoint> find_resume_point(const TrainConfig& config, const std::string& run_id,
+                                             std::vector<std::string>& notes) {
+  const std::string& wanted = config.resume_from_checkpoint;
+  if (wanted.empty()) return std::nullopt;
+  if (wanted == "auto") {
+    auto point = newest(config.output_dir, run_id, notes);
+    if (!point) notes.push_back("no checkpoint to resume in " + config.output_dir + ": starting from the beginning");
+    return point;
+  }
+  std::error_code error;
+  if (!fs::is_directory(wanted, error))
+    throw Error(ErrorKind::kConfig, "resume_from_checkpoint '", wanted, "': no such folder");
+  if (list_checkpoints(wanted).empty()) return open_checkpoint(wanted);
+  return newest(wanted, "", notes);
+}
+
+bool check_same_run(const ResumePoint& point, const RunFacts& now, bool force, std::vector<std::string>& notes) {
+  const RunFacts& was = point.state.facts;
+  std::vector<std::string> lines = differences(was.inputs, now.inputs);
+  const std::vector<std::string> config = differences(was.config, now.config);
+  lines.insert(lines.end(), config.begin(), config.end());
+  if (!lines.empty() && !force)
+    throw Error(ErrorKind::kConfig, point.folder, ": is of another run: ", joined(lines),
+                "; force_resume: true goes on all the same");
+  for (const std::string& line : lines) notes.push_back("resumed with another " + line);
+  for (const std::string& line : differences(was.machine, now.machine))
+    notes.push_back("the last bits may differ from those of a run that was not stopped: " + line);
+  return lines.empty();
+}
+
+}  // namespace bezel::train

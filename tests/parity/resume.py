@@ -1,0 +1,138 @@
+"""Runs that are stopped by signals, killed, and resumed end with the bytes, metrics and history of a run that was not;
+damaged checkpoints are passed over, and those of another run are refused.
+
+    resume.py BEZEL_FOLDER TEST_FOLDER
+"""
+import json
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+from _runs import Runs, check_manifest, contents, copy, kill, signals, write_samples
+
+RESUME = "--resume-from-checkpoint=auto"
+
+
+def check_undisturbed(runs):
+    runs.run("whole")
+    wanted = runs.results("whole")
+    state = wanted["state"]
+    evaluations = [row for row in state["log_history"] if "eval_loss" in row]
+    best = min(evaluations, key=lambda row: row["eval_loss"])
+    assert [row["step"] for row in evaluations] == [5, 10, 12], evaluations
+    assert state["best_metric"] == best["eval_loss"] and state["best_global_step"] == best["step"], state
+    assert state["best_model_checkpoint"] == f"checkpoint-{best['step']}", state
+    # The newest two, and the best by held-out loss.
+    assert runs.checkpoints("whole") == sorted({10, 12} | {best["step"]}), runs.checkpoints("whole")
+    for step in runs.checkpoints("whole"):
+        check_manifest(runs.folder / "whole" / f"checkpoint-{step}")
+    return wanted
+
+
+def check_best_is_kept(runs):
+    """At a rate of 0 no evaluation is better than the first one, whose checkpoint then outlives newer ones."""
+    runs.run("still", learning_rate=0, save_total_limit=1, eval_steps=1, max_steps=6)
+    state = runs.results("still")["state"]
+    assert state["best_global_step"] == 1 and state["best_model_checkpoint"] == "checkpoint-1", state["best_global_step"]
+    assert runs.checkpoints("still") == [1, 6], runs.checkpoints("still")
+
+
+def check_stops(runs, wanted):
+    """Once, the step is finished and a checkpoint written; twice, at once. One run is stopped in each way in turn."""
+    code, text = runs.run_until("stopped", "step 2/12", signals(signal.SIGINT))
+    assert code == 130, (code, text)
+    newest = runs.checkpoints("stopped")[-1]
+    check_manifest(runs.folder / "stopped" / f"checkpoint-{newest}")
+    assert (runs.folder / "stopped" / "adapter_model.safetensors").exists()
+    code, text = runs.run_until("stopped", "step 6/12", signals(signal.SIGTERM), RESUME)
+    assert code == 143 and f"resumed after step {newest}" in text, (code, text)
+    code, text = runs.run_until("stopped", "step 8/12", signals(signal.SIGTERM, signal.SIGINT), RESUME)
+    assert code in (130, 143), (code, text)
+    code, text = runs.run_until("stopped", "step 10/12", kill, RESUME)
+    assert code == -signal.SIGKILL, (code, text)
+    runs.run("stopped", RESUME)
+    runs.same("stopped", wanted)
+    # What has come to its end comes to the same end.
+    runs.run("stopped", RESUME)
+    runs.same("stopped", wanted)
+
+
+def check_damage(runs, wanted):
+    """The newest checkpoint flipped or cut, in each of its files: the one before is taken, and the user is told."""
+    code, _ = runs.run_until("damaged", "saved " + str(runs.folder / "damaged" / "checkpoint-6"), kill)
+    assert code == -signal.SIGKILL
+    newest = max(runs.checkpoints("damaged"))
+    names = sorted(path.name for path in (runs.folder / "damaged" / f"checkpoint-{newest}").iterdir())
+    assert {"MANIFEST.json", "optimizer.safetensors", "training_state.json", "adapter_model.safetensors"} <= set(names), names
+    for name in names:
+        out = f"damaged-{name}"
+        copy(runs.folder / "damaged", runs.folder / out)
+        file = runs.folder / out / f"checkpoint-{newest}" / name
+        data = bytearray(file.read_bytes())
+        if name in ("optimizer.safetensors", "MANIFEST.json"):
+            del data[len(data) // 2:]
+        else:
+            data[len(data) // 2] ^= 0x10
+        file.write_bytes(data)
+        text = runs.run(out, RESUME)
+        assert "DAMAGED checkpoint passed over" in text and str(file) in text, text
+        runs.same(out, wanted)
+    copy(runs.folder / "damaged", runs.folder / "all-damaged")
+    for checkpoint in (runs.folder / "all-damaged").glob("checkpoint-*"):
+        (checkpoint / "MANIFEST.json").unlink()
+    before = contents(runs.folder / "all-damaged")
+    assert "every checkpoint is damaged" in runs.run("all-damaged", RESUME, expect=3)
+    assert contents(runs.folder / "all-damaged") == before
+
+
+def check_other_runs(runs):
+    """Refused with exit code 2, all differences in one line, nothing changed; --force-resume goes on."""
+    out = runs.folder / "damaged"
+    before = contents(out)
+    other = copy(runs.flags["base-model"], runs.folder / "other-model")
+    config = json.loads((other / "generation_config.json").read_text()) if (other / "generation_config.json").exists() else {}
+    (other / "generation_config.json").write_text(json.dumps({**config, "temperature": 0.5}))
+    processor = json.loads((other / "processor_config.json").read_text())
+    (other / "processor_config.json").write_text(json.dumps({**processor, "mine": 1}))
+    write_samples(runs.folder / "other.jsonl", count=14)
+    cases = [({"seed": 7}, ["seed: was 42, is 7"]),
+             ({"micro_batch_size": 4, "learning_rate": 0.02}, ["micro_batch_size: was 2, is 4", "learning_rate: was 0.01, is 0.02"]),
+             ({"lora_dropout": 0}, ["lora_dropout: was 0.1, is 0"]),
+             ({"train_file": runs.folder / "other.jsonl"}, ["train_file: was "]),
+             ({"base_model": other}, ["base_model/processor_config.json: was "])]
+    for flags, parts in cases:
+        text = runs.run("damaged", RESUME, expect=2, **flags)
+        assert len(text.splitlines()) == 1 and all(part in text for part in [*parts, "force_resume"]), text
+        assert contents(out) == before, flags
+    text = runs.run("damaged", RESUME, "--force-resume", learning_rate=0.02, report_to="none")
+    assert "resumed with another learning_rate: was 0.01, is 0.02" in text and "resumed after step" in text, text
+
+
+def check_fresh_start(runs, wanted):
+    """A run that starts anew beside checkpoints of another leaves those alone, and resumes from its own."""
+    runs.run("twice", max_steps=7, seed=1)
+    left = runs.checkpoints("twice")
+    code, _ = runs.run_until("twice", "step 4/12", signals(signal.SIGINT))
+    assert code == 130
+    assert set(left) - set(range(7)) <= set(runs.checkpoints("twice")), (left, runs.checkpoints("twice"))
+    text = runs.run("twice", RESUME)
+    assert "of an earlier run and left alone" in text, text
+    assert runs.adapter("twice") == wanted["adapter"]
+    assert "starting from the beginning" in runs.run("empty", RESUME)
+    runs.same("empty", wanted)
+
+
+def main():
+    with tempfile.TemporaryDirectory() as name:
+        runs = Runs(Path(sys.argv[1]) / "bezel", Path(name))
+        wanted = check_undisturbed(runs)
+        check_best_is_kept(runs)
+        check_stops(runs, wanted)
+        check_damage(runs, wanted)
+        check_other_runs(runs)
+        check_fresh_start(runs, wanted)
+
+
+if __name__ == "__main__":
+    main()
