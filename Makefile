@@ -1,7 +1,7 @@
 # The two commands: `make demo` and `make test`. Each sets up what is missing first.
 #
 # LIBTORCH=/some/libtorch   build on that LibTorch instead of the one in .venv
-.PHONY: setup build demo test bench clean format
+.PHONY: setup build demo test bench soak clean format
 
 PYTHON := .venv/bin/python3
 
@@ -33,6 +33,13 @@ bench:
 	@cmake --build --preset release --target bezel_cli bench_kernels
 	@$(PYTHON) benchmarks/vs_transformers.py
 	@build/benchmarks/bench_kernels
+
+# 2,000 steps, killed at random 50 times: minutes, so no part of `make test`, which runs a short form.
+soak:
+	@tools/setup.sh build
+	@cmake --preset release
+	@cmake --build --preset release --target bezel_cli
+	@$(PYTHON) tests/soak.py build
 
 clean:
 	rm -rf build build-dev build-asan demo/out demo/assets
