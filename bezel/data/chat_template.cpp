@@ -68,8 +68,8 @@ std::vector<Message> read_messages(const JsonView& list) {
 }
 
 std::string_view placeholder_of(std::string_view type) {
-  if (type == "image" || type == "image_url") return "<|image|>";
-  if (type == "audio" || type == "input_audio") return "<|audio|>";
+  if (type == "image" || type == "image_url" || type == "input_image") return "<|image|>";
+  if (type == "audio" || type == "audio_url" || type == "input_audio") return "<|audio|>";
   if (type == "video") return "<|video|>";
   return "";
 }
@@ -136,6 +136,7 @@ class Renderer {
     const bool has_system = !messages_.empty() && messages_[0].role == Role::kSystem;
     const bool has_tools = tools_ != nullptr && !tools_->is_null() && !tools_->empty();
     if (!has_system && !has_tools && !options_.enable_thinking) return 0;
+    const std::size_t begin = out_.text.size();
     out_.text += "<|turn>system\n";
     if (options_.enable_thinking) out_.text += "<|think|>\n";
     if (has_system) out_.text += render_content(messages_[0]);
@@ -143,11 +144,23 @@ class Renderer {
       for (const JsonView& tool : JsonView(*tools_, source_, "tools").elements())
         out_.text += render_tool_declaration(tool);
     out_.text += "<turn|>\n";
+    if (has_system && !is_trained(messages_[0])) out_.left_out.emplace_back(begin, out_.text.size());
     return has_system ? 1 : 0;
   }
 
   void render(const Message& message) {
     if (message.role == Role::kTool) return check_tool(message);
+    const std::size_t begin = out_.text.size();
+    render_turn(message);
+    if (!is_trained(message)) out_.left_out.emplace_back(begin, out_.text.size());
+  }
+
+  static bool is_trained(const Message& message) {
+    const auto train = message.json.find("train");
+    return !train || train->boolean();
+  }
+
+  void render_turn(const Message& message) {
     const bool goes_on = message.role == Role::kModel && previous_ == Role::kModel;
     if (!goes_on) {
       constexpr std::string_view kNames[] = {"system", "user", "model"};
@@ -169,8 +182,7 @@ class Renderer {
   }
 
   void render_model(const Message& message) {
-    const auto train = message.json.find("train");
-    const bool in_loss = !train || train->boolean();
+    const bool in_loss = is_trained(message);
     std::size_t begin = out_.text.size();
     const auto calls = message.json.find("tool_calls");
     const bool has_calls = calls && !calls->elements().empty();

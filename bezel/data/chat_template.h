@@ -29,6 +29,7 @@ struct RenderedChat {
   std::string text;  ///< <bos> included; one <|image|>, <|audio|> or <|video|> for each media part
   /// Byte ranges of `text` that the model should learn: its turns with their <turn|>, but no tool responses. In order.
   std::vector<std::pair<std::size_t, std::size_t>> loss_spans;
+  std::vector<std::pair<std::size_t, std::size_t>> left_out;  ///< messages of any role with "train": false, in order
 };
 
 /// Renders `messages` (an array of {role, content, ...}) as the Gemma 4 chat template does. Roles: system, developer,

@@ -132,7 +132,7 @@ std::string render_parameters(const Json& parameters) {
 }  // namespace
 
 std::string render_tool_declaration(const JsonView& tool) {
-  const JsonView function = tool.at("function");
+  const JsonView function = tool.find("function").value_or(tool);
   Fields fields;
   const auto description = function.find("description");
   fields.add("description", in_quotes(description ? description->text() : ""));

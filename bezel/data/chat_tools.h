@@ -6,7 +6,8 @@
 
 namespace bezel::data {
 
-/// The text that tells the model about a tool: <|tool>declaration:NAME{...}<tool|>. `tool` is an OpenAI function tool.
+/// The text that tells the model about a tool: <|tool>declaration:NAME{...}<tool|>. `tool` is an OpenAI function tool,
+/// or what such a tool holds under "function".
 std::string render_tool_declaration(const io::JsonView& tool);
 
 /// <|tool_call>call:NAME{...}<tool_call|>. Arguments are an object, or a string that holds one as JSON.

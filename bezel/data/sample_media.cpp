@@ -1,6 +1,5 @@
 #include "bezel/data/sample_media.h"
 
-#include <array>
 #include <optional>
 #include <string_view>
 
@@ -16,12 +15,13 @@ struct Names {
   MediaKind kind;
   const char* list;         // key of the list beside the messages
   const char* part;         // type of a part, and one of the keys that may name its file
-  const char* openai;       // type and key of OpenAI's form
+  const char* url;          // type and key of OpenAI's form with a URL
+  const char* data;         // and of its form with base64
   const char* placeholder;  // in the rendered text
 };
 
-constexpr Names kImage{MediaKind::kImage, "images", "image", "image_url", "<|image|>"};
-constexpr Names kAudio{MediaKind::kAudio, "audios", "audio", "input_audio", "<|audio|>"};
+constexpr Names kImage{MediaKind::kImage, "images", "image", "image_url", "input_image", "<|image|>"};
+constexpr Names kAudio{MediaKind::kAudio, "audios", "audio", "audio_url", "input_audio", "<|audio|>"};
 
 std::size_t count_of(std::string_view text, std::string_view what) {
   std::size_t count = 0;
@@ -39,12 +39,18 @@ MediaSource source_of(const JsonView& value, const Names& names) {
   return {names.kind, "", decode_base64(std::string_view(text).substr(comma + 8), value.source())};
 }
 
+// {"url": ...}, {"data": base64} or the text itself, under the key that is named like the type.
 std::optional<MediaSource> openai_source(const JsonView& part, const Names& names) {
-  const auto inner = part.find(names.openai);
-  if (!inner) return std::nullopt;
-  if (inner->is_string()) return source_of(*inner, names);
-  if (names.kind == MediaKind::kImage) return source_of(inner->at("url"), names);
-  return MediaSource{names.kind, "", decode_base64(inner->at("data").text(), part.source())};
+  for (const char* key : {names.url, names.data}) {
+    const auto inner = part.find(key);
+    if (!inner) continue;
+    if (inner->is_string()) return source_of(*inner, names);
+    const auto data = inner->find("data");
+    if (!data) return source_of(inner->at("url"), names);
+    if (data->text().starts_with("data:")) return source_of(*data, names);
+    return MediaSource{names.kind, "", decode_base64(data->text(), part.source())};
+  }
+  return std::nullopt;
 }
 
 // What a part, or an entry of a list, names itself; nothing when it only marks a place.
@@ -52,7 +58,13 @@ std::optional<MediaSource> own_source(const JsonView& part, const Names& names) 
   if (part.is_string()) return source_of(part, names);
   for (const char* key : {"path", names.part, "url"})
     if (const auto value = part.find(key)) return source_of(*value, names);
+  if (const auto bytes = part.find("base64"))
+    return MediaSource{names.kind, "", decode_base64(bytes->text(), part.source())};
   return openai_source(part, names);
+}
+
+bool is_type_of(const std::string& type, const Names& names) {
+  return type == names.part || type == names.url || type == names.data;
 }
 
 std::vector<JsonView> media_parts(const JsonView& messages, const Names& names) {
@@ -65,7 +77,7 @@ std::vector<JsonView> media_parts(const JsonView& messages, const Names& names) 
       if (!type || !type->is_string()) continue;
       if (type->text() == "video")
         throw Error(part.source(), ": key '", part.key(), "': video is not supported; give its frames as images");
-      if (type->text() == names.part || type->text() == names.openai) out.push_back(part);
+      if (is_type_of(type->text(), names)) out.push_back(part);
     }
   }
   return out;
@@ -101,31 +113,14 @@ void collect_kind(const JsonView& line, const std::optional<JsonView>& messages,
   const std::size_t placeholders = count_of(text, names.placeholder);
   const std::size_t given = parts.size() + listed.size() - next;
   if (placeholders != given)
-    throw Error(line.source(), ": the text holds ", placeholders, " ", names.placeholder, ", but ", given, " ",
-                names.list, " are given");
+    throw Error(
+        line.source(), ": the text holds ", placeholders, " ", names.placeholder, ", but ", given, " ", names.list,
+        " are given",
+        placeholders == 0 ? "; mark their places with {\"type\": \"" + std::string(names.part) + "\"} parts" : "");
   if (!parts.empty() && placeholders != parts.size())
     throw Error(line.source(), ": ", names.placeholder, " is typed in the text beside ", names.part,
                 " parts, so their order is not known; use parts only");
   for (; next < listed.size(); ++next) out.push_back(listed[next]);
-}
-
-Json parts_of_tagged(std::string_view text) {
-  Json parts = Json::array();
-  const auto add_text = [&](std::string_view piece) {
-    if (!piece.empty()) parts.push_back({{"type", "text"}, {"text", std::string(piece)}});
-  };
-  while (true) {
-    const auto image = text.find("<image>");
-    const auto audio = text.find("<audio>");
-    const auto tag = std::min(image, audio);
-    if (tag == std::string_view::npos) break;
-    add_text(text.substr(0, tag));
-    parts.push_back({{"type", tag == image ? "image" : "audio"}});
-    text.remove_prefix(tag + 7);
-  }
-  if (parts.empty()) return Json(std::string(text));
-  add_text(text);
-  return parts;
 }
 
 }  // namespace
@@ -137,27 +132,6 @@ void collect_media(const JsonView& line, const Json* messages, SampleText& sampl
   collect_kind(line, view, kAudio, sample.text, sample.audios);
   if (count_of(sample.text, "<|video|>") != 0)
     throw Error(line.source(), ": the text holds <|video|>, but video is not supported; give its frames as images");
-}
-
-Json messages_of_conversations(const JsonView& conversations) {
-  constexpr std::array<std::pair<std::string_view, const char*>, 6> kRoles = {{{"human", "user"},
-                                                                               {"user", "user"},
-                                                                               {"gpt", "assistant"},
-                                                                               {"assistant", "assistant"},
-                                                                               {"model", "assistant"},
-                                                                               {"system", "system"}}};
-  Json messages = Json::array();
-  for (const JsonView& turn : conversations.elements()) {
-    const std::string from = turn.at("from").text();
-    const char* role = nullptr;
-    for (const auto& [name, known] : kRoles)
-      if (name == from) role = known;
-    if (role == nullptr)
-      throw Error(turn.source(), ": message ", messages.size(), ": from '", from,
-                  "' is not known; expected system, human or gpt");
-    messages.push_back({{"role", role}, {"content", parts_of_tagged(turn.at("value").text())}});
-  }
-  return messages;
 }
 
 }  // namespace bezel::data

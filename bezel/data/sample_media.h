@@ -12,8 +12,4 @@ namespace bezel::data {
 /// placeholders in the text.
 void collect_media(const io::JsonView& line, const io::Json* messages, SampleText& sample);
 
-/// `messages` in the form that render_chat takes, from ShareGPT's `conversations`: {"from": "human", "value": ...} with
-/// <image> and <audio> tags.
-io::Json messages_of_conversations(const io::JsonView& conversations);
-
 }  // namespace bezel::data

@@ -2,6 +2,7 @@
 
 #include <string_view>
 
+#include "bezel/data/conversations.h"
 #include "bezel/data/sample_media.h"
 #include "bezel/error.h"
 
@@ -10,6 +11,7 @@ namespace {
 
 using io::Json;
 using io::JsonView;
+using Span = std::pair<std::size_t, std::size_t>;
 
 constexpr std::string_view kBos = "<bos>";
 constexpr std::string_view kEos = "<eos>";
@@ -19,15 +21,39 @@ bool is_model(const Json& message) {
   return role != message.end() && (*role == "assistant" || *role == "model");
 }
 
-SampleText read_chat(const JsonView& line, const Json& messages, const SampleOptions& options) {
+// Everything behind <bos>, without the messages that are left out.
+std::vector<Span> all_but(const std::vector<Span>& left_out, std::size_t end) {
+  std::vector<Span> spans;
+  std::size_t begin = kBos.size();
+  for (const auto& [out_begin, out_end] : left_out) {
+    if (out_begin > begin) spans.emplace_back(begin, out_begin);
+    begin = out_end;
+  }
+  if (end > begin) spans.emplace_back(begin, end);
+  return spans;
+}
+
+// The key `tools`: a list, or a text that holds one as JSON, as LLaMA-Factory has it.
+Json read_tools(const JsonView& line) {
   const auto tools = line.find("tools");
-  RenderedChat chat =
-      render_chat(JsonView(messages, line.source(), "messages"), tools ? &tools->value() : nullptr, options.chat);
+  if (!tools || (tools->is_string() && tools->text().empty())) return nullptr;
+  if (!tools->is_string()) return tools->value();
+  Json list = io::parse_json(tools->text(), line.source() + ": key 'tools'");
+  if (!list.is_array()) tools->fail("a list of tools, or a text that holds one as JSON");
+  return list;
+}
+
+SampleText read_chat(const JsonView& line, Json messages, const SampleOptions& options) {
+  if (line.find("images") || line.find("audios")) split_tags(messages);
+  const Json tools = read_tools(line);
+  RenderedChat chat = render_chat(JsonView(messages, line.source(), "messages"), &tools, options.chat);
   bool answered = false;
   for (const Json& message : messages) answered = answered || is_model(message);
   if (!answered && !options.train_on_inputs)
     throw Error(line.source(), ": no assistant turn, so there is nothing to learn");
-  SampleText sample{std::move(chat.text), std::move(chat.loss_spans), {}, {}};
+  SampleText sample;
+  sample.text = std::move(chat.text);
+  sample.loss_spans = options.train_on_inputs ? all_but(chat.left_out, sample.text.size()) : std::move(chat.loss_spans);
   collect_media(line, &messages, sample);
   return sample;
 }
@@ -42,29 +68,19 @@ SampleText read_prompt(const JsonView& line, const SampleOptions& options) {
   const JsonView completion = line.at("completion");
   if (prompt.is_array() || completion.is_array()) {
     Json messages = as_messages(prompt, "user");
-    for (Json& message : messages)
-      if (message.is_object()) message["train"] = false;
+    if (!options.train_on_inputs)
+      for (Json& message : messages)
+        if (message.is_object()) message["train"] = false;
     for (const Json& message : as_messages(completion, "assistant")) messages.push_back(message);
     return read_chat(line, messages, options);
   }
   SampleText sample;
   sample.text = std::string(kBos) + prompt.text();
-  const std::size_t begin = sample.text.size();
+  const std::size_t begin = options.train_on_inputs ? kBos.size() : sample.text.size();
   sample.text.append(completion.text()).append(kEos);
   sample.loss_spans.emplace_back(begin, sample.text.size());
   collect_media(line, nullptr, sample);
   return sample;
-}
-
-SampleText read_instruction(const JsonView& line, const SampleOptions& options) {
-  Json messages = Json::array();
-  if (const auto system = line.find("system"); system && !system->text().empty())
-    messages.push_back({{"role", "system"}, {"content", system->text()}});
-  std::string request = line.at("instruction").text();
-  if (const auto input = line.find("input"); input && !input->text().empty()) request += "\n\n" + input->text();
-  messages.push_back({{"role", "user"}, {"content", request}});
-  messages.push_back({{"role", "assistant"}, {"content", line.at("output").text()}});
-  return read_chat(line, messages, options);
 }
 
 SampleText read_text(const JsonView& line) {
@@ -82,9 +98,9 @@ SampleText read_text(const JsonView& line) {
 SampleText read_form(const JsonView& line, const SampleOptions& options) {
   if (!line.is_object()) line.fail("an object");
   if (const auto messages = line.find("messages")) return read_chat(line, messages->value(), options);
-  if (const auto turns = line.find("conversations")) return read_chat(line, messages_of_conversations(*turns), options);
+  if (line.find("conversations")) return read_chat(line, messages_of_conversations(line), options);
   if (line.find("prompt") && line.find("completion")) return read_prompt(line, options);
-  if (line.find("instruction") && line.find("output")) return read_instruction(line, options);
+  if (line.find("instruction") && line.find("output")) return read_chat(line, messages_of_instruction(line), options);
   if (line.find("text")) return read_text(line);
   std::string keys;
   for (const auto& [name, value] : line.members()) keys += (keys.empty() ? "" : ", ") + name;
@@ -97,7 +113,6 @@ SampleText read_form(const JsonView& line, const SampleOptions& options) {
 
 SampleText read_sample(const Json& line, const std::string& source, const SampleOptions& options) {
   SampleText sample = read_form(JsonView(line, source), options);
-  if (options.train_on_inputs) sample.loss_spans = {{kBos.size(), sample.text.size()}};
   if (sample.loss_spans.empty())
     throw Error(source, ": every turn is taken out of the loss, so there is nothing to learn");
   return sample;

@@ -24,10 +24,11 @@ struct SampleText {
   std::vector<MediaSource> audios;
 };
 
-/// Reads one of these forms, told apart by their keys: `messages` (with `tools`), `conversations` (ShareGPT),
-/// `prompt` + `completion` (strings or messages), `instruction` + `output` (+ `input`, `system`), `text`; `images` and
-/// `audios` fill media parts and typed placeholders that name no file. Throws Error starting with `source` on anything
-/// else, on no assistant turn, on nothing to learn, and when media and placeholders do not match in number.
+/// Reads one of these forms, told apart by their keys: `messages`, `conversations` (ShareGPT), `prompt` + `completion`
+/// (strings or messages), `instruction` + `output` (+ `input`, `system`, `history`), `text`. `tools` goes with all that
+/// are chats; `images` and `audios` fill media parts, <image> and <audio> tags and typed placeholders that name no
+/// file. Throws Error starting with `source` on anything else, on no assistant turn, on nothing to learn, and when
+/// media and placeholders do not match in number.
 SampleText read_sample(const io::Json& line, const std::string& source, const SampleOptions& options = {});
 
 }  // namespace bezel::data

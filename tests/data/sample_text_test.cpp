@@ -65,6 +65,37 @@ TEST(SampleForms, TrainOnInputsLearnsAllText) {
   SampleOptions options;
   options.train_on_inputs = true;
   EXPECT_EQ(loss_text(read(R"({"prompt":"one ","completion":"two"})", options)), "one two<eos>|");
+  EXPECT_EQ(loss_text(read(R"({"prompt":[{"role":"user","content":"a"}],"completion":"b"})", options)),
+            "<|turn>user\na<turn|>\n<|turn>model\nb<turn|>\n|");
+}
+
+TEST(SampleForms, TrainOnInputsLeavesOutWhatSaysSo) {
+  SampleOptions options;
+  options.train_on_inputs = true;
+  const auto sample =
+      read(R"({"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b","train":false},
+      {"role":"user","content":"c","train":false},{"role":"assistant","content":"d"}]})",
+           options);
+  EXPECT_EQ(loss_text(sample), "<|turn>user\na<turn|>\n|<|turn>model\nd<turn|>\n|");
+}
+
+TEST(SampleForms, MaskHistoryLearnsTheLastAnswer) {
+  SampleOptions options;
+  options.chat.mask_history = true;
+  const std::string chat = R"({"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"},
+      {"role":"user","content":"c"},{"role":"assistant","content":"d"}]})";
+  EXPECT_EQ(loss_text(read(chat, options)), "d<turn|>|");
+  EXPECT_EQ(loss_text(read(chat)), "b<turn|>|d<turn|>|");
+}
+
+TEST(SampleForms, ToolsMayBeWrittenAsText) {
+  const std::string rest = R"(,"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a"}]})";
+  const std::string wrapped = read(R"({"tools":[{"type":"function","function":{"name":"f"}}])" + rest).text;
+  EXPECT_EQ(wrapped.find("<bos><|turn>system\n<|tool>declaration:f{"), 0u);
+  EXPECT_EQ(read(R"({"tools":"[{\"name\":\"f\"}]")" + rest).text, wrapped);
+  EXPECT_TRUE(says(error_of(R"({"tools":"[{")" + rest), "key 'tools': not valid JSON"));
+  EXPECT_TRUE(says(error_of(R"({"tools":"{}")" + rest), "key 'tools': got"));
+  EXPECT_TRUE(says(error_of(R"({"tools":[{"description":"x"}])" + rest), "name"));
 }
 
 TEST(SampleMedia, PartsAndListsAreTakenInOrder) {
@@ -79,6 +110,48 @@ TEST(SampleMedia, PartsAndListsAreTakenInOrder) {
   ASSERT_EQ(sample.audios.size(), 2u);
   EXPECT_EQ(sample.audios[0].path, "1.wav");
   EXPECT_EQ(sample.audios[1].bytes, "bar");
+}
+
+TEST(SampleMedia, EveryPartThatCarriesItsFile) {
+  const auto image = [](const std::string& part) {
+    return read(R"({"messages":[{"role":"user","content":[)" + part + R"(]},{"role":"assistant","content":"a"}]})");
+  };
+  EXPECT_EQ(image(R"({"type":"image","url":"1.png"})").images.at(0).path, "1.png");
+  EXPECT_EQ(image(R"({"type":"image","image":"1.png"})").images.at(0).path, "1.png");
+  EXPECT_EQ(image(R"({"type":"image","base64":"Zm9v"})").images.at(0).bytes, "foo");
+  EXPECT_EQ(image(R"({"type":"image_url","image_url":"1.png"})").images.at(0).path, "1.png");
+  EXPECT_EQ(image(R"({"type":"input_image","image_url":"data:image/png;base64,Zm9v"})").images.at(0).bytes, "foo");
+  EXPECT_EQ(image(R"({"type":"audio_url","audio_url":{"url":"1.wav"}})").audios.at(0).path, "1.wav");
+  EXPECT_EQ(image(R"({"type":"input_audio","input_audio":{"data":"data:audio/wav;base64,YmFy"}})").audios.at(0).bytes,
+            "bar");
+}
+
+TEST(SampleMedia, TagsInTextsAreFilledFromTheLists) {
+  const std::string chat =
+      R"({"messages":[{"role":"user","content":"<image>What?"},{"role":"assistant","content":"<image>"}])";
+  const auto sample = read(chat + R"(,"images":["1.png"]})");
+  EXPECT_EQ(sample.text, "<bos><|turn>user\n<|image|>What?<turn|>\n<|turn>model\n<image><turn|>\n");
+  EXPECT_EQ(sample.images.at(0).path, "1.png");
+  // Without a list the tag is text like any other.
+  EXPECT_EQ(read(chat + "}").text, "<bos><|turn>user\n<image>What?<turn|>\n<|turn>model\n<image><turn|>\n");
+}
+
+TEST(SampleMedia, BadMediaNameTheLine) {
+  const auto error = [](const std::string& part) {
+    return error_of(R"({"messages":[{"role":"user","content":[)" + part + R"(]},{"role":"assistant","content":"a"}]})");
+  };
+  EXPECT_TRUE(says(error(R"({"type":"video","path":"v.mp4"})"), "video is not supported"));
+  EXPECT_TRUE(says(error(R"({"type":"image_url","image_url":{"url":"data:image/png,raw"}})"), "without ';base64,'"));
+  EXPECT_TRUE(says(error(R"({"type":"input_audio","input_audio":{"data":"!!"}})"), "not base64"));
+  EXPECT_TRUE(says(error(R"({"type":"input_audio","input_audio":{"format":"wav"}})"), "url"));
+  EXPECT_TRUE(says(error(R"({"type":"picture","path":"1.png"})"), "type 'picture'"));
+  EXPECT_TRUE(says(error_of(R"({"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a"}],
+      "images":["1.png"]})"),
+                   "holds 0 <|image|>, but 1 images are given; mark their places"));
+  EXPECT_TRUE(says(error_of(R"({"messages":[{"role":"user","content":"<image>"},{"role":"assistant","content":"a"}],
+      "images":["1.png","2.png"]})"),
+                   "holds 1 <|image|>, but 2 images are given"));
+  EXPECT_TRUE(says(error_of(R"({"text":"<|image|>","images":[3]})"), "images"));
 }
 
 TEST(SampleMedia, TypedPlaceholdersMustMatchTheMedia) {
@@ -105,7 +178,7 @@ TEST(SampleErrors, NameTheLine) {
                    "nothing to learn"));
   EXPECT_TRUE(says(error_of(R"({"messages":"x"})"), "a list of messages"));
   EXPECT_TRUE(says(error_of(R"({"text":3})"), "key 'text'"));
-  EXPECT_TRUE(says(error_of(R"({"conversations":[{"from":"tool","value":"x"}]})"), "from 'tool'"));
+  EXPECT_TRUE(says(error_of(R"({"conversations":[{"from":"robot","value":"x"}]})"), "from 'robot'"));
 }
 
 }  // namespace

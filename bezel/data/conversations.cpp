@@ -1,0 +1,146 @@
+#include "bezel/data/conversations.h"
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "bezel/error.h"
+
+namespace bezel::data {
+namespace {
+
+using io::Json;
+using io::JsonView;
+
+// The role of render_chat for what ShareGPT's dialects call it; "call" is a turn that holds tool calls as JSON.
+std::string_view role_of(std::string_view from) {
+  constexpr std::pair<std::string_view, std::string_view> kRoles[] = {{"human", "user"},
+                                                                      {"user", "user"},
+                                                                      {"gpt", "assistant"},
+                                                                      {"assistant", "assistant"},
+                                                                      {"model", "assistant"},
+                                                                      {"bot", "assistant"},
+                                                                      {"system", "system"},
+                                                                      {"developer", "system"},
+                                                                      {"function_call", "call"},
+                                                                      {"tool_call", "call"},
+                                                                      {"observation", "tool"},
+                                                                      {"tool", "tool"},
+                                                                      {"function_response", "tool"},
+                                                                      {"tool_response", "tool"}};
+  for (const auto& [name, role] : kRoles)
+    if (name == from) return role;
+  return "";
+}
+
+Json content_of(std::string_view text) {
+  Json parts = Json::array();
+  const auto add_text = [&](std::string_view piece) {
+    if (!piece.empty()) parts.push_back({{"type", "text"}, {"text", std::string(piece)}});
+  };
+  while (true) {
+    const auto image = text.find("<image>");
+    const auto audio = text.find("<audio>");
+    const auto tag = std::min(image, audio);
+    if (tag == std::string_view::npos) break;
+    add_text(text.substr(0, tag));
+    parts.push_back({{"type", tag == image ? "image" : "audio"}});
+    text.remove_prefix(tag + 7);
+  }
+  if (parts.empty()) return Json(std::string(text));
+  add_text(text);
+  return parts;
+}
+
+// {"name": ..., "arguments": ...} or a list of them, as the text of a turn.
+Json calls_of(const std::string& text, const std::string& where) {
+  Json calls = io::parse_json(text, where + ": its tool calls");
+  if (calls.is_object()) calls = Json::array({std::move(calls)});
+  if (!calls.is_array() || calls.empty())
+    throw Error(where, ": expected a tool call as JSON: {\"name\": …, \"arguments\": …}");
+  for (const Json& call : calls) JsonView(call, where, "tool call").at("name").text();
+  return calls;
+}
+
+class Turns {
+ public:
+  explicit Turns(std::string source) : source_(std::move(source)) {}
+
+  void add(const JsonView& turn) {
+    const std::string where = source_ + ": message " + std::to_string(count_++);
+    const bool is_chat = !turn.find("from") && turn.find("role");
+    const std::string from = turn.at(is_chat ? "role" : "from").text();
+    const std::string text = turn.at(is_chat ? "content" : "value").text();
+    const std::string_view role = role_of(from);
+    if (role.empty())
+      throw Error(where, ": from '", from, "' is not known; expected system, human, gpt, function_call or observation");
+    Json message = {{"role", role == "call" ? "assistant" : role}};
+    if (role == "call") {
+      calls_ = calls_of(text, where);
+      message["tool_calls"] = calls_;
+      answered_ = 0;
+    } else if (role == "tool") {
+      message["content"] = text;
+      // The answers to several calls come in the order of the calls.
+      if (!calls_.empty()) message["name"] = calls_[std::min(answered_++, calls_.size() - 1)]["name"];
+    } else {
+      message["content"] = content_of(text);
+    }
+    if (const auto train = turn.find("train")) message["train"] = train->value();
+    messages.push_back(std::move(message));
+  }
+
+  Json messages = Json::array();
+
+ private:
+  std::string source_;
+  Json calls_ = Json::array();  // of the last turn that held some
+  std::size_t answered_ = 0;
+  std::size_t count_ = 0;
+};
+
+void add_system(const JsonView& line, Json& messages) {
+  if (const auto system = line.find("system"); system && !system->text().empty())
+    messages.push_back({{"role", "system"}, {"content", system->text()}});
+}
+
+}  // namespace
+
+Json messages_of_conversations(const JsonView& line) {
+  Turns turns(line.source());
+  const std::vector<JsonView> given = line.at("conversations").elements();
+  const bool has_system = !given.empty() && given[0].find("from") && given[0].at("from").value() == "system";
+  if (!has_system) add_system(line, turns.messages);
+  for (const JsonView& turn : given) turns.add(turn);
+  return std::move(turns.messages);
+}
+
+Json messages_of_instruction(const JsonView& line) {
+  Json messages = Json::array();
+  add_system(line, messages);
+  const auto add = [&](const std::string& request, const std::string& answer) {
+    messages.push_back({{"role", "user"}, {"content", content_of(request)}});
+    messages.push_back({{"role", "assistant"}, {"content", answer}});
+  };
+  if (const auto history = line.find("history"))
+    for (const JsonView& turn : history->elements()) {
+      const std::vector<JsonView> pair = turn.elements();
+      if (pair.size() != 2) turn.fail("a pair of request and answer");
+      add(pair[0].text(), pair[1].text());
+    }
+  std::string request = line.at("instruction").text();
+  if (const auto input = line.find("input"); input && !input->text().empty()) request += "\n\n" + input->text();
+  add(request, line.at("output").text());
+  return messages;
+}
+
+void split_tags(Json& messages) {
+  if (!messages.is_array()) return;
+  for (Json& message : messages) {
+    if (!message.is_object() || !message.contains("role") || message["role"] != "user") continue;
+    const auto content = message.find("content");
+    if (content != message.end() && content->is_string()) *content = content_of(content->get_ref<const std::string&>());
+  }
+}
+
+}  // namespace bezel::data
