@@ -1,7 +1,7 @@
 # The two commands: `make demo` and `make test`. Each sets up what is missing first.
 #
 # LIBTORCH=/some/libtorch   build on that LibTorch instead of the one in .venv
-.PHONY: setup build demo test bench soak clean format
+.PHONY: setup build demo test bench soak reference clean format
 
 PYTHON := .venv/bin/python3
 
@@ -40,6 +40,10 @@ soak:
 	@cmake --preset release
 	@cmake --build --preset release --target bezel_cli
 	@$(PYTHON) tests/soak.py build
+
+# docs/REFERENCE.md, from the program's own tables.
+reference: build
+	@build/bezel reference > docs/REFERENCE.md
 
 clean:
 	rm -rf build build-dev build-asan demo/out demo/assets

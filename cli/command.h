@@ -12,6 +12,7 @@ void add_forward(CLI::App& app, int& status);
 void add_bench(CLI::App& app, int& status);
 void add_inspect(CLI::App& app, int& status);
 void add_quantize(CLI::App& app, int& status);
+void add_reference(CLI::App& app, int& status);
 void add_version(CLI::App& app, int& status);
 
 /// "bezel 0.1.0", LibTorch's version, what the CPU can do.

@@ -57,6 +57,7 @@ int run(int argc, char** argv) {
   add_inspect(app, status);
   add_quantize(app, status);
   add_version(app, status);
+  add_reference(app, status);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& success) {

@@ -7,12 +7,14 @@
 #include <unistd.h>
 
 #include "bezel/lora/config.h"
+#include "bezel/report/sparkline.h"
 #include "cli/command.h"
 
 namespace bezel::cli {
 namespace {
 
 constexpr int kBarCells = 20;
+constexpr std::size_t kCurveCells = 16;
 
 std::string time_text(double seconds) {
   const auto whole = static_cast<long long>(std::max(0.0, std::round(seconds)));
@@ -82,7 +84,9 @@ void Progress::step(const train::StepReport& report) {
     line("step " + count + "  " + numbers(report));
     return;
   }
-  std::fprintf(stderr, "\r\033[K%s %s  %s", bar(report).c_str(), count.c_str(), numbers(report).c_str());
+  losses_.push_back(report.loss);
+  std::fprintf(stderr, "\r\033[K%s %s  %s  %s", bar(report).c_str(), count.c_str(),
+               report::sparkline(losses_, kCurveCells).c_str(), numbers(report).c_str());
   std::fflush(stderr);
   has_bar_ = true;
 }

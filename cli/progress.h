@@ -1,6 +1,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "bezel/train/run.h"
 
@@ -24,6 +25,7 @@ class Progress {
 
   bool is_terminal_;
   bool has_bar_ = false;
+  std::vector<double> losses_;  // for the curve beside the bar
 };
 
 }  // namespace bezel::cli

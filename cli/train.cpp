@@ -5,11 +5,14 @@
 #include <unistd.h>
 
 #include "bezel/error.h"
+#include "bezel/report/run_reports.h"
 #include "bezel/train/config.h"
 #include "bezel/train/run.h"
 #include "cli/command.h"
+#include "cli/json_lines.h"
 #include "cli/progress.h"
 #include "cli/train_help.h"
+#include "cli/train_summary.h"
 
 namespace bezel::cli {
 namespace {
@@ -34,13 +37,45 @@ void catch_signals() {
   std::signal(SIGPIPE, SIG_IGN);
 }
 
-void print_result(const train::RunResult& result) {
-  std::printf("loss %.4f in the first step, %.4f in the last; %lld steps in %.1f s\nadapter: %s\n",
-              result.summary.first_loss, result.summary.last_loss, static_cast<long long>(result.summary.steps),
-              result.summary.seconds, result.adapter.c_str());
+enum class Display { kProgress, kQuiet, kJsonLines };
+
+// Takes --quiet and --json-lines, which are no keys of a config, out of the arguments.
+Display take_display(std::vector<std::string>& arguments) {
+  const auto take = [&](const char* flag, const char* spelling) {
+    return std::erase_if(arguments, [&](const std::string& item) { return item == flag || item == spelling; }) > 0;
+  };
+  const bool quiet = take("--quiet", "-q"), json_lines = take("--json-lines", "--json_lines");
+  if (quiet && json_lines) throw Error(ErrorKind::kConfig, "--quiet and --json-lines contradict each other; keep one");
+  return quiet ? Display::kQuiet : json_lines ? Display::kJsonLines : Display::kProgress;
+}
+
+train::RunEvents display_events(Display display, Progress& progress) {
+  if (display == Display::kQuiet) return {};
+  if (display == Display::kJsonLines) return json_line_events();
+  train::RunEvents events;
+  events.on_start = [&](const train::RunPlan& plan) { progress.start(plan); };
+  events.on_step = [&](const train::StepReport& report) { progress.step(report); };
+  events.on_eval = [&](const train::EvalReport& report) { progress.evaluation(report); };
+  events.on_save = [&](const std::string& folder) { progress.saved(folder); };
+  events.on_save_failed = [&](const std::string& why) { progress.save_failed(why); };
+  return events;
+}
+
+// A report of a run that fails says why.
+train::RunResult run_reported(const train::TrainConfig& config, report::RunReports& reports,
+                              const train::RunEvents& events) {
+  try {
+    train::RunResult result = train::run_training(config, events);
+    reports.finish(result.summary);
+    return result;
+  } catch (const std::exception& error) {
+    reports.fail(error.what());
+    throw;
+  }
 }
 
 int train(std::vector<std::string> arguments) {
+  const Display display = take_display(arguments);
   std::string path;
   if (!arguments.empty() && !arguments.front().starts_with("--")) {
     path = arguments.front();
@@ -49,16 +84,15 @@ int train(std::vector<std::string> arguments) {
   const train::TrainConfig config = train::read_train_config(path, train::parse_overrides(arguments));
   catch_signals();
   Progress progress;
-  train::RunEvents events;
-  events.on_start = [&](const train::RunPlan& plan) { progress.start(plan); };
-  events.on_step = [&](const train::StepReport& report) { progress.step(report); };
-  events.on_eval = [&](const train::EvalReport& report) { progress.evaluation(report); };
-  events.on_save = [&](const std::string& folder) { progress.saved(folder); };
-  events.on_save_failed = [&](const std::string& why) { progress.save_failed(why); };
+  train::RunEvents events = display_events(display, progress);
   events.should_stop = [] { return stop_signal != 0; };
-  const train::RunResult result = train::run_training(config, events);
+  report::RunReports reports(config, {{"bezel", BEZEL_VERSION, false}});
+  const train::RunResult result = run_reported(config, reports, reports.events(events));
   progress.finish();
-  print_result(result);
+  if (!reports.problem().empty())
+    std::fprintf(stderr, "note: a report is not complete: %s\n", reports.problem().c_str());
+  if (display == Display::kProgress) std::printf("%s", summary_text(reports.history(), result).c_str());
+  if (display == Display::kJsonLines) print_json_end(result);
   return result.summary.stopped ? 128 + static_cast<int>(stop_signal) : 0;
 }
 

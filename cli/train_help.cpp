@@ -10,7 +10,10 @@ namespace bezel::cli {
 
 std::string train_keys_help() {
   std::ostringstream out;
-  out << "Keys, in CONFIG.yaml as `key: value`, or as flags `--key value`:\n";
+  out << "  --quiet        print nothing but errors\n"
+         "  --json-lines   print one JSON object a line on stdout: start, saturation, step, eval,\n"
+         "                 save, end\n\n"
+         "Keys, in CONFIG.yaml as `key: value`, or as flags `--key value`:\n";
   for (const train::ConfigKey& key : train::config_keys()) {
     char line[96];
     std::snprintf(line, sizeof line, "  %-28s %-16s ", std::string(key.name).c_str(), std::string(key.type).c_str());

@@ -10,7 +10,7 @@ case "$goal" in
   build) ;;
   demo) packages+=(alsa-utils) ;;
   test)
-    packages+=(alsa-utils clang-format)
+    packages+=(alsa-utils clang-format chromium fonts-dejavu-core)  # chromium: 113 MB, looks at report.html
     command -v npm >/dev/null || packages+=(nodejs npm)
     ;;
   *) echo "usage: tools/setup.sh build|demo|test" >&2; exit 2 ;;

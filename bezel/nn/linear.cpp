@@ -6,6 +6,7 @@
 #include "bezel/error.h"
 #include "bezel/kernels/low_rank.h"
 #include "bezel/kernels/matmul.h"
+#include "bezel/nn/clip_counts.h"
 
 namespace bezel::nn {
 namespace {
@@ -20,6 +21,7 @@ struct Frozen : torch::CustomClassHolder {
   Tensor bias;
   Tensor keep;  // dropout of this call [N, in]: 0 or 1 / (1 - p); undefined: none
   std::optional<Clip> clip;
+  ClipCounts* clip_counts = nullptr;  // only while this call lasts, and only when someone counts
   double scale = 0.0;
   bool needs_graph = false;  // someone will ask for a gradient
 };
@@ -31,6 +33,12 @@ Tensor clamped_input(const Tensor& x, const Frozen& frozen) {
 // What enters A: the clamped input with the dropout of this call.
 Tensor adapter_input(const Tensor& x_clamped, const Tensor& keep) {
   return keep.defined() ? (x_clamped.to(torch::kFloat) * keep).to(x_clamped.scalar_type()) : x_clamped;
+}
+
+void count_clipped(const Tensor& x, const Tensor& y, const kernels::LowRank& term, const Frozen& frozen) {
+  Tensor open = y.clone();  // what the fused loop clamps as it adds
+  kernels::add_low_rank(open, term);
+  frozen.clip_counts->add(x, open, *frozen.clip);
 }
 
 /// The whole layer on rows: x [N, in], a [r, in], b [out, r] (both undefined without adapter), keep [N, in] or
@@ -49,6 +57,7 @@ class LinearFunction : public torch::autograd::Function<LinearFunction> {
       term.h = kernels::matmul_nt(adapter_input(x_clamped, frozen->keep), a).to(torch::kFloat).mul_(frozen->scale);
       term.b = b.t().contiguous();  // [r, out]
     }
+    if (frozen->clip_counts) count_clipped(x, y, term, *frozen);
     Tensor inside;
     if (frozen->clip)
       inside =
@@ -131,6 +140,7 @@ Tensor LinearImpl::forward(const Tensor& x) {
   frozen->weight = weight;
   frozen->bias = bias;
   frozen->clip = clip;
+  if (ClipCounting* counting = ClipCounting::current(); counting && clip) frozen->clip_counts = &counting->of(this);
   std::optional<Tensor> a, b;
   if (adapter) {
     a = adapter->a;

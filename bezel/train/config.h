@@ -61,7 +61,7 @@ struct TrainConfig {
   std::int64_t logging_steps = 1;
   std::int64_t save_steps = 100;      ///< 0: only at the end
   std::int64_t save_total_limit = 3;  ///< 0: keep all
-  std::vector<std::string> report_to = {"jsonl"};
+  std::vector<std::string> report_to = {"jsonl", "tensorboard", "html"};
   std::string resume_from_checkpoint;
   bool force_resume = false;
 };

@@ -188,11 +188,13 @@ void read_resume(TrainConfig& config, const ConfigValue& value) {
 }
 
 void read_report_to(TrainConfig& config, const ConfigValue& value) {
+  constexpr std::string_view kKnown[] = {"jsonl", "tensorboard", "html"};
   config.report_to = value.as_texts();
+  if (config.report_to == std::vector<std::string>{"all"})
+    config.report_to.assign(std::begin(kKnown), std::end(kKnown));
   std::erase(config.report_to, "none");
-  for (const std::string& name : config.report_to) {
-    if (name != "jsonl") value.fail("jsonl or none; tensorboard and html are not built yet");
-  }
+  for (const std::string& name : config.report_to)
+    if (std::ranges::find(kKnown, name) == std::end(kKnown)) value.fail("jsonl, tensorboard, html, or none");
 }
 
 void read_storage(TrainConfig& config, const ConfigValue& value) {
@@ -351,7 +353,7 @@ constexpr ConfigBinding kBindings[] = {
     bind<&Config::shuffle>({"shuffle", "", "true|false", "true", "a new order each epoch, given by seed", true}),
     bind<&Config::seed>({"seed", "", "whole", "42", "of the order, the adapter's start and dropout"}),
     {{"gradient_checkpointing", "", "true|false|auto", "auto",
-      "less memory, more arithmetic; not built yet, noted and left out", true},
+      "layers run again in the backward pass: less memory; auto: where it would not fit", true},
      "gradient_checkpointing",
      read_gradient_checkpointing,
      write_gradient_checkpointing},
@@ -368,7 +370,7 @@ constexpr ConfigBinding kBindings[] = {
     bind<&Config::logging_steps>({"logging_steps", "", "whole", "1", "updates between lines"}),
     bind<&Config::save_steps>({"save_steps", "", "whole", "100", "updates between checkpoints; 0: only at the end"}),
     bind<&Config::save_total_limit>({"save_total_limit", "", "whole", "3", "checkpoints kept; 0: all"}),
-    {{"report_to", "", "list", "[jsonl]", "jsonl, none (tensorboard and html are not built yet)"},
+    {{"report_to", "", "list", "[jsonl, tensorboard, html]", "metrics.jsonl, runs/, report.html; or none"},
      "report_to",
      read_report_to,
      write<&Config::report_to>},

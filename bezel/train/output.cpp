@@ -52,6 +52,10 @@ Json to_json(const EvalReport& report) {
           {"eval_labels", report.num_labels}};
 }
 
+bool writes_metrics(const TrainConfig& config) {
+  return std::ranges::find(config.report_to, "jsonl") != config.report_to.end();
+}
+
 void make_folder(const std::string& path) {
   std::error_code error;
   fs::create_directories(path, error);
@@ -125,7 +129,7 @@ void OutputFolder::start(const TrainConfig& resolved, const RunLength& length,
     go_on_from(*resume);
     metrics = io::read_text_file((fs::path(resume->folder) / "metrics.jsonl").string());
   }
-  if (!config_.report_to.empty()) metrics_.begin(file("metrics.jsonl"), metrics);
+  if (writes_metrics(config_)) metrics_.begin(file("metrics.jsonl"), metrics);
   std::error_code error;
   fs::remove(file("trainer_state.json"), error);
 }

@@ -182,7 +182,9 @@ class Run {
     // What is newest from here on must be of the run as it is now.
     if (!is_same_run_) save(trainer, trainer.state());
     RunResult result;
+    tell_saturation(trainer.state().steps_done);
     result.summary = trainer.run(source(), trainer_events(trainer));
+    tell_saturation(trainer.state().steps_done);
     result.adapter = output_.finish(trainer.state(), result.summary, trained(trainer));
     // The adapter is there, but what the run should go on from is not.
     if (save_error_) throw Error(*save_error_);
@@ -213,6 +215,10 @@ class Run {
     trainer.restore(resume_->state.trainer);
     restore_random_states(io::JsonView(resume_->state.random, resume_->folder + "/training_state.json", "random"),
                           device_);
+  }
+
+  void tell_saturation(std::int64_t step) {
+    if (events_.on_saturation) events_.on_saturation(step, measure_saturation(model_, batches_.train_data(), device_));
   }
 
   RunPlan plan(std::int64_t steps_done) {

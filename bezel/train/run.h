@@ -7,6 +7,7 @@
 #include "bezel/data/dataset.h"
 #include "bezel/lora/targets.h"
 #include "bezel/train/config.h"
+#include "bezel/train/saturation.h"
 #include "bezel/train/trainer.h"
 
 namespace bezel::train {
@@ -31,6 +32,8 @@ struct RunEvents {
   std::function<void(const std::string& folder)> on_save;
   /// A checkpoint could not be written; it is tried again at the next interval.
   std::function<void(const std::string& why)> on_save_failed;
+  /// What the clips clamp, before the first step and after the last; measured only when someone asks.
+  std::function<void(std::int64_t step, const std::vector<LayerSaturation>&)> on_saturation = {};
   std::function<bool()> should_stop;
 };
 

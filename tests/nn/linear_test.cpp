@@ -6,6 +6,7 @@
 #include <torch/types.h>
 
 #include "bezel/kernels/matmul.h"
+#include "bezel/nn/clip_counts.h"
 
 namespace bezel::nn {
 namespace {
@@ -61,6 +62,44 @@ TEST_P(LinearParity, ForwardAndGradientsEqualTheFormula) {
 
 INSTANTIATE_TEST_SUITE_P(All, LinearParity,
                          testing::Values(Case{false, false}, Case{true, false}, Case{false, true}, Case{true, true}));
+
+TEST(Linear, ClipCountsAreWhatLiesOutsideEachBound) {
+  torch::manual_seed(5);
+  Linear layer(5, 7, LinearImpl::Options{.clipped = true});
+  const Tensor w = torch::randn({7, 5});
+  layer->weight = quant::dense_weight(w, "w");
+  layer->clip = Clip{-0.8, 0.9, -1.1, 1.0};
+  const Tensor x = torch::randn({3, 4, 5});
+  const Tensor plain = layer(x);
+  const ClipCounting counting;
+  EXPECT_TRUE(torch::equal(layer(x), plain));
+  layer(x);
+  std::int64_t below = 0, above = 0, out_below = 0, out_above = 0;
+  for (const float value : std::vector<float>(x.data_ptr<float>(), x.data_ptr<float>() + x.numel())) {
+    below += value < -0.8f;
+    above += value > 0.9f;
+  }
+  const Tensor y = at::matmul(at::clamp(x, -0.8, 0.9), w.t()).contiguous();
+  for (const float value : std::vector<float>(y.data_ptr<float>(), y.data_ptr<float>() + y.numel())) {
+    out_below += value < -1.1f;
+    out_above += value > 1.0f;
+  }
+  EXPECT_GT(below * above * out_below * out_above, 0) << "nothing saturates: the test shows nothing";
+  const ClipCounts& counts = counting.counts().at(layer.get());
+  EXPECT_EQ(counts.inputs, 2 * 60);
+  EXPECT_EQ(counts.outputs, 2 * 84);
+  EXPECT_EQ(counts.input_min, 2 * below);
+  EXPECT_EQ(counts.input_max, 2 * above);
+  EXPECT_EQ(counts.output_min, 2 * out_below);
+  EXPECT_EQ(counts.output_max, 2 * out_above);
+  {
+    const ClipCounting inner;
+    layer(x);
+    EXPECT_EQ(inner.counts().at(layer.get()).inputs, 60);
+  }
+  EXPECT_EQ(counts.inputs, 2 * 60);
+  EXPECT_EQ(ClipCounting::current(), &counting);
+}
 
 TEST(Linear, GradientAtTheBoundItselfIsOne) {
   Linear layer(1, 1, LinearImpl::Options{.clipped = true});

@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include "bezel/error.h"
+#include "support/temp_folder.h"
 
 namespace bezel::train {
 namespace {
@@ -151,8 +152,7 @@ TEST(TrainConfig, ValuesOutOfRangeAndContradictionsAreRefused) {
 }
 
 TEST(TrainConfig, WhatIsNotBuiltIsRefusedByName) {
-  for (const char* line : {"packing: true", "use_dora: true", "loraplus_lr_ratio: 16",
-                           "report_to: [jsonl, tensorboard]", "adapter: dora"}) {
+  for (const char* line : {"packing: true", "use_dora: true", "loraplus_lr_ratio: 16", "adapter: dora"}) {
     const std::string key = std::string(line).substr(0, std::string(line).find(':'));
     expect_refused(std::string(line) + "\n", {"c.yaml:1", key, "not built yet"});
   }
@@ -167,6 +167,14 @@ TEST(TrainConfig, HowToResume) {
   EXPECT_EQ(parse("auto_resume_from_checkpoints: true\n").resume_from_checkpoint, "auto");
   EXPECT_EQ(parse("resume_from_checkpoint: out/checkpoint-20\n").resume_from_checkpoint, "out/checkpoint-20");
   EXPECT_TRUE(parse("force_resume: true\n").force_resume);
+}
+
+TEST(TrainConfig, ReportsAreChosenByName) {
+  EXPECT_EQ(parse("").report_to, (std::vector<std::string>{"jsonl", "tensorboard", "html"}));
+  EXPECT_EQ(parse("report_to: all").report_to, parse("").report_to);
+  EXPECT_EQ(parse("report_to: html").report_to, std::vector<std::string>{"html"});
+  EXPECT_TRUE(parse("report_to: none").report_to.empty());
+  expect_refused("report_to: [jsonl, wandb]\n", {"c.yaml:1", "report_to", "tensorboard"});
 }
 
 TEST(TrainConfig, StorageOfTheFrozenWeights) {
@@ -256,6 +264,28 @@ TEST(TrainConfig, MissingFileAndFolderAreIoErrors) {
       EXPECT_EQ(error.kind(), ErrorKind::kIo);
     }
   }
+}
+
+TEST(DataFiles, AFolderHoldsTrainAndValid) {
+  const test::TempFolder folder;
+  TrainConfig config;
+  config.train_file = folder.path().string();
+  EXPECT_TRUE(test::says(test::error_of([&] { find_data_files(config); }), "train.jsonl is no file"));
+  test::write_bytes(folder / "train.jsonl", "{}");
+  EXPECT_EQ(find_data_files(config).train, folder / "train.jsonl");
+  EXPECT_EQ(find_data_files(config).media_root, folder.path().string());
+  EXPECT_EQ(find_data_files(config).eval, "");
+  test::write_bytes(folder / "valid.jsonl", "{}");
+  EXPECT_EQ(find_data_files(config).eval, folder / "valid.jsonl");
+  config.val_set_size = 0.5;  // held out of train.jsonl, as asked
+  EXPECT_EQ(find_data_files(config).eval, "");
+  config.val_set_size = 0;
+  config.eval_file = folder / "train.jsonl";
+  config.media_root = "elsewhere";
+  EXPECT_EQ(find_data_files(config).eval, folder / "train.jsonl");
+  EXPECT_EQ(find_data_files(config).media_root, "elsewhere");
+  config.eval_file = folder / "none.jsonl";
+  EXPECT_TRUE(test::says(test::error_of([&] { find_data_files(config); }), "eval_file"));
 }
 
 }  // namespace

@@ -1,0 +1,13 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "bezel/report/history.h"
+
+namespace bezel::report {
+
+/// What a run was computed on: LibTorch, processor, threads, memory, system. What the system does not tell is left out.
+std::vector<Setting> describe_environment();
+
+}  // namespace bezel::report

@@ -1,0 +1,13 @@
+#pragma once
+
+#include <string>
+
+#include "bezel/report/history.h"
+
+namespace bezel::report {
+
+/// report.html: one page that needs no other file and no network. While the run goes on it loads itself again every
+/// few seconds.
+std::string render_html(const RunHistory& history);
+
+}  // namespace bezel::report

@@ -1,0 +1,25 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "bezel/data/dataset.h"
+#include "bezel/gemma4/model.h"
+#include "bezel/nn/clip_counts.h"
+
+namespace bezel::train {
+
+/// What a clipped layer met in one measurement.
+struct LayerSaturation {
+  std::string name;  ///< of the module, such as "model.vision_tower.encoder.layers.0.self_attn.q_proj"
+  nn::ClipCounts counts;
+};
+
+/// Sends the media of the first samples that have some, up to `num_samples` with pictures and as many with recordings,
+/// through the towers, without gradients and in evaluation mode, and counts what the clips clamp. Layers without a
+/// finite bound, and those that saw no value, are left out. The model is in training mode afterwards if it was before.
+std::vector<LayerSaturation> measure_saturation(gemma4::Model& model, const data::Dataset& data, torch::Device device,
+                                                std::int64_t num_samples = 2);
+
+}  // namespace bezel::train

@@ -1,0 +1,101 @@
+#include "cli/json_lines.h"
+
+#include <cmath>
+#include <cstdio>
+
+#include "bezel/io/json.h"
+
+namespace bezel::cli {
+namespace {
+
+using io::Json;
+
+// JSON has no NaN.
+Json number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
+
+void print(const Json& row) {
+  std::printf("%s\n", row.dump(-1, ' ', false, Json::error_handler_t::replace).c_str());
+  std::fflush(stdout);
+}
+
+Json start_row(const train::RunPlan& plan) {
+  Json towers = Json::array();
+  for (const lora::TowerCount& count : plan.towers)
+    towers.push_back({{"tower", std::string(lora::tower_name(count.tower))},
+                      {"layers", count.layers},
+                      {"parameters", count.parameters}});
+  return {{"event", "start"},
+          {"total_steps", plan.total_steps},
+          {"steps_per_epoch", plan.steps_per_epoch},
+          {"samples", plan.num_samples},
+          {"held_out_samples", plan.num_eval_samples},
+          {"bad_samples", plan.data.num_bad},
+          {"too_long_samples", plan.data.num_too_long},
+          {"cut_samples", plan.data.num_cut},
+          {"towers", towers},
+          {"device", plan.device},
+          {"notes", plan.notes}};
+}
+
+Json saturation_row(std::int64_t step, const std::vector<train::LayerSaturation>& layers) {
+  Json rows = Json::array();
+  for (const train::LayerSaturation& layer : layers)
+    rows.push_back({{"layer", layer.name},
+                    {"inputs", layer.counts.inputs},
+                    {"outputs", layer.counts.outputs},
+                    {"input_min", layer.counts.input_min},
+                    {"input_max", layer.counts.input_max},
+                    {"output_min", layer.counts.output_min},
+                    {"output_max", layer.counts.output_max}});
+  return {{"event", "saturation"}, {"step", step}, {"layers", rows}};
+}
+
+Json step_row(const train::StepReport& report) {
+  return {{"event", "step"},
+          {"step", report.step},
+          {"total_steps", report.total_steps},
+          {"epoch", report.epoch},
+          {"loss", number(report.loss)},
+          {"learning_rate", report.learning_rate},
+          {"grad_norm", number(report.grad_norm)},
+          {"tokens_per_second", number(report.tokens_per_s)},
+          {"seconds_left", report.seconds_left},
+          {"peak_memory_bytes", report.peak_memory_bytes},
+          {"skipped_steps", report.skipped_steps}};
+}
+
+}  // namespace
+
+train::RunEvents json_line_events() {
+  train::RunEvents events;
+  events.on_start = [](const train::RunPlan& plan) { print(start_row(plan)); };
+  events.on_step = [](const train::StepReport& report) { print(step_row(report)); };
+  events.on_eval = [](const train::EvalReport& report) {
+    print({{"event", "eval"},
+           {"step", report.step},
+           {"loss", number(report.loss)},
+           {"labels", report.num_labels},
+           {"seconds", report.seconds}});
+  };
+  events.on_saturation = [](std::int64_t step, const std::vector<train::LayerSaturation>& layers) {
+    if (!layers.empty()) print(saturation_row(step, layers));
+  };
+  events.on_save = [](const std::string& folder) { print({{"event", "save"}, {"folder", folder}}); };
+  return events;
+}
+
+void print_json_end(const train::RunResult& result) {
+  const train::TrainSummary& summary = result.summary;
+  print({{"event", "end"},
+         {"steps", summary.steps},
+         {"first_loss", number(summary.first_loss)},
+         {"last_loss", number(summary.last_loss)},
+         {"mean_loss", number(summary.mean_loss)},
+         {"tokens", summary.num_tokens},
+         {"seconds", summary.seconds},
+         {"skipped_steps", summary.skipped_steps},
+         {"stopped", summary.stopped},
+         {"adapter", result.adapter}});
+}
+
+}  // namespace bezel::cli

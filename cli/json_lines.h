@@ -1,0 +1,14 @@
+#pragma once
+
+#include "bezel/train/run.h"
+
+namespace bezel::cli {
+
+/// Events that print one JSON object a line on stdout, each with the key "event": start, saturation, step, eval,
+/// save.
+train::RunEvents json_line_events();
+
+/// The last line, with the event "end".
+void print_json_end(const train::RunResult& result);
+
+}  // namespace bezel::cli

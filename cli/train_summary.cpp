@@ -1,0 +1,56 @@
+#include "cli/train_summary.h"
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <vector>
+
+#include "bezel/report/html_text.h"
+#include "bezel/report/sparkline.h"
+#include "cli/command.h"
+
+namespace bezel::cli {
+namespace {
+
+constexpr std::size_t kCurveCells = 40;
+
+std::string row(const std::string& name, const std::string& text) {
+  return name + std::string(name.size() < 12 ? 12 - name.size() : 1, ' ') + text + "\n";
+}
+
+// "2.306 → 0.921   lowest 0.88" and the curve below it.
+std::string curve_rows(const std::string& name, const std::vector<double>& values) {
+  std::vector<double> finite;
+  std::ranges::copy_if(values, std::back_inserter(finite), [](double value) { return std::isfinite(value); });
+  if (finite.empty()) return "";
+  std::string out = row(name, report::number_text(finite.front()) + " → " + report::number_text(finite.back()) +
+                                  ", lowest " + report::number_text(*std::ranges::min_element(finite)));
+  if (finite.size() > 2) out += row("", report::sparkline(finite, kCurveCells));
+  return out;
+}
+
+}  // namespace
+
+std::string summary_text(const report::RunHistory& history, const train::RunResult& result) {
+  const train::TrainSummary& summary = result.summary;
+  std::vector<double> losses, held_out;
+  double memory_bytes = 0;
+  for (const report::StepRow& step : history.steps) {
+    losses.push_back(step.loss);
+    memory_bytes = std::max(memory_bytes, step.memory_bytes);
+  }
+  for (const report::EvalRow& eval : history.evals) held_out.push_back(eval.loss);
+  std::string steps = with_commas(summary.steps) + " in " + report::duration_text(summary.seconds);
+  if (summary.skipped_steps > 0) steps += ", " + with_commas(summary.skipped_steps) + " skipped";
+  if (summary.stopped) steps += ", stopped by a signal";
+  std::string out = curve_rows("loss", losses) + curve_rows("held out", held_out) + row("steps", steps);
+  const double speed = static_cast<double>(summary.num_tokens) / std::max(summary.seconds, 1e-9);
+  out += row("tokens", with_commas(summary.num_tokens) + ", " + report::number_text(speed, 3) + " a second");
+  out += row("memory", "at most " + bytes_text(memory_bytes)) + row("adapter", result.adapter);
+  const std::filesystem::path page = std::filesystem::path(result.adapter) / "report.html";
+  std::error_code error;
+  if (std::filesystem::exists(page, error)) out += row("report", page.string());
+  return out;
+}
+
+}  // namespace bezel::cli

@@ -1,0 +1,206 @@
+"""What a run shows. TensorBoard's own reader finds in runs/ what metrics.jsonl says; the shares of clamped values are those
+that transformers + PEFT have at the same places; report.html is there while training goes on, and holds up in a browser;
+the terminal, --quiet and --json-lines say what they should.
+
+    run_reports.py BEZEL_FOLDER TEST_FOLDER
+"""
+import json
+import os
+import pty
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from _browser import Browser, find_chromium
+
+ROOT = Path(__file__).resolve().parents[2]
+BEZEL = Path(sys.argv[1]) / "bezel"
+MODEL, ASSETS = ROOT / "demo" / "model", ROOT / "demo" / "assets"
+STEPS = 12
+TAGS = {"train/loss": "loss", "train/learning_rate": "learning_rate", "train/grad_norm": "grad_norm",
+        "train/tokens_per_second": "tokens_per_second", "train/epoch": "epoch", "eval/loss": "eval_loss"}
+
+
+def command(out, *extra):
+    return [BEZEL, "train", ROOT / "demo" / "config.yaml", "--output-dir", out, "--max-steps", str(STEPS), "--logging-steps", "1",
+            "--eval-file", ROOT / "demo" / "train.jsonl", "--eval-steps", "6", *map(str, extra)]
+
+
+def train(out, *extra):
+    return subprocess.run(command(out, *extra), capture_output=True, text=True, cwd=ROOT)
+
+
+def check_events(out, steps):
+    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    events = EventAccumulator(str(out / "runs"), size_guidance={"scalars": 0})
+    events.Reload()
+    assert set(events.Tags()["scalars"]) == {*TAGS, "train/peak_memory_mib"}, events.Tags()
+    for tag, key in TAGS.items():
+        wanted = [(row["step"], np.float32(row[key])) for row in rows if key in row and ("eval" in key) == ("eval_loss" in row)]
+        got = [(event.step, np.float32(event.value)) for event in events.Scalars(tag)]
+        assert got == wanted and len(got) == (steps if tag.startswith("train") else steps // 6), (tag, got, wanted)
+    memory = [event.value for event in events.Scalars("train/peak_memory_mib")]
+    assert memory == sorted(memory) and 50 < memory[0] < 4000, memory
+    print(f"TensorBoard reads {len(TAGS) + 1} tags, equal to metrics.jsonl")
+
+
+def media_inputs():
+    """The first two samples with a picture and the first two with a recording, as transformers prepares them."""
+    import soundfile
+    import soxr
+    import torch
+    from PIL import Image
+
+    sys.path.insert(0, str(ROOT / "tools"))
+    import make_reference as reference
+
+    images = reference.Gemma4ImageProcessorPil.from_pretrained(MODEL)
+    sounds = reference.Gemma4AudioFeatureExtractor.from_pretrained(MODEL)
+    parts = [json.loads(line)["messages"][0]["content"][0] for line in (ROOT / "demo" / "train.jsonl").read_text().splitlines()]
+    for part in [p for p in parts if p["type"] == "image"][:2]:
+        made = images([Image.open(ASSETS / part["path"])])
+        pixels = torch.as_tensor(np.asarray(made["pixel_values"]))
+        places = torch.as_tensor(np.asarray(made["image_position_ids"]))
+        real = places[0, :, 0] >= 0
+        yield "image", {"pixel_values": pixels[:, real], "image_position_ids": places[:, real]}
+    for part in [p for p in parts if p["type"] == "audio"][:2]:
+        sound, rate = soundfile.read(ASSETS / part["path"], dtype="float32")
+        made = sounds([soxr.resample(sound, rate, 16000)])
+        yield "audio", {"input_features": torch.as_tensor(np.asarray(made["input_features"])),
+                        "input_features_mask": torch.as_tensor(np.asarray(made["input_features_mask"]))}
+
+
+def reference_counts(adapter):
+    """Values beyond each bound by layer, from hooks around transformers' clamps."""
+    import torch
+    from peft import PeftModel
+
+    sys.path.insert(0, str(ROOT / "tools"))
+    import make_reference as reference
+
+    base = reference.Gemma4ForConditionalGeneration.from_pretrained(MODEL, dtype=torch.float32, attn_implementation="eager").eval()
+    model = (PeftModel.from_pretrained(base, str(adapter)).eval().base_model.model if adapter else base).model
+    counts = {}
+
+    def watch(name, clipped):
+        row = counts.setdefault(name, dict.fromkeys(("inputs", "outputs", "input_min", "input_max", "output_min", "output_max"), 0))
+
+        def before(_, args):
+            row["inputs"] += args[0].numel()
+            row["input_min"] += int((args[0] < clipped.input_min).sum())
+            row["input_max"] += int((args[0] > clipped.input_max).sum())
+
+        def after(_, __, output):
+            row["outputs"] += output.numel()
+            row["output_min"] += int((output < clipped.output_min).sum())
+            row["output_max"] += int((output > clipped.output_max).sum())
+
+        clipped.register_forward_pre_hook(before)
+        clipped.linear.register_forward_hook(after)
+
+    for name, module in model.named_modules():
+        if type(module).__name__ == "Gemma4ClippableLinear":
+            watch("model." + name, module)
+    with torch.no_grad():
+        for kind, inputs in media_inputs():
+            (model.get_image_features if kind == "image" else model.get_audio_features)(**inputs)
+    return counts
+
+
+def check_saturation(events, out):
+    measured = [event for event in events if event["event"] == "saturation"]
+    assert [event["step"] for event in measured] == [0, STEPS]
+    outside = 0
+    for event, adapter in zip(measured, (None, out)):
+        wanted, got = reference_counts(adapter), {layer.pop("layer"): layer for layer in event["layers"]}
+        assert set(got) == set(wanted) and len(got) > 30, (len(got), len(wanted))
+        for name, row in wanted.items():
+            for key, count in row.items():
+                # Sums in another order put a value that is all but at a bound on its other side; so do pictures, which
+                # Pillow resizes there and which differ from Bezel's by a step of brightness here and there.
+                slack = 0 if key in ("inputs", "outputs") else 2 + count // (20 if "vision" in name else 200)
+                assert abs(got[name][key] - count) <= slack, (event["step"], name, key, got[name][key], count)
+            outside += sum(row[key] for key in ("input_min", "input_max", "output_min", "output_max"))
+    assert outside > 1000, outside
+    print(f"clamped values as in transformers + PEFT: {len(got)} layers, {outside} values, at the start and the end")
+
+
+def check_json_lines(done):
+    assert done.returncode == 0 and done.stderr == "", done
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    kinds = [event["event"] for event in events]
+    assert kinds[0] == "start" and kinds[-1] == "end" and kinds.count("step") == STEPS and kinds.count("eval") == STEPS // 6, kinds
+    assert events[0]["total_steps"] == STEPS and {row["tower"] for row in events[0]["towers"]} == {"language", "vision", "audio", "projectors"}
+    assert events[-1]["steps"] == STEPS and not events[-1]["stopped"]
+    return events
+
+
+def on_terminal(arguments):
+    """What a program writes to a terminal."""
+    ours, its = pty.openpty()
+    process = subprocess.Popen(arguments, stdout=its, stderr=its, cwd=ROOT, text=False)
+    os.close(its)
+    text = b""
+    while True:
+        try:
+            piece = os.read(ours, 4096)
+        except OSError:
+            break
+        if not piece:
+            break
+        text += piece
+    os.close(ours)
+    return process.wait(), text.decode()
+
+
+def check_terminal(scratch):
+    code, text = on_terminal(command(scratch / "tty", "--report-to", "none", "--save-steps", 0))
+    assert code == 0 and "░" in text, text
+    curve = set("▁▂▃▄▅▆▇█")
+    bars = [line for line in text.split("\r") if "tok/s" in line]
+    # Behind the bar and the count stands the curve of the losses.
+    assert len(bars) == STEPS and set(bars[-1].split("  ")[1]) <= curve and len(bars[-1].split("  ")[1]) == STEPS, bars[-1]
+    tail = text[text.rindex("\r\nloss "):]
+    for word in ("loss ", "held out", "steps ", "tokens ", "memory ", "adapter "):
+        assert word in tail, tail
+    assert "report.html" not in tail and not (scratch / "tty" / "report.html").exists() and not (scratch / "tty" / "runs").exists()
+    assert not (scratch / "tty" / "metrics.jsonl").exists()
+
+
+def check_page(out):
+    if find_chromium() is None:
+        print("chromium is not installed: report.html was not looked at")
+        return
+    with Browser() as page:
+        page.open(out / "report.html", width=390, scheme="dark")
+        assert page.logs == [] and page.requests == [f"file://{out / 'report.html'}"], (page.logs, page.requests)
+        assert page.evaluate("document.querySelectorAll('.chart .line').length") >= 6
+        assert page.evaluate("document.querySelectorAll('.heat').length") == 4
+        assert page.evaluate("document.querySelector('.state').textContent") == "done"
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def main():
+    subprocess.run([sys.executable, ROOT / "demo" / "prepare.py"], check=True)
+    with tempfile.TemporaryDirectory() as name:
+        scratch = Path(name).resolve()
+        out = scratch / "out"
+        events = check_json_lines(train(out, "--json-lines", "--save-steps", 0))
+        check_events(out, STEPS)
+        check_saturation(events, out)
+        check_page(out)
+        # A second run in the same folder: what the first one wrote into runs/ is void.
+        done = train(out, "--quiet", "--seed", 7, "--save-steps", 0)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), done
+        check_events(out, STEPS)
+        check_terminal(scratch)
+        both = subprocess.run([BEZEL, "train", "--quiet", "--json-lines"], capture_output=True, text=True)
+        assert both.returncode == 2 and "contradict" in both.stderr, both
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+#include "bezel/train/saturation.h"
+
+#include <gtest/gtest.h>
+
+#include "bezel/gemma4/load.h"
+#include "support/temp_folder.h"
+#include "support/tiny_model.h"
+
+namespace bezel::train {
+namespace {
+
+data::Dataset example_data(const char* file, const gemma4::ModelConfig& config) {
+  const auto tokenizer = std::make_shared<const data::Tokenizer>(
+      data::Tokenizer::from_file(std::string(BEZEL_TEST_DATA) + "/tiny_tokenizer.json"));
+  data::DatasetOptions options;
+  options.file = std::string(BEZEL_EXAMPLE_DATA) + "/" + file;
+  options.media.image.patch_size = config.vision->patch_size;
+  options.media.image.pooling = config.vision->pooling_kernel_size;
+  options.media.image.max_soft_tokens = 4;
+  options.ids.image = tokenizer->token_id("<|image|>").value();
+  options.ids.audio = tokenizer->token_id("<|audio|>").value();
+  return data::Dataset(options, tokenizer);
+}
+
+TEST(Saturation, CountsTheTowersThatSeeMediaAndLeavesTheModelAsItWas) {
+  const test::TempFolder temp;
+  test::write_tiny_checkpoint(temp.path().string());  // bounds -1 … 0.9
+  gemma4::Model model = gemma4::load_model(temp.path().string(), {torch::kFloat, torch::kCPU, {}}).model;
+  model->train();
+  const auto layers = measure_saturation(model, example_data("media_parts.jsonl", model->config()), torch::kCPU);
+  ASSERT_EQ(layers.size(), 2u * 7 + 2u * 10);
+  std::int64_t outside = 0;
+  for (const LayerSaturation& layer : layers) {
+    EXPECT_GT(layer.counts.inputs, 0) << layer.name;
+    EXPECT_GT(layer.counts.outputs, 0) << layer.name;
+    outside += layer.counts.input_min + layer.counts.input_max;
+  }
+  EXPECT_GT(outside, 0);
+  EXPECT_EQ(layers.front().name.find("model."), 0u);
+  EXPECT_TRUE(model->is_training());
+  EXPECT_EQ(nn::ClipCounting::current(), nullptr);
+}
+
+TEST(Saturation, IsEmptyWithoutMedia) {
+  const test::TempFolder temp;
+  test::write_tiny_checkpoint(temp.path().string());
+  gemma4::Model model = gemma4::load_model(temp.path().string(), {torch::kFloat, torch::kCPU, {}}).model;
+  EXPECT_TRUE(measure_saturation(model, example_data("text.jsonl", model->config()), torch::kCPU).empty());
+}
+
+}  // namespace
+}  // namespace bezel::train
