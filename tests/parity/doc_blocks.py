@@ -1,0 +1,126 @@
+"""Every fenced block of README.md and docs/ does what it says. Blocks of one page run in order in a scratch folder, in which
+gemma-4-E2B-it is the demo's tiny checkpoint and cat.jpg and hello.wav are there:
+
+    bash    runs and must succeed          python  runs, those of one page as one program
+    yaml    is read as a training config   json, jsonl  parse
+
+A block behind `<!-- checked only: why -->` needs what a test does not have (the real weights, the network, an install): its
+commands and flags are looked up in place of being run. Keys in the tables of docs/from-other-tools.md must be read, and
+docs/REFERENCE.md must be what `bezel reference` prints.
+
+    doc_blocks.py BEZEL_FOLDER TEST_FOLDER
+"""
+import ast
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+BEZEL = (Path(sys.argv[1]) / "bezel").resolve()
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "examples").rglob("*.md"))]
+BLOCK = re.compile(r"(?:<!-- checked only: (?P<why>[^>]+) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S)
+REFERENCE = subprocess.run([BEZEL, "reference"], capture_output=True, text=True, check=True).stdout
+
+
+def known_keys():
+    rows = re.findall(r"^\| `(\w+)` \| ([\w ]*) \|", REFERENCE[REFERENCE.index("## Keys"):], re.M)
+    return {name for key, others in rows for name in (key, *others.split())}
+
+
+def make_scratch(folder):
+    subprocess.run([sys.executable, ROOT / "demo" / "prepare.py"], check=True)
+    (folder / "build").mkdir()
+    (folder / "build" / "bezel").symlink_to(BEZEL)
+    shutil.copytree(ROOT / "demo" / "model", folder / "gemma-4-E2B-it")
+    shutil.copytree(ROOT / "examples", folder / "examples")
+    shutil.copyfile(ROOT / "demo" / "assets" / "chelsea.png", folder / "cat.jpg")
+    shutil.copyfile(ROOT / "demo" / "assets" / "Front_Left.wav", folder / "hello.wav")
+    (folder / "my.jsonl").write_text('{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "A cup."}]}\n' * 3)
+
+
+def run(command, folder, what, text=None):
+    # Python beside the command: transformers and peft of the tests' environment, and nothing from the network.
+    env = dict(os.environ, HF_HUB_OFFLINE="1", PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    done = subprocess.run(command, input=text, cwd=folder, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, f"{what}: exit {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+
+
+def check_yaml(text, folder, what):
+    """A config with these keys comes as far as its data, which are not there."""
+    path = folder / "block.yaml"
+    path.write_text(text)
+    done = subprocess.run([BEZEL, "train", path, "--base-model", "gemma-4-E2B-it", "--output-dir", "none-out", "--train-file", "none.jsonl"],
+                          cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 2 and "none.jsonl" in done.stderr, f"{what}: {done.stderr}"
+
+
+def check_commands(text, what):
+    """Subcommands and flags of `bezel` exist; other programs are only split into words."""
+    lines = text.replace("\\\n", " ").splitlines()
+    for line in lines:
+        words = shlex.split(line, comments=True)
+        if not words or not words[0].endswith("bezel"):
+            continue
+        section = re.search(rf"^### bezel {re.escape(words[1])}\n(.*?)(?=^##)", REFERENCE, re.M | re.S)
+        assert section, f"{what}: no command {words[1]}"
+        for flag in (word.split("=")[0] for word in words[2:] if word.startswith("--")):
+            name = flag[2:].replace("-", "_")
+            assert f"{flag}" in section[1] or words[1] == "train" and name in known_keys(), f"{what}: {words[1]} has no {flag}"
+
+
+def check_page(page, counts):
+    name = page.relative_to(ROOT)
+    with tempfile.TemporaryDirectory() as scratch_name:
+        scratch, program = Path(scratch_name), []
+        make_scratch(scratch)
+        for block in BLOCK.finditer(page.read_text()):
+            language, text = block["language"], block["text"]
+            what = f"{name}:{page.read_text()[:block.start('text')].count(chr(10))} ({language or 'no language'})"
+            run_it = block["why"] is None
+            if language == "bash":
+                run(["bash", "-euo", "pipefail", "-c", text], scratch, what) if run_it else check_commands(text, what)
+            elif language == "yaml":
+                check_yaml(text, scratch, what)
+            elif language == "python":
+                ast.parse(text)
+                if run_it:
+                    program.append(text)
+            elif language in ("json", "jsonl"):
+                for line in text.splitlines() if language == "jsonl" else [text]:
+                    json.loads(line)
+            else:
+                assert language == "text", f"{what}: say what this block is"
+            counts[language, "run" if run_it else "checked"] = counts.get((language, "run" if run_it else "checked"), 0) + 1
+        if program:
+            run([sys.executable, "-"], scratch, f"{name} (python)", "\n".join(program))
+
+
+def check_key_tables():
+    page, keys = (ROOT / "docs" / "from-other-tools.md").read_text(), known_keys()
+    rows = [row for row in page.splitlines() if row.startswith("|")]
+    same, other = rows[2:rows.index("| there | here |")], rows[rows.index("| there | here |") + 2:]
+    assert len(same) > 15 and len(other) > 4
+    names = [name for row in same for name in re.findall(r"`(\w+)[^`]*`", row)]
+    names += [name for row in other for name in re.findall(r"`(\w+): ", row.split("|")[2])]
+    unknown = [name for name in names if name not in keys]
+    assert not unknown, unknown
+    print(f"{len(names)} keys in the tables are read")
+
+
+def main():
+    assert (ROOT / "docs" / "REFERENCE.md").read_text() == REFERENCE, "docs/REFERENCE.md is old: run `make reference`"
+    check_key_tables()
+    counts = {}
+    for page in PAGES:
+        check_page(page, counts)
+    print(", ".join(f"{count} {language} {how}" for (language, how), count in sorted(counts.items())))
+
+
+if __name__ == "__main__":
+    main()
