@@ -8,6 +8,7 @@
 
 #include "bezel/error.h"
 #include "bezel/gemma4/load.h"
+#include "bezel/generate/bench.h"
 #include "bezel/io/json.h"
 #include "bezel/train/memory.h"
 #include "cli/command.h"
@@ -24,19 +25,17 @@ struct Options {
   std::int64_t tokens = 512;
   std::int64_t label_tokens = 128;
   std::int64_t steps = 5;
+  std::int64_t decode = 0;
   std::int64_t rank = 16;
   int threads = 0;
   bool recompute = false;
   bool json = false;
 };
 
-void print(const Options& options, const train::BenchResult& result, const data::Batch& batch) {
-  nlohmann::ordered_json out;
-  out["tokens"] = batch.num_tokens;
+using Json = nlohmann::ordered_json;
+
+void print_training(const Options& options, const train::BenchResult& result, const data::Batch& batch, Json& out) {
   out["label_tokens"] = batch.num_labels();
-  out["dtype"] = options.dtype;
-  out["storage"] = options.storage;
-  out["threads"] = at::get_num_threads();
   out["gradient_checkpointing"] = options.recompute;
   out["start_s"] = result.start_s;
   out["step_s"] = result.step_s;
@@ -44,10 +43,7 @@ void print(const Options& options, const train::BenchResult& result, const data:
   out["losses"] = result.losses;
   out["peak_bytes"] = result.peak_bytes;
   out["peak_anonymous_bytes"] = result.peak_anonymous_bytes;
-  if (options.json) {
-    std::printf("%s\n", out.dump().c_str());
-    return;
-  }
+  if (options.json) return;
   std::printf("%lld tokens, %lld labels: %.1f tokens/s\n", static_cast<long long>(batch.num_tokens),
               static_cast<long long>(batch.num_labels()), result.tokens_per_s);
   for (std::size_t i = 0; i < result.step_s.size(); ++i)
@@ -55,6 +51,34 @@ void print(const Options& options, const train::BenchResult& result, const data:
   std::printf("peak memory %s, %s of it no mapped file; first forward after %.2f s\n",
               bytes_text(static_cast<double>(result.peak_bytes)).c_str(),
               bytes_text(static_cast<double>(result.peak_anonymous_bytes)).c_str(), result.start_s);
+}
+
+void print_decoding(const Options& options, const generate::DecodeTimes& times, Json& out) {
+  out["decode"] = {{"prompt_tokens", times.prompt_tokens},
+                   {"prefill_s", times.prefill_s},
+                   {"token_s", times.token_s},
+                   {"median_s", times.median_s},
+                   {"tokens_per_s", times.tokens_per_s()},
+                   {"bytes_per_token", times.bytes_per_token},
+                   {"bytes_per_s", times.bytes_per_s()},
+                   {"memory_bytes_per_s", times.memory_bytes_per_s}};
+  if (options.json) return;
+  std::printf("prompt of %lld tokens read in %.3f s\n", static_cast<long long>(times.prompt_tokens), times.prefill_s);
+  std::printf("decoding: %.4f s a token, %.2f tokens/s\n", times.median_s, times.tokens_per_s());
+  std::printf("%s of weights a token: %s/s, %.0f%% of the %s/s that memory gives\n",
+              bytes_text(static_cast<double>(times.bytes_per_token)).c_str(), bytes_text(times.bytes_per_s()).c_str(),
+              100.0 * times.bytes_per_s() / times.memory_bytes_per_s, bytes_text(times.memory_bytes_per_s).c_str());
+}
+
+train::BenchResult train_steps(const Options& options, gemma4::Model& model, const data::Batch& batch) {
+  const gemma4::ModelConfig& config = model->config();
+  lora::LoraConfig lora{.rank = options.rank, .alpha = 2.0 * static_cast<double>(options.rank), .towers = {}};
+  for (const std::string& tower : options.towers) lora.towers.push_back(lora::parse_tower(tower));
+  const lora::Selection selection =
+      lora::select_targets(*model, lora, {config.text_only, !batch.images.empty(), !batch.recordings.empty()});
+  lora::attach(selection, lora);
+  model->set_recompute(options.recompute);
+  return train::bench_training(model, selection, batch, options.steps);
 }
 
 void bench(const Options& options) {
@@ -66,25 +90,27 @@ void bench(const Options& options) {
   train::keep_freed_memory();
   gemma4::Model model =
       gemma4::load_model(options.model, {dtype, torch::kCPU, {.storage = quant::parse_storage(options.storage)}}).model;
-  const gemma4::ModelConfig& config = model->config();
-  const data::RawInputs raw = options.inputs.empty()
-                                  ? train::synthetic_inputs(config, options.tokens, options.label_tokens, /*seed=*/0)
-                                  : data::read_raw_inputs(options.inputs);
+  const data::RawInputs raw = options.inputs.empty() ? train::synthetic_inputs(model->config(), options.tokens,
+                                                                               options.label_tokens, /*seed=*/0)
+                                                     : data::read_raw_inputs(options.inputs);
   const data::Batch batch = model->make_batch(raw);
-  lora::LoraConfig lora{.rank = options.rank, .alpha = 2.0 * static_cast<double>(options.rank), .towers = {}};
-  for (const std::string& tower : options.towers) lora.towers.push_back(lora::parse_tower(tower));
-  const lora::Selection selection =
-      lora::select_targets(*model, lora, {config.text_only, !batch.images.empty(), !batch.recordings.empty()});
-  lora::attach(selection, lora);
-  model->set_recompute(options.recompute);
-  print(options, train::bench_training(model, selection, batch, options.steps), batch);
+  if (options.decode > 0 && (batch.input_ids.size(0) != 1 || batch.has_padding))
+    throw Error(ErrorKind::kConfig, "--decode takes --inputs of one row without padding");
+  Json out;
+  out["tokens"] = batch.num_tokens;
+  out["dtype"] = options.dtype;
+  out["storage"] = options.storage;
+  out["threads"] = at::get_num_threads();
+  if (options.steps > 0) print_training(options, train_steps(options, model, batch), batch, out);
+  if (options.decode > 0) print_decoding(options, generate::bench_decoding(model, batch, options.decode), out);
+  if (options.json) std::printf("%s\n", out.dump().c_str());
 }
 
 }  // namespace
 
 void add_bench(CLI::App& app, int&) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand("bench", "Time training steps on given or synthetic tensors");
+  CLI::App* command = app.add_subcommand("bench", "Time training steps or decoding on given or synthetic tensors");
   command->add_option("--model", options->model, "checkpoint folder")->required();
   command->add_option("--inputs", options->inputs, "safetensors file with in.input_ids, in.labels, in.pixel_values …");
   command->add_option("--lora_towers,--lora-towers", options->towers, "language, vision, audio, projectors")
@@ -102,12 +128,18 @@ void add_bench(CLI::App& app, int&) {
   command->add_option("--label-tokens", options->label_tokens, "of them, at the end, labelled")
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
-  command->add_option("--steps", options->steps, "")->check(CLI::Range(1, 100000))->capture_default_str();
+  command->add_option("--steps", options->steps, "of training; with --decode only where given")
+      ->check(CLI::Range(1, 100000))
+      ->capture_default_str();
+  command->add_option("--decode", options->decode, "tokens to generate after the input")->check(CLI::Range(1, 100000));
   command->add_option("--rank", options->rank, "of the adapters")->check(CLI::Range(1, 4096))->capture_default_str();
   command->add_option("--threads", options->threads, "0: as many as there are cores")->check(CLI::Range(0, 4096));
   command->add_flag("--gradient-checkpointing", options->recompute, "run each layer again in the backward pass");
   command->add_flag("--json", options->json, "one JSON line");
-  command->callback([options] { bench(*options); });
+  command->callback([options, command] {
+    if (options->decode > 0 && command->count("--steps") == 0) options->steps = 0;
+    bench(*options);
+  });
 }
 
 }  // namespace bezel::cli

@@ -10,6 +10,7 @@ namespace bezel::cli {
 void add_train(CLI::App& app, int& status);
 void add_forward(CLI::App& app, int& status);
 void add_bench(CLI::App& app, int& status);
+void add_generate(CLI::App& app, int& status);
 void add_inspect(CLI::App& app, int& status);
 void add_quantize(CLI::App& app, int& status);
 void add_reference(CLI::App& app, int& status);

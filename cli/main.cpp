@@ -54,6 +54,7 @@ int run(int argc, char** argv) {
   add_train(app, status);
   add_forward(app, status);
   add_bench(app, status);
+  add_generate(app, status);
   add_inspect(app, status);
   add_quantize(app, status);
   add_version(app, status);

@@ -6,6 +6,7 @@
 #include "bezel/data/audio.h"
 #include "bezel/data/audio_probe.h"
 #include "bezel/data/image.h"
+#include "bezel/data/token_check.h"
 #include "bezel/error.h"
 #include "bezel/gemma4/media_size.h"
 #include "bezel/io/regular_file.h"
@@ -56,15 +57,7 @@ Dataset::Dataset(DatasetOptions options, std::shared_ptr<const Tokenizer> tokeni
 }
 
 void Dataset::check_tokenizer() const {
-  const auto check = [&](const char* token, std::int64_t wanted) {
-    const auto id = tokenizer_->token_id(token);
-    if (!id) throw Error("tokenizer.json: the token ", token, " is missing");
-    if (wanted >= 0 && *id != wanted)
-      throw Error("tokenizer.json gives ", token, " the id ", *id, ", but config.json says ", wanted);
-  };
-  for (const char* token : {"<bos>", "<eos>", "<|turn>", "<turn|>"}) check(token, -1);
-  if (options_.allow_images) check("<|image|>", options_.ids.image);
-  if (options_.allow_audio) check("<|audio|>", options_.ids.audio);
+  check_tokens(*tokenizer_, options_.ids, options_.allow_images, options_.allow_audio);
 }
 
 SampleText Dataset::read_line(std::size_t line_idx) const {

@@ -76,6 +76,12 @@ Tensor ModelImpl::label_states(const data::Batch& batch) {
   return nn::take_rows(states.flatten(0, 1), batch.label_slots);
 }
 
+Tensor ModelImpl::next_state(const data::Batch& row, const Tensor& images, const Tensor& recordings, Past& past) {
+  const std::int64_t tokens = row.input_ids.size(1);
+  const Tensor last = tokens > 1 ? at::full({1, 1}, tokens - 1, row.input_ids.options()) : Tensor();
+  return decode(row, images, recordings, last, &past).flatten(0, 1);
+}
+
 void ModelImpl::set_recompute(bool recompute) {
   model->language_model->recompute = recompute;
   if (model->vision_tower) model->vision_tower->recompute = recompute;
@@ -83,7 +89,7 @@ void ModelImpl::set_recompute(bool recompute) {
 }
 
 Tensor ModelImpl::decode(const data::Batch& batch, const Tensor& images, const Tensor& recordings,
-                         const Tensor& queries) {
+                         const Tensor& queries, Past* past) {
   const std::int64_t pad = config_.text.pad_token_id;
   Tensor ids = batch.input_ids;
   if (batch.media_rows.defined() && batch.media_rows.size(0) > 0)
@@ -100,9 +106,10 @@ Tensor ModelImpl::decode(const data::Batch& batch, const Tensor& images, const T
   add(batch.audio_rows, recordings);
   if (!soft.empty()) embeds = nn::place_rows(embeds.flatten(0, 1), at::cat(rows), at::cat(soft)).view(embeds.sizes());
   const Tensor keys = batch.has_padding ? batch.attention_mask : Tensor();
-  const bool bidirectional = config_.text.bidirectional_vision && !batch.images.empty();
+  const bool bidirectional = config_.text.bidirectional_vision && images.defined();
   const Tensor picture = bidirectional ? nn::picture_runs(batch.mm_token_type_ids) : Tensor();
-  return model->language_model(embeds, model->language_model->per_layer_inputs(ids, embeds), keys, picture, queries);
+  return model->language_model(embeds, model->language_model->per_layer_inputs(ids, embeds),
+                               Context{keys, picture, queries, past});
 }
 
 const quant::Weight& ModelImpl::head() const {

@@ -63,6 +63,11 @@ class ModelImpl : public torch::nn::Module {
   /// reads compute these rows only.
   torch::Tensor label_states(const data::Batch& batch);
 
+  /// Hidden state of the last token, [1, H], of one row that goes on where `past` ends, and extends it. The soft tokens
+  /// of its pictures and recordings are given; a picture lies in one call as a whole.
+  torch::Tensor next_state(const data::Batch& row, const torch::Tensor& images, const torch::Tensor& recordings,
+                           Past& past);
+
   /// Keep only the inputs of each layer of the decoder and the towers for the backward pass (activation checkpointing).
   void set_recompute(bool recompute);
 
@@ -77,7 +82,7 @@ class ModelImpl : public torch::nn::Module {
 
  private:
   torch::Tensor decode(const data::Batch& batch, const torch::Tensor& images, const torch::Tensor& recordings,
-                       const torch::Tensor& queries);
+                       const torch::Tensor& queries, Past* past = nullptr);
 
   ModelConfig config_;
   torch::ScalarType dtype_;

@@ -1,5 +1,6 @@
 #include "bezel/gemma4/text.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include <ATen/ATen.h>
@@ -55,8 +56,9 @@ Tensor TextAttentionImpl::forward(const Tensor& x, const Tensor& queries, const 
   const Tensor raw = q_proj(asking).view({x.size(0), asking.size(1), -1, layer_.head_dim});  // [B, Q, A, D]
   const Tensor query = nn::rotate(q_norm(raw), inputs.query_rotation).transpose(1, 2);       // [B, A, Q, D]
   if (layer_.kv_mode != KvMode::kReuse) own = key_value(x, inputs.key_rotation);
+  if (layer_.kv_mode != KvMode::kReuse && inputs.remember) own = inputs.remember(own);
   const KeyValue& kv = layer_.kv_mode == KvMode::kReuse ? shared : own;
-  return o_proj(nn::attention(query, kv.key, kv.value, inputs.mask, /*causal=*/!inputs.mask.defined()));
+  return o_proj(nn::attention(query, kv.key, kv.value, inputs.mask, inputs.causal));
 }
 
 TextMlpImpl::TextMlpImpl(std::int64_t hidden_size, std::int64_t intermediate_size) {
@@ -146,19 +148,31 @@ Tensor TextModelImpl::per_layer_inputs(const Tensor& ids, const Tensor& embeds) 
   return (per_layer_projection_norm(projected) + looked_up) * std::sqrt(0.5);
 }
 
-LayerInputs TextModelImpl::layer_inputs(LayerType type, const Tensor& embeds, const Tensor& keys, const Tensor& picture,
+LayerInputs TextModelImpl::layer_inputs(LayerType type, const Tensor& embeds, const Context& context,
                                         const Tensor& queries) const {
-  const std::int64_t num_tokens = embeds.size(1);
-  const Tensor positions = at::arange(num_tokens, at::TensorOptions(at::kLong).device(embeds.device())).unsqueeze(0);
-  LayerInputs inputs;
-  inputs.key_rotation = nn::rotation(positions, frequencies_[static_cast<std::size_t>(type)], embeds.scalar_type());
-  inputs.query_rotation = queries.defined() ? take_rotation(inputs.key_rotation, queries) : inputs.key_rotation;
+  const auto options = at::TensorOptions(at::kLong).device(embeds.device());
   const bool sliding = type == LayerType::kSliding;
+  const std::int64_t num_tokens = embeds.size(1), position = context.past ? context.past->num_tokens() : 0;
+  const std::int64_t num_past = sliding ? std::min(position, config_.sliding_window - 1) : position;  // of the keys
+  const std::int64_t num_keys = num_past + num_tokens;
+  LayerInputs inputs;
+  inputs.key_rotation = nn::rotation(at::arange(position, position + num_tokens, options).unsqueeze(0),
+                                     frequencies_[static_cast<std::size_t>(type)], embeds.scalar_type());
+  inputs.query_rotation = queries.defined() ? take_rotation(inputs.key_rotation, queries) : inputs.key_rotation;
+  // A single token sees all keys that a Past returns.
+  inputs.causal = num_past == 0;
+  if (num_past > 0 && num_tokens == 1) return inputs;
   // A window that no query reaches the end of is plain causal attention, which needs no mask.
-  const std::int64_t window = sliding && num_tokens > config_.sliding_window ? config_.sliding_window : 0;
-  const Tensor runs = sliding ? picture : Tensor();
-  if (window > 0 || keys.defined() || runs.defined() || queries.defined())
-    inputs.mask = nn::decoder_mask(num_tokens, window, keys, runs, queries, embeds.device());
+  const std::int64_t window = sliding && num_keys > config_.sliding_window ? config_.sliding_window : 0;
+  Tensor runs = sliding ? context.picture : Tensor(), asking = queries;  // by place among the keys
+  if (num_past > 0) {
+    if (runs.defined()) runs = at::constant_pad_nd(runs, {num_past, 0}, -1);
+    asking = queries.defined() ? queries + num_past : at::arange(num_past, num_keys, options).unsqueeze(0);
+  }
+  if (window > 0 || context.keys.defined() || runs.defined() || asking.defined()) {
+    inputs.mask = nn::decoder_mask(num_keys, window, context.keys, runs, asking, embeds.device());
+    inputs.causal = false;
+  }
   return inputs;
 }
 
@@ -183,24 +197,30 @@ Tensor TextModelImpl::run_layer(std::int64_t idx, const Tensor& h, const Tensor&
   return out[0];
 }
 
-Tensor TextModelImpl::forward(const Tensor& embeds, const Tensor& per_layer, const Tensor& keys, const Tensor& picture,
-                              const Tensor& queries) {
+Tensor TextModelImpl::forward(const Tensor& embeds, const Tensor& per_layer, const Context& context) {
+  const Tensor& queries = context.queries;
+  Past* past = context.past;
+  TORCH_CHECK(past == nullptr || (embeds.size(0) == 1 && !context.keys.defined()),
+              "a past goes with one row without padding, not with ", embeds.size(0), " rows");
   const auto inputs_of = [&](const Tensor& asking) {
-    return std::array<LayerInputs, 2>{layer_inputs(LayerType::kSliding, embeds, keys, picture, asking),
-                                      layer_inputs(LayerType::kFull, embeds, keys, picture, asking)};
+    return std::array<LayerInputs, 2>{layer_inputs(LayerType::kSliding, embeds, context, asking),
+                                      layer_inputs(LayerType::kFull, embeds, context, asking)};
   };
   const std::int64_t batch = embeds.size(0), tokens = embeds.size(1);
   const bool narrows = queries.defined() && queries.size(1) < tokens;
   // Nobody reads keys or values of a layer above this one.
   const std::int64_t last_own = config_.num_layers - config_.num_kv_shared_layers - 1;
   std::array<LayerInputs, 2> inputs = inputs_of({});
+  std::array<LayerInputs, 2> narrow_inputs;  // made before the first layer extends the past
+  if (narrows) narrow_inputs = inputs_of(queries);
   std::array<KeyValue, 2> shared;  // by LayerType, from the storing layers
   Tensor rows;                     // int64 [B * Q], which rows of B*T the queries are
   if (narrows) rows = (queries + at::arange(0, batch * tokens, tokens, queries.options()).unsqueeze(1)).flatten();
   Tensor h = embeds;
   for (std::int64_t i = 0; i < config_.num_layers; ++i) {
     const auto type = static_cast<std::size_t>(config_.layers[i].type);
-    if (narrows && i == last_own) inputs = inputs_of(queries);
+    if (narrows && i == last_own) inputs = narrow_inputs;
+    if (past != nullptr) inputs[type].remember = [past, i](const KeyValue& fresh) { return past->extend(i, fresh); };
     Tensor own_input = per_layer.defined() ? per_layer.select(2, i) : Tensor();
     if (narrows && i >= last_own && own_input.defined()) own_input = take_queries(own_input, rows);
     h = run_layer(i, h, narrows && i == last_own ? rows : Tensor(), own_input, inputs[type], shared[type]);

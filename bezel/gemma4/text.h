@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <functional>
 
 #include <torch/nn/modules/container/modulelist.h>
 #include <torch/nn/pimpl.h>
@@ -19,12 +20,35 @@ struct KeyValue {
   torch::Tensor value;
 };
 
-/// What all layers of one type share in a step. Q positions of each row ask, T are asked; they are the same ones until
-/// the layer from which on only `queries` are computed.
+/// Keys and values of earlier tokens, while a text is read and written in several calls of the decoder.
+class Past {
+ public:
+  virtual ~Past() = default;
+  /// Tokens of all calls before, which is the position of the next one.
+  virtual std::int64_t num_tokens() const = 0;
+  /// Takes keys and values of n new tokens of a layer that computes its own, and returns those that they attend to, the
+  /// new ones last: in a full layer all S = num_tokens() + n, in a sliding one n and up to window - 1 before them. For
+  /// a single token these may come in any order.
+  virtual KeyValue extend(std::int64_t layer_idx, const KeyValue& fresh) = 0;
+};
+
+/// What a call of the decoder is told beside its embeddings [B, T, H].
+struct Context {
+  torch::Tensor keys;  ///< bool [B, T], false on padding; undefined: none
+  torch::Tensor
+      picture;  ///< int64 [B, T], opens sliding attention inside a picture (nn::picture_runs); undefined: none
+  torch::Tensor queries;  ///< int64 [B, Q], the positions whose states are wanted; undefined: all
+  Past* past = nullptr;   ///< what came before, to be extended by this call; null: nothing. B = 1 and no padding
+};
+
+/// What all layers of one type share in a step. Q positions of each row ask, S are asked: the T of this call, behind
+/// those of the calls before. Q is T until the layer from which on only `queries` are computed.
 struct LayerInputs {
-  nn::Rotation query_rotation;  // [B or 1, Q, D]
-  nn::Rotation key_rotation;    // [1, T, D]
-  torch::Tensor mask;           // bool [B or 1, 1, Q, T], undefined: plain causal
+  nn::Rotation query_rotation;                        // [B or 1, Q, D]
+  nn::Rotation key_rotation;                          // [1, T, D]
+  torch::Tensor mask;                                 // bool [B or 1, 1, Q, S], undefined: none
+  bool causal = true;                                 // without a mask: plain causal, else everything is seen
+  std::function<KeyValue(const KeyValue&)> remember;  // Past::extend of the layer at hand; empty: nothing came before
 };
 
 /// Reference: Gemma4TextAttention.
@@ -129,11 +153,9 @@ class TextModelImpl : public torch::nn::Module {
   /// `embeds` [B, T, H] (soft tokens in place). Undefined in models without them.
   torch::Tensor per_layer_inputs(const torch::Tensor& ids, const torch::Tensor& embeds);
 
-  /// Final, normalised hidden states [B, T, H]. `keys` bool [B, T] hides padding (undefined: none);
-  /// `picture` int64 [B, T] opens sliding attention inside a picture (undefined: none). With `queries` int64 [B, Q]
-  /// only those positions are wanted, [B, Q, H]: from the last layer with keys of its own on, nothing else is computed.
-  torch::Tensor forward(const torch::Tensor& embeds, const torch::Tensor& per_layer, const torch::Tensor& keys,
-                        const torch::Tensor& picture, const torch::Tensor& queries = {});
+  /// Final, normalised hidden states [B, T, H]. With context.queries only those positions are wanted, [B, Q, H]: from
+  /// the last layer with keys of its own on, nothing else is computed.
+  torch::Tensor forward(const torch::Tensor& embeds, const torch::Tensor& per_layer, const Context& context);
 
   /// Keep only the inputs of each layer for the backward pass and run it again there.
   bool recompute = false;
@@ -144,8 +166,8 @@ class TextModelImpl : public torch::nn::Module {
   nn::Linear per_layer_model_projection{nullptr};
 
  private:
-  LayerInputs layer_inputs(LayerType type, const torch::Tensor& embeds, const torch::Tensor& keys,
-                           const torch::Tensor& picture, const torch::Tensor& queries) const;
+  LayerInputs layer_inputs(LayerType type, const torch::Tensor& embeds, const Context& context,
+                           const torch::Tensor& queries) const;
   torch::Tensor run_layer(std::int64_t idx, const torch::Tensor& h, const torch::Tensor& queries,
                           const torch::Tensor& per_layer_input, const LayerInputs& inputs, KeyValue& shared);
 

@@ -1,0 +1,69 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "bezel/data/batch.h"
+#include "bezel/data/chat_template.h"
+#include "bezel/data/processor_config.h"
+#include "bezel/data/tokenizer.h"
+#include "bezel/gemma4/config.h"
+#include "bezel/io/json.h"
+
+namespace bezel::generate {
+
+/// What a user says. Media stand before the text, pictures first, unless the text says by <|image|> and <|audio|> where
+/// each belongs.
+struct Question {
+  std::string text;
+  std::vector<std::string> images;  ///< files
+  std::vector<std::string> audios;  ///< files
+};
+
+struct ConversationOptions {
+  std::string system;                           ///< the system turn's text; empty: none
+  bool thinking = false;                        ///< the template's enable_thinking
+  bool raw = false;                             ///< no chat template: <bos> and the text of the one question
+  std::optional<std::int64_t> max_soft_tokens;  ///< budget of a picture in place of the checkpoint's
+};
+
+/// A conversation and the prompt that asks for its next turn.
+class Conversation {
+ public:
+  /// Reads tokenizer and processor settings of a checkpoint `folder`. Throws Error where they do not fit the model.
+  Conversation(const std::string& folder, const gemma4::ModelConfig& config, ConversationOptions options = {});
+
+  const data::Tokenizer& tokenizer() const { return tokenizer_; }
+
+  /// Adds a user turn and decodes its media. Throws Error, and adds nothing, on media that cannot be read, that the
+  /// model has no tower for, or that placeholders in the text do not match in number.
+  void ask(const Question& question);
+  /// Adds what the model said; a stop token at the end is no part of it.
+  void answer(std::span<const std::int64_t> tokens);
+  /// Forgets all but the system turn.
+  void clear();
+
+  /// The conversation so far and the opening of the model's turn, one row, on the CPU.
+  data::Batch prompt() const;
+
+ private:
+  void check_media(const Question& question) const;
+  std::string text() const;
+
+  data::Tokenizer tokenizer_;
+  data::MediaSettings media_;
+  data::MediaTokenIds ids_;
+  ConversationOptions options_;
+  data::ChatFormat format_;
+  std::int64_t pad_id_;
+  bool has_vision_;
+  bool has_audio_;
+  io::Json messages_ = io::Json::array();
+  std::vector<data::ImagePatches> images_;
+  std::vector<data::AudioFrames> recordings_;
+};
+
+}  // namespace bezel::generate

@@ -1,0 +1,98 @@
+#include "bezel/generate/settings.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "bezel/io/json.h"
+
+namespace bezel::generate {
+namespace {
+
+using io::Json;
+using io::JsonView;
+
+std::string path_in(const std::string& folder, const char* name) {
+  return (std::filesystem::path(folder) / name).string();
+}
+
+std::vector<std::int64_t> read_ids(const JsonView& value) {
+  if (!value.is_array()) return {value.whole()};
+  std::vector<std::int64_t> ids;
+  for (const JsonView& id : value.elements()) ids.push_back(id.whole());
+  return ids;
+}
+
+// eos_token_id at the top, or of the text model.
+std::vector<std::int64_t> config_eos(const std::string& folder) {
+  const std::string path = path_in(folder, "config.json");
+  const Json json = io::read_json_file(path);
+  const JsonView config(json, path);
+  if (const auto ids = config.find("eos_token_id")) return read_ids(*ids);
+  if (const auto text = config.find("text_config"))
+    if (const auto ids = text->find("eos_token_id")) return read_ids(*ids);
+  return {};
+}
+
+// Keys that would change which tokens come, with the value at which they do nothing.
+void note_unknown(const JsonView& config, Settings& settings) {
+  static const std::vector<std::pair<const char*, Json>> kNeutral{{"num_beams", 1},
+                                                                  {"repetition_penalty", 1.0},
+                                                                  {"no_repeat_ngram_size", 0},
+                                                                  {"min_p", 0.0},
+                                                                  {"typical_p", 1.0},
+                                                                  {"epsilon_cutoff", 0.0},
+                                                                  {"eta_cutoff", 0.0},
+                                                                  {"penalty_alpha", 0.0},
+                                                                  {"min_new_tokens", 0},
+                                                                  {"min_length", 0},
+                                                                  {"bad_words_ids", Json()},
+                                                                  {"suppress_tokens", Json()},
+                                                                  {"forced_bos_token_id", {}},
+                                                                  {"forced_eos_token_id", {}},
+                                                                  {"sequence_bias", {}},
+                                                                  {"stop_strings", {}}};
+  for (const auto& [key, neutral] : kNeutral) {
+    const auto value = config.find(key);
+    if (value && value->value() != neutral)
+      settings.notes.push_back(config.source() + " asks for " + key + " " + value->value().dump() +
+                               ", which Bezel does not do");
+  }
+}
+
+void read_sampling(const JsonView& config, Settings& settings) {
+  SamplingOptions& sampling = settings.sampling;
+  const auto sample = config.find("do_sample");
+  sampling.greedy = !(sample && sample->boolean());
+  if (const auto value = config.find("temperature")) sampling.temperature = value->number();
+  if (const auto value = config.find("top_k")) sampling.top_k = value->whole();
+  if (const auto value = config.find("top_p")) sampling.top_p = value->number();
+  if (!sampling.greedy && !(sampling.temperature > 0.0)) config.at("temperature").fail("a number above 0");
+  if (!(sampling.top_p > 0.0 && sampling.top_p <= 1.0)) config.at("top_p").fail("a number above 0 and not above 1");
+  if (const auto value = config.find("max_new_tokens")) settings.max_new_tokens = value->whole(1);
+}
+
+}  // namespace
+
+Settings read_settings(const std::string& folder, const data::Tokenizer& tokenizer) {
+  Settings settings;
+  settings.sampling.top_k = 50;
+  const std::string path = path_in(folder, "generation_config.json");
+  bool has_eos = false;
+  if (std::filesystem::exists(path)) {
+    const Json json = io::read_json_file(path);
+    const JsonView config(json, path);
+    read_sampling(config, settings);
+    note_unknown(config, settings);
+    if (const auto ids = config.find("eos_token_id")) {
+      settings.stop_ids = read_ids(*ids);
+      has_eos = true;
+    }
+  }
+  if (!has_eos) settings.stop_ids = config_eos(folder);
+  const auto turn = tokenizer.token_id("<turn|>");
+  if (turn && std::ranges::find(settings.stop_ids, *turn) == settings.stop_ids.end())
+    settings.stop_ids.push_back(*turn);
+  return settings;
+}
+
+}  // namespace bezel::generate

@@ -1,0 +1,26 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "bezel/data/tokenizer.h"
+#include "bezel/generate/sampler.h"
+
+namespace bezel::generate {
+
+/// What a checkpoint says about generating.
+struct Settings {
+  SamplingOptions sampling;
+  std::optional<std::int64_t> max_new_tokens;
+  std::vector<std::int64_t> stop_ids;  ///< generation ends with one of these
+  std::vector<std::string> notes;      ///< what it asks for and Bezel does not do
+};
+
+/// Reads generation_config.json of a checkpoint folder, with transformers' defaults for what it does not say (greedy;
+/// where it samples top_k 50), and eos_token_id of config.json where it has none. `<turn|>` of the tokenizer always
+/// stops. Throws Error naming file and key on values that cannot be.
+Settings read_settings(const std::string& folder, const data::Tokenizer& tokenizer);
+
+}  // namespace bezel::generate
