@@ -13,6 +13,11 @@ void add_bench(CLI::App& app, int& status);
 void add_generate(CLI::App& app, int& status);
 void add_inspect(CLI::App& app, int& status);
 void add_quantize(CLI::App& app, int& status);
+void add_convert(CLI::App& app, int& status);
+void add_merge(CLI::App& app, int& status);
+void add_evaluate(CLI::App& app, int& status);
+void add_verify_adapter(CLI::App& app, int& status);
+void add_doctor(CLI::App& app, int& status);
 void add_reference(CLI::App& app, int& status);
 void add_version(CLI::App& app, int& status);
 
@@ -23,5 +28,10 @@ std::string version_text();
 std::string with_commas(long long value);
 /// 10485760 as "10.0 MiB".
 std::string bytes_text(double bytes);
+/// "5GB", "500 MB", "2GiB" or a plain number as bytes. Throws Error (kConfig) naming `flag`.
+std::size_t parse_bytes(const std::string& flag, const std::string& text);
+
+/// Says on stderr what released transformers does with a checkpoint whose towers are in the flat key layout.
+void warn_of_flat_layout(const std::string& folder);
 
 }  // namespace bezel::cli

@@ -57,6 +57,11 @@ int run(int argc, char** argv) {
   add_generate(app, status);
   add_inspect(app, status);
   add_quantize(app, status);
+  add_merge(app, status);
+  add_convert(app, status);
+  add_evaluate(app, status);
+  add_verify_adapter(app, status);
+  add_doctor(app, status);
   add_version(app, status);
   add_reference(app, status);
   try {

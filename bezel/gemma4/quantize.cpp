@@ -1,22 +1,14 @@
 #include "bezel/gemma4/quantize.h"
 
-#include <filesystem>
 #include <set>
-
-#include <ATen/ATen.h>
 
 #include "bezel/error.h"
 #include "bezel/gemma4/load.h"
-#include "bezel/io/atomic_write.h"
 #include "bezel/io/tensor_io.h"
-#include "bezel/quant/four_bit.h"
-#include "bezel/quant/integer.h"
+#include "bezel/quant/code_form.h"
 
 namespace bezel::gemma4 {
 namespace {
-
-using torch::Tensor;
-namespace fs = std::filesystem;
 
 // Modules by what happens to their matrices, in the canonical spelling.
 struct Plan {
@@ -42,45 +34,20 @@ Plan make_plan(const ModelConfig& config, const quant::StorageOptions& options) 
   return plan;
 }
 
-using Tensors = std::vector<std::pair<std::string, Tensor>>;
-
-Tensor bytes_of(const std::string& text) {
-  Tensor bytes = at::empty({static_cast<std::int64_t>(text.size())}, at::kByte);
-  std::copy(text.begin(), text.end(), bytes.data_ptr<std::uint8_t>());
-  return bytes;
-}
-
-std::string dtype_name(torch::ScalarType dtype) {
-  if (dtype == torch::kBFloat16) return "bfloat16";
-  return dtype == torch::kHalf ? "float16" : "float32";
-}
-
-// What bitsandbytes keeps for a 4-bit matrix. Reference: QuantState.as_dict(packed=True).
-void add_nf4(const std::string& stored, const Tensor& matrix, bool double_quant, Tensors& out) {
-  const quant::FourBit codes = quant::quantize_4bit(matrix, quant::FourBitType::kNf4, double_quant);
-  io::Json state{{"quant_type", "nf4"},
-                 {"blocksize", codes.block_size},
-                 {"dtype", dtype_name(codes.value_dtype)},
-                 {"shape", codes.shape}};
-  out.emplace_back(stored, codes.packed.unsqueeze(1));
-  out.emplace_back(stored + ".absmax", codes.scales);
-  out.emplace_back(stored + ".quant_map", quant::four_bit_table(codes.type));
-  if (codes.nested) {
-    out.emplace_back(stored + ".nested_absmax", codes.nested->scales);
-    out.emplace_back(stored + ".nested_quant_map", codes.nested->map);
-    state["nested_blocksize"] = codes.nested->block_size;
-    state["nested_dtype"] = "float32";
-    state["nested_offset"] = static_cast<double>(codes.nested->offset);
-  }
-  out.emplace_back(stored + ".quant_state.bitsandbytes__nf4", bytes_of(state.dump()));
-}
-
-void add_int8(const std::string& stored, const Tensor& matrix, Tensors& out) {
-  const quant::IntegerMatrix codes = quant::quantize_int8(matrix);
-  const std::string module = stored.substr(0, stored.rfind('.'));
-  out.emplace_back(stored, codes.codes);
-  out.emplace_back(module + ".SCB", codes.scales.squeeze(1));
-  out.emplace_back(module + ".weight_format", at::zeros({}, at::kByte));  // 0: row by row
+// A dense matrix on its way into codes.
+io::CheckpointPart coded_part(const io::Checkpoint::Entry& entry, const std::string& stored,
+                              const quant::CodeForm& form) {
+  constexpr std::string_view kWeight = "weight";
+  const std::string module = stored.substr(0, stored.size() - kWeight.size());
+  io::CheckpointPart part;
+  for (const quant::PartLayout& layout : quant::layout_of(form, entry.info->shape))
+    part.tensors.push_back({module + layout.suffix, io::to_dtype(layout.dtype), layout.shape});
+  part.write = [entry, module, form](io::TensorSink& sink) {
+    for (const auto& [suffix, tensor] : quant::encode(form, io::map_tensor(entry.file, *entry.info)))
+      io::put_tensor(sink, module + suffix, tensor);
+    entry.file->release(*entry.info);
+  };
+  return part;
 }
 
 io::Json quantization_config(const Plan& plan, const quant::StorageOptions& options, const std::string& compute) {
@@ -97,56 +64,31 @@ io::Json quantization_config(const Plan& plan, const quant::StorageOptions& opti
   return config;
 }
 
-void copy_other_files(const fs::path& from, const fs::path& to) {
-  for (const fs::directory_entry& entry : fs::directory_iterator(from)) {
-    const std::string name = entry.path().filename().string();
-    const bool is_weights = name.find(".safetensors") != std::string::npos || name.ends_with(".bin");
-    if (entry.is_regular_file() && !is_weights && name != "config.json") fs::copy_file(entry.path(), to / name);
-  }
-}
-
 }  // namespace
 
 QuantizeReport quantize_checkpoint(const std::string& folder, const std::string& output,
-                                   const quant::StorageOptions& options) {
+                                   const quant::StorageOptions& options, std::size_t max_shard_bytes) {
   TORCH_CHECK(options.storage != quant::Storage::kDense, "quantise to what?");
-  if (fs::exists(output)) throw Error(ErrorKind::kConfig, output, ": exists; --output takes a new folder");
   const ModelConfig config = read_model_config(folder);
   if (config.quantization.method != quant::StoredFormat::Method::kNone)
     throw Error(folder, ": config.json has a quantization_config: this checkpoint is quantised already");
   load_model(folder, {});  // complete, and of the shapes that its config says
   const Plan plan = make_plan(config, options);
   const io::Checkpoint checkpoint = io::Checkpoint::open(folder);
+  const quant::CodeForm form{
+      .kind = options.storage == quant::Storage::kInt8 ? quant::CodeForm::Kind::kInt8 : quant::CodeForm::Kind::kFourBit,
+      .double_quant = options.double_quant};
   QuantizeReport report;
-  Tensors tensors;
+  io::NewCheckpoint made{
+      .source = folder, .config = io::read_json_file(folder + "/config.json"), .max_shard_bytes = max_shard_bytes};
   for (const auto& [stored, entry] : checkpoint.entries()) {
-    const Tensor tensor = io::map_tensor(entry.file, *entry.info);
-    report.bytes_before += static_cast<std::int64_t>(tensor.nbytes());
-    if (!plan.quantized.contains(io::canonical_tensor_name(stored))) {
-      tensors.emplace_back(stored, tensor);
-      continue;
-    }
-    if (options.storage == quant::Storage::kNf4)
-      add_nf4(stored, tensor, options.double_quant, tensors);
-    else
-      add_int8(stored, tensor, tensors);
-    entry.file->release(*entry.info);
-    ++report.matrices;
+    report.bytes_before += static_cast<std::int64_t>(entry.info->end_bytes - entry.info->begin_bytes);
+    const bool quantized = plan.quantized.contains(io::canonical_tensor_name(stored));
+    if (quantized) ++report.matrices;
+    made.parts.push_back(quantized ? coded_part(entry, stored, form) : io::copied_part(entry, stored));
   }
-  for (const auto& [name, tensor] : tensors) report.bytes_after += static_cast<std::int64_t>(tensor.nbytes());
-
-  io::Json json = io::read_json_file(folder + "/config.json");
-  json["quantization_config"] = quantization_config(plan, options, config.dtype);
-  const fs::path half = output + ".tmp";
-  fs::remove_all(half);  // of a run that was stopped
-  std::error_code error;
-  fs::create_directories(half, error);
-  if (error) throw Error(ErrorKind::kIo, half.string(), ": cannot be made: ", error.message());
-  copy_other_files(folder, half);
-  io::save_safetensors((half / "model.safetensors").string(), tensors, {{"format", "pt"}});
-  io::write_file_atomically((half / "config.json").string(), json.dump(2) + "\n");
-  fs::rename(half, output, error);
-  if (error) throw Error(ErrorKind::kIo, output, ": ", half.string(), " cannot be renamed to it: ", error.message());
+  made.config["quantization_config"] = quantization_config(plan, options, config.dtype);
+  report.bytes_after = io::write_checkpoint(made, output).bytes;
   return report;
 }
 

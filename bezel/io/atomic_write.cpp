@@ -89,16 +89,29 @@ void flush_folder(const std::string& folder) {
 
 FileSink::FileSink(int fd, std::string path) : fd_(fd), path_(std::move(path)) {}
 
-void FileSink::write(const void* data, std::size_t size_bytes) {
+void FileSink::write_all(const void* data, std::size_t size_bytes,
+                         const std::function<long(const char*, std::size_t)>& some) {
   const char* next = static_cast<const char*>(data);
   while (size_bytes > 0) {
     constexpr std::size_t kMaxBytes = std::size_t{1} << 30;
-    const ssize_t written_bytes = ::write(fd_, next, std::min(size_bytes, kMaxBytes));
+    const ssize_t written_bytes = some(next, std::min(size_bytes, kMaxBytes));
     if (written_bytes < 0 && errno == EINTR) continue;
     if (written_bytes <= 0) fail(path_, "cannot be written", written_bytes < 0 ? errno : EIO);
     next += written_bytes;
     size_bytes -= static_cast<std::size_t>(written_bytes);
   }
+}
+
+void FileSink::write(const void* data, std::size_t size_bytes) {
+  write_all(data, size_bytes, [this](const char* next, std::size_t count) { return ::write(fd_, next, count); });
+}
+
+void FileSink::write_at(std::size_t offset_bytes, const void* data, std::size_t size_bytes) {
+  write_all(data, size_bytes, [&](const char* next, std::size_t count) {
+    const ssize_t written_bytes = ::pwrite(fd_, next, count, static_cast<off_t>(offset_bytes));
+    if (written_bytes > 0) offset_bytes += static_cast<std::size_t>(written_bytes);
+    return written_bytes;
+  });
 }
 
 void write_file_atomically(const std::string& path, const std::function<void(FileSink&)>& fill) {

@@ -15,8 +15,12 @@ class FileSink {
   /// Appends bytes; throws Error (kIo) when not all of them could be written.
   void write(const void* data, std::size_t size_bytes);
   void write(std::string_view text) { write(text.data(), text.size()); }
+  /// Writes bytes at a place of their own, leaving where write() appends; throws as write() does.
+  void write_at(std::size_t offset_bytes, const void* data, std::size_t size_bytes);
 
  private:
+  void write_all(const void* data, std::size_t size_bytes, const std::function<long(const char*, std::size_t)>& some);
+
   int fd_;
   std::string path_;
 };

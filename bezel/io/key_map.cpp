@@ -113,6 +113,11 @@ std::string stored_tensor_name(std::string_view canonical, KeyLayout layout, boo
   return std::string(canonical.substr(0, module)).append(kLinear).append(rest);
 }
 
+std::string respelt_tensor_name(std::string_view stored, KeyLayout layout) {
+  if (clippable_length(stored) == 0) return std::string(stored);
+  return stored_tensor_name(canonical_tensor_name(stored), layout);
+}
+
 KeyLayout detect_layout(const std::vector<std::string>& stored_names) {
   std::unordered_map<std::string, const std::string*> seen;
   KeyLayout layout = KeyLayout::kNested;
@@ -128,8 +133,9 @@ KeyLayout detect_layout(const std::vector<std::string>& stored_names) {
   return layout;
 }
 
-std::string peft_module_name(std::string_view canonical_module, bool text_only) {
-  if (is_clippable_module(canonical_module)) return std::string(canonical_module).append(kLinear);
+std::string peft_module_name(std::string_view canonical_module, bool text_only, KeyLayout layout) {
+  if (is_clippable_module(canonical_module))
+    return std::string(canonical_module).append(layout == KeyLayout::kNested ? kLinear : "");
   return text_only ? without_text_prefix(canonical_module) : std::string(canonical_module);
 }
 
@@ -148,12 +154,12 @@ std::optional<AdapterKey> parse_adapter_key(std::string_view key) {
   const std::string_view part = key.substr(dot + 1);
   if (!has_weight && part != kMagnitude) return std::nullopt;
   if (part.substr(0, 5) != "lora_") return std::nullopt;
-  return AdapterKey{canonical_module_name(key.substr(0, dot)), std::string(part)};
+  return AdapterKey{canonical_module_name(key.substr(0, dot)), std::string(part), std::string(key.substr(0, dot))};
 }
 
-std::string adapter_key(std::string_view canonical_module, std::string_view part, bool text_only) {
+std::string adapter_key(std::string_view canonical_module, std::string_view part, bool text_only, KeyLayout layout) {
   return std::string(kAdapterPrefix)
-      .append(peft_module_name(canonical_module, text_only))
+      .append(peft_module_name(canonical_module, text_only, layout))
       .append(".")
       .append(part)
       .append(part == kMagnitude ? "" : ".weight");

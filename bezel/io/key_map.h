@@ -27,12 +27,16 @@ std::string canonical_tensor_name(std::string_view stored);
 /// The inverse: how a tensor of canonical name is spelt in a checkpoint of that layout.
 std::string stored_tensor_name(std::string_view canonical, KeyLayout layout, bool text_only = false);
 
+/// The same stored tensor in a checkpoint of another layout.
+std::string respelt_tensor_name(std::string_view stored, KeyLayout layout);
+
 /// The layout of a list of stored names: kFlat when a clippable layer's weight is stored without `.linear`, kNested
 /// otherwise. Throws Error naming both when the same tensor is there in both spellings.
 KeyLayout detect_layout(const std::vector<std::string>& stored_names);
 
-/// Module name as transformers + PEFT spell it: `.linear` behind clippable layers.
-std::string peft_module_name(std::string_view canonical_module, bool text_only = false);
+/// Module name as transformers + PEFT spell it: `.linear` behind clippable layers, unless the layout is kFlat.
+std::string peft_module_name(std::string_view canonical_module, bool text_only = false,
+                             KeyLayout layout = KeyLayout::kNested);
 /// Canonical name of a module spelt either way.
 std::string canonical_module_name(std::string_view module);
 
@@ -40,13 +44,15 @@ std::string canonical_module_name(std::string_view module);
 struct AdapterKey {
   std::string module;  ///< canonical module name
   std::string part;    ///< "lora_A", "lora_B", "lora_magnitude_vector", …
+  std::string stored;  ///< module name as the key spells it
 };
 
 /// Takes `base_model.model.<module>.<part>[.default].weight` apart, both spellings of tower modules; nothing when the
 /// name has another form.
 std::optional<AdapterKey> parse_adapter_key(std::string_view key);
 
-/// The key of an adapter tensor in the released spelling.
-std::string adapter_key(std::string_view canonical_module, std::string_view part, bool text_only = false);
+/// The key of an adapter tensor, in the released spelling unless the layout is kFlat.
+std::string adapter_key(std::string_view canonical_module, std::string_view part, bool text_only = false,
+                        KeyLayout layout = KeyLayout::kNested);
 
 }  // namespace bezel::io

@@ -6,11 +6,11 @@
 #include <cstring>
 #include <limits>
 #include <optional>
+#include <stdexcept>
 #include <unordered_set>
 #include <utility>
 
 #include "bezel/error.h"
-#include "bezel/io/atomic_write.h"
 #include "bezel/io/json.h"
 #include "bezel/io/torn_map.h"
 
@@ -103,25 +103,21 @@ std::string quoted(std::string_view path, const std::string& text) {
   }
 }
 
-std::vector<const TensorBytes*> in_file_order(const std::string& path, std::span<const TensorBytes> tensors) {
-  std::vector<const TensorBytes*> order;
+std::vector<const TensorSpec*> in_file_order(const std::string& path, std::span<const TensorSpec> tensors) {
+  std::vector<const TensorSpec*> order;
   std::unordered_set<std::string_view> names;
-  for (const TensorBytes& tensor : tensors) {
+  for (const TensorSpec& tensor : tensors) {
     if (tensor.name == kMetadataKey || !names.insert(tensor.name).second)
       throw Error(path, ": cannot be written: tensor name '", tensor.name, "' is taken");
-    const auto wanted_bytes = tensor_bytes(tensor.dtype, tensor.shape);
-    if (!wanted_bytes || *wanted_bytes != tensor.size_bytes)
-      throw Error(path, ": cannot be written: tensor '", tensor.name, "' has ", tensor.size_bytes,
-                  " bytes, which is not what its shape and dtype need");
     order.push_back(&tensor);
   }
-  std::stable_sort(order.begin(), order.end(), [](const TensorBytes* a, const TensorBytes* b) {
+  std::stable_sort(order.begin(), order.end(), [](const TensorSpec* a, const TensorSpec* b) {
     return dtype_bytes(a->dtype) > dtype_bytes(b->dtype);
   });
   return order;
 }
 
-std::string make_header(const std::string& path, const std::vector<const TensorBytes*>& order,
+std::string make_header(const std::string& path, const std::vector<const TensorSpec*>& order,
                         const std::map<std::string, std::string>& metadata) {
   std::string header = "{";
   if (!metadata.empty()) {
@@ -131,8 +127,8 @@ std::string make_header(const std::string& path, const std::vector<const TensorB
     header += ",";
   }
   std::size_t begin_bytes = 0;
-  for (const TensorBytes* tensor : order) {
-    const std::size_t end_bytes = begin_bytes + tensor->size_bytes;
+  for (const TensorSpec* tensor : order) {
+    const std::size_t end_bytes = begin_bytes + tensor->size_bytes();
     header += quoted(path, tensor->name) + ":{\"dtype\":\"" + std::string(dtype_name(tensor->dtype)) +
               "\",\"shape\":" + Json(tensor->shape).dump() + ",\"data_offsets\":[" + std::to_string(begin_bytes) + "," +
               std::to_string(end_bytes) + "]},";
@@ -224,16 +220,53 @@ void SafetensorsFile::release(const TensorInfo& tensor) const {
   map_->release(data_begin_ + tensor.begin_bytes, tensor.end_bytes - tensor.begin_bytes);
 }
 
-void write_safetensors(const std::string& path, std::span<const TensorBytes> tensors,
-                       const std::map<std::string, std::string>& metadata) {
-  const std::vector<const TensorBytes*> order = in_file_order(path, tensors);
+std::size_t TensorSpec::size_bytes() const {
+  const auto bytes = tensor_bytes(dtype, shape);
+  if (!bytes) throw Error("tensor '", name, "' cannot be written: its size does not fit 63 bits");
+  return *bytes;
+}
+
+void TensorSink::put(const std::string& name, const void* data, std::size_t size_bytes) {
+  const auto place = due_.find(name);
+  if (place == due_.end() || place->second.size_bytes != size_bytes)
+    throw std::logic_error("no tensor '" + name + "' of " + std::to_string(size_bytes) + " bytes is due");
+  file_.write_at(place->second.begin_bytes, data, size_bytes);
+  due_.erase(place);
+}
+
+void stream_safetensors(const std::string& path, std::span<const TensorSpec> specs,
+                        const std::map<std::string, std::string>& metadata,
+                        const std::function<void(TensorSink&)>& fill) {
+  const std::vector<const TensorSpec*> order = in_file_order(path, specs);
   const std::string header = make_header(path, order, metadata);
   const std::uint64_t header_bytes = header.size();
-  write_file_atomically(path, [&](FileSink& sink) {
-    sink.write(&header_bytes, kPrefixBytes);
-    sink.write(header);
-    for (const TensorBytes* tensor : order) sink.write(tensor->data, tensor->size_bytes);
+  write_file_atomically(path, [&](FileSink& file) {
+    file.write(&header_bytes, kPrefixBytes);
+    file.write(header);
+    TensorSink sink(file);
+    std::size_t next_bytes = kPrefixBytes + header.size();
+    for (const TensorSpec* tensor : order) {
+      sink.due_[tensor->name] = {next_bytes, tensor->size_bytes()};
+      next_bytes += tensor->size_bytes();
+    }
+    fill(sink);
+    if (!sink.due_.empty()) throw std::logic_error("tensor '" + sink.due_.begin()->first + "' was never put");
     throw_if_torn();  // what was computed from pages that are gone must not get a name
+  });
+}
+
+void write_safetensors(const std::string& path, std::span<const TensorBytes> tensors,
+                       const std::map<std::string, std::string>& metadata) {
+  std::vector<TensorSpec> specs;
+  for (const TensorBytes& tensor : tensors) {
+    specs.push_back({tensor.name, tensor.dtype, tensor.shape});
+    const auto wanted_bytes = tensor_bytes(tensor.dtype, tensor.shape);
+    if (!wanted_bytes || *wanted_bytes != tensor.size_bytes)
+      throw Error(path, ": cannot be written: tensor '", tensor.name, "' has ", tensor.size_bytes,
+                  " bytes, which is not what its shape and dtype need");
+  }
+  stream_safetensors(path, specs, metadata, [&](TensorSink& sink) {
+    for (const TensorBytes& tensor : tensors) sink.put(tensor.name, tensor.data, tensor.size_bytes);
   });
 }
 

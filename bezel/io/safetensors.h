@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <span>
@@ -10,6 +11,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "bezel/io/atomic_write.h"
 #include "bezel/io/mapped_file.h"
 
 namespace bezel::io {
@@ -76,6 +78,42 @@ struct TensorBytes {
   const void* data = nullptr;  ///< contiguous, row-major
   std::size_t size_bytes = 0;
 };
+
+/// A tensor to come.
+struct TensorSpec {
+  std::string name;
+  DType dtype = DType::kF32;
+  std::vector<std::int64_t> shape;
+
+  /// Throws Error when the size does not fit 63 bits.
+  std::size_t size_bytes() const;
+};
+
+/// The file being written by stream_safetensors.
+class TensorSink {
+ public:
+  /// Writes the tensor called `name` at its place. Throws std::logic_error when no tensor of this name and size is due.
+  void put(const std::string& name, const void* data, std::size_t size_bytes);
+
+ private:
+  friend void stream_safetensors(const std::string&, std::span<const TensorSpec>,
+                                 const std::map<std::string, std::string>&, const std::function<void(TensorSink&)>&);
+  struct Place {
+    std::size_t begin_bytes = 0;  ///< in the file
+    std::size_t size_bytes = 0;
+  };
+
+  explicit TensorSink(FileSink& file) : file_(file) {}
+
+  FileSink& file_;
+  std::unordered_map<std::string, Place> due_;
+};
+
+/// Writes a safetensors file whose tensors are made one after the other: `fill` puts each of `specs` once, in any
+/// order, and none is kept. Otherwise as write_safetensors. Throws std::logic_error when one was not put.
+void stream_safetensors(const std::string& path, std::span<const TensorSpec> specs,
+                        const std::map<std::string, std::string>& metadata,
+                        const std::function<void(TensorSink&)>& fill);
 
 /// Writes a safetensors file, wholly or not at all, every tensor aligned to its element size. Data goes from wide
 /// element types to narrow ones, within a type in the given order. Throws Error when a name comes twice or a size does

@@ -54,6 +54,11 @@ torch::Tensor map_tensor(const std::shared_ptr<const SafetensorsFile>& file, con
   return is_bool ? view.ne(0) : view;
 }
 
+void put_tensor(TensorSink& sink, const std::string& name, const torch::Tensor& tensor) {
+  const torch::Tensor plain = tensor.detach().to(torch::kCPU).contiguous();
+  sink.put(name, plain.const_data_ptr(), plain.nbytes());
+}
+
 std::map<std::string, torch::Tensor> load_safetensors(const std::string& path) {
   const auto file = SafetensorsFile::open(path);
   std::map<std::string, torch::Tensor> tensors;

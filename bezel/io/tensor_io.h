@@ -21,6 +21,9 @@ DType to_dtype(torch::ScalarType type);
 /// not aligned to their element size, and BOOL tensors, are copied.
 torch::Tensor map_tensor(const std::shared_ptr<const SafetensorsFile>& file, const TensorInfo& info);
 
+/// Puts a tensor from any device into a file that is being streamed.
+void put_tensor(TensorSink& sink, const std::string& name, const torch::Tensor& tensor);
+
 /// Every tensor of a file, by name, as map_tensor gives them.
 std::map<std::string, torch::Tensor> load_safetensors(const std::string& path);
 

@@ -25,6 +25,7 @@ std::string in_folder(const std::string& folder, std::string_view file) {
 // The two tensors of a layer as they lie in the file.
 struct Pair {
   std::string a_key, b_key;
+  std::string stored;  // the module in the file's own spelling: the one that the patterns beside it are about
   torch::Tensor a, b;
 };
 
@@ -42,6 +43,7 @@ std::map<std::string, Pair> read_pairs(const std::string& path) {
     if (!seen.empty()) throw Error(path, ": tensors '", seen, "' and '", key, "' are two spellings of one tensor");
     seen = key;
     (is_a ? pair.a : pair.b) = tensor;
+    if (is_a) pair.stored = parsed->stored;
   }
   if (pairs.empty()) throw Error(path, ": holds no tensor");
   for (const auto& [name, pair] : pairs) {
@@ -49,12 +51,6 @@ std::map<std::string, Pair> read_pairs(const std::string& path) {
     if (pair.a_key.empty()) throw Error(path, ": tensor '", pair.b_key, "' has no lora_A beside it");
   }
   return pairs;
-}
-
-// The module name in the file's own spelling: the one that the patterns beside it are about.
-std::string module_as_stored(const std::string& key) {
-  constexpr std::string_view kPrefix = "base_model.model.";
-  return key.substr(kPrefix.size(), key.rfind(".lora_A") - kPrefix.size());
 }
 
 void check_tensor(const std::string& path, const std::string& key, const torch::Tensor& tensor,
@@ -160,7 +156,7 @@ LoadedAdapter load_adapter(torch::nn::Module& model, const std::string& folder, 
                   file.base_model, ")?");
     Target target = found->second;
     std::vector<std::string> names = spellings(name, text_only);
-    names.push_back(module_as_stored(pair.a_key));  // the last one counts first
+    names.push_back(pair.stored);  // the last one counts first
     target.rank = ranks.find(names, file.lora.rank);
     target.alpha = alphas.find(names, file.lora.alpha);
     check_tensor(path, pair.a_key, pair.a, {target.rank, target.layer->in_features}, "rank, in");

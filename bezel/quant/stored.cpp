@@ -31,11 +31,6 @@ const Tensor& part(const StoredParts& parts, const std::string& suffix, torch::S
   return found->second;
 }
 
-torch::ScalarType dtype_named(const std::string& name) {
-  if (name == "bfloat16") return torch::kBFloat16;
-  return name == "float16" ? torch::kHalf : torch::kFloat;
-}
-
 std::string text_of(const std::vector<std::int64_t>& shape) {
   std::ostringstream out;
   out << at::IntArrayRef(shape);
@@ -46,10 +41,7 @@ std::shared_ptr<const Weight> four_bit(const StoredParts& parts, const std::vect
                                        const std::string& name) {
   const auto found = std::ranges::find_if(parts, [](const auto& item) { return item.first.starts_with(kQuantState); });
   if (found == parts.end()) throw Error(name, ": a matrix of type U8 without 'weight.quant_state.bitsandbytes__…'");
-  const Tensor& bytes = part(parts, found->first, torch::kByte, name);
-  const std::string_view json(reinterpret_cast<const char*>(bytes.const_data_ptr<std::uint8_t>()),
-                              static_cast<std::size_t>(bytes.numel()));
-  const QuantState state = read_quant_state(json, name + ".quant_state");
+  const QuantState state = parse_quant_state(part(parts, found->first, torch::kByte, name), name);
   if (found->first.substr(kQuantState.size()) != state.quant_type)
     throw Error(name, ": stored as '", found->first, "', but its quant_type is '", state.quant_type, "'");
   if (state.shape != shape)
@@ -59,6 +51,13 @@ std::shared_ptr<const Weight> four_bit(const StoredParts& parts, const std::vect
   matrix.shape = shape;
   matrix.block_size = state.block_size;
   matrix.value_dtype = dtype_named(state.dtype);
+  if (const auto map = parts.find("weight.quant_map"); map != parts.end()) {
+    const Tensor table = four_bit_table(matrix.type);
+    if (map->second.numel() != table.numel() ||
+        !at::allclose(map->second.to(torch::kFloat).flatten(), table, 1e-5, 1e-6))
+      throw Error(name, ": 'weight.quant_map' does not hold the values of ", state.quant_type,
+                  "; other maps are not read");
+  }
   matrix.packed = part(parts, "weight", torch::kByte, name).flatten();
   matrix.scales = part(parts, "weight.absmax", state.nested ? torch::kByte : torch::kFloat, name).flatten();
   if (state.nested)
@@ -105,6 +104,10 @@ std::shared_ptr<const Weight> compressed(const StoredParts& parts, const std::ve
     matrix.bits = num_bits;
     matrix.zero = std::int64_t{1} << (num_bits - 1);
     matrix.codes = words.contiguous().view(torch::kByte);
+    // The last word of a row may be filled up.
+    const std::int64_t row_bytes = shape.back() * num_bits / 8;
+    if (matrix.codes.dim() == 2 && matrix.codes.size(1) > row_bytes && matrix.codes.size(1) - row_bytes < 4)
+      matrix.codes = matrix.codes.narrow(1, 0, row_bytes);
   } else {
     matrix.codes = part(parts, "weight", torch::kChar, name);
   }
@@ -113,6 +116,11 @@ std::shared_ptr<const Weight> compressed(const StoredParts& parts, const std::ve
 
 }  // namespace
 
+torch::ScalarType dtype_named(const std::string& name) {
+  if (name == "bfloat16") return torch::kBFloat16;
+  return name == "float16" ? torch::kHalf : torch::kFloat;
+}
+
 bool is_part_of_matrix(std::string_view suffix) {
   return suffix.starts_with(kQuantState) || std::ranges::find(kParts, suffix) != kParts.end();
 }
@@ -120,6 +128,12 @@ bool is_part_of_matrix(std::string_view suffix) {
 bool is_quantized(const StoredParts& parts) {
   const auto weight = parts.find("weight");
   return weight == parts.end() ? parts.contains("weight_packed") : !weight->second.is_floating_point();
+}
+
+QuantState parse_quant_state(const Tensor& bytes, const std::string& name) {
+  const std::string_view json(reinterpret_cast<const char*>(bytes.const_data_ptr<std::uint8_t>()),
+                              static_cast<std::size_t>(bytes.numel()));
+  return read_quant_state(json, name + ".quant_state");
 }
 
 std::shared_ptr<const Weight> stored_weight(const StoredParts& parts, const std::vector<std::int64_t>& shape,

@@ -20,6 +20,12 @@ bool is_part_of_matrix(std::string_view suffix);
 /// Whether these parts hold a quantised matrix rather than a floating one.
 bool is_quantized(const StoredParts& parts);
 
+/// What stands in a quant_state tensor; `name` is for errors. Throws Error as read_quant_state does.
+QuantState parse_quant_state(const torch::Tensor& bytes, const std::string& name);
+
+/// The dtype that a quant_state names.
+torch::ScalarType dtype_named(const std::string& name);
+
 /// Makes a weight of `shape` [out, in] from its parts without copying them. `name` (file and tensor) is for errors.
 /// bitsandbytes NF4 and FP4: weight uint8, weight.absmax, weight.quant_state.bitsandbytes__nf4, and nested ones with
 /// weight.nested_absmax and weight.nested_quant_map. bitsandbytes int8: weight int8, SCB. compressed-tensors:

@@ -21,7 +21,7 @@ Tensor mean_loss(gemma4::Model& model, const data::Batch& batch) {
 }
 
 std::map<std::string, Tensor> forward_tensors(gemma4::Model& model, const data::RawInputs& inputs, bool with_grads) {
-  const data::Batch batch = model->make_batch(inputs);
+  const data::Batch batch = model->make_batch(inputs).to(model->head().device());
   std::map<std::string, Tensor> out;
   {
     const at::NoGradGuard no_grad;

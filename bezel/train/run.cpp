@@ -3,7 +3,6 @@
 #include <ATen/Parallel.h>
 #include <ATen/Utils.h>
 #include <ATen/Version.h>
-#include <torch/cuda.h>
 #include <torch/version.h>
 
 #include "bezel/data/template_check.h"
@@ -13,6 +12,7 @@
 #include "bezel/io/torn_map.h"
 #include "bezel/lora/adapter_io.h"
 #include "bezel/train/batches.h"
+#include "bezel/train/device.h"
 #include "bezel/train/forward.h"
 #include "bezel/train/memory.h"
 #include "bezel/train/output.h"
@@ -20,15 +20,6 @@
 
 namespace bezel::train {
 namespace {
-
-torch::Device choose_device(const std::string& name) {
-  const bool has_cuda = torch::cuda::is_available();
-  if (name == "auto") return has_cuda ? torch::kCUDA : torch::kCPU;
-  const torch::Device device(name);
-  if (device.is_cuda() && !has_cuda)
-    throw Error(ErrorKind::kConfig, "device '", name, "': this LibTorch sees no CUDA device; use device: cpu");
-  return device;
-}
 
 /// A tower that is adapted and never sees data would stay as it is, silently.
 void check_towers_see_data(const std::vector<lora::TowerCount>& counts, const RunBatches& batches) {

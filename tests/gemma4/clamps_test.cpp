@@ -3,6 +3,8 @@
 #include <torch/types.h>
 
 #include "bezel/gemma4/load.h"
+#include "bezel/gemma4/quantize.h"
+#include "bezel/lora/merge.h"
 #include "support/temp_folder.h"
 #include "support/tiny_model.h"
 
@@ -23,6 +25,26 @@ std::vector<nn::LinearImpl*> clipped_layers(Model& model) {
   return found;
 }
 
+void adapt(nn::LinearImpl& layer) {
+  layer.adapter = nn::Adapter{torch::randn({2, layer.in_features}), torch::randn({layer.out_features, 2}), 0.5, 0};
+}
+
+// The layer is clamp(matrix · clamp(x)), and without its clamps it would not be.
+void expect_clamped(nn::LinearImpl& layer, const Tensor& matrix) {
+  const Tensor x = 3 * torch::randn({6, layer.in_features});
+  const Tensor y = layer.forward(x);
+  const nn::Clip clip = *layer.clip;
+  EXPECT_EQ(clip.output_min, -1.0);
+  EXPECT_EQ(clip.output_max, 0.9f);
+  const Tensor wanted = x.clamp(clip.input_min, clip.input_max).mm(matrix.t()).clamp(clip.output_min, clip.output_max);
+  EXPECT_TRUE(torch::allclose(y, wanted, 1e-4, 1e-5));
+  EXPECT_GE(y.min().item<double>(), static_cast<float>(clip.output_min));
+  EXPECT_LE(y.max().item<double>(), static_cast<float>(clip.output_max));
+  layer.clip.reset();
+  EXPECT_FALSE(torch::allclose(layer.forward(x), wanted, 1e-2, 1e-2));
+  layer.clip = clip;
+}
+
 TEST_P(Clamps, HoldAndAreThoseOfTheDequantisedMatrix) {
   const auto [storage, adapted] = GetParam();
   const test::TempFolder temp;
@@ -35,22 +57,42 @@ TEST_P(Clamps, HoldAndAreThoseOfTheDequantisedMatrix) {
     if (storage != quant::Storage::kDense) {
       EXPECT_EQ(layer->weight->storage(), storage == quant::Storage::kNf4 ? "nf4" : "int8");
     }
-    if (adapted)
-      layer->adapter =
-          nn::Adapter{torch::randn({2, layer->in_features}), torch::randn({layer->out_features, 2}), 0.5, 0};
-    const Tensor x = 3 * torch::randn({6, layer->in_features});
-    const Tensor y = layer->forward(x);
+    if (adapted) adapt(*layer);
     Tensor matrix = layer->weight->dequantize(torch::kFloat);
     if (adapted) matrix = matrix + 0.5 * layer->adapter->b.mm(layer->adapter->a);
-    const nn::Clip clip = *layer->clip;
-    const Tensor wanted =
-        x.clamp(clip.input_min, clip.input_max).mm(matrix.t()).clamp(clip.output_min, clip.output_max);
-    EXPECT_TRUE(torch::allclose(y, wanted, 1e-4, 1e-5));
-    EXPECT_GE(y.min().item<double>(), static_cast<float>(clip.output_min));
-    EXPECT_LE(y.max().item<double>(), static_cast<float>(clip.output_max));
-    layer->clip.reset();
-    EXPECT_FALSE(torch::allclose(layer->forward(x), wanted, 1e-2, 1e-2));  // without clamps the same check fails
-    layer->clip = clip;
+    expect_clamped(*layer, matrix);
+  }
+}
+
+// Base in each storage, adapter merged into it, written, read again: dense, and where the base was in codes, in codes.
+TEST_P(Clamps, HoldAfterMergingAndReloading) {
+  const auto [storage, requantize] = GetParam();
+  if (storage == quant::Storage::kDense && requantize) return;  // there is nothing to quantise again
+  const test::TempFolder temp;
+  std::string base = temp.path().string();
+  test::write_tiny_checkpoint(base);
+  if (storage != quant::Storage::kDense) {
+    quantize_checkpoint(base, temp / "codes", {.storage = storage});
+    base = temp / "codes";
+  }
+  Model model = load_model(base, {.dtype = torch::kFloat}).model;
+  torch::manual_seed(9);
+  std::vector<Tensor> merged;
+  for (nn::LinearImpl* layer : clipped_layers(model)) {
+    adapt(*layer);
+    merged.push_back(layer->weight->dequantize(torch::kFloat) + 0.5 * layer->adapter->b.mm(layer->adapter->a));
+  }
+  lora::merge_checkpoint(*model, io::Checkpoint::open(base), temp / "merged",
+                         {.from_codes = torch::kFloat, .requantize = requantize});
+  Model reloaded = load_model(temp / "merged", {.dtype = torch::kFloat}).model;
+  const auto layers = clipped_layers(reloaded);
+  ASSERT_EQ(layers.size(), merged.size());
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    const Tensor matrix = layers[i]->weight->dequantize(torch::kFloat);
+    EXPECT_EQ(layers[i]->weight->storage() == "float32", !requantize);
+    const double error = (matrix - merged[i]).norm().item<double>() / merged[i].norm().item<double>();
+    EXPECT_LT(error, requantize ? 0.15 : 1e-6);
+    expect_clamped(*layers[i], matrix);
   }
 }
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+os.environ["TORCHDYNAMO_DISABLE"] = "1"  # bitsandbytes compiles its portable form anew for every shape
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.argv[1] if len(sys.argv) > 1 else os.environ["BEZEL_BIN"])
 PRESETS = {"e2b": ["text", "batch", "image", "images", "audio", "mixed"],
@@ -40,3 +41,23 @@ def forward(model: Path, inputs: Path, output: Path, *extra: str) -> dict:
     if run.returncode != 0:
         raise SystemExit(f"{' '.join(str(c) for c in command)}\nexit {run.returncode}\n{run.stdout}{run.stderr}")
     return load_file(output)
+
+
+def portable_bitsandbytes():
+    """On AVX-512 machines bitsandbytes 0.50.2 dequantises with a kernel that starts a new block at every row, which its
+    own quantiser does not, and that flushes the smallest numbers to zero; its portable form does neither."""
+    import torch
+    from bitsandbytes.backends.default.ops import _dequantize_4bit_compute
+    from bitsandbytes.backends.utils import _get_4bit_code
+
+    if torch.backends.cpu.get_cpu_capability() != "AVX512":
+        return None
+
+    def portable(A, absmax, blocksize, quant_type, shape, dtype):
+        codes = A.view(torch.uint8).reshape(-1)
+        return _dequantize_4bit_compute(codes, absmax.float(), _get_4bit_code(quant_type, A.device), blocksize, shape, dtype)
+
+    library = torch.library.Library("bitsandbytes", "IMPL")
+    library.impl("dequantize_4bit", portable, "CPU", allow_override=True)
+    print("bitsandbytes: portable dequantize_4bit")
+    return library  # works for as long as it lives

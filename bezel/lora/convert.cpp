@@ -1,0 +1,109 @@
+#include "bezel/lora/convert.h"
+
+#include <filesystem>
+#include <set>
+
+#include "bezel/error.h"
+#include "bezel/io/new_folder.h"
+#include "bezel/lora/config.h"
+#include "bezel/lora/match.h"
+
+namespace bezel::lora {
+namespace {
+
+constexpr const char* kWeights = "adapter_model.safetensors";
+constexpr const char* kConfig = "adapter_config.json";
+
+std::vector<std::string> stored_names(const io::Checkpoint& checkpoint) {
+  std::vector<std::string> names;
+  for (const auto& [stored, entry] : checkpoint.entries()) names.push_back(stored);
+  return names;
+}
+
+// Decoder layers right under `model.`: the adapter of a text-only model.
+bool is_text_only(const io::AdapterKey& key) {
+  return !io::is_clippable_module(key.module) && key.module != key.stored;
+}
+
+// adapter_config.json for layers that are spelt anew.
+class NewConfig {
+ public:
+  explicit NewConfig(const std::string& path)
+      : json_(io::read_json_file(path)),
+        lora_(parse_adapter_config(json_, path).lora),
+        alphas_(lora_.alpha_pattern, "alpha_pattern") {}
+
+  void add(const io::AdapterKey& key, const std::string& name, std::int64_t rank) {
+    targets_.push_back(name);
+    if (rank != lora_.rank) ranks_[name] = rank;
+    std::vector<std::string> names = spellings(key.module, is_text_only(key));
+    names.push_back(key.stored);  // the one that the patterns are about
+    const double alpha = alphas_.find(names, lora_.alpha);
+    if (alpha != lora_.alpha) new_alphas_[name] = alpha;
+  }
+
+  io::Json json() const {
+    io::Json json = json_;
+    json["target_modules"] = targets_;
+    json["exclude_modules"] = nullptr;
+    json["rank_pattern"] = ranks_;
+    json["alpha_pattern"] = new_alphas_;
+    return json;
+  }
+
+ private:
+  io::Json json_;
+  LoraConfig lora_;
+  PatternTable<double> alphas_;
+  std::vector<std::string> targets_;
+  io::Json ranks_ = io::Json::object();
+  io::Json new_alphas_ = io::Json::object();
+};
+
+}  // namespace
+
+Conversion convert_checkpoint(const std::string& folder, io::KeyLayout layout, const std::string& output,
+                              std::size_t max_shard_bytes) {
+  const io::Checkpoint checkpoint = io::Checkpoint::open(folder);
+  io::detect_layout(stored_names(checkpoint));  // each tensor in one spelling only
+  io::NewCheckpoint made{
+      .source = folder, .config = io::read_json_file(folder + "/config.json"), .max_shard_bytes = max_shard_bytes};
+  Conversion conversion;
+  for (const auto& [stored, entry] : checkpoint.entries()) {
+    const std::string name = io::respelt_tensor_name(stored, layout);
+    conversion.renamed += name != stored;
+    ++conversion.tensors;
+    made.parts.push_back(io::copied_part(entry, name));
+  }
+  io::write_checkpoint(made, output);
+  return conversion;
+}
+
+Conversion convert_adapter(const std::string& folder, io::KeyLayout layout, const std::string& output) {
+  const std::filesystem::path from(folder);
+  NewConfig config((from / kConfig).string());
+  const auto file = io::SafetensorsFile::open((from / kWeights).string());
+  std::vector<io::TensorBytes> tensors;
+  std::set<std::string> names;
+  Conversion conversion;
+  for (const io::TensorInfo& info : file->tensors()) {
+    const auto key = io::parse_adapter_key(info.name);
+    if (!key) throw Error(file->path(), ": tensor '", info.name, "' is no tensor of a LoRA adapter");
+    const std::string name = io::adapter_key(key->module, key->part, is_text_only(*key), layout);
+    if (!names.insert(name).second)
+      throw Error(file->path(), ": tensor '", info.name, "' is there in both spellings; keep one");
+    if (key->part == "lora_A" && info.shape.size() == 2)
+      config.add(*key, io::peft_module_name(key->module, is_text_only(*key), layout), info.shape[0]);
+    conversion.renamed += name != info.name;
+    ++conversion.tensors;
+    tensors.push_back({name, info.dtype, info.shape, file->data(info), info.end_bytes - info.begin_bytes});
+  }
+  io::NewFolder made(output);
+  made.copy_files(folder, [](const std::string& name) { return name != kWeights && name != kConfig; });
+  io::write_safetensors((made.path() / kWeights).string(), tensors, file->metadata());
+  io::write_file_atomically((made.path() / kConfig).string(), config.json().dump(2) + "\n");
+  made.commit();
+  return conversion;
+}
+
+}  // namespace bezel::lora

@@ -1,0 +1,26 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "bezel/io/checkpoint_writer.h"
+#include "bezel/io/key_map.h"
+
+namespace bezel::lora {
+
+struct Conversion {
+  std::int64_t renamed = 0;  ///< tensors whose name changed
+  std::int64_t tensors = 0;
+};
+
+/// Writes the checkpoint `folder` to the new folder `output` with the towers' layers in that key layout; config.json
+/// and all values stay, also of codes. See io::write_checkpoint. Throws Error when a tensor is there in both spellings.
+Conversion convert_checkpoint(const std::string& folder, io::KeyLayout layout, const std::string& output,
+                              std::size_t max_shard_bytes = io::kMaxShardBytes);
+
+/// The same for a PEFT adapter: keys of the towers' layers, and in adapter_config.json target_modules, rank_pattern and
+/// alpha_pattern, which then list full module names. Other files are copied. Throws Error for an adapter that
+/// read_adapter_config refuses and for tensors that are no LoRA tensors.
+Conversion convert_adapter(const std::string& folder, io::KeyLayout layout, const std::string& output);
+
+}  // namespace bezel::lora

@@ -1,0 +1,233 @@
+#include "bezel/lora/merge.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+
+#include "bezel/error.h"
+#include "bezel/io/key_map.h"
+#include "bezel/io/tensor_io.h"
+#include "bezel/nn/embedding.h"
+#include "bezel/quant/code_form.h"
+
+namespace bezel::lora {
+namespace {
+
+using torch::Tensor;
+
+constexpr std::int64_t kSliceElements = std::int64_t{1} << 22;
+
+// What the model has made of a stored matrix.
+struct Loaded {
+  std::shared_ptr<const quant::Weight> weight;
+  const nn::Adapter* adapter = nullptr;
+};
+
+// The stored tensors of one module's matrix.
+struct StoredMatrix {
+  std::string stored;  // name of its "weight", there or not
+  quant::StoredParts parts;
+  std::vector<std::pair<std::string, io::Checkpoint::Entry>> entries;
+  Loaded loaded;  // without weight where the model has no such module
+
+  bool in_codes() const { return quant::is_quantized(parts); }
+  void release() const {
+    for (const auto& [name, entry] : entries) entry.file->release(*entry.info);
+  }
+};
+
+std::map<std::string, Loaded> loaded_matrices(torch::nn::Module& model) {
+  std::map<std::string, Loaded> found;
+  for (const auto& item : model.named_modules("", /*include_self=*/false)) {
+    if (const auto* linear = dynamic_cast<const nn::LinearImpl*>(item.value().get()))
+      found[item.key()] = {linear->weight, linear->adapter ? &*linear->adapter : nullptr};
+    else if (const auto* embedding = dynamic_cast<const nn::EmbeddingImpl*>(item.value().get()))
+      found[item.key()] = {embedding->weight, nullptr};
+  }
+  return found;
+}
+
+// Where the name of a matrix's part goes over from the module to the part; npos when it is no part of a matrix.
+std::size_t part_begin(const std::string& name) {
+  for (std::size_t dot = name.rfind('.'); dot != std::string::npos && dot > 0; dot = name.rfind('.', dot - 1))
+    if (quant::is_part_of_matrix(std::string_view(name).substr(dot + 1))) return dot + 1;
+  return std::string::npos;
+}
+
+// Rows of a matrix at a time.
+std::int64_t slice_rows(const Tensor& matrix) {
+  return std::max<std::int64_t>(1, kSliceElements / std::max<std::int64_t>(1, matrix.size(1)));
+}
+
+bool is_finite(const Tensor& matrix) {
+  const std::int64_t rows = matrix.size(0), step = slice_rows(matrix);
+  for (std::int64_t begin = 0; begin < rows; begin += step)
+    if (!matrix.narrow(0, begin, std::min(step, rows - begin)).isfinite().all().item<bool>()) return false;
+  return true;
+}
+
+class Merger {
+ public:
+  Merger(torch::nn::Module& model, const io::Checkpoint& checkpoint, const MergeOptions& options)
+      : options_(options), loaded_(loaded_matrices(model)) {
+    for (const auto& [stored, entry] : checkpoint.entries()) sort_in(stored, entry);
+    const auto coded = [](const auto& item) { return item.second.in_codes(); };
+    if (options.requantize && std::ranges::none_of(matrices_, coded))
+      throw Error(ErrorKind::kConfig, "--requantize: ", checkpoint.folder(), " is not quantised");
+  }
+
+  std::vector<io::CheckpointPart> parts() {
+    std::vector<io::CheckpointPart> parts;
+    for (const auto& [stored, entry] : others_) parts.push_back(kept(stored, entry));
+    for (const auto& [module, matrix] : matrices_) add(module, matrix, parts);
+    return parts;
+  }
+
+  const MergeReport& report() const { return report_; }
+
+ private:
+  void sort_in(const std::string& stored, const io::Checkpoint::Entry& entry) {
+    const std::string canonical = io::canonical_tensor_name(stored);
+    const std::size_t begin = part_begin(canonical);
+    if (begin == std::string::npos) {
+      others_.emplace_back(stored, entry);
+      return;
+    }
+    const std::string module = canonical.substr(0, begin - 1), suffix = canonical.substr(begin);
+    StoredMatrix& matrix = matrices_[module];
+    matrix.stored = stored.substr(0, stored.size() - suffix.size()) + "weight";
+    matrix.parts.emplace(suffix, io::map_tensor(entry.file, *entry.info));
+    matrix.entries.emplace_back(stored, entry);
+    const auto found = loaded_.find(module);
+    if (found != loaded_.end()) matrix.loaded = found->second;
+  }
+
+  void add(const std::string& module, const StoredMatrix& matrix, std::vector<io::CheckpointPart>& parts) {
+    const bool adapted = matrix.loaded.adapter != nullptr, coded = matrix.in_codes();
+    report_.merged += adapted;
+    if (!adapted && (!coded || options_.requantize)) {
+      for (const auto& [stored, entry] : matrix.entries) parts.push_back(kept(stored, entry));
+    } else if (coded && !matrix.loaded.weight) {
+      ++report_.dropped;
+    } else if (coded && options_.requantize) {
+      ++report_.requantized;
+      parts.push_back(requantized(module, matrix));
+    } else {
+      report_.from_codes += coded;
+      parts.push_back(dense(matrix));
+    }
+  }
+
+  // A tensor that no adapter touches.
+  io::CheckpointPart kept(const std::string& stored, const io::Checkpoint::Entry& entry) const {
+    const torch::ScalarType type = io::to_scalar_type(entry.info->dtype);
+    if (!options_.dtype || !c10::isFloatingType(type) || type == *options_.dtype) return io::copied_part(entry, stored);
+    return {{{stored, io::to_dtype(*options_.dtype), entry.info->shape}},
+            [stored, entry, dtype = *options_.dtype](io::TensorSink& sink) {
+              io::put_tensor(sink, stored, io::map_tensor(entry.file, *entry.info).to(dtype));
+              entry.file->release(*entry.info);
+            }};
+  }
+
+  // A matrix with its adapter inside, or one that leaves its codes.
+  io::CheckpointPart dense(const StoredMatrix& matrix) const {
+    const bool coded = matrix.in_codes();
+    const torch::ScalarType as_stored = coded ? options_.from_codes : matrix.parts.at("weight").scalar_type();
+    const torch::ScalarType dtype = options_.dtype.value_or(as_stored);
+    return {{{matrix.stored, io::to_dtype(dtype), matrix.loaded.weight->shape()}},
+            [&matrix, coded, dtype](io::TensorSink& sink) {
+              const Tensor base = coded ? matrix.loaded.weight->dequantize(torch::kFloat) : matrix.parts.at("weight");
+              const nn::Adapter* adapter = matrix.loaded.adapter;
+              const Tensor made = adapter != nullptr ? add_update(base, *adapter, dtype) : base.to(dtype);
+              if (!is_finite(made))
+                throw Error("tensor '", matrix.stored, "': holds NaN or Inf once it is merged as ",
+                            c10::toString(dtype), "; are checkpoint and adapter sound?");
+              io::put_tensor(sink, matrix.stored, made);
+              matrix.release();
+            }};
+  }
+
+  io::CheckpointPart requantized(const std::string& module, const StoredMatrix& matrix) {
+    const quant::CodeForm form = quant::form_of(matrix.parts, "matrix '" + matrix.stored + "'");
+    const std::string prefix = matrix.stored.substr(0, matrix.stored.rfind('.') + 1);
+    io::CheckpointPart part;
+    for (const quant::PartLayout& layout : quant::layout_of(form, matrix.loaded.weight->shape()))
+      part.tensors.push_back({prefix + layout.suffix, io::to_dtype(layout.dtype), layout.shape});
+    part.write = [this, &matrix, module, form, prefix](io::TensorSink& sink) {
+      const Tensor base = matrix.loaded.weight->dequantize(torch::kFloat);
+      const Tensor merged = add_update(base, *matrix.loaded.adapter, torch::kFloat);
+      const quant::StoredParts codes = quant::encode(form, merged.to(form.value_dtype));
+      for (const auto& [suffix, tensor] : codes) io::put_tensor(sink, prefix + suffix, tensor);
+      count_error(module, merged - base, merged, codes);
+      matrix.release();
+    };
+    return part;
+  }
+
+  void count_error(const std::string& module, const Tensor& update, const Tensor& merged,
+                   const quant::StoredParts& codes) {
+    const quant::StoredFormat format{.method = quant::StoredFormat::Method::kBitsandbytes};
+    const auto weight = quant::stored_weight(codes, merged.sizes().vec(), format, module);
+    const auto norm = [](const Tensor& tensor) { return tensor.norm().item<double>(); };
+    const double error = norm(weight->dequantize(torch::kFloat) - merged), size = norm(merged);
+    CodingError& sum = report_.coding;
+    sum.error = std::hypot(sum.error, error);
+    sum.matrix = std::hypot(sum.matrix, size);
+    sum.update = std::hypot(sum.update, norm(update));
+    if (size > 0 && error / size >= report_.worst_error) {
+      report_.worst_error = error / size;
+      report_.worst = module;
+    }
+  }
+
+  MergeOptions options_;
+  std::map<std::string, Loaded> loaded_;
+  std::map<std::string, StoredMatrix> matrices_;  // by canonical module name; parts refer to them
+  std::vector<std::pair<std::string, io::Checkpoint::Entry>> others_;
+  MergeReport report_;
+};
+
+void set_dtype(io::Json& config, torch::ScalarType dtype) {
+  const std::string name = dtype == torch::kFloat ? "float32" : dtype == torch::kHalf ? "float16" : "bfloat16";
+  for (const char* key : {"dtype", "torch_dtype"})
+    if (config.contains(key)) config[key] = name;
+  for (const char* part : {"text_config", "vision_config", "audio_config"})
+    if (config.contains(part) && config[part].is_object()) set_dtype(config[part], dtype);
+}
+
+}  // namespace
+
+Tensor add_update(const Tensor& base, const nn::Adapter& adapter, torch::ScalarType dtype) {
+  const at::NoGradGuard no_grad;
+  const std::int64_t rows = base.size(0), step = slice_rows(base);
+  Tensor out = at::empty(base.sizes(), base.options().dtype(dtype));
+  for (std::int64_t begin = 0; begin < rows; begin += step) {
+    const std::int64_t count = std::min(step, rows - begin);
+    const Tensor update = adapter.b.narrow(0, begin, count).mm(adapter.a).mul_(adapter.scale);
+    out.narrow(0, begin, count).copy_(update.add_(base.narrow(0, begin, count).to(torch::kFloat)));
+  }
+  return out;
+}
+
+MergeReport merge_checkpoint(torch::nn::Module& model, const io::Checkpoint& checkpoint, const std::string& output,
+                             const MergeOptions& options) {
+  if (options.requantize && options.dtype)
+    throw Error(ErrorKind::kConfig, "--requantize keeps the form of the base: it cannot go with --dtype");
+  const at::NoGradGuard no_grad;
+  Merger merger(model, checkpoint, options);
+  io::NewCheckpoint made{.source = checkpoint.folder(),
+                         .config = io::read_json_file(checkpoint.folder() + "/config.json"),
+                         .parts = merger.parts(),
+                         .max_shard_bytes = options.max_shard_bytes};
+  if (!options.requantize) made.config.erase("quantization_config");
+  if (options.dtype) set_dtype(made.config, *options.dtype);
+  const io::WrittenCheckpoint written = io::write_checkpoint(made, output);
+  MergeReport report = merger.report();
+  report.written = written;
+  return report;
+}
+
+}  // namespace bezel::lora

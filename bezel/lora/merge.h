@@ -1,0 +1,51 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include <torch/nn/module.h>
+
+#include "bezel/io/checkpoint_writer.h"
+#include "bezel/nn/linear.h"
+
+namespace bezel::lora {
+
+/// base + scale * B A, in float32 and rounded to `dtype` once. base [out, in] of any floating dtype. Works in slices.
+torch::Tensor add_update(const torch::Tensor& base, const nn::Adapter& adapter, torch::ScalarType dtype);
+
+struct MergeOptions {
+  std::optional<torch::ScalarType> dtype{};         ///< of every floating tensor; nothing: as it was stored
+  torch::ScalarType from_codes = torch::kBFloat16;  ///< where `dtype` is not given: of matrices that leave their codes
+  bool requantize = false;                          ///< matrices that were in codes go back into codes of the same form
+  std::size_t max_shard_bytes = io::kMaxShardBytes;
+};
+
+/// How far codes are from what they stand for, over some matrices: Frobenius norms.
+struct CodingError {
+  double error = 0.0;   ///< of (matrix from codes) - matrix
+  double matrix = 0.0;  ///< of the matrices W + scale * B A
+  double update = 0.0;  ///< of their scale * B A
+};
+
+struct MergeReport {
+  std::int64_t merged = 0;       ///< matrices that an adapter went into
+  std::int64_t from_codes = 0;   ///< matrices that were in codes and are dense now
+  std::int64_t requantized = 0;  ///< of `merged`, those in codes again
+  std::int64_t dropped = 0;      ///< codes of layers that the model does not use, which no dense form was made of
+  CodingError coding;            ///< of the requantised ones
+  std::string worst;             ///< the one with the largest error beside its own size
+  double worst_error = 0.0;      ///< relative
+  io::WrittenCheckpoint written;
+};
+
+/// Writes the checkpoint that `model` was loaded from to the new folder `output`, with the adapters that are attached
+/// to the model inside its matrices. Names and key layout stay; so do clip bounds, and since adapters lie inside the
+/// clamps, merging changes no function. Holds one matrix at a time. From a quantised checkpoint every matrix in codes
+/// is stored dense and quantization_config goes, unless requantize. Throws Error when a merged matrix is not finite,
+/// and for codes that requantize cannot write; Error (kConfig) when `output` exists, or requantize is asked for a
+/// checkpoint without codes or together with a dtype.
+MergeReport merge_checkpoint(torch::nn::Module& model, const io::Checkpoint& checkpoint, const std::string& output,
+                             const MergeOptions& options);
+
+}  // namespace bezel::lora

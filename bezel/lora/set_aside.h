@@ -1,0 +1,28 @@
+#pragma once
+
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "bezel/lora/targets.h"
+
+namespace bezel::lora {
+
+/// Takes the adapters of a selection off while it lives: the model is its base.
+class AdaptersSetAside {
+ public:
+  explicit AdaptersSetAside(const Selection& selection) : targets_(selection.targets) {
+    for (const Target& target : targets_) kept_.push_back(std::exchange(target.layer.ptr()->adapter, std::nullopt));
+  }
+  AdaptersSetAside(const AdaptersSetAside&) = delete;
+  AdaptersSetAside& operator=(const AdaptersSetAside&) = delete;
+  ~AdaptersSetAside() {
+    for (std::size_t i = 0; i < targets_.size(); ++i) targets_[i].layer.ptr()->adapter = std::move(kept_[i]);
+  }
+
+ private:
+  std::vector<Target> targets_;
+  std::vector<std::optional<nn::Adapter>> kept_;
+};
+
+}  // namespace bezel::lora

@@ -1,0 +1,155 @@
+#include "bezel/report/adapter_elsewhere.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+
+#include "bezel/error.h"
+#include "bezel/io/key_map.h"
+#include "bezel/io/safetensors.h"
+#include "bezel/lora/match.h"
+
+namespace bezel::report {
+namespace {
+
+using lora::Target;
+using lora::Tower;
+
+constexpr std::size_t kShownNames = 3;
+
+// "N layers (a, b, c, …)".
+std::string layers_text(const std::vector<std::string>& names) {
+  std::string text = std::to_string(names.size()) + (names.size() == 1 ? " layer (" : " layers (");
+  for (std::size_t i = 0; i < std::min(names.size(), kShownNames); ++i) text += (i > 0 ? ", " : "") + names[i];
+  return text + (names.size() > kShownNames ? ", …)" : ")");
+}
+
+// Everything that the checks look at.
+struct Adapter {
+  lora::LoraConfig config;
+  const lora::Selection& selection;
+  std::map<std::string, std::string> stored;  // canonical module -> as the file's keys spell it
+  std::vector<std::string> wrappers;          // names of the model's clippable layers, without `.linear`
+
+  std::string peft_name(const Target& target) const { return io::peft_module_name(target.name, selection.text_only); }
+  template <typename Keep>
+  std::vector<std::string> names_where(const Keep& keep) const {
+    std::vector<std::string> names;
+    for (const Target& target : selection.targets)
+      if (keep(target)) names.push_back(target.name);
+    return names;
+  }
+};
+
+Adapter read(torch::nn::Module& model, const lora::Selection& selection, const std::string& folder) {
+  const std::filesystem::path path(folder);
+  Adapter adapter{lora::read_adapter_config((path / "adapter_config.json").string()).lora, selection, {}, {}};
+  const auto file = io::SafetensorsFile::open((path / "adapter_model.safetensors").string());
+  for (const io::TensorInfo& info : file->tensors())
+    if (const auto key = io::parse_adapter_key(info.name)) adapter.stored[key->module] = key->stored;
+  for (const auto& item : model.named_modules("", /*include_self=*/false))
+    if (io::is_clippable_module(item.key())) adapter.wrappers.push_back(item.key());
+  return adapter;
+}
+
+// Keys without `.linear`: the layers are made, and stay as they were started.
+void check_peft_keys(const Adapter& adapter, Elsewhere& peft) {
+  const auto spelt_otherwise =
+      adapter.names_where([&](const Target& t) { return adapter.stored.at(t.name) != adapter.peft_name(t); });
+  if (!spelt_otherwise.empty())
+    peft.problems.push_back("keys of " + layers_text(spelt_otherwise) +
+                            " are spelt without '.linear': they match nothing there and are passed over, so the layers "
+                            "stay untrained; `bezel convert --adapter … --layout nested` mends that");
+}
+
+void check_peft_targets(const Adapter& adapter, Elsewhere& peft) {
+  const lora::ModuleMatcher targets(adapter.config.target_modules, "target_modules");
+  const lora::ModuleMatcher excluded(adapter.config.exclude_modules, "exclude_modules");
+  const auto selects = [&](const std::string& name) { return targets.matches({name}) && !excluded.matches({name}); };
+  const auto missed = adapter.names_where([&](const Target& t) { return !selects(adapter.peft_name(t)); });
+  if (!missed.empty())
+    peft.problems.push_back("target_modules does not select " + layers_text(missed) +
+                            " by the names they have there, so their tensors are passed over");
+  if (adapter.config.target_modules.kind == lora::ModulePattern::Kind::kAllLinear) return;
+  std::vector<std::string> hit;
+  std::ranges::copy_if(adapter.wrappers, std::back_inserter(hit), selects);
+  if (!hit.empty())
+    peft.problems.push_back(
+        "target_modules also matches the wrapper around " + layers_text(hit) +
+        ", which PEFT refuses (Gemma4ClippableLinear is not supported); list full names that end in "
+        "'.linear'");
+}
+
+void check_peft_ranks(const Adapter& adapter, Elsewhere& peft) {
+  const lora::PatternTable<std::int64_t> ranks(adapter.config.rank_pattern, "rank_pattern");
+  const lora::PatternTable<double> alphas(adapter.config.alpha_pattern, "alpha_pattern");
+  const auto ranks_differ = adapter.names_where(
+      [&](const Target& t) { return ranks.find({adapter.peft_name(t)}, adapter.config.rank) != t.rank; });
+  if (!ranks_differ.empty())
+    peft.problems.push_back("r and rank_pattern give " + layers_text(ranks_differ) +
+                            " another rank there than their tensors have, which PEFT refuses");
+  const auto alphas_differ = adapter.names_where(
+      [&](const Target& t) { return alphas.find({adapter.peft_name(t)}, adapter.config.alpha) != t.alpha; });
+  if (!alphas_differ.empty())
+    peft.problems.push_back("alpha_pattern gives " + layers_text(alphas_differ) + " another scale there");
+}
+
+std::vector<std::string> tower_layers(const Adapter& adapter) {
+  return adapter.names_where([](const Target& t) { return t.tower != Tower::kLanguage; });
+}
+
+Elsewhere in_peft(const Adapter& adapter) {
+  Elsewhere peft{.tool = "transformers + PEFT", .problems = {}, .notes = {}};
+  check_peft_keys(adapter, peft);
+  check_peft_targets(adapter, peft);
+  check_peft_ranks(adapter, peft);
+  return peft;
+}
+
+// vLLM maps PEFT's names itself; it knows one rank and one alpha for the scale.
+Elsewhere in_vllm(const Adapter& adapter) {
+  Elsewhere vllm{.tool = "vLLM", .problems = {}, .notes = {}};
+  check_peft_keys(adapter, vllm);
+  const double scale = adapter.config.scale(adapter.config.rank, adapter.config.alpha);
+  const auto rescaled =
+      adapter.names_where([&](const Target& t) { return adapter.config.scale(t.rank, t.alpha) != scale; });
+  if (!rescaled.empty())
+    vllm.problems.push_back("rank_pattern and alpha_pattern are not read there: " + layers_text(rescaled) +
+                            " would be scaled by " + std::to_string(scale));
+  std::int64_t rank = 0;
+  for (const Target& target : adapter.selection.targets) rank = std::max(rank, target.rank);
+  if (rank > 16) vllm.notes.push_back("needs --max-lora-rank " + std::to_string(rank) + " or more");
+  const auto towers = tower_layers(adapter);
+  if (!towers.empty())
+    vllm.notes.push_back(layers_text(towers) +
+                         " outside the language model need --enable-tower-connector-lora, and do "
+                         "nothing without it");
+  return vllm;
+}
+
+// convert_lora_to_gguf.py takes lora_A and lora_B of the language model; the scale is lora_alpha / the tensor's rank.
+Elsewhere in_llama_cpp(const Adapter& adapter) {
+  Elsewhere llama{.tool = "llama.cpp", .problems = {}, .notes = {}};
+  const auto towers = tower_layers(adapter);
+  if (!towers.empty())
+    llama.problems.push_back(layers_text(towers) +
+                             " lie outside the language model: the converter stops at them; train lora_towers: "
+                             "[language] for llama.cpp, or merge");
+  const auto rescaled = adapter.names_where([&](const Target& t) {
+    return adapter.config.scale(t.rank, t.alpha) != adapter.config.alpha / static_cast<double>(t.rank);
+  });
+  if (!rescaled.empty())
+    llama.problems.push_back("use_rslora and alpha_pattern are not read there: " + layers_text(rescaled) +
+                             " would be scaled by lora_alpha / rank");
+  return llama;
+}
+
+}  // namespace
+
+std::vector<Elsewhere> adapter_elsewhere(torch::nn::Module& model, const lora::Selection& selection,
+                                         const std::string& folder) {
+  const Adapter adapter = read(model, selection, folder);
+  return {in_peft(adapter), in_vllm(adapter), in_llama_cpp(adapter)};
+}
+
+}  // namespace bezel::report

@@ -1,0 +1,128 @@
+#include "bezel/report/verify_adapter.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+
+#include "bezel/error.h"
+#include "bezel/gemma4/load.h"
+#include "bezel/lora/adapter_io.h"
+#include "bezel/lora/set_aside.h"
+#include "bezel/report/adapter_elsewhere.h"
+#include "bezel/report/synthetic_batch.h"
+
+namespace bezel::report {
+namespace {
+
+using io::Json;
+using lora::Selection;
+using lora::Tower;
+using torch::Tensor;
+
+Selection part_of(const Selection& all, Tower tower, bool inside) {
+  Selection part{.targets = {}, .text_only = all.text_only};
+  for (const lora::Target& target : all.targets)
+    if ((target.tower == tower) == inside) part.targets.push_back(target);
+  return part;
+}
+
+// Squares of Frobenius norms over some layers.
+struct Squares {
+  double a = 0, b = 0, update = 0, weight = 0;
+
+  void add(const lora::Target& target) {
+    const nn::Adapter& adapter = *target.layer->adapter;
+    const Tensor a_wide = adapter.a.to(torch::kDouble), b_wide = adapter.b.to(torch::kDouble);
+    const auto sum = [](const Tensor& x) { return x.sum().item<double>(); };
+    a += sum(a_wide.square());
+    b += sum(b_wide.square());
+    // |B A|² is the sum over (Bᵀ B) * (A Aᵀ), both only rank x rank.
+    update += adapter.scale * adapter.scale * sum(b_wide.t().mm(b_wide) * a_wide.mm(a_wide.t()));
+    weight += std::pow(target.layer->weight->dequantize(torch::kFloat).norm().item<double>(), 2);
+  }
+};
+
+Tensor logits(gemma4::Model& model, const data::Batch& batch) {
+  return model->logits(model->hidden_states(batch).flatten(0, 1)).to(torch::kFloat);
+}
+
+Json tower_json(gemma4::Model& model, const Selection& all, Tower tower, const data::Batch& batch, const Tensor& base) {
+  const Selection part = part_of(all, tower, true);
+  Squares squares;
+  std::int64_t zero_layers = 0;
+  std::map<std::int64_t, std::int64_t> ranks;
+  for (const lora::Target& target : part.targets) {
+    squares.add(target);
+    zero_layers += target.layer->adapter->b.count_nonzero().item<std::int64_t>() == 0;
+    ++ranks[target.rank];
+  }
+  Json ranks_json = Json::object();
+  for (const auto& [rank, count] : ranks) ranks_json[std::to_string(rank)] = count;
+  const lora::AdaptersSetAside others(part_of(all, tower, false));
+  const double change = (logits(model, batch) - base).abs().max().item<double>();
+  return {{"layers", part.targets.size()},
+          {"parameters", part.parameters()},
+          {"layers_by_rank", ranks_json},
+          {"zero_layers", zero_layers},
+          {"norm_a", std::sqrt(squares.a)},
+          {"norm_b", std::sqrt(squares.b)},
+          {"norm_update", std::sqrt(squares.update)},
+          {"relative_update", squares.weight > 0 ? std::sqrt(squares.update / squares.weight) : 0.0},
+          {"logit_change", change}};
+}
+
+void add_tower_problems(const std::string& name, const Json& tower, Json& problems) {
+  if (tower["zero_layers"] == tower["layers"])
+    problems.push_back(name + ": every B is zero, so the adapter does nothing here; was the tower trained?");
+  else if (tower["logit_change"] == 0.0)
+    problems.push_back(name + ": no output moves");
+}
+
+std::vector<std::string> full_names(const std::vector<std::string>& tools) {
+  const std::map<std::string, std::string> names = {
+      {"peft", "transformers + PEFT"}, {"vllm", "vLLM"}, {"llama.cpp", "llama.cpp"}};
+  std::vector<std::string> full;
+  for (const std::string& tool : tools) {
+    const auto found = names.find(tool);
+    if (found == names.end())
+      throw Error(ErrorKind::kConfig, "--for: got '", tool, "', expected peft, vllm or llama.cpp");
+    full.push_back(found->second);
+  }
+  return full;
+}
+
+}  // namespace
+
+Json verify_adapter(const std::string& model_folder, const std::string& folder, const std::vector<std::string>& tools) {
+  const std::vector<std::string> wanted = full_names(tools);
+  const at::NoGradGuard no_grad;
+  gemma4::Model model = gemma4::load_model(model_folder, {.dtype = torch::kFloat}).model;
+  const lora::LoadedAdapter adapter = lora::load_adapter(*model, folder, model->config().text_only);
+  model->eval();
+  const data::Batch batch = synthetic_batch(model);
+  Tensor base;
+  {
+    const lora::AdaptersSetAside all(adapter.selection);
+    base = logits(model, batch);
+  }
+  Json report{{"adapter", folder}, {"base_model", adapter.base_model}, {"towers", Json::object()}};
+  Json problems = Json::array(), elsewhere = Json::array();
+  for (const lora::TowerCount& count : adapter.selection.counts()) {
+    const std::string name(lora::tower_name(count.tower));
+    report["towers"][name] = tower_json(model, adapter.selection, count.tower, batch, base);
+    add_tower_problems(name, report["towers"][name], problems);
+  }
+  for (const Elsewhere& place : adapter_elsewhere(*model, adapter.selection, folder)) {
+    elsewhere.push_back({{"tool", place.tool}, {"problems", place.problems}, {"notes", place.notes}});
+    if (std::ranges::find(wanted, place.tool) == wanted.end()) continue;
+    for (const std::string& problem : place.problems) problems.push_back(place.tool + ": " + problem);
+  }
+  report["elsewhere"] = elsewhere;
+  report["problems"] = problems;
+  return report;
+}
+
+}  // namespace bezel::report

@@ -1,0 +1,20 @@
+#include "bezel/train/device.h"
+
+#include <torch/cuda.h>
+
+#include "bezel/error.h"
+
+namespace bezel::train {
+
+torch::Device choose_device(const std::string& name) {
+  const bool has_cuda = torch::cuda::is_available();
+  if (name == "auto") return has_cuda ? torch::kCUDA : torch::kCPU;
+  if (name != "cpu" && !name.starts_with("cuda"))
+    throw Error(ErrorKind::kConfig, "device: got '", name, "', expected cpu, cuda, cuda:N or auto");
+  const torch::Device device(name);
+  if (device.is_cuda() && !has_cuda)
+    throw Error(ErrorKind::kConfig, "device '", name, "': this LibTorch sees no CUDA device; use device: cpu");
+  return device;
+}
+
+}  // namespace bezel::train

@@ -1,0 +1,62 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "bezel/data/dataset.h"
+#include "bezel/gemma4/model.h"
+#include "bezel/lora/targets.h"
+#include "bezel/train/paired.h"
+
+namespace bezel::train {
+
+/// What one model says of a sample's label tokens.
+struct SampleScore {
+  double loss_sum = 0.0;     ///< of -log p over the label tokens
+  std::int64_t correct = 0;  ///< label tokens that are the most likely one
+};
+
+struct EvaluatedSample {
+  std::size_t line = 0;  ///< in the data file, from 1
+  std::int64_t tokens = 0;
+  std::int64_t label_tokens = 0;  ///< at least 1
+  SampleScore base{};
+  std::optional<SampleScore> adapter{};
+};
+
+struct Evaluation {
+  std::vector<EvaluatedSample> samples;
+  std::vector<std::string> bad;  ///< messages of samples left out: media that cannot be decoded
+};
+
+struct EvaluateOptions {
+  torch::Device device = torch::kCPU;
+  std::size_t limit = 0;  ///< so many samples from the start; 0: all
+  bool skip_bad_samples = false;
+  std::function<void(std::size_t done, std::size_t total)> on_sample{};
+};
+
+/// Scores every sample with the model as it is, and where `adapter` is given with it set aside as well. Samples go
+/// through one at a time, so that numbers do not depend on batching. Throws Error for media that cannot be decoded.
+Evaluation evaluate(gemma4::Model& model, const lora::Selection* adapter, const data::Dataset& data,
+                    const EvaluateOptions& options);
+
+/// Means over all label tokens.
+struct EvaluationMeans {
+  std::int64_t label_tokens = 0;
+  double loss = 0.0;
+  double perplexity = 0.0;  ///< exp(loss)
+  double accuracy = 0.0;    ///< share of label tokens that are the most likely one
+};
+
+/// Of the base, or of the adapter, which every sample then has.
+EvaluationMeans evaluation_means(const Evaluation& evaluation, bool of_adapter);
+
+/// Sums of each sample for paired_difference: adapter against base, loss or number of correct tokens.
+std::vector<PairedSums> paired_losses(const Evaluation& evaluation);
+std::vector<PairedSums> paired_correct(const Evaluation& evaluation);
+
+}  // namespace bezel::train

@@ -1,0 +1,71 @@
+#include "bezel/report/doctor.h"
+
+#include <cstdio>
+#include <memory>
+
+#include "bezel/report/machine.h"
+#include "bezel/train/device.h"
+#include "cli/command.h"
+
+namespace bezel::cli {
+namespace {
+
+using io::Json;
+
+struct Options {
+  std::string device = "cpu";
+  bool json = false;
+};
+
+void print_machine(const Json& machine) {
+  const auto bytes = [&](const char* key) { return bytes_text(machine[key].get<double>()); };
+  std::printf("system     %s\n", machine["system"].get<std::string>().c_str());
+  std::printf("cpu        %s, %lld cores, %lld threads used\n", machine["cpu"].get<std::string>().c_str(),
+              machine["cores"].get<long long>(), machine["threads"].get<long long>());
+  std::string sets;
+  for (const Json& name : machine["instruction_sets"]) sets += " " + name.get<std::string>();
+  std::printf("          %s; LibTorch uses %s\n", sets.c_str(), machine["cpu_capability"].get<std::string>().c_str());
+  std::printf("memory     %s, %s free; disk here: %s free\n", bytes("memory_bytes").c_str(),
+              bytes("available_bytes").c_str(), bytes("disk_free_bytes").c_str());
+  std::printf("LibTorch   %s, %lld CUDA device(s)\n\n", machine["libtorch"].get<std::string>().c_str(),
+              machine["cuda_devices"].get<long long>());
+}
+
+int doctor(const Options& options) {
+  const torch::Device device = train::choose_device(options.device);
+  Json report{{"machine", report::machine()}, {"device", device.str()}, {"checks", Json::array()}};
+  if (!options.json) {
+    std::printf("%s\n", version_text().c_str());
+    print_machine(report["machine"]);
+  }
+  bool good = true;
+  report::doctor(device, [&](const report::DoctorCheck& check) {
+    good = good && check.good();
+    report["checks"].push_back(
+        {{"name", check.name}, {"error", check.error}, {"limit", check.limit}, {"good", check.good()}});
+    if (options.json) return;
+    std::printf("%-5s %s: %.1e, at most %.0e\n", check.good() ? "ok" : "WRONG", check.name.c_str(), check.error,
+                check.limit);
+    std::fflush(stdout);  // a device may take the whole program with it
+  });
+  report["good"] = good;
+  if (options.json)
+    std::printf("%s\n", report.dump(2).c_str());
+  else
+    std::printf("\n%s\n", good ? "Bezel computes right here."
+                               : "Bezel does not compute right here. Please send us this whole output.");
+  return good ? 0 : 1;
+}
+
+}  // namespace
+
+void add_doctor(CLI::App& app, int& status) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("doctor", "What this machine is, and whether Bezel computes right on it");
+  command->add_option("--device", options->device, "cpu, cuda, cuda:N or auto")->capture_default_str();
+  command->add_flag("--json", options->json, "as JSON");
+  command->footer("Exit code 1 when a comparison fails.");
+  command->callback([options, &status] { status = doctor(*options); });
+}
+
+}  // namespace bezel::cli

@@ -1,0 +1,182 @@
+#include "bezel/train/evaluate.h"
+
+#include <cstdio>
+#include <filesystem>
+#include <memory>
+
+#include <unistd.h>
+
+#include "bezel/error.h"
+#include "bezel/gemma4/load.h"
+#include "bezel/io/atomic_write.h"
+#include "bezel/lora/adapter_io.h"
+#include "bezel/train/batches.h"
+#include "bezel/train/device.h"
+#include "cli/command.h"
+
+namespace bezel::cli {
+namespace {
+
+using io::Json;
+
+constexpr const char* kMethod =
+    "paired by sample: ratio of sums over samples, linearised, Student's t, 95%; see docs/EVALUATE.md";
+
+struct Options {
+  train::TrainConfig config;  // the keys of it that say how data is read and weights are kept
+  std::string adapter;
+  std::string per_sample;
+  std::size_t limit = 0;
+  bool json = false;
+};
+
+Json means_json(const train::EvaluationMeans& means) {
+  return {{"loss", means.loss}, {"perplexity", means.perplexity}, {"token_accuracy", means.accuracy}};
+}
+
+Json difference_json(const std::vector<train::PairedSums>& sums) {
+  Json json{{"difference", train::paired_difference(sums)}, {"interval", nullptr}};
+  if (const auto interval = train::paired_interval(sums)) json["interval"] = {interval->low, interval->high};
+  return json;
+}
+
+Json summary_json(const train::Evaluation& evaluation, bool adapted, const data::DatasetReport& data) {
+  const train::EvaluationMeans base = train::evaluation_means(evaluation, false);
+  Json json{{"samples", evaluation.samples.size()},
+            {"label_tokens", base.label_tokens},
+            {"samples_cut", data.num_cut},
+            {"samples_left_out", data.num_too_long + data.num_bad + evaluation.bad.size()},
+            {"base", means_json(base)}};
+  if (!adapted) return json;
+  json["adapter"] = means_json(train::evaluation_means(evaluation, true));
+  json["loss_difference"] = difference_json(train::paired_losses(evaluation));
+  json["token_accuracy_difference"] = difference_json(train::paired_correct(evaluation));
+  json["interval_method"] = kMethod;
+  return json;
+}
+
+void print_row(const char* name, const Json& means) {
+  std::printf("%-10s %10.4f %12.4f %14.2f%%\n", name, means["loss"].get<double>(), means["perplexity"].get<double>(),
+              100 * means["token_accuracy"].get<double>());
+}
+
+void print_difference(const char* what, const Json& difference, double unit, const char* suffix) {
+  std::printf("%s: adapter - base = %+.4f%s", what, unit * difference["difference"].get<double>(), suffix);
+  if (!difference["interval"].is_null())
+    std::printf(", 95%% interval [%+.4f, %+.4f]", unit * difference["interval"][0].get<double>(),
+                unit * difference["interval"][1].get<double>());
+  std::printf("\n");
+}
+
+void print(const Json& summary) {
+  std::printf("%s samples, %s label tokens", with_commas(summary["samples"].get<long long>()).c_str(),
+              with_commas(summary["label_tokens"].get<long long>()).c_str());
+  if (summary["samples_left_out"] != 0 || summary["samples_cut"] != 0)
+    std::printf(" (%s samples left out, %s cut)", with_commas(summary["samples_left_out"].get<long long>()).c_str(),
+                with_commas(summary["samples_cut"].get<long long>()).c_str());
+  std::printf("\n\n%-10s %10s %12s %15s\n", "", "loss", "perplexity", "token accuracy");
+  print_row("base", summary["base"]);
+  if (!summary.contains("adapter")) return;
+  print_row("adapter", summary["adapter"]);
+  std::printf("\n");
+  print_difference("loss", summary["loss_difference"], 1, "");
+  print_difference("token accuracy", summary["token_accuracy_difference"], 100, " points");
+  std::printf("Intervals: %s.\n", summary["interval_method"].get<std::string>().c_str());
+}
+
+void write_samples(const std::string& path, const train::Evaluation& evaluation) {
+  std::string lines;
+  for (const train::EvaluatedSample& sample : evaluation.samples) {
+    const auto tokens = static_cast<double>(sample.label_tokens);
+    const auto scores = [&](const train::SampleScore& score) {
+      return Json{{"loss", score.loss_sum / tokens}, {"correct_tokens", score.correct}};
+    };
+    Json line{{"line", sample.line},
+              {"tokens", sample.tokens},
+              {"label_tokens", sample.label_tokens},
+              {"base", scores(sample.base)}};
+    if (sample.adapter) line["adapter"] = scores(*sample.adapter);
+    lines += line.dump() + "\n";
+  }
+  io::write_file_atomically(path, lines);
+}
+
+// A folder means its valid.jsonl: evaluating on what was trained on should be asked for by name.
+std::string data_file(const std::string& path) {
+  if (!std::filesystem::is_directory(path)) return path;
+  return (std::filesystem::path(path) / "valid.jsonl").string();
+}
+
+train::EvaluateOptions evaluate_options(const Options& options, torch::Device device) {
+  train::EvaluateOptions made{
+      .device = device, .limit = options.limit, .skip_bad_samples = options.config.skip_bad_samples};
+  if (isatty(STDERR_FILENO) != 0)
+    made.on_sample = [](std::size_t done, std::size_t total) {
+      std::fprintf(stderr, "\r%zu / %zu%s", done, total, done == total ? "\n" : "");
+    };
+  return made;
+}
+
+void evaluate(const Options& options) {
+  train::TrainConfig config = options.config;
+  config.train_file = data_file(config.train_file);
+  const torch::Device device = train::choose_device(config.device);
+  const train::RunBatches batches(config, gemma4::read_model_config(config.base_model));
+  gemma4::Model model =
+      gemma4::load_model(config.base_model, {config.dtype == "float32" ? torch::kFloat : torch::kBFloat16,
+                                             device,
+                                             {.storage = quant::parse_storage(config.storage)}})
+          .model;
+  const bool adapted = !options.adapter.empty();
+  lora::Selection selection;
+  if (adapted) selection = lora::load_adapter(*model, options.adapter, model->config().text_only).selection;
+  const train::Evaluation evaluation =
+      train::evaluate(model, adapted ? &selection : nullptr, batches.train_data(), evaluate_options(options, device));
+  for (const std::string& message : evaluation.bad) std::fprintf(stderr, "left out: %s\n", message.c_str());
+  if (evaluation.samples.empty()) throw Error(config.train_file, ": no sample is left to evaluate");
+  if (!options.per_sample.empty()) write_samples(options.per_sample, evaluation);
+  const Json summary = summary_json(evaluation, adapted, batches.train_data().report());
+  if (options.json)
+    std::printf("%s\n", summary.dump(2).c_str());
+  else
+    print(summary);
+}
+
+void add_data_options(CLI::App& command, train::TrainConfig& config) {
+  command.add_option("--media-root", config.media_root, "of media paths (default: the folder of the data)");
+  command.add_option("--max-seq-length", config.max_seq_length, "longer samples are cut, or left out as in training")
+      ->check(CLI::Range(1, 1 << 24))
+      ->capture_default_str();
+  command.add_option("--max-soft-tokens", config.max_soft_tokens, "of a picture: 70, 140, 280, 560 or 1120");
+  command.add_option("--chat-format", config.chat_format, "")
+      ->check(CLI::IsMember({"auto", "edge", "large"}))
+      ->capture_default_str();
+  command.add_flag("--train-on-inputs", config.train_on_inputs, "score the prompts too");
+  command.add_flag("--mask-history", config.mask_history, "score the last assistant turn only");
+  command.add_flag("--skip-bad-samples", config.skip_bad_samples, "leave bad lines out instead of stopping");
+}
+
+}  // namespace
+
+void add_evaluate(CLI::App& app, int&) {
+  auto options = std::make_shared<Options>();
+  train::TrainConfig& config = options->config;
+  CLI::App* command = app.add_subcommand("evaluate", "Loss, perplexity and token accuracy, of the base and an adapter");
+  command->add_option("--model", config.base_model, "checkpoint folder")->required();
+  command->add_option("--data", config.train_file, "JSONL file, or a folder with valid.jsonl")->required();
+  command->add_option("--adapter", options->adapter, "PEFT adapter folder, compared with the base in the same run");
+  command->add_option("--per-sample", options->per_sample, "JSONL file to write, one line a sample");
+  command->add_option("--limit", options->limit, "only so many samples from the start");
+  add_data_options(*command, config);
+  command->add_option("--dtype", config.dtype, "of the arithmetic")
+      ->check(CLI::IsMember({"float32", "bfloat16"}))
+      ->capture_default_str();
+  command->add_option("--storage", config.storage, "of the frozen weights; codes in a checkpoint stay as they are")
+      ->check(CLI::IsMember({"dense", "nf4", "int8"}))
+      ->capture_default_str();
+  command->add_option("--device", config.device, "cpu, cuda, cuda:N or auto")->capture_default_str();
+  command->add_flag("--json", options->json, "as JSON");
+  command->callback([options] { evaluate(*options); });
+}
+
+}  // namespace bezel::cli

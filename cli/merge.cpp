@@ -1,0 +1,79 @@
+#include "bezel/lora/merge.h"
+
+#include <cstdio>
+#include <memory>
+
+#include "bezel/gemma4/load.h"
+#include "bezel/lora/adapter_io.h"
+#include "cli/command.h"
+
+namespace bezel::cli {
+namespace {
+
+struct Options {
+  std::string model;
+  std::string adapter;
+  std::string output;
+  std::string dtype;
+  std::string max_shard_size = "5GB";
+  bool requantize = false;
+};
+
+torch::ScalarType parse_dtype(const std::string& name) {
+  if (name == "float32") return torch::kFloat;
+  return name == "float16" ? torch::kHalf : torch::kBFloat16;
+}
+
+void print(const Options& options, const lora::MergeReport& report) {
+  std::printf("%s matrices merged", with_commas(report.merged).c_str());
+  if (report.from_codes > 0) std::printf(", %s taken out of their codes", with_commas(report.from_codes).c_str());
+  std::printf("; %s in %lld file(s)\n", bytes_text(static_cast<double>(report.written.bytes)).c_str(),
+              static_cast<long long>(report.written.files));
+  if (report.dropped > 0)
+    std::printf("left out: codes of %s matrices that the model does not use\n", with_commas(report.dropped).c_str());
+  if (report.requantized > 0) {
+    const lora::CodingError& coding = report.coding;
+    std::printf(
+        "%s matrices quantised again: the error this adds is %.2f%% of the weights' norm (worst: %.2f%% in %s), and "
+        "%.0f%% of the norm of the adapter's update\n",
+        with_commas(report.requantized).c_str(), 100 * coding.error / coding.matrix, 100 * report.worst_error,
+        report.worst.c_str(), 100 * coding.error / coding.update);
+  }
+  std::printf("%s\n", options.output.c_str());
+}
+
+void merge(const Options& options) {
+  // In float32, so that nothing is rounded before it is added.
+  gemma4::LoadedModel loaded = gemma4::load_model(options.model, {.dtype = torch::kFloat});
+  const gemma4::ModelConfig& config = loaded.model->config();
+  lora::load_adapter(*loaded.model, options.adapter, config.text_only);
+  lora::MergeOptions merge_options{.requantize = options.requantize,
+                                   .max_shard_bytes = parse_bytes("--max-shard-size", options.max_shard_size)};
+  if (!options.dtype.empty()) merge_options.dtype = parse_dtype(options.dtype);
+  if (!config.dtype.empty()) merge_options.from_codes = parse_dtype(config.dtype);
+  if (loaded.layout == io::KeyLayout::kFlat) warn_of_flat_layout(options.output);
+  print(options,
+        lora::merge_checkpoint(*loaded.model, io::Checkpoint::open(options.model), options.output, merge_options));
+}
+
+}  // namespace
+
+void add_merge(CLI::App& app, int&) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("merge", "Base + adapter as a checkpoint, key layout kept");
+  command->add_option("--model", options->model, "checkpoint folder")->required();
+  command->add_option("--adapter", options->adapter, "PEFT adapter folder")->required();
+  command->add_option("--output", options->output, "new folder")->required();
+  command
+      ->add_option("--dtype", options->dtype,
+                   "of the tensors written (default: each as it was stored; from codes, what "
+                   "config.json says)")
+      ->check(CLI::IsMember({"float32", "bfloat16", "float16"}));
+  command->add_option("--max-shard-size", options->max_shard_size, "such as 5GB, 500MB, 2GiB or a number of bytes")
+      ->capture_default_str();
+  command->add_flag("--requantize", options->requantize,
+                    "keep a quantised base quantised: merged matrices go back into codes, which rounds them again");
+  command->callback([options] { merge(*options); });
+}
+
+}  // namespace bezel::cli
