@@ -3,8 +3,9 @@
 Codes, scales and values: bit for bit. Loss and every LoRA gradient: within the float32 bounds of model_parity.py, on a
 checkpoint that transformers + bitsandbytes quantised to NF4 (in training mode, where bitsandbytes dequantises), and for
 int8 and compressed-tensors against transformers + PEFT on a dense model that holds the dequantised matrices.
+What `bezel quantize` writes gives in transformers + bitsandbytes the same bits of logits as what they quantise themselves.
 """
-import os
+import json
 import shutil
 import statistics
 import subprocess
@@ -12,12 +13,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-os.environ["TORCHDYNAMO_DISABLE"] = "1"  # bitsandbytes compiles its portable form anew for every shape
+from _reference import BIN, forward, portable_bitsandbytes, reference
 
 import torch
 from safetensors.torch import load_file, save_file
-
-from _reference import forward, reference
 
 TEST_BIN = Path(sys.argv[2])
 failures = []
@@ -27,25 +26,6 @@ def check(ok, what):
     if not ok:
         failures.append(what)
         print("FAILED", what)
-
-
-def use_portable_kernel():
-    """On AVX-512 machines bitsandbytes 0.50.2 dequantises with a kernel that starts a new block at every row, which its
-    own quantiser does not, and that flushes the smallest numbers to zero; its portable form does neither."""
-    from bitsandbytes.backends.default.ops import _dequantize_4bit_compute
-    from bitsandbytes.backends.utils import _get_4bit_code
-
-    if torch.backends.cpu.get_cpu_capability() != "AVX512":
-        return None
-
-    def portable(A, absmax, blocksize, quant_type, shape, dtype):
-        codes = A.view(torch.uint8).reshape(-1)
-        return _dequantize_4bit_compute(codes, absmax.float(), _get_4bit_code(quant_type, A.device), blocksize, shape, dtype)
-
-    library = torch.library.Library("bitsandbytes", "IMPL")
-    library.impl("dequantize_4bit", portable, "CPU", allow_override=True)
-    print("bitsandbytes: portable dequantize_4bit")
-    return library  # works for as long as it lives
 
 
 def matrices():
@@ -160,7 +140,71 @@ def dense_copy(model, folder, change, named=False, takes=lambda value: True):
     return done
 
 
+def logits_of(model, case, training):
+    inputs = {k.removeprefix("in."): v for k, v in load_file(case).items() if k.startswith("in.") and k != "in.labels"}
+    with torch.no_grad():
+        return model.train(training)(**inputs, use_cache=False).logits
+
+
+def take_codes_of_float32(model, matrices):
+    """Linear8bitLt rounds to float16 before it quantises; here the codes are those of the matrices themselves."""
+    from bitsandbytes import functional as F
+    from bitsandbytes.nn import Linear8bitLt
+
+    for name, module in model.named_modules():
+        if isinstance(module, Linear8bitLt):
+            codes, absmax, _ = F.int8_vectorwise_quant(matrices[name + ".weight"].clone())
+            module.weight.data, module.weight.CB, module.weight.SCB = codes, codes, absmax
+
+
+def stored_int8(stored, model, folder):
+    """A dense copy of `model` with the matrices that the int8 codes of checkpoint `stored` stand for."""
+    from bitsandbytes import functional as F
+
+    shutil.copytree(model, folder)
+    tensors, codes = load_file(folder / "model.safetensors"), load_file(stored / "model.safetensors")
+    for name in codes:
+        if name.endswith(".SCB"):
+            weight = name.removesuffix("SCB") + "weight"
+            tensors[weight] = F.int8_vectorwise_dequant(codes[weight], codes[name])
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+def written_by_bezel(root, tmp, kind):
+    """What `bezel quantize` writes, in transformers + bitsandbytes; and what those two write of the same model."""
+    from transformers import BitsAndBytesConfig
+
+    stored = tmp / f"bezel-{kind}"
+    subprocess.run([BIN / "bezel", "quantize", "--model", root / "e2b" / "model", "--type", kind, "--output", stored], check=True,
+                   stdout=subprocess.DEVNULL)
+    dense = json.loads((stored / "config.json").read_text())["quantization_config"]["llm_int8_skip_modules"]
+    options = {"nf4": dict(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=torch.float32),
+               "int8": dict(load_in_8bit=True)}[kind]
+    theirs = load_model(root / "e2b" / "model", quantization_config=BitsAndBytesConfig(llm_int8_skip_modules=dense, **options))
+    theirs.save_pretrained(tmp / f"hf-{kind}")
+    if kind == "int8":
+        take_codes_of_float32(theirs, load_file(root / "e2b" / "model" / "model.safetensors"))
+    ours = load_model(stored)
+    for case in ("text", "mixed"):
+        file = root / "e2b" / f"case-{case}.safetensors"
+        # In training mode bitsandbytes dequantises 4 bits; its inference path refuses small layers.
+        training = kind == "nf4"
+        same = torch.equal(logits_of(ours, file, training), logits_of(theirs, file, training))
+        check(same, f"bezel quantize {kind}/{case}: other logits in transformers + bitsandbytes")
+    print(f"bezel quantize {kind}: compared in transformers + bitsandbytes, bit for bit")
+
+
+def nf4_of_bezel(root, tmp):
+    file, stored, adapter = root / "e2b" / "case-mixed.safetensors", tmp / "bezel-nf4", root / "e2b" / "adapter"
+    wanted = peft_answers(load_model(stored), adapter, file)
+    compare("bezel quantize nf4, e2b/mixed", ours(stored, file, adapter, tmp), wanted, limit_of("mixed"))
+    a = ours(stored, file, adapter, tmp)["logits"]
+    check(torch.equal(a, ours(tmp / "hf-nf4", file, adapter, tmp)["logits"]), "nf4: Bezel reads other values from what transformers saved")
+
+
 def int8(root, tmp):
+    """int8 made while loading, stored by `bezel quantize`, and stored by transformers + bitsandbytes."""
     from bitsandbytes import functional as F
 
     def rounded(matrix):
@@ -168,23 +212,68 @@ def int8(root, tmp):
         return F.int8_vectorwise_dequant(codes, absmax)
 
     for preset, cases in (("e2b", ("text", "mixed")), ("dense", ("image",))):
-        dense = tmp / f"int8-{preset}"
+        dense, adapter = tmp / f"int8-{preset}", root / preset / "adapter"
         print(f"int8 {preset}: {dense_copy(root / preset / 'model', dense, rounded)} matrices")
         for case in cases:
             file = root / preset / f"case-{case}.safetensors"
-            wanted = peft_answers(load_model(dense), root / preset / "adapter", file)
-            got = ours(root / preset / "model", file, root / preset / "adapter", tmp, "--storage", "int8")
-            compare(f"int8 {preset}/{case}", got, wanted, limit_of(case))
+            wanted = peft_answers(load_model(dense), adapter, file)
+            compare(f"int8 {preset}/{case}", ours(root / preset / "model", file, adapter, tmp, "--storage", "int8"), wanted, limit_of(case))
+            if preset == "e2b" and case == "mixed":
+                compare(f"int8 stored by bezel {preset}/{case}", ours(tmp / "bezel-int8", file, adapter, tmp), wanted, limit_of(case))
+                hf = stored_int8(tmp / "hf-int8", root / preset / "model", tmp / "hf-int8-dense")
+                compare(f"int8 stored by transformers {preset}/{case}", ours(tmp / "hf-int8", file, adapter, tmp),
+                        peft_answers(load_model(hf), adapter, file), limit_of(case))
+
+
+def compressed_tensors(root, tmp):
+    """Checkpoints that the package compressed-tensors wrote, and dense ones with the matrices that it makes of them."""
+    from compressed_tensors.compressors import ModelCompressor
+    from compressed_tensors.quantization import QuantizationArgs, QuantizationConfig, QuantizationScheme, apply_quantization_config
+    from compressed_tensors.quantization.utils import calculate_qparams
+    from loguru import logger
+
+    logger.disable("compressed_tensors")  # a line for each layer where 8 bits are not packed
+    # Google's checkpoints leave the towers and the embedders alone; rows of 8 have no groups of 32.
+    outside = ["re:.*vision_tower.*", "re:.*audio_tower.*", "re:.*embed_vision.*", "re:.*embed_audio.*", "re:.*per_layer_projection"]
+    int4 = QuantizationArgs(num_bits=4, type="int", strategy="group", group_size=32, symmetric=True)
+    int8 = QuantizationArgs(num_bits=8, type="int", strategy="channel", symmetric=True)
+    for name, args, ignored, form in (("int4", int4, outside, "pack-quantized"), ("int8", int8, [], "pack-quantized"),
+                                      ("int8 unpacked", int8, [], "int-quantized")):
+        model, stored, dense = load_model(root / "e2b" / "model"), tmp / f"ct-{name}", tmp / f"ct-dense-{name}"
+        scheme = QuantizationScheme(targets=["Linear"], weights=args)
+        apply_quantization_config(model, QuantizationConfig(config_groups={"group_0": scheme}, ignore=["lm_head", *ignored]))
+        quantised = [m for m in model.modules() if getattr(getattr(m, "quantization_scheme", None), "weights", None) is not None]
+        for module in quantised:
+            groups = module.weight.data.unflatten(1, (-1, args.group_size or module.weight.shape[1]))
+            module.weight_scale.data.copy_(calculate_qparams(groups.amin(-1), groups.amax(-1), args)[0])
+        compressor = ModelCompressor.from_pretrained_model(model, quantization_format=form)
+        compressor.compress_model(model)
+        model.save_pretrained(stored)
+        compressor.update_config(stored)
+        check(json.loads((stored / "config.json").read_text())["quantization_config"]["format"] == form, f"compressed-tensors {name}: format")
+        compressor.decompress_model(model)
+        values = {k + ".weight": m.weight.data for k, m in model.named_modules() if m in set(quantised)}
+        shutil.copytree(root / "e2b" / "model", dense)
+        tensors = load_file(dense / "model.safetensors")
+        check(values.keys() <= tensors.keys() and len(values) == len(quantised), f"compressed-tensors {name}: keys")
+        save_file({k: values.get(k, v).contiguous() for k, v in tensors.items()}, dense / "model.safetensors", metadata={"format": "pt"})
+        file, adapter = root / "e2b" / "case-mixed.safetensors", root / "e2b" / "adapter"
+        wanted = peft_answers(load_model(dense), adapter, file)
+        compare(f"compressed-tensors {name}, {len(values)} matrices", ours(stored, file, adapter, tmp), wanted, limit_of("mixed"))
 
 
 def main():
     with tempfile.TemporaryDirectory() as folder:
         tmp = Path(folder)
-        kept = use_portable_kernel()
+        kept = portable_bitsandbytes()
         check_codes(tmp)
         root = reference(0)
         bitsandbytes_nf4(root, tmp)
+        for kind in ("nf4", "int8"):
+            written_by_bezel(root, tmp, kind)
+        nf4_of_bezel(root, tmp)
         int8(root, tmp)
+        compressed_tensors(root, tmp)
         del kept
     print(f"{len(failures)} failures")
     return 1 if failures else 0
