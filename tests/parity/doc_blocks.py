@@ -96,7 +96,8 @@ def check_page(page, counts):
                     json.loads(line)
             else:
                 assert language == "text", f"{what}: say what this block is"
-            counts[language, "run" if run_it else "checked"] = counts.get((language, "run" if run_it else "checked"), 0) + 1
+            how = "run" if run_it and language in ("bash", "python") else "checked"
+            counts[language, how] = counts.get((language, how), 0) + 1
         if program:
             run([sys.executable, "-"], scratch, f"{name} (python)", "\n".join(program))
 

@@ -49,7 +49,7 @@ TEST_F(RunReportsTest, ARunFromStartToEnd) {
   EXPECT_TRUE(test::says(page(), "output above its bound: 50 %"));
   EXPECT_TRUE(test::says(page(), "<h1>gemma-4</h1>"));
   EXPECT_TRUE(test::says(page(), "<th>bezel</th><td>9.9</td>"));
-  EXPECT_TRUE(test::says(page(), "<th>learning_rate</th><td>0.0002</td>"));
+  EXPECT_TRUE(test::says(page(), "<th>lora_r</th><td>16</td>"));
   EXPECT_EQ(reports.problem(), "");
   EXPECT_FALSE(fs::is_empty(folder_ / "runs"));
 }

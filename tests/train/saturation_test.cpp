@@ -10,10 +10,10 @@ namespace bezel::train {
 namespace {
 
 data::Dataset example_data(const char* file, const gemma4::ModelConfig& config) {
-  const auto tokenizer = std::make_shared<const data::Tokenizer>(
-      data::Tokenizer::from_file(std::string(BEZEL_TEST_DATA) + "/tiny_tokenizer.json"));
+  const auto tokenizer =
+      std::make_shared<const data::Tokenizer>(data::Tokenizer::from_file(BEZEL_TEST_DATA "/tiny_tokenizer.json"));
   data::DatasetOptions options;
-  options.file = std::string(BEZEL_EXAMPLE_DATA) + "/" + file;
+  options.file = BEZEL_EXAMPLE_DATA "/" + std::string(file);
   options.media.image.patch_size = config.vision->patch_size;
   options.media.image.pooling = config.vision->pooling_kernel_size;
   options.media.image.max_soft_tokens = 4;
