@@ -20,8 +20,8 @@ struct StepSize {
 /// upper bound for text, since layers that compute labelled rows only keep less.
 std::int64_t activation_bytes(const gemma4::ModelConfig& config, const StepSize& size, std::int64_t element_bytes);
 
-/// Lets the process keep memory that tensors give back, instead of returning it to the system and clearing fresh pages for
-/// the next tensor of the same size, which takes a tenth of a step. For a process that trains from now on.
+/// Lets the process keep memory that tensors give back, instead of returning it to the system and clearing fresh pages
+/// for the next tensor of the same size, which takes a tenth of a step. For a process that trains from now on.
 void keep_freed_memory();
 
 }  // namespace bezel::train
