@@ -211,6 +211,7 @@ TrainerState Trainer::state() const {
 
 void Trainer::restore(const TrainerState& state) {
   state_ = state;
+  state_.audited.reset();
   if (!state.audited) audit_.reset();
   if (audit_) audit_->restore(*state.audited);
 }

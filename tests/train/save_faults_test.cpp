@@ -4,7 +4,6 @@
 #include <filesystem>
 #include <functional>
 #include <iostream>
-#include <map>
 #include <set>
 #include <vector>
 
@@ -96,15 +95,22 @@ int in_child(const fs::path& folder, const std::function<int()>& action) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
-/// Stands for all names and bytes below a folder.
+/// Stands for what lies below a folder, but for the numbers of processes in names, and times in texts: a text counts
+/// as there or not yet, since it is written by one call. Of tensor files every byte that is there counts.
 std::string state_of(const fs::path& folder) {
-  std::map<std::string, std::string> files;
-  for (const auto& entry : fs::recursive_directory_iterator(folder))
-    files[entry.path().lexically_relative(folder).string()] =
-        entry.is_regular_file() ? io::sha256_file(entry.path().string()) : "folder";
-  io::Sha256 hash;
-  for (const auto& [name, content] : files) hash.update(name + "\n" + content + "\n");
-  return hash.finish();
+  std::set<std::string> lines;
+  for (const auto& entry : fs::recursive_directory_iterator(folder)) {
+    std::string name = entry.path().lexically_relative(folder).string();
+    const bool is_tensors = name.find(".safetensors") != std::string::npos;
+    if (const auto dash = name.rfind('-');
+        name.ends_with(".tmp") && dash != std::string::npos && entry.is_regular_file())
+      name.erase(name.rfind('.', dash));
+    const bool is_empty = !entry.is_regular_file() || entry.file_size() == 0;
+    lines.insert(name + (is_tensors ? " " + io::sha256_file(entry.path().string()) : is_empty ? " -" : " +"));
+  }
+  std::string all;
+  for (const std::string& line : lines) all += line + "\n";
+  return io::sha256(all);
 }
 
 /// A run that has done two steps and saved one; copies of it go on from there, each under the eyes of a tracer.
@@ -207,7 +213,7 @@ TEST_F(SaveFaults, KilledAtEverySystemCallItResumesToTheSameBytes) {
   EXPECT_EQ(code, 0);
   EXPECT_TRUE(found.single_thread);
   EXPECT_GT(found.killed, 200);
-  EXPECT_GT(found.states, 20);
+  EXPECT_GT(found.states, 50);
   EXPECT_EQ(found.wrong, 0);
 }
 
