@@ -95,7 +95,7 @@ def check_page(page, counts):
                 for line in text.splitlines() if language == "jsonl" else [text]:
                     json.loads(line)
             else:
-                assert language == "text", f"{what}: say what this block is"
+                assert language in ("text", "cmake", "cpp"), f"{what}: say what this block is"
             how = "run" if run_it and language in ("bash", "python") else "checked"
             counts[language, how] = counts.get((language, how), 0) + 1
         if program:
