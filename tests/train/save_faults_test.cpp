@@ -296,7 +296,7 @@ TEST_F(SaveFaults, EveryFileIsFlushedBeforeTheCheckpointGetsItsName) {
     const auto at_stop = [&](const SyscallStop& stop) -> Answer {
       if (!stop.before || shared().phase != kSecondSave) return {};
       const std::string name = stop.name(), file = stop.file();
-      if (name == "write" && file.find("checkpoint-2.tmp/") != std::string::npos) {
+      if ((name == "write" || name == "pwrite") && file.find("checkpoint-2.tmp/") != std::string::npos) {
         unflushed.insert(file);
         ++shared().points;
       }
