@@ -138,9 +138,9 @@ Machine: {machine()}. torch {torch.__version__}, transformers {transformers.__ve
 
 | work | Bezel | tuned peer | stock peer | tokens/s | peak memory | start |
 |---|---|---|---|---|---|---|
-""" + "\n".join(lines) + """
+""" + "\n".join(lines) + f"""
 
-Not measured: any GPU; machines with AVX2 only; labels scattered over the sequence; packed chats; 8,192 tokens.
+Not measured: any GPU; machines with AVX2 only; labels scattered over the sequence; packed chats; 8,192 tokens{"".join("; " + row for row in ROWS if row not in options.rows.split(","))}.
 """)
     return 0
 
