@@ -40,7 +40,7 @@ VisionMlpImpl::VisionMlpImpl(const VisionConfig& config) {
   down_proj = register_module("down_proj", nn::Linear(config.intermediate_size, config.hidden_size, options));
 }
 
-Tensor VisionMlpImpl::forward(const Tensor& x) { return down_proj(nn::geglu(gate_proj(x), up_proj(x))); }
+Tensor VisionMlpImpl::forward(const Tensor& x) { return down_proj->forward_geglu(gate_proj(x), up_proj(x)); }
 
 VisionLayerImpl::VisionLayerImpl(const VisionConfig& config) {
   const auto norm = [&](const char* name) {

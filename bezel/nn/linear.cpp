@@ -4,6 +4,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "bezel/error.h"
+#include "bezel/kernels/geglu.h"
 #include "bezel/kernels/low_rank.h"
 #include "bezel/kernels/matmul.h"
 #include "bezel/nn/clip_counts.h"
@@ -41,16 +42,20 @@ void count_clipped(const Tensor& x, const Tensor& y, const kernels::LowRank& ter
   frozen.clip_counts->add(x, open, *frozen.clip);
 }
 
+// What enters the layer: x, or gelu_tanh(x) * up.
+Tensor layer_input(const Tensor& x, const Tensor& up) { return up.defined() ? kernels::geglu(x, up) : x; }
+
 /// The whole layer on rows: x [N, in], a [r, in], b [out, r] (both undefined without adapter), keep [N, in] or
-/// undefined. Saves x (shared with whoever else keeps it), the small product x Aᵀ, and where clipped one bit for each
-/// output. Never a gradient of W, never a float32 copy of x.
+/// undefined; with `up` [N, in] the input is gelu_tanh(x) * up. Saves x and up (shared with whoever else keeps them),
+/// the small product x Aᵀ, and where clipped one bit for each output. Never a gradient of W, never a float32 copy of x.
 class LinearFunction : public torch::autograd::Function<LinearFunction> {
  public:
-  static Tensor forward(AutogradContext* context, const Tensor& x, const std::optional<Tensor>& lora_a,
-                        const std::optional<Tensor>& lora_b, const c10::intrusive_ptr<Frozen>& frozen) {
-    const Tensor a = lora_a.value_or(Tensor()), b = lora_b.value_or(Tensor());
-    const Tensor x_clamped = clamped_input(x, *frozen);  // [N, in]
-    Tensor y = frozen->weight->matmul(x_clamped);        // [N, out]
+  static Tensor forward(AutogradContext* context, const Tensor& given, const std::optional<Tensor>& lora_a,
+                        const std::optional<Tensor>& lora_b, const std::optional<Tensor>& factor,
+                        const c10::intrusive_ptr<Frozen>& frozen) {
+    const Tensor a = lora_a.value_or(Tensor()), b = lora_b.value_or(Tensor()), up = factor.value_or(Tensor());
+    const Tensor x = layer_input(given, up), x_clamped = clamped_input(x, *frozen);  // [N, in]
+    Tensor y = frozen->weight->matmul(x_clamped);                                    // [N, out]
     if (frozen->bias.defined()) y.add_(frozen->bias);
     kernels::LowRank term;
     if (a.defined()) {
@@ -64,15 +69,16 @@ class LinearFunction : public torch::autograd::Function<LinearFunction> {
           kernels::clamp_low_rank(y, term, {frozen->clip->output_min, frozen->clip->output_max}, frozen->needs_graph);
     else
       kernels::add_low_rank(y, term);
-    const bool needs_x = a.defined() || frozen->clip;
-    context->save_for_backward({needs_x ? x : Tensor(), a, b, term.h, inside});
+    const bool needs_x = a.defined() || frozen->clip || up.defined();
+    context->save_for_backward({needs_x ? given : Tensor(), a, b, term.h, inside, up});
     context->saved_data["frozen"] = c10::IValue::make_capsule(frozen);
     return y;
   }
 
   static variable_list backward(AutogradContext* context, variable_list grads) {
     const auto saved = context->get_saved_variables();
-    const Tensor &x = saved[0], &a = saved[1], &b = saved[2], &h = saved[3], &inside = saved[4];
+    const Tensor &a = saved[1], &b = saved[2], &h = saved[3], &inside = saved[4], &up = saved[5];
+    const Tensor x = layer_input(saved[0], up);
     const auto frozen = c10::static_intrusive_pointer_cast<Frozen>(context->saved_data["frozen"].toCapsule());
     Tensor dy = grads[0].contiguous();  // [N, out]
     if (inside.defined()) dy = kernels::where_inside(dy, inside);
@@ -86,7 +92,9 @@ class LinearFunction : public torch::autograd::Function<LinearFunction> {
       term = {dh.to(torch::kFloat) * frozen->scale, a};
     }
     if (context->needs_input_grad(0)) dx = input_gradient(x, dy, term, *frozen);
-    return {dx, da, db, Tensor()};
+    if (!up.defined() || !dx.defined()) return {dx, da, db, Tensor(), Tensor()};
+    auto [dgate, dup] = kernels::geglu_backward(saved[0], up, dx);
+    return {dgate, da, db, dup, Tensor()};
   }
 
  private:
@@ -132,7 +140,13 @@ LinearImpl::LinearImpl(std::int64_t in_features, std::int64_t out_features, Opti
   bound("output_max", &Clip::output_max);
 }
 
-Tensor LinearImpl::forward(const Tensor& x) {
+Tensor LinearImpl::forward(const Tensor& x) { return run(x, std::nullopt); }
+
+Tensor LinearImpl::forward_geglu(const Tensor& gate, const Tensor& up) {
+  return run(gate, up.reshape({-1, in_features}));
+}
+
+Tensor LinearImpl::run(const Tensor& x, const std::optional<Tensor>& up) {
   TORCH_CHECK(weight, "this linear layer has no weight yet: load a checkpoint first");
   TORCH_CHECK(x.size(-1) == in_features, "expected [..., ", in_features, "], got ", x.sizes());
   const Tensor rows = x.reshape({-1, in_features});
@@ -151,13 +165,14 @@ Tensor LinearImpl::forward(const Tensor& x) {
   frozen->needs_graph = torch::GradMode::is_enabled() && (rows.requires_grad() || adapter);
   std::vector<std::int64_t> shape = x.sizes().vec();
   shape.back() = out_features;
-  return LinearFunction::apply(rows, a, b, frozen).view(shape);
+  return LinearFunction::apply(rows, a, b, up, frozen).view(shape);
 }
 
 Tensor frozen_product(const Tensor& x, std::shared_ptr<const quant::Weight> weight) {
   auto frozen = c10::make_intrusive<Frozen>();
   frozen->weight = std::move(weight);
-  return LinearFunction::apply(x, std::optional<Tensor>(), std::optional<Tensor>(), frozen);
+  const std::optional<Tensor> none;
+  return LinearFunction::apply(x, none, none, none, frozen);
 }
 
 std::vector<Tensor> adapter_tensors(const torch::nn::Module& module) {

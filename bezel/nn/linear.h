@@ -46,6 +46,8 @@ class LinearImpl : public Module {
 
   /// x [..., in] -> [..., out], x's dtype.
   torch::Tensor forward(const torch::Tensor& x);
+  /// forward(gelu_tanh(gate) * up). The product is made again in the backward pass instead of kept.
+  torch::Tensor forward_geglu(const torch::Tensor& gate, const torch::Tensor& up);
 
   std::int64_t in_features;
   std::int64_t out_features;
@@ -53,6 +55,9 @@ class LinearImpl : public Module {
   torch::Tensor bias;        // [out], undefined without bias
   std::optional<Clip> clip;  // only in clipped layers
   std::optional<Adapter> adapter;
+
+ private:
+  torch::Tensor run(const torch::Tensor& x, const std::optional<torch::Tensor>& up);
 };
 TORCH_MODULE(Linear);
 

@@ -60,6 +60,26 @@ TEST_P(LinearParity, ForwardAndGradientsEqualTheFormula) {
   }
 }
 
+TEST_P(LinearParity, GatedInputEqualsThatOfTheProduct) {
+  torch::manual_seed(4);
+  Linear layer(5, 7, LinearImpl::Options{.clipped = GetParam().clipped});
+  layer->weight = quant::dense_weight(torch::randn({7, 5}), "w");
+  if (GetParam().clipped) layer->clip = Clip{-0.3, 0.4, -0.9, 1.0};
+  std::vector<Tensor> in{torch::randn({3, 4, 5}).requires_grad_(), torch::randn({3, 4, 5}).requires_grad_()};
+  if (GetParam().adapted) {
+    layer->adapter = Adapter{.a = torch::randn({2, 5}).requires_grad_(),
+                             .b = torch::randn({7, 2}).requires_grad_(),
+                             .scale = 1.5,
+                             .dropout = 0.0};
+    in.insert(in.end(), {layer->adapter->a, layer->adapter->b});
+  }
+  const Tensor got = layer->forward_geglu(in[0], in[1]), dy = torch::randn({3, 4, 7});
+  const Tensor wanted = layer(at::gelu(in[0], "tanh") * in[1]);
+  EXPECT_TRUE(torch::allclose(got, wanted, 1e-5, 1e-6));
+  const auto found = torch::autograd::grad({got}, in, {dy}), right = torch::autograd::grad({wanted}, in, {dy});
+  for (std::size_t i = 0; i < in.size(); ++i) EXPECT_TRUE(torch::allclose(found[i], right[i], 1e-4, 1e-5)) << i;
+}
+
 INSTANTIATE_TEST_SUITE_P(All, LinearParity,
                          testing::Values(Case{false, false}, Case{true, false}, Case{false, true}, Case{true, true}));
 
