@@ -81,6 +81,16 @@ void add_labels(const Tensor& labels, Batch& batch) {
   batch.index_labels();
 }
 
+// Attention sees a run of keys, so what is between real tokens is taken for real.
+void check_padding(const Tensor& mask) {
+  const Tensor begins =
+      mask.narrow(1, 1, mask.size(1) - 1).logical_and(mask.narrow(1, 0, mask.size(1) - 1).logical_not());
+  const Tensor runs = begins.sum(1) + mask.select(1, 0);  // [B]
+  for (std::int64_t b = 0; b < runs.size(0); ++b)
+    if (runs[b].item<std::int64_t>() > 1)
+      throw Error("input 'attention_mask': row ", b, " has padding between real tokens; it may stand only at the ends");
+}
+
 void match_counts(const char* what, std::int64_t placeholders, std::int64_t soft_tokens) {
   if (placeholders != soft_tokens)
     throw Error("the text holds ", placeholders, " ", what, " placeholder tokens, but the ", what, " inputs make ",
@@ -98,6 +108,7 @@ Batch make_batch(const RawInputs& raw, const MediaTokenIds& ids, std::int64_t po
   batch.attention_mask =
       raw.attention_mask.defined() ? raw.attention_mask.to(torch::kBool) : at::ones(shape, at::kBool);
   require(batch.attention_mask.sizes() == shape, "attention_mask", "the shape of 'input_ids'", batch.attention_mask);
+  check_padding(batch.attention_mask);
   batch.num_tokens = batch.attention_mask.sum().item<std::int64_t>();
   batch.has_padding = batch.num_tokens != batch.input_ids.numel();
 
@@ -167,9 +178,9 @@ Batch Batch::to(torch::Device device) const {
   const auto move = [&](Tensor& tensor) {
     if (tensor.defined()) tensor = tensor.to(device);
   };
-  for (Tensor* tensor :
-       {&moved.input_ids, &moved.attention_mask, &moved.mm_token_type_ids, &moved.label_rows, &moved.label_ids,
-        &moved.label_positions, &moved.label_slots, &moved.media_rows, &moved.image_rows, &moved.audio_rows})
+  for (Tensor* tensor : {&moved.input_ids, &moved.attention_mask, &moved.mm_token_type_ids, &moved.sample_first,
+                         &moved.label_rows, &moved.label_ids, &moved.label_positions, &moved.label_slots,
+                         &moved.media_rows, &moved.image_rows, &moved.audio_rows})
     move(*tensor);
   for (ImagePatches& image : moved.images)
     for (Tensor* tensor : {&image.patches, &image.positions, &image.pool_index}) move(*tensor);

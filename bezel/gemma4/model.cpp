@@ -3,8 +3,8 @@
 #include <ATen/ATen.h>
 
 #include "bezel/error.h"
-#include "bezel/nn/attention.h"
 #include "bezel/nn/functional.h"
+#include "bezel/nn/key_ranges.h"
 
 namespace bezel::gemma4 {
 
@@ -105,11 +105,11 @@ Tensor ModelImpl::decode(const data::Batch& batch, const Tensor& images, const T
   add(batch.image_rows, images);
   add(batch.audio_rows, recordings);
   if (!soft.empty()) embeds = nn::place_rows(embeds.flatten(0, 1), at::cat(rows), at::cat(soft)).view(embeds.sizes());
-  const Tensor keys = batch.has_padding ? batch.attention_mask : Tensor();
+  const Tensor real = batch.has_padding ? batch.attention_mask : Tensor();
   const bool bidirectional = config_.text.bidirectional_vision && images.defined();
-  const Tensor picture = bidirectional ? nn::picture_runs(batch.mm_token_type_ids) : Tensor();
+  const Tensor ends = bidirectional ? nn::picture_ends(batch.mm_token_type_ids, batch.sample_first) : Tensor();
   return model->language_model(embeds, model->language_model->per_layer_inputs(ids, embeds),
-                               Context{keys, picture, queries, past});
+                               Context{real, batch.sample_first, ends, queries, past});
 }
 
 const quant::Weight& ModelImpl::head() const {

@@ -20,11 +20,10 @@ Tensor take_queries(const Tensor& x, const Tensor& queries) {
   return nn::take_rows(x.flatten(0, 1), queries).view({x.size(0), -1, x.size(2)});
 }
 
-nn::Rotation take_rotation(const nn::Rotation& rotation, const Tensor& queries) {
-  const auto take = [&](const Tensor& table) {
-    return nn::take_rows(table.squeeze(0), queries.flatten()).view({queries.size(0), queries.size(1), -1});
-  };
-  return {take(rotation.cos), take(rotation.sin)};
+// Position of each place of a row in its sample, [B or 1, T], for tokens that come after `past` others.
+Tensor positions(const Context& context, std::int64_t past, std::int64_t num_tokens, at::TensorOptions options) {
+  const Tensor place = at::arange(past, past + num_tokens, options).unsqueeze(0);
+  return context.sample_first.defined() ? place - context.sample_first : place;
 }
 
 }  // namespace
@@ -58,7 +57,7 @@ Tensor TextAttentionImpl::forward(const Tensor& x, const Tensor& queries, const 
   if (layer_.kv_mode != KvMode::kReuse) own = key_value(x, inputs.key_rotation);
   if (layer_.kv_mode != KvMode::kReuse && inputs.remember) own = inputs.remember(own);
   const KeyValue& kv = layer_.kv_mode == KvMode::kReuse ? shared : own;
-  return o_proj(nn::attention(query, kv.key, kv.value, inputs.mask, inputs.causal));
+  return o_proj(nn::attention(query, kv.key, kv.value, inputs.visible));
 }
 
 TextMlpImpl::TextMlpImpl(std::int64_t hidden_size, std::int64_t intermediate_size) {
@@ -154,25 +153,24 @@ LayerInputs TextModelImpl::layer_inputs(LayerType type, const Tensor& embeds, co
   const bool sliding = type == LayerType::kSliding;
   const std::int64_t num_tokens = embeds.size(1), position = context.past ? context.past->num_tokens() : 0;
   const std::int64_t num_past = sliding ? std::min(position, config_.sliding_window - 1) : position;  // of the keys
-  const std::int64_t num_keys = num_past + num_tokens;
+  const Tensor place = positions(context, position, num_tokens, options);
+  const auto rotation = [&](const Tensor& of) {
+    return nn::rotation(of, frequencies_[static_cast<std::size_t>(type)], embeds.scalar_type());
+  };
   LayerInputs inputs;
-  inputs.key_rotation = nn::rotation(at::arange(position, position + num_tokens, options).unsqueeze(0),
-                                     frequencies_[static_cast<std::size_t>(type)], embeds.scalar_type());
-  inputs.query_rotation = queries.defined() ? take_rotation(inputs.key_rotation, queries) : inputs.key_rotation;
-  // A single token sees all keys that a Past returns.
-  inputs.causal = num_past == 0;
+  inputs.key_rotation = rotation(place);
+  inputs.query_rotation = inputs.key_rotation;
+  if (queries.defined()) inputs.query_rotation = rotation(place.expand({queries.size(0), -1}).gather(1, queries));
+  // A single token sees all keys that a Past returns, which may come in any order.
   if (num_past > 0 && num_tokens == 1) return inputs;
-  // A window that no query reaches the end of is plain causal attention, which needs no mask.
-  const std::int64_t window = sliding && num_keys > config_.sliding_window ? config_.sliding_window : 0;
-  Tensor runs = sliding ? context.picture : Tensor(), asking = queries;  // by place among the keys
-  if (num_past > 0) {
-    if (runs.defined()) runs = at::constant_pad_nd(runs, {num_past, 0}, -1);
-    asking = queries.defined() ? queries + num_past : at::arange(num_past, num_keys, options).unsqueeze(0);
-  }
-  if (window > 0 || context.keys.defined() || runs.defined() || asking.defined()) {
-    inputs.mask = nn::decoder_mask(num_keys, window, context.keys, runs, asking, embeds.device());
-    inputs.causal = false;
-  }
+  inputs.visible = nn::key_ranges({.num_keys = num_past + num_tokens,
+                                   .num_past = num_past,
+                                   .window = sliding ? config_.sliding_window : 0,
+                                   .real = context.real,
+                                   .sample_first = context.sample_first,
+                                   .picture_end = sliding ? context.picture_end : Tensor(),
+                                   .queries = queries},
+                                  embeds.device());
   return inputs;
 }
 
@@ -200,8 +198,8 @@ Tensor TextModelImpl::run_layer(std::int64_t idx, const Tensor& h, const Tensor&
 Tensor TextModelImpl::forward(const Tensor& embeds, const Tensor& per_layer, const Context& context) {
   const Tensor& queries = context.queries;
   Past* past = context.past;
-  TORCH_CHECK(past == nullptr || (embeds.size(0) == 1 && !context.keys.defined()),
-              "a past goes with one row without padding, not with ", embeds.size(0), " rows");
+  TORCH_CHECK(past == nullptr || (embeds.size(0) == 1 && !context.real.defined() && !context.sample_first.defined()),
+              "a past goes with one sample without padding, not with ", embeds.size(0), " rows");
   const auto inputs_of = [&](const Tensor& asking) {
     return std::array<LayerInputs, 2>{layer_inputs(LayerType::kSliding, embeds, context, asking),
                                       layer_inputs(LayerType::kFull, embeds, context, asking)};
