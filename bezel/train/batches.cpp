@@ -179,12 +179,10 @@ data::Batch RunBatches::eval_batch(std::int64_t idx, WorkNote& note) const {
   return make_batch(eval_ ? *eval_ : *train_, eval_rows_.rows(first, first + rows), note);
 }
 
-std::vector<data::Batch> RunBatches::media_sample(std::int64_t idx, WorkNote& note) const {
+data::Batch RunBatches::media_sample(std::int64_t idx, WorkNote& note) const {
   const auto place = static_cast<std::size_t>(idx);
   if (!train_->has_images(place) && !train_->has_recordings(place)) return {};
-  data::Batch batch = make_batch(*train_, {&place, 1}, note);
-  if (batch.num_tokens == 0) return {};
-  return {std::move(batch)};
+  return make_batch(*train_, {&place, 1}, note);
 }
 
 bool RunBatches::is_left_out(const std::string& source) const {

@@ -26,10 +26,10 @@ TEST(Fingerprint, ConfigFactsLeaveOutWhatChangesNoNumber) {
   b.micro_batch_size = 2;
   b.lora.rank = 4;
   b.packing = false;
-  EXPECT_EQ(differences(config_facts(a), config_facts(b)),
-            (std::vector<std::string>{"learning_rate: was 2.0e-04, is 0.001", "lora_r: was 16, is 4",
-                                      "micro_batch_size: was 1, is 2", "packing: was auto, is false",
-                                      "seed: was 42, is 7"}));
+  EXPECT_EQ(
+      differences(config_facts(a), config_facts(b)),
+      (std::vector<std::string>{"learning_rate: was 2.0e-04, is 0.001", "lora_r: was 16, is 4",
+                                "micro_batch_size: was 1, is 2", "packing: was auto, is false", "seed: was 42, is 7"}));
 }
 
 TEST(Fingerprint, DifferencesNameWhatCameAndWent) {
