@@ -68,7 +68,8 @@ struct Prefetch::Shared {
 
   std::shared_ptr<Job> begin() {
     const auto job = std::make_shared<Job>();
-    job->step = again ? *std::exchange(again, std::nullopt) : to_begin++;
+    job->step = again ? *again : to_begin++;
+    again.reset();
     jobs[job->step] = job;
     consumer_wakes.notify_all();
     return job;

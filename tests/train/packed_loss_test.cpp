@@ -1,4 +1,7 @@
 // Samples side by side in one row give the losses and gradients of the samples one by one.
+#include <cmath>
+#include <span>
+
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 #include <torch/types.h>

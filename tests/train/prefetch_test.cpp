@@ -3,6 +3,8 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <cstdlib>
+#include <mutex>
 #include <set>
 #include <stdexcept>
 #include <thread>
