@@ -97,6 +97,16 @@ void match_counts(const char* what, std::int64_t placeholders, std::int64_t soft
                 soft_tokens, " soft tokens");
 }
 
+// Calls `visit` with each tensor that is defined; `Given` is Batch or const Batch.
+template <typename Given, typename Visit>
+void visit_tensors(Given& batch, Visit visit) {
+  const auto each = [&](auto&... tensors) { ((tensors.defined() ? visit(tensors) : void()), ...); };
+  each(batch.input_ids, batch.attention_mask, batch.mm_token_type_ids, batch.sample_first, batch.label_rows,
+       batch.label_ids, batch.label_positions, batch.label_slots, batch.media_rows, batch.image_rows, batch.audio_rows);
+  for (auto& image : batch.images) each(image.patches, image.positions, image.pool_index);
+  for (auto& recording : batch.recordings) each(recording.features, recording.mask, recording.soft_rows);
+}
+
 }  // namespace
 
 Batch make_batch(const RawInputs& raw, const MediaTokenIds& ids, std::int64_t pooling) {
@@ -173,19 +183,15 @@ void Batch::index_labels() {
   }
 }
 
+std::int64_t Batch::num_bytes() const {
+  std::int64_t bytes = 0;
+  visit_tensors(*this, [&](const Tensor& tensor) { bytes += static_cast<std::int64_t>(tensor.nbytes()); });
+  return bytes;
+}
+
 Batch Batch::to(torch::Device device) const {
   Batch moved = *this;
-  const auto move = [&](Tensor& tensor) {
-    if (tensor.defined()) tensor = tensor.to(device);
-  };
-  for (Tensor* tensor : {&moved.input_ids, &moved.attention_mask, &moved.mm_token_type_ids, &moved.sample_first,
-                         &moved.label_rows, &moved.label_ids, &moved.label_positions, &moved.label_slots,
-                         &moved.media_rows, &moved.image_rows, &moved.audio_rows})
-    move(*tensor);
-  for (ImagePatches& image : moved.images)
-    for (Tensor* tensor : {&image.patches, &image.positions, &image.pool_index}) move(*tensor);
-  for (AudioFrames& recording : moved.recordings)
-    for (Tensor* tensor : {&recording.features, &recording.mask, &recording.soft_rows}) move(*tensor);
+  visit_tensors(moved, [&](Tensor& tensor) { tensor = tensor.to(device); });
   return moved;
 }
 

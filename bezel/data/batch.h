@@ -35,15 +35,15 @@ struct Batch {
   torch::Tensor input_ids;          ///< int64 [B, T]
   torch::Tensor attention_mask;     ///< bool [B, T], true on real tokens, which padding only follows or precedes
   torch::Tensor mm_token_type_ids;  ///< int64 [B, T], 0 text, 1 image, 2 video, 3 audio
-  torch::Tensor sample_first;  ///< int64 [B, T], where in its row the sample of each position begins; undefined: each
-                               ///< row is one sample
-  torch::Tensor label_rows;    ///< int64 [L], flat index into B*T of the positions that predict a label
-  torch::Tensor label_ids;     ///< int64 [L], the token each of them should predict
-  torch::Tensor label_positions;  ///< int64 [B, Q], the positions of label_rows in each row; short rows repeat 0
-  torch::Tensor label_slots;      ///< int64 [L], flat index into B*Q of each of label_rows
-  torch::Tensor media_rows;       ///< int64 [.], flat positions of every placeholder (image, video, audio)
-  torch::Tensor image_rows;       ///< int64 [Ni], flat positions that image soft tokens fill, in order
-  torch::Tensor audio_rows;       ///< int64 [Na], flat positions that audio soft tokens fill, in order
+  torch::Tensor sample_first;       ///< int64 [B, T], where in its row the sample of each position begins; undefined:
+                                    ///< each row is one sample
+  torch::Tensor label_rows;         ///< int64 [L], flat index into B*T of the positions that predict a label
+  torch::Tensor label_ids;          ///< int64 [L], the token each of them should predict
+  torch::Tensor label_positions;    ///< int64 [B, Q], the positions of label_rows in each row; short rows repeat 0
+  torch::Tensor label_slots;        ///< int64 [L], flat index into B*Q of each of label_rows
+  torch::Tensor media_rows;         ///< int64 [.], flat positions of every placeholder (image, video, audio)
+  torch::Tensor image_rows;         ///< int64 [Ni], flat positions that image soft tokens fill, in order
+  torch::Tensor audio_rows;         ///< int64 [Na], flat positions that audio soft tokens fill, in order
   std::vector<ImagePatches> images;
   std::vector<AudioFrames> recordings;
   bool has_padding = false;     ///< some position of attention_mask is false
@@ -53,6 +53,8 @@ struct Batch {
   void index_labels();
 
   std::int64_t num_labels() const { return label_ids.defined() ? label_ids.size(0) : 0; }
+  /// Of all tensors.
+  std::int64_t num_bytes() const;
   /// The same batch with every tensor on `device`.
   Batch to(torch::Device device) const;
 };

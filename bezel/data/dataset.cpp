@@ -88,7 +88,7 @@ void Dataset::add_line(std::size_t line_idx) {
   report_.num_cut += tokens->was_cut;
   report_.num_tokens += tokens->input_ids.size();
   report_.num_labels += tokens->num_labels;
-  entries_.push_back({line_idx, tokens->input_ids.size()});
+  entries_.push_back({line_idx, tokens->input_ids.size(), !text.images.empty(), !text.audios.empty()});
 }
 
 std::string Dataset::resolve(const MediaSource& source, std::string_view name) const {

@@ -45,7 +45,7 @@ struct TrainConfig {
   std::int64_t max_seq_length = 2048;
   double num_train_epochs = 1.0;
   std::optional<std::int64_t> max_steps;  ///< updates; counts before num_train_epochs
-  bool packing = false;
+  std::optional<bool> packing;            ///< nothing: where no sample has media
   bool shuffle = true;
   std::int64_t seed = 42;
   std::optional<bool> gradient_checkpointing;  ///< nothing: chosen by the trainer
@@ -55,6 +55,8 @@ struct TrainConfig {
   std::string chat_format = "auto";  ///< or "edge" (E2B, E4B), "large"
   std::optional<std::int64_t> max_soft_tokens;
   bool skip_bad_samples = false;
+  std::int64_t dataloader_num_workers = 1;  ///< 0: samples are read between steps
+  double data_timeout_s = 300.0;            ///< for one sample, in a worker; 0: for ever
 
   double val_set_size = 0.0;               ///< below 1: share of the samples; else their number
   std::optional<std::int64_t> eval_steps;  ///< nothing: once an epoch
