@@ -55,6 +55,9 @@ struct TrainConfig {
   std::string chat_format = "auto";  ///< or "edge" (E2B, E4B), "large"
   std::optional<std::int64_t> max_soft_tokens;
   bool skip_bad_samples = false;
+  std::optional<bool> cache_soft_tokens;  ///< nothing: where samples come more than once
+  std::string cache_dir;                  ///< empty: "cache" in output_dir
+  double cache_limit_gb = 4.0;
 
   double val_set_size = 0.0;               ///< below 1: share of the samples; else their number
   std::optional<std::int64_t> eval_steps;  ///< nothing: once an epoch

@@ -160,14 +160,16 @@ std::string write_lora(const TrainConfig& config) {
   return show(config.lora.*Field);
 }
 
-void read_gradient_checkpointing(TrainConfig& config, const ConfigValue& value) {
+template <auto Field>
+void read_or_auto(TrainConfig& config, const ConfigValue& value) {
   if (value.text == "auto")
-    config.gradient_checkpointing.reset();
+    (config.*Field).reset();
   else
-    config.gradient_checkpointing = value.as_bool();
+    config.*Field = value.as_bool();
 }
-std::string write_gradient_checkpointing(const TrainConfig& config) {
-  return config.gradient_checkpointing ? show(*config.gradient_checkpointing) : "auto";
+template <auto Field>
+std::string write_or_auto(const TrainConfig& config) {
+  return config.*Field ? show(*(config.*Field)) : "auto";
 }
 
 // -1 is how other tools write "not given".
@@ -355,8 +357,8 @@ constexpr ConfigBinding kBindings[] = {
     {{"gradient_checkpointing", "", "true|false|auto", "auto",
       "layers run again in the backward pass: less memory; auto: where it would not fit", true},
      "gradient_checkpointing",
-     read_gradient_checkpointing,
-     write_gradient_checkpointing},
+     read_or_auto<&Config::gradient_checkpointing>,
+     write_or_auto<&Config::gradient_checkpointing>},
 
     bind<&Config::train_on_inputs>({"train_on_inputs", "", "true|false", "false", "loss on every turn", true}),
     bind<&Config::mask_history>({"mask_history", "", "true|false", "false", "loss on the last answer only", true}),
@@ -364,6 +366,15 @@ constexpr ConfigBinding kBindings[] = {
     bind<&Config::max_soft_tokens>(
         {"max_soft_tokens", "", "whole", "the processor's", "of a picture: 70, 140, 280, 560, 1120"}),
     bind<&Config::skip_bad_samples>({"skip_bad_samples", "", "true|false", "false", "leave them out and count", true}),
+    {{"cache_soft_tokens", "", "true|false|auto", "auto",
+      "keep what towers without adapters make of pictures and recordings; auto: where samples come more than once",
+      true},
+     "cache_soft_tokens",
+     read_or_auto<&Config::cache_soft_tokens>,
+     write_or_auto<&Config::cache_soft_tokens>},
+    bind<&Config::cache_dir>({"cache_dir", "", "folder", "cache in output_dir", "for that; runs may share it"}),
+    bind<&Config::cache_limit_gb>(
+        {"cache_limit_gb", "", "number", "4", "of that folder; what was used longest ago goes first"}),
 
     bind<&Config::val_set_size>({"val_set_size", "", "number", "0", "held out: a share below 1, or a number"}),
     bind<&Config::eval_steps>({"eval_steps", "", "whole", "each epoch", "updates between evaluations"}),

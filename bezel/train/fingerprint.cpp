@@ -16,7 +16,8 @@ namespace fs = std::filesystem;
 using io::Json;
 using io::JsonView;
 
-// Where files are is told by their content; when to report and save, and recomputation, change no number.
+// Where files are is told by their content; when to report and save, recomputation
+// and what is cached change no number.
 constexpr std::string_view kFreeKeys[] = {"base_model",
                                           "output_dir",
                                           "train_file",
@@ -29,6 +30,9 @@ constexpr std::string_view kFreeKeys[] = {"base_model",
                                           "save_steps",
                                           "save_total_limit",
                                           "report_to",
+                                          "cache_soft_tokens",
+                                          "cache_dir",
+                                          "cache_limit_gb",
                                           "force_resume",
                                           "gradient_checkpointing",
                                           "resume_from_checkpoint"};
