@@ -66,7 +66,10 @@ TextMlpImpl::TextMlpImpl(std::int64_t hidden_size, std::int64_t intermediate_siz
   down_proj = register_module("down_proj", nn::Linear(intermediate_size, hidden_size));
 }
 
-Tensor TextMlpImpl::forward(const Tensor& x) { return down_proj->forward_geglu(gate_proj(x), up_proj(x)); }
+Tensor TextMlpImpl::forward(const nn::LayerInput& x) {
+  const auto both = nn::project(x, {gate_proj, up_proj});
+  return down_proj(nn::LayerInput::gated(both[0], both[1]));
+}
 
 TextLayerImpl::TextLayerImpl(const TextConfig& config, std::int64_t layer_idx) {
   const TextLayerConfig& layer = config.layers.at(layer_idx);
@@ -95,7 +98,7 @@ TextLayerImpl::TextLayerImpl(const TextConfig& config, std::int64_t layer_idx) {
 }
 
 Tensor TextLayerImpl::feed_forward(const Tensor& x) {
-  const Tensor dense = mlp(pre_feedforward_layernorm(x));
+  const Tensor dense = mlp(pre_feedforward_layernorm->input(x));
   if (!experts) return dense;
   const Tensor rows = x.reshape({-1, x.size(-1)});  // [N, H], router and experts see the residual
   const Tensor sparse = experts(pre_feedforward_layernorm_2(rows), router(rows)).view(x.sizes());

@@ -78,7 +78,7 @@ TORCH_MODULE(TextAttention);
 class TextMlpImpl : public torch::nn::Module {
  public:
   TextMlpImpl(std::int64_t hidden_size, std::int64_t intermediate_size);
-  torch::Tensor forward(const torch::Tensor& x);  // [..., H] -> [..., H]
+  torch::Tensor forward(const nn::LayerInput& x);  // [..., H] -> [..., H]
 
   nn::Linear gate_proj{nullptr}, up_proj{nullptr}, down_proj{nullptr};
 };

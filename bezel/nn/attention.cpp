@@ -6,7 +6,6 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/custom_function.h>
 
-#include "bezel/kernels/attention.h"
 #include "bezel/kernels/matmul.h"
 #include "bezel/kernels/ranged_attention.h"
 
@@ -35,23 +34,6 @@ Tensor additive(const KeyRanges& visible, const Tensor& q, const Tensor& k, torc
 }
 
 Tensor merge_heads(const Tensor& out) { return out.transpose(1, 2).flatten(2); }
-
-// q, k, v [H, T, D], every key seen by every query.
-class FullAttention : public torch::autograd::Function<FullAttention> {
- public:
-  static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& q, const Tensor& k, const Tensor& v) {
-    const kernels::Attended attended = kernels::full_attention(q, k, v);
-    context->save_for_backward({q, k, v, attended.out, attended.log_sum});
-    return attended.out;
-  }
-
-  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
-                                                 torch::autograd::variable_list grads) {
-    const auto saved = context->get_saved_variables();
-    auto [dq, dk, dv] = kernels::full_attention_backward(saved[0], saved[1], saved[2], {saved[3], saved[4]}, grads[0]);
-    return {dq, dk, dv};
-  }
-};
 
 // The tensors of RangedAttention but for the keys' and values' own: q [H, Q * group, D], k and v [H, S, D].
 class RangedFunction : public torch::autograd::Function<RangedFunction> {
@@ -100,11 +82,6 @@ Tensor attention_plain(const Tensor& q, const Tensor& k, const Tensor& v, const 
 Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const KeyRanges& visible) {
   TORCH_CHECK(q.size(1) % k.size(1) == 0, q.size(1), " heads cannot share ", k.size(1), " key/value heads");
   if (!q.is_cpu()) return attention_plain(q, k, v, visible);
-  if (!visible.end.defined() && !visible.causal) {
-    const auto rows = [](const Tensor& x) { return x.flatten(0, 1); };  // [B * A, T, D]
-    if (kernels::has_full_attention(rows(q), rows(k)))
-      return merge_heads(FullAttention::apply(rows(q), rows(k), rows(v)).unflatten(0, {q.size(0), q.size(1)}));
-  }
   // One query, as in decoding, gives the ranged kernel too little to share out.
   if (q.size(2) > 1 && kernels::has_ranged_attention(q)) return ranged_attention(q, k, v, visible);
   const auto compute = kernels::widens(q.scalar_type(), q.device()) ? torch::kFloat : q.scalar_type();

@@ -7,6 +7,7 @@
 
 #include <torch/nn/pimpl.h>
 
+#include "bezel/nn/layer_input.h"
 #include "bezel/nn/module.h"
 #include "bezel/quant/weight.h"
 
@@ -45,9 +46,7 @@ class LinearImpl : public Module {
   LinearImpl(std::int64_t in_features, std::int64_t out_features) : LinearImpl(in_features, out_features, Options{}) {}
 
   /// x [..., in] -> [..., out], x's dtype.
-  torch::Tensor forward(const torch::Tensor& x);
-  /// forward(gelu_tanh(gate) * up). The product is made again in the backward pass instead of kept.
-  torch::Tensor forward_geglu(const torch::Tensor& gate, const torch::Tensor& up);
+  torch::Tensor forward(const LayerInput& x);
 
   std::int64_t in_features;
   std::int64_t out_features;
@@ -55,11 +54,12 @@ class LinearImpl : public Module {
   torch::Tensor bias;        // [out], undefined without bias
   std::optional<Clip> clip;  // only in clipped layers
   std::optional<Adapter> adapter;
-
- private:
-  torch::Tensor run(const torch::Tensor& x, const std::optional<torch::Tensor>& up);
 };
 TORCH_MODULE(Linear);
+
+/// What each of `layers` makes of one input, in one step where that gives the same: the input is clamped once, and the
+/// As of the adapters are one matrix.
+std::vector<torch::Tensor> project(const LayerInput& x, const std::vector<Linear>& layers);
 
 /// x · Wᵀ for a frozen matrix without clamps or adapter, such as one expert. x [N, in] -> [N, out], x's dtype.
 /// Keeps nothing but the matrix for the backward pass.

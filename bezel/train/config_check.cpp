@@ -74,6 +74,7 @@ void check_data(const TrainConfig& config, const Checker& check) {
   check.one_of("chat_format", config.chat_format, {"auto", "edge", "large"});
   if (config.train_on_inputs && config.mask_history)
     check.fail("mask_history", "contradicts train_on_inputs: loss falls on the last answer, or on everything");
+  check.range("cache_limit_gb", config.cache_limit_gb, 0.0, 1e6);
   if (!config.max_soft_tokens) return;
   const std::int64_t allowed[] = {70, 140, 280, 560, 1120};
   if (std::ranges::find(allowed, *config.max_soft_tokens) == std::end(allowed))

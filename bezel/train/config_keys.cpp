@@ -367,6 +367,15 @@ constexpr ConfigBinding kBindings[] = {
         {"dataloader_num_workers", "", "whole", "1", "threads that read samples ahead; 0: read between steps"}),
     bind<&Config::data_timeout_s>(
         {"data_timeout", "", "number", "300", "seconds for a sample in a worker, after which it is bad; 0: no bound"}),
+    {{"cache_soft_tokens", "", "true|false|auto", "auto",
+      "keep what towers without adapters make of pictures and recordings; auto: where samples come more than once",
+      true},
+     "cache_soft_tokens",
+     read_auto<&Config::cache_soft_tokens>,
+     write_auto<&Config::cache_soft_tokens>},
+    bind<&Config::cache_dir>({"cache_dir", "", "folder", "cache in output_dir", "for that; runs may share it"}),
+    bind<&Config::cache_limit_gb>(
+        {"cache_limit_gb", "", "number", "4", "of that folder; what was used longest ago goes first"}),
 
     bind<&Config::val_set_size>({"val_set_size", "", "number", "0", "held out: a share below 1, or a number"}),
     bind<&Config::eval_steps>({"eval_steps", "", "whole", "each epoch", "updates between evaluations"}),

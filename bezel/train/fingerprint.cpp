@@ -16,7 +16,7 @@ namespace fs = std::filesystem;
 using io::Json;
 using io::JsonView;
 
-// Where files are is told by their content; when to report and save, who reads the samples, and recomputation, change
+// Where files are is told by their content; when to report and save, who reads the samples, recomputation and caches change
 // no number.
 constexpr std::string_view kFreeKeys[] = {"base_model",
                                           "output_dir",
@@ -32,6 +32,9 @@ constexpr std::string_view kFreeKeys[] = {"base_model",
                                           "save_steps",
                                           "save_total_limit",
                                           "report_to",
+                                          "cache_soft_tokens",
+                                          "cache_dir",
+                                          "cache_limit_gb",
                                           "force_resume",
                                           "gradient_checkpointing",
                                           "resume_from_checkpoint"};

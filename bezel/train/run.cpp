@@ -18,6 +18,7 @@
 #include "bezel/train/output.h"
 #include "bezel/train/random_state.h"
 #include "bezel/train/run_feed.h"
+#include "bezel/train/soft_tokens.h"
 
 namespace bezel::train {
 namespace {
@@ -205,6 +206,8 @@ class Run {
                            ? resume_->state.recompute
                            : wants_recompute(config_, model_config_, *batches_, device_, notes_);
     model_->set_recompute(state_.recompute);
+    model_->set_soft_token_cache(
+        make_soft_token_cache(config_, state_.facts, batches_->total_steps() > batches_->steps_per_epoch()));
     base_ = {config_.base_model, model_config_.text_only ? "Gemma4ForCausalLM" : "Gemma4ForConditionalGeneration"};
   }
 
