@@ -69,7 +69,7 @@ void check_data(const TrainConfig& config, const Checker& check) {
   if (config.val_set_size > 0 && !config.eval_file.empty())
     check.fail("val_set_size", "eval_file is given as well; keep one");
   if (config.eval_steps) check.count("eval_steps", *config.eval_steps, 1);
-  check.one_of("chat_format", config.chat_format, {"auto", "edge", "large"});
+  check.one_of("chat_format", config.chat_format, {"auto", "edge", "large", "gemma3"});
   if (config.train_on_inputs && config.mask_history)
     check.fail("mask_history", "contradicts train_on_inputs: loss falls on the last answer, or on everything");
   if (!config.max_soft_tokens) return;
