@@ -39,8 +39,8 @@ class BackboneImpl : public torch::nn::Module {
 };
 TORCH_MODULE(Backbone);
 
-/// A Gemma 4 model whose module names are the canonical tensor names (io/key_map). Weights come from gemma4/load.
-/// Reference: Gemma4ForConditionalGeneration, Gemma4ForCausalLM.
+/// A Gemma 4 or Gemma 3 model whose module names are the canonical tensor names (io/key_map). Weights come from
+/// gemma4/load. References: Gemma4ForConditionalGeneration, Gemma4ForCausalLM, Gemma3ForCausalLM.
 class ModelImpl : public torch::nn::Module {
  public:
   /// `dtype`: float32 or bfloat16, what activations are computed in.

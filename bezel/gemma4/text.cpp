@@ -29,14 +29,16 @@ Tensor positions(const Context& context, std::int64_t past, std::int64_t num_tok
 }  // namespace
 
 TextAttentionImpl::TextAttentionImpl(const TextConfig& config, const TextLayerConfig& layer)
-    : layer_(layer), eps_(config.rms_norm_eps) {
+    : layer_(layer), eps_(config.rms_norm_eps), value_norm_(config.value_norm) {
   const nn::LinearImpl::Options options{.bias = config.attention_bias};
   const std::int64_t q_size = config.num_heads * layer.head_dim, kv_size = layer.num_kv_heads * layer.head_dim;
+  // Rotation is linear: the scale of the scores may as well lie in the norm before it.
+  const nn::NormForm query_form{config.norm_offset, config.attention_scale};
   q_proj = register_module("q_proj", nn::Linear(config.hidden_size, q_size, options));
-  q_norm = register_module("q_norm", nn::RmsNorm(layer.head_dim, eps_));
+  q_norm = register_module("q_norm", nn::RmsNorm(layer.head_dim, eps_, query_form));
   if (layer.kv_mode != KvMode::kReuse) {
     k_proj = register_module("k_proj", nn::Linear(config.hidden_size, kv_size, options));
-    k_norm = register_module("k_norm", nn::RmsNorm(layer.head_dim, eps_));
+    k_norm = register_module("k_norm", nn::RmsNorm(layer.head_dim, eps_, nn::NormForm{config.norm_offset}));
     if (!layer.key_is_value) v_proj = register_module("v_proj", nn::Linear(config.hidden_size, kv_size, options));
   }
   o_proj = register_module("o_proj", nn::Linear(q_size, config.hidden_size, options));
@@ -46,7 +48,8 @@ KeyValue TextAttentionImpl::key_value(const Tensor& x, const nn::Rotation& rotat
   const std::vector<std::int64_t> shape{x.size(0), x.size(1), layer_.num_kv_heads, layer_.head_dim};
   const Tensor raw = k_proj(x).view(shape);  // [B, T, K, D]
   const Tensor value = v_proj ? v_proj(x).view(shape) : raw;
-  return {nn::rotate(k_norm(raw), rotation).transpose(1, 2), nn::rms_norm(value, {}, eps_).transpose(1, 2)};
+  return {nn::rotate(k_norm(raw), rotation).transpose(1, 2),
+          (value_norm_ ? nn::rms_norm(value, {}, eps_) : value).transpose(1, 2)};
 }
 
 Tensor TextAttentionImpl::forward(const Tensor& x, const Tensor& queries, const LayerInputs& inputs,
@@ -74,7 +77,8 @@ Tensor TextMlpImpl::forward(const nn::LayerInput& x) {
 TextLayerImpl::TextLayerImpl(const TextConfig& config, std::int64_t layer_idx) {
   const TextLayerConfig& layer = config.layers.at(layer_idx);
   const auto norm = [&](const char* name) {
-    return register_module(name, nn::RmsNorm(config.hidden_size, config.rms_norm_eps));
+    return register_module(name,
+                           nn::RmsNorm(config.hidden_size, config.rms_norm_eps, nn::NormForm{config.norm_offset}));
   };
   self_attn = register_module("self_attn", TextAttention(config, layer));
   mlp = register_module("mlp", TextMlp(config.hidden_size, layer.intermediate_size));
@@ -82,7 +86,7 @@ TextLayerImpl::TextLayerImpl(const TextConfig& config, std::int64_t layer_idx) {
   post_attention_layernorm = norm("post_attention_layernorm");
   pre_feedforward_layernorm = norm("pre_feedforward_layernorm");
   post_feedforward_layernorm = norm("post_feedforward_layernorm");
-  expect("layer_scalar", {1}, layer_scalar);
+  if (config.layer_scalar) expect("layer_scalar", {1}, layer_scalar);
   if (const std::int64_t width = config.hidden_size_per_layer_input; width > 0) {
     per_layer_input_gate = register_module("per_layer_input_gate", nn::Linear(config.hidden_size, width));
     per_layer_projection = register_module("per_layer_projection", nn::Linear(width, config.hidden_size));
@@ -114,7 +118,7 @@ Tensor TextLayerImpl::forward(const Tensor& x, const Tensor& queries, const Tens
     const Tensor gated = nn::geglu(per_layer_input_gate(h), per_layer_input);
     h = post_per_layer_input_norm->add_to(h, per_layer_projection(gated));
   }
-  return h * layer_scalar;
+  return layer_scalar.defined() ? h * layer_scalar : h;
 }
 
 TextModelImpl::TextModelImpl(const TextConfig& config) : config_(config) {
@@ -122,7 +126,7 @@ TextModelImpl::TextModelImpl(const TextConfig& config) : config_(config) {
   embed_tokens = register_module("embed_tokens", nn::Embedding(config.vocab_size, hidden, std::sqrt(hidden)));
   layers = register_module("layers", torch::nn::ModuleList());
   for (std::int64_t i = 0; i < config.num_layers; ++i) layers->push_back(TextLayer(config, i));
-  norm = register_module("norm", nn::RmsNorm(hidden, config.rms_norm_eps));
+  norm = register_module("norm", nn::RmsNorm(hidden, config.rms_norm_eps, nn::NormForm{config.norm_offset}));
   if (width > 0) {
     embed_tokens_per_layer =
         register_module("embed_tokens_per_layer",
@@ -134,7 +138,7 @@ TextModelImpl::TextModelImpl(const TextConfig& config) : config_(config) {
   for (const TextLayerConfig& layer : config.layers) {
     const RopeConfig& rope = config.rope(layer.type);
     frequencies_[static_cast<std::size_t>(layer.type)] =
-        nn::inverse_frequencies(layer.head_dim, rope.theta, rope.partial_rotary_factor);
+        nn::inverse_frequencies(layer.head_dim, rope.theta, rope.partial_rotary_factor) / rope.linear_factor;
   }
 }
 

@@ -53,7 +53,7 @@ struct LayerInputs {
   std::function<KeyValue(const KeyValue&)> remember;  // Past::extend of the layer at hand; empty: nothing came before
 };
 
-/// Reference: Gemma4TextAttention.
+/// References: Gemma4TextAttention, Gemma3Attention.
 class TextAttentionImpl : public torch::nn::Module {
  public:
   TextAttentionImpl(const TextConfig& config, const TextLayerConfig& layer);
@@ -71,6 +71,7 @@ class TextAttentionImpl : public torch::nn::Module {
 
   TextLayerConfig layer_;
   double eps_;
+  bool value_norm_;
 };
 TORCH_MODULE(TextAttention);
 
@@ -118,7 +119,7 @@ class ExpertsImpl : public nn::Module {
 };
 TORCH_MODULE(Experts);
 
-/// Reference: Gemma4TextDecoderLayer.
+/// References: Gemma4TextDecoderLayer, Gemma3DecoderLayer.
 class TextLayerImpl : public nn::Module {
  public:
   TextLayerImpl(const TextConfig& config, std::int64_t layer_idx);
@@ -136,14 +137,14 @@ class TextLayerImpl : public nn::Module {
   Experts experts{nullptr};
   nn::RmsNorm post_feedforward_layernorm_1{nullptr}, post_feedforward_layernorm_2{nullptr};
   nn::RmsNorm pre_feedforward_layernorm_2{nullptr};
-  torch::Tensor layer_scalar;  // [1]
+  torch::Tensor layer_scalar;  // [1], undefined in models without
 
  private:
   torch::Tensor feed_forward(const torch::Tensor& x);
 };
 TORCH_MODULE(TextLayer);
 
-/// Reference: Gemma4TextModel.
+/// References: Gemma4TextModel, Gemma3TextModel.
 class TextModelImpl : public torch::nn::Module {
  public:
   explicit TextModelImpl(const TextConfig& config);

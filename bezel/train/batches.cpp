@@ -19,7 +19,8 @@ std::int64_t divide_up(std::int64_t value, std::int64_t by) { return (value + by
 data::ChatFormat chat_format(const TrainConfig& config, const gemma4::ModelConfig& model) {
   if (config.chat_format == "edge") return data::ChatFormat::kEdge;
   if (config.chat_format == "large") return data::ChatFormat::kLarge;
-  return data::detect_chat_format(model.text.hidden_size_per_layer_input > 0);
+  if (config.chat_format == "gemma3") return data::ChatFormat::kGemma3;
+  return data::detect_chat_format(model);
 }
 
 std::vector<std::size_t> all_of(const data::Dataset& data) {

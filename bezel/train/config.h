@@ -52,7 +52,7 @@ struct TrainConfig {
 
   bool train_on_inputs = false;
   bool mask_history = false;
-  std::string chat_format = "auto";  ///< or "edge" (E2B, E4B), "large"
+  std::string chat_format = "auto";  ///< or "edge" (E2B, E4B), "large", "gemma3"
   std::optional<std::int64_t> max_soft_tokens;
   bool skip_bad_samples = false;
   std::int64_t dataloader_num_workers = 1;  ///< 0: samples are read between steps

@@ -101,10 +101,10 @@ TrainerOptions trainer_options(const TrainConfig& config, const RunBatches& batc
 }
 
 /// What the user should know beside the plan; a chat_format other than auto says that the template is no surprise.
-std::vector<std::string> make_notes(const TrainConfig& config) {
+std::vector<std::string> make_notes(const TrainConfig& config, data::ChatFormat format) {
   std::vector<std::string> notes;
   if (config.chat_format == "auto")
-    if (std::string warning = data::foreign_template_warning(config.base_model); !warning.empty())
+    if (std::string warning = data::foreign_template_warning(config.base_model, format); !warning.empty())
       notes.push_back(std::move(warning));
   if (!config.init_adapter.empty())
     notes.push_back("rank, alpha and layers are those of init_adapter " + config.init_adapter);
@@ -156,7 +156,7 @@ class Run {
         model_config_(gemma4::read_model_config(wanted.base_model)),
         batches_(std::make_shared<const RunBatches>(wanted, model_config_)),
         feed_(batches_, wanted, events.on_left_out),
-        notes_(make_notes(wanted)),
+        notes_(make_notes(wanted, batches_->train_data().options().sample.chat.format)),
         output_(wanted) {
     if (config_.threads) at::set_num_threads(static_cast<int>(*config_.threads));
     torch::manual_seed(static_cast<std::uint64_t>(config_.seed));
@@ -208,7 +208,7 @@ class Run {
     model_->set_recompute(state_.recompute);
     model_->set_soft_token_cache(
         make_soft_token_cache(config_, state_.facts, batches_->total_steps() > batches_->steps_per_epoch()));
-    base_ = {config_.base_model, model_config_.text_only ? "Gemma4ForCausalLM" : "Gemma4ForConditionalGeneration"};
+    base_ = {config_.base_model, model_config_.architecture()};
   }
 
   void restore(Trainer& trainer) {
