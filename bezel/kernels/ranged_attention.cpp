@@ -5,7 +5,6 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
-#include <ATen/native/CPUBlas.h>
 
 #include "bezel/kernels/matmul.h"
 #include "bezel/kernels/simd/functions.h"
@@ -15,7 +14,6 @@ namespace {
 
 using c10::BFloat16;
 using torch::Tensor;
-namespace blas = at::native::cpublas;
 
 constexpr std::int64_t kRows = 64;   // of q, that one thread works on at a time
 constexpr std::int64_t kKeys = 64;   // whose gradients one thread sums up at a time
@@ -41,14 +39,56 @@ struct Sizes {
   std::int64_t rows, columns, inner;
 };
 
-// c (+)= a · b on this thread; a factor may lie transposed in memory. BLAS counts by columns, so to it the factors
-// change places.
+std::int64_t rounded_up(std::int64_t value, std::int64_t to) { return (value + to - 1) / to * to; }
+
+// Where one thread lays factors out as simd::Product takes them, zeros beyond their sizes.
+struct Packed {
+  std::vector<BFloat16> a, b;
+  std::vector<float> c;
+};
+
+// [rows, inner], which may lie transposed in memory, into rows of `width`.
+void pack_left(Sizes n, Rows<BFloat16> a, bool turned, std::int64_t width, std::vector<BFloat16>& to) {
+  to.assign(static_cast<std::size_t>(rounded_up(n.rows, 4) * width), BFloat16(0.0f));
+  for (std::int64_t row = 0; row < n.rows; ++row)
+    for (std::int64_t i = 0; i < n.inner; ++i)
+      to[row * width + i] = turned ? a.data[i * a.stride + row] : a.data[row * a.stride + i];
+}
+
+// [inner, columns], which may lie transposed in memory, into pairs of neighbouring rows [inner / 2, width, 2].
+void pack_right(Sizes n, Rows<BFloat16> b, bool turned, std::int64_t width, std::vector<BFloat16>& to) {
+  to.assign(static_cast<std::size_t>(rounded_up(n.inner, 2) * width), BFloat16(0.0f));
+  if (turned) {
+    for (std::int64_t column = 0; column < n.columns; ++column)
+      for (std::int64_t i = 0; i < n.inner; i += 2)
+        std::copy_n(b.data + column * b.stride + i, std::min<std::int64_t>(2, n.inner - i),
+                    to.data() + i * width + 2 * column);
+    return;
+  }
+  for (std::int64_t i = 0; i < n.inner; ++i)
+    for (std::int64_t column = 0; column < n.columns; ++column)
+      to[i / 2 * 2 * width + 2 * column + i % 2] = b.data[i * b.stride + column];
+}
+
+// c (+)= a · b on this thread; a factor may lie transposed in memory.
 void product(Sizes n, Rows<BFloat16> a, bool a_turned, Rows<BFloat16> b, bool b_turned, Rows<float> c, bool add) {
-  const auto turned = [](bool is) {
-    return is ? at::native::TransposeType::Transpose : at::native::TransposeType::NoTranspose;
-  };
-  blas::gemm(turned(b_turned), turned(a_turned), n.columns, n.rows, n.inner, 1.0f, b.data, b.stride, a.data, a.stride,
-             add ? 1.0f : 0.0f, c.data, c.stride);
+  thread_local Packed packed;
+  const std::int64_t rows = rounded_up(n.rows, 4), columns = rounded_up(n.columns, 16), inner = rounded_up(n.inner, 2);
+  if (a_turned || rows != n.rows || inner != n.inner) {
+    pack_left(n, a, a_turned, inner, packed.a);
+    a = {packed.a.data(), inner};
+  }
+  pack_right(n, b, b_turned, columns, packed.b);
+  const bool fits = rows == n.rows && columns == n.columns;
+  if (!fits) packed.c.resize(static_cast<std::size_t>(rows * columns));
+  const Rows<float> to = fits ? c : Rows<float>{packed.c.data(), columns};
+  simd::product()(
+      {bits(a.data), bits(packed.b.data()), to.data, rows, columns, inner, a.stride, columns, to.stride, add && fits});
+  for (std::int64_t row = 0; !fits && row < n.rows; ++row)
+    for (std::int64_t column = 0; column < n.columns; ++column) {
+      float& at = c.data[row * c.stride + column];
+      at = (add ? at : 0.0f) + packed.c[row * columns + column];
+    }
 }
 
 // [first, end), of rows or of keys.

@@ -16,8 +16,8 @@ namespace fs = std::filesystem;
 using io::Json;
 using io::JsonView;
 
-// Where files are is told by their content; when to report and save, who reads the samples, recomputation and caches change
-// no number.
+// Where files are is told by their content; when to report and save, who reads the samples, recomputation and caches
+// change no number.
 constexpr std::string_view kFreeKeys[] = {"base_model",
                                           "output_dir",
                                           "train_file",
