@@ -30,18 +30,6 @@ std::string trimmed(std::string_view text) {
   return std::string(text.substr(first, text.find_last_not_of(kBlank) - first + 1));
 }
 
-// Takes out what lies between <|channel> and <channel|>.
-std::string without_thoughts(std::string_view text) {
-  std::string out;
-  while (true) {
-    const auto close = text.find(kCloseThought);
-    const std::string_view part = text.substr(0, close);
-    out.append(part.substr(0, part.find(kOpenThought)));
-    if (close == std::string_view::npos) return trimmed(out);
-    text.remove_prefix(close + kCloseThought.size());
-  }
-}
-
 [[noreturn]] void fail(const Message& message, std::string_view what) {
   throw Error(message.json.source(), ": message ", message.idx, ": ", what);
 }
@@ -120,11 +108,8 @@ class Renderer {
     out_.text = "<bos>";
     const std::size_t first = render_system();
     for (std::size_t i = first; i < messages_.size(); ++i) render(messages_[i]);
-    if (options_.add_generation_prompt && !inside_tool_use_) {
-      out_.text += "<|turn>model\n";
-      if (options_.format == ChatFormat::kLarge && !options_.enable_thinking)
-        out_.text.append(kOpenThought).append("thought\n").append(kCloseThought);
-    }
+    if (options_.add_generation_prompt && !inside_tool_use_)
+      out_.text.append("<|turn>model\n").append(generation_tail(options_.format, options_.enable_thinking));
     if (options_.mask_history)
       std::erase_if(out_.loss_spans, [&](const auto& s) { return s.first < last_turn_begin_; });
     return std::move(out_);
@@ -259,6 +244,21 @@ class Renderer {
 
 ChatFormat detect_chat_format(bool has_per_layer_inputs) {
   return has_per_layer_inputs ? ChatFormat::kEdge : ChatFormat::kLarge;
+}
+
+std::string_view generation_tail(ChatFormat format, bool enable_thinking) {
+  return format == ChatFormat::kLarge && !enable_thinking ? "<|channel>thought\n<channel|>" : "";
+}
+
+std::string without_thoughts(std::string_view text) {
+  std::string out;
+  while (true) {
+    const auto close = text.find(kCloseThought);
+    const std::string_view part = text.substr(0, close);
+    out.append(part.substr(0, part.find(kOpenThought)));
+    if (close == std::string_view::npos) return trimmed(out);
+    text.remove_prefix(close + kCloseThought.size());
+  }
 }
 
 RenderedChat render_chat(const JsonView& messages, const Json* tools, const ChatOptions& options) {

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -17,6 +18,12 @@ enum class ChatFormat {
 
 /// The format of a checkpoint; models with per-layer inputs (hidden_size_per_layer_input > 0) are the small ones.
 ChatFormat detect_chat_format(bool has_per_layer_inputs);
+
+/// What a generation prompt has behind "<|turn>model\n": the empty thought of large models that are not to think.
+std::string_view generation_tail(ChatFormat format, bool enable_thinking);
+
+/// `text` without what lies between <|channel> and <channel|>, and without blanks around it.
+std::string without_thoughts(std::string_view text);
 
 struct ChatOptions {
   ChatFormat format = ChatFormat::kEdge;

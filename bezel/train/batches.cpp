@@ -23,11 +23,13 @@ data::ChatFormat chat_format(const TrainConfig& config, const gemma4::ModelConfi
 
 }  // namespace
 
-RunBatches::RunBatches(const TrainConfig& config, const gemma4::ModelConfig& model)
+RunBatches::RunBatches(const TrainConfig& config, const gemma4::ModelConfig& model,
+                       std::function<void(std::size_t, std::size_t)> on_progress)
     : config_(config), files_(find_data_files(config)), pad_id_(model.text.pad_token_id) {
   const std::string tokenizer_path = (std::filesystem::path(config.base_model) / "tokenizer.json").string();
   const auto tokenizer = std::make_shared<const data::Tokenizer>(data::Tokenizer::from_file(tokenizer_path));
   data::DatasetOptions options = dataset_options(model);
+  options.on_progress = std::move(on_progress);
   train_ = std::make_unique<data::Dataset>(options, tokenizer);
   train_idx_.resize(train_->size());
   std::iota(train_idx_.begin(), train_idx_.end(), std::size_t{0});
@@ -73,18 +75,9 @@ void RunBatches::split_off(double val_set_size) {
 }
 
 void RunBatches::find_media() {
-  const auto adapts = [&](lora::Tower tower) {
-    return !config_.init_adapter.empty() || std::ranges::find(config_.lora.towers, tower) != config_.lora.towers.end();
-  };
-  // Reading every line once more is only worth it where the answer matters.
-  const bool projectors = adapts(lora::Tower::kProjectors);
-  const bool want_images = train_->options().allow_images && (projectors || adapts(lora::Tower::kVision));
-  const bool want_recordings = train_->options().allow_audio && (projectors || adapts(lora::Tower::kAudio));
   for (const std::size_t idx : train_idx_) {
-    if ((has_images_ || !want_images) && (has_recordings_ || !want_recordings)) return;
-    const data::SampleText text = train_->load_text(idx);
-    has_images_ = has_images_ || !text.images.empty();
-    has_recordings_ = has_recordings_ || !text.audios.empty();
+    has_images_ = has_images_ || train_->sample_size(idx).images > 0;
+    has_recordings_ = has_recordings_ || train_->sample_size(idx).recordings > 0;
   }
 }
 
@@ -135,6 +128,22 @@ std::vector<data::Batch> RunBatches::step(std::int64_t step) {
   return batches;
 }
 
+std::vector<RunBatches::Prompt> RunBatches::prompts(std::size_t count) const {
+  const data::Dataset& data = eval_ ? *eval_ : *train_;
+  const std::vector<std::size_t>& chosen = eval_idx_.empty() ? train_idx_ : eval_idx_;
+  const std::size_t size = eval_ ? eval_->size() : chosen.size();
+  std::vector<Prompt> prompts;
+  for (std::size_t i = 0; i < size && prompts.size() < count; ++i) {
+    const std::size_t idx = eval_ ? i : chosen[i];
+    try {
+      if (auto sample = data.load_prompt(idx)) prompts.push_back({data.source(idx), std::move(*sample)});
+    } catch (const Error& error) {
+      if (!config_.skip_bad_samples || error.kind() != ErrorKind::kData) throw;
+    }
+  }
+  return prompts;
+}
+
 std::int64_t RunBatches::num_eval_batches() const { return divide_up(num_eval(), config_.micro_batch_size); }
 
 data::Batch RunBatches::eval_batch(std::int64_t idx) const {
@@ -145,6 +154,15 @@ data::Batch RunBatches::eval_batch(std::int64_t idx) const {
     samples.push_back(eval_ ? eval_->load(place) : train_->load(eval_idx_[place]));
   }
   return data::collate(samples, pad_id_);
+}
+
+void check_towers_see_data(const std::vector<lora::TowerCount>& counts, const RunBatches& batches) {
+  for (const lora::TowerCount& count : counts) {
+    if (count.tower == lora::Tower::kVision && !batches.has_images())
+      throw Error(ErrorKind::kConfig, "lora_towers has vision, but no training sample has a picture");
+    if (count.tower == lora::Tower::kAudio && !batches.has_recordings())
+      throw Error(ErrorKind::kConfig, "lora_towers has audio, but no training sample has a recording");
+  }
 }
 
 }  // namespace bezel::train

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -15,8 +16,10 @@ namespace bezel::train {
 /// The samples of a run, and which of them make up each step.
 class RunBatches {
  public:
-  /// Reads tokenizer and data sets of a run. Throws Error on whatever is wrong with them.
-  RunBatches(const TrainConfig& config, const gemma4::ModelConfig& model);
+  /// Reads tokenizer and data sets of a run; `on_progress` is told of lines read. Throws Error on whatever is wrong
+  /// with them.
+  RunBatches(const TrainConfig& config, const gemma4::ModelConfig& model,
+             std::function<void(std::size_t done, std::size_t total)> on_progress = {});
 
   const data::Dataset& train_data() const { return *train_; }
   /// Null where held-out samples are part of train_data().
@@ -26,14 +29,21 @@ class RunBatches {
   std::int64_t steps_per_epoch() const;
   /// max_steps, or what num_train_epochs makes.
   std::int64_t total_steps() const;
-  /// Whether any sample that is trained on has a picture, or a recording. Looked up only where a tower or projector
-  /// that is adapted depends on it.
+  /// Whether any sample that is trained on has a picture, or a recording.
   bool has_images() const { return has_images_; }
   bool has_recordings() const { return has_recordings_; }
 
   /// Micro-batches of a step, counted from 0. With skip_bad_samples, samples whose media cannot be decoded are left
   /// out.
   std::vector<data::Batch> step(std::int64_t step);
+  /// A sample to be answered.
+  struct Prompt {
+    std::string source;  ///< "file:line"
+    data::PromptSample sample;
+  };
+  /// The first `count` held-out samples that have a prompt, or without any of those that are trained on. Samples whose
+  /// media cannot be decoded are treated as by step().
+  std::vector<Prompt> prompts(std::size_t count) const;
   std::int64_t num_eval_batches() const;
   data::Batch eval_batch(std::int64_t idx) const;
 
@@ -55,5 +65,8 @@ class RunBatches {
   std::int64_t ordered_epoch_ = -1;
   std::vector<std::size_t> order_;
 };
+
+/// Throws Error (kConfig) for a tower that would be adapted and sees no data: it would stay as it is, silently.
+void check_towers_see_data(const std::vector<lora::TowerCount>& counts, const RunBatches& batches);
 
 }  // namespace bezel::train
