@@ -83,7 +83,9 @@ std::string memory_text(const Json& run) {
 std::string run_text(const Json& run) {
   std::string out =
       row("steps", number(run["total_steps"]) + ", " + number(run["steps_per_epoch"]) + " an epoch, of " +
-                       number(run["train_samples"]) + " samples; " + number(run["held_out_samples"]) + " held out");
+                       number(run["train_samples"]) + " samples" +
+                       (run["packing"].get<bool>() ? " packed into " + number(run["rows"]) + " rows" : "") + "; " +
+                       number(run["held_out_samples"]) + " held out");
   for (const Json& tower : run["towers"])
     out += row("trained", tower["tower"].get<std::string>() + ": " + number(tower["layers"]) + " layers, " +
                               number(tower["parameters"]) + " parameters");
@@ -161,6 +163,8 @@ io::Json estimate_json(const report::RunEstimate& run) {
                       {"parameters", count.parameters}});
   return {{"train_samples", run.num_train},
           {"held_out_samples", run.num_eval},
+          {"packing", run.packs},
+          {"rows", run.num_rows},
           {"steps_per_epoch", run.steps_per_epoch},
           {"total_steps", run.total_steps},
           {"towers", towers},
@@ -172,6 +176,14 @@ io::Json estimate_json(const report::RunEstimate& run) {
           {"flops_per_s", run.flops_per_s},
           {"least_seconds", run.least_seconds()},
           {"notes", run.notes}};
+}
+
+std::string row_text(std::size_t idx, std::size_t tokens, const Json& samples) {
+  std::string out = "\nrow " + std::to_string(idx + 1) +
+                    " of the first epoch, packed: " + with_commas(static_cast<long long>(tokens)) + " tokens\n";
+  for (const Json& sample : samples)
+    out += "  " + sample["source"].get<std::string>() + ": " + number(sample["tokens"]) + "\n";
+  return out;
 }
 
 bool is_good(const data::Dataset& data, const report::DataCheck& check) {

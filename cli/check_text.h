@@ -14,6 +14,9 @@ io::Json sample_json(const report::SampleView& view);
 io::Json check_json(const data::Dataset& data, const report::DataCheck& check);
 io::Json estimate_json(const report::RunEstimate& run);
 
+/// A row that samples [{source, tokens}, …] share, number `idx` of the first epoch.
+std::string row_text(std::size_t idx, std::size_t tokens, const io::Json& samples);
+
 /// Whether no line and no media are bad.
 bool is_good(const data::Dataset& data, const report::DataCheck& check);
 

@@ -120,6 +120,24 @@ Json show(const data::Dataset& data, const Options& options) {
   return rows;
 }
 
+// The first rows of the first epoch: which samples share them.
+Json show_rows(const train::RunBatches& batches, const Options& options) {
+  const auto rows = batches.epoch_rows(0);
+  const data::Dataset& data = batches.train_data();
+  Json out = Json::array();
+  for (std::size_t i = 0; i < std::min(*options.show, rows->size()); ++i) {
+    Json samples = Json::array();
+    std::size_t tokens = 0;
+    for (const std::size_t idx : rows->rows(i, i + 1)) {
+      samples.push_back({{"source", data.source(idx)}, {"tokens", data.num_tokens(idx)}});
+      tokens += data.num_tokens(idx);
+    }
+    if (!options.json) std::printf("%s", row_text(i, tokens, samples).c_str());
+    out.push_back({{"tokens", tokens}, {"samples", samples}});
+  }
+  return out;
+}
+
 report::DataCheck check(const data::Dataset& data) {
   Bar bar("decoding media");
   return report::check_data(data, std::ref(bar));
@@ -136,9 +154,11 @@ bool dry_run(const train::TrainConfig& config, const train::RunBatches& batches,
     good = good && is_good(*batches.eval_data(), eval);
   }
   out["run"] = estimate_json(report::estimate_run(config, batches, train));
-  if (std::string warning = config.chat_format == "auto" ? data::foreign_template_warning(config.base_model) : "";
-      !warning.empty())
-    out["run"]["notes"].push_back(warning);
+  if (config.chat_format == "auto") {
+    const data::ChatFormat format = batches.train_data().options().sample.chat.format;
+    const std::string warning = data::foreign_template_warning(config.base_model, format);
+    if (!warning.empty()) out["run"]["notes"].push_back(warning);
+  }
   if (!options.json) std::printf("%s", check_text(out).c_str());
   return good || config.skip_bad_samples;
 }
@@ -152,6 +172,7 @@ int preprocess(std::vector<std::string> arguments) {
     std::fprintf(stderr, "note: %zu bad samples are left out, the first: %s (--dry-run lists them)\n", read.num_bad,
                  read.bad[0].c_str());
   if (options.show) out["samples"] = show(batches.train_data(), options);
+  if (options.show && batches.packs()) out["rows"] = show_rows(batches, options);
   if (options.show && options.dry_run && !options.json) std::printf("\n");
   const bool good = !options.dry_run || dry_run(config, batches, options, out);
   if (options.json) std::printf("%s\n", out.dump(2, ' ', false, Json::error_handler_t::replace).c_str());

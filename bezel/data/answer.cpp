@@ -43,7 +43,7 @@ std::optional<PromptAndAnswer> split_answer(const SampleText& sample, ChatFormat
 }
 
 std::string answer_text(std::string_view text) {
-  for (const std::string_view end : {"<turn|>", "<eos>"})
+  for (const std::string_view end : {"<turn|>", "<end_of_turn>", "<eos>"})
     if (text.ends_with(end)) text.remove_suffix(end.size());
   return without_thoughts(text);
 }

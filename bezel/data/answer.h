@@ -18,7 +18,8 @@ struct PromptAndAnswer {
 /// thought of large models. Nothing for plain text, and where nothing stands before the answer.
 std::optional<PromptAndAnswer> split_answer(const SampleText& sample, ChatFormat format);
 
-/// What an answer says: without thoughts, without <turn|> or <eos> at its end, without blanks around it.
+/// What an answer says: without thoughts, without the token that ends a turn or <eos> at its end, without blanks around
+/// it.
 std::string answer_text(std::string_view text);
 
 struct AnswerScore {

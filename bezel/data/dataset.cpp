@@ -71,7 +71,7 @@ Dataset::Dataset(DatasetOptions options, std::shared_ptr<const Tokenizer> tokeni
 }
 
 void Dataset::check_tokenizer() const {
-  check_tokens(*tokenizer_, options_.ids, options_.allow_images, options_.allow_audio);
+  check_tokens(*tokenizer_, options_.sample.chat.format, options_.ids, options_.allow_images, options_.allow_audio);
 }
 
 SampleText Dataset::read_line(std::size_t line_idx) const {

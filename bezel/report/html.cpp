@@ -134,8 +134,8 @@ std::string predictions(const RunHistory& history) {
     out += "<article><dl><dt>asked</dt><dd>" + escaped(asked_text(item.prompt)) + "</dd><dt>wanted</dt><dd>" +
            escaped(item.wanted) + "</dd></dl><div class=\"both\">" +
            answer("before training", item.before, item.wanted, true) +
-           answer("after", item.after, item.wanted, history.state == RunState::kDone) +
-           "</div><p class=\"source\">" + escaped(item.source) + "</p></article>";
+           answer("after", item.after, item.wanted, history.state == RunState::kDone) + "</div><p class=\"source\">" +
+           escaped(item.source) + "</p></article>";
   return out + "</div></section>\n";
 }
 

@@ -31,9 +31,13 @@ train::Work work_of(const DataCheck& check, const RunEstimate& run, std::int64_t
           .audio_frames = scaled(check.audio_tokens)};
 }
 
-train::StepSize largest_batch(const DataCheck& check, const train::TrainConfig& config,
+// A packed row may be as long as rows may be, and hold nothing but media.
+train::StepSize largest_batch(const DataCheck& check, const train::TrainConfig& config, bool packs,
                               std::int64_t patches_per_token) {
-  const auto rows = [&](std::size_t most) { return config.micro_batch_size * static_cast<std::int64_t>(most); };
+  const auto rows = [&](std::size_t most) {
+    const auto row = static_cast<std::int64_t>(most);
+    return config.micro_batch_size * (packs && row > 0 ? config.max_seq_length : row);
+  };
   return {.tokens = rows(check.longest()),
           .image_patches = rows(check.most_image_tokens) * patches_per_token,
           .audio_frames = rows(check.most_audio_tokens)};
@@ -54,6 +58,8 @@ RunEstimate estimate_run(const train::TrainConfig& config, const train::RunBatch
   RunEstimate run{.towers = selection.counts(),
                   .num_train = batches.num_train(),
                   .num_eval = batches.num_eval(),
+                  .packs = batches.packs(),
+                  .num_rows = batches.num_rows(),
                   .steps_per_epoch = batches.steps_per_epoch(),
                   .total_steps = batches.total_steps(),
                   .available_bytes = train::available_memory_bytes()};
@@ -68,7 +74,7 @@ RunEstimate estimate_run(const train::TrainConfig& config, const train::RunBatch
                                    .images = check.images > 0,
                                    .recordings = check.recordings > 0,
                                    .recompute = run.recompute,
-                                   .largest = largest_batch(check, config, patches_per_token)});
+                                   .largest = largest_batch(check, config, run.packs, patches_per_token)});
   run.work = work_of(check, run, patches_per_token);
   run.flops = train::training_flops(model, selection, run.work, run.recompute);
   run.flops_per_s = train::product_flops_per_s(dtype);

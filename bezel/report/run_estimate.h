@@ -17,6 +17,8 @@ struct RunEstimate {
   std::vector<lora::TowerCount> towers{};
   std::int64_t num_train = 0;
   std::int64_t num_eval = 0;
+  bool packs = false;
+  std::int64_t num_rows = 0;  ///< of an epoch; as many as samples without packing
   std::int64_t steps_per_epoch = 0;
   std::int64_t total_steps = 0;
   bool recompute = false;

@@ -150,9 +150,12 @@ bool wants_recompute(const TrainConfig& config, const gemma4::ModelConfig& model
   constexpr std::int64_t kMaxAudioFrames = 750;  // 30 s
   const auto& image = batches.train_data().options().media.image;
   StepSize size{.tokens = config.micro_batch_size * config.max_seq_length};
+  const auto most_soft_tokens = [&](std::int64_t of_sample) {
+    return batches.packs() ? size.tokens : config.micro_batch_size * of_sample;
+  };
   if (batches.has_images())
-    size.image_patches = config.micro_batch_size * image.max_soft_tokens * image.pooling * image.pooling;
-  if (batches.has_recordings()) size.audio_frames = config.micro_batch_size * kMaxAudioFrames;
+    size.image_patches = most_soft_tokens(image.max_soft_tokens) * image.pooling * image.pooling;
+  if (batches.has_recordings()) size.audio_frames = most_soft_tokens(kMaxAudioFrames);
   const std::int64_t needed = activation_bytes(model, size, config.dtype == "float32" ? 4 : 2);
   const std::int64_t available = available_memory_bytes();
   if (needed <= available / 2) return false;

@@ -15,7 +15,7 @@ namespace bezel::train {
 
 /// Whether the layers should run again in the backward pass: as told, or where the largest micro-batch would otherwise
 /// take more than half of the memory that is left, which then is a line in `notes`. Samples are taken to hold one
-/// picture and one recording at most.
+/// picture and one recording at most, and packed rows nothing else.
 bool wants_recompute(const TrainConfig& config, const gemma4::ModelConfig& model, const RunBatches& batches,
                      torch::Device device, std::vector<std::string>& notes);
 

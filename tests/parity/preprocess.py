@@ -101,7 +101,8 @@ def check_text(model, folder, report):
 
 def check_dry_run(model, folder):
     shown = json.loads(preprocess(*common(model, folder, "--show", 10, "--json")))["samples"]
-    flags = ("--lora-towers", "[language, vision]", "--val-set-size", 1, "--num-train-epochs", 3, "--gradient-accumulation-steps", 2)
+    flags = ("--lora-towers", "[language, vision]", "--val-set-size", 1, "--num-train-epochs", 3, "--gradient-accumulation-steps", 2,
+             "--packing", "false")
     report = json.loads(preprocess(*common(model, folder, "--dry-run", "--json", *flags)))
     data, run = report["train"], report["run"]
     assert (data["lines"], data["samples"], data["bad_samples"], data["cut_samples"]) == (5, 5, 0, 1), data
@@ -140,6 +141,19 @@ def check_damage(model, folder):
     assert "--color" in preprocess(*common(model, folder, "--color", "blue"), code=2)
 
 
+def check_packing(model, folder):
+    (folder / "short.jsonl").write_text("".join(json.dumps({"prompt": "a " * (5 + i), "completion": "b"}) + "\n" for i in range(12)))
+    report = json.loads(preprocess(*common(model, folder, "--show", 99, "--dry-run", "--json", "--packing", "true", file="short.jsonl")))
+    rows, run = report["rows"], report["run"]
+    assert run["packing"] and run["rows"] == len(rows) < 12 and run["train_samples"] == 12, run
+    lengths = {sample["source"]: sample["tokens"] for sample in report["samples"]}
+    packed = [sample for row in rows for sample in row["samples"]]
+    assert {sample["source"]: sample["tokens"] for sample in packed} == lengths and len(packed) == 12
+    assert all(row["tokens"] == sum(sample["tokens"] for sample in row["samples"]) <= 160 for row in rows)
+    assert "row 1 of the first epoch, packed" in preprocess(*common(model, folder, "--packing", "true", file="short.jsonl"))
+    print(f"packing: 12 samples in {len(rows)} rows")
+
+
 def write_text(folder):
     path = folder / "text.jsonl"
     path.write_text('{"prompt": "a ", "completion": "b"}\n')
@@ -153,6 +167,7 @@ def main():
         write_samples(folder)
         check_show(root / "e2b" / "model", folder)
         check_dry_run(root / "e2b" / "model", folder)
+        check_packing(root / "e2b" / "model", folder)
         check_damage(root / "e2b" / "model", folder)
 
 
