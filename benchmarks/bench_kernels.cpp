@@ -3,12 +3,13 @@
 #include <ATen/ATen.h>
 #include <benchmark/benchmark.h>
 
-#include "bezel/kernels/attention.h"
 #include "bezel/kernels/cross_entropy.h"
 #include "bezel/kernels/dequantize.h"
 #include "bezel/kernels/geglu.h"
 #include "bezel/kernels/low_rank.h"
+#include "bezel/kernels/picture_attention.h"
 #include "bezel/kernels/quantize.h"
+#include "bezel/kernels/ranged_attention.h"
 #include "bezel/kernels/rms_norm.h"
 #include "bezel/kernels/rotate.h"
 #include "bezel/kernels/vector_product.h"
@@ -80,32 +81,72 @@ void where_inside_bench(benchmark::State& state, bool fused) {
   state.SetItemsProcessed(state.iterations() * dy.numel());
 }
 
+Tensor attended_plain(const Tensor& q, const Tensor& k, const Tensor& v, bool causal) {  // each [A, T, D]
+  return at::scaled_dot_product_attention(q.unsqueeze(0), k.unsqueeze(0), v.unsqueeze(0), {}, 0.0, causal, 1.0);
+}
+
 // A picture of 2,304 patches; items are pairs of a query and a key.
-void attention_bench(benchmark::State& state, bool fused) {
-  const Tensor q = random({12, 2304, 64}), k = random({12, 2304, 64}), v = random({12, 2304, 64});
+void picture_attention_bench(benchmark::State& state, bool fused) {
+  const Tensor q = random({2304, 12, 64}), k = random({2304, 12, 64}), v = random({2304, 12, 64});
+  const auto heads = [](const Tensor& x) { return x.transpose(0, 1); };
   for (auto _ : state) {
     if (fused)
-      benchmark::DoNotOptimize(full_attention(q, k, v));
+      benchmark::DoNotOptimize(picture_attention(q, k, v));
     else
-      benchmark::DoNotOptimize(
-          at::scaled_dot_product_attention(q.unsqueeze(0), k.unsqueeze(0), v.unsqueeze(0), {}, 0.0, false, 1.0));
+      benchmark::DoNotOptimize(attended_plain(heads(q), heads(k), heads(v), false));
   }
   state.SetItemsProcessed(state.iterations() * 12 * 2304 * 2304);
 }
 
-void attention_backward_bench(benchmark::State& state, bool fused) {
-  const auto leaf = [] { return random({12, 2304, 64}).requires_grad_(true); };
-  const Tensor q = leaf(), k = leaf(), v = leaf(), d_out = random({12, 2304, 64});
-  const Attended attended = full_attention(q.detach(), k.detach(), v.detach());
-  const Tensor plain =
-      at::scaled_dot_product_attention(q.unsqueeze(0), k.unsqueeze(0), v.unsqueeze(0), {}, 0.0, false, 1.0);
+void picture_attention_backward_bench(benchmark::State& state, bool fused) {
+  const Tensor q = random({2304, 12, 64}), k = random({2304, 12, 64}), v = random({2304, 12, 64});
+  const Tensor d_out = random({2304, 12, 64});
+  const Attended attended = picture_attention(q, k, v);
+  const auto leaf = [](const Tensor& x) { return x.transpose(0, 1).detach().requires_grad_(true); };
+  const Tensor plain = attended_plain(leaf(q), leaf(k), leaf(v), false);
   for (auto _ : state) {
     if (fused)
-      benchmark::DoNotOptimize(full_attention_backward(q.detach(), k.detach(), v.detach(), attended, d_out));
+      benchmark::DoNotOptimize(picture_attention_backward(q, k, v, attended, d_out));
     else
-      plain.backward(d_out.unsqueeze(0), /*retain_graph=*/true);
+      plain.backward(d_out.transpose(0, 1).unsqueeze(0), /*retain_graph=*/true);
   }
   state.SetItemsProcessed(state.iterations() * 12 * 2304 * 2304);
+}
+
+// Eight query heads over one head of keys, 2,048 tokens in a window of 512: what ATen does with T x T pairs. Items are
+// pairs that are seen.
+RangedAttention sliding_window(std::int64_t tokens) {
+  const Tensor place = at::arange(tokens, at::kLong).unsqueeze(0);
+  return {random({1, tokens * 8, 256}), random({1, tokens, 256}), random({1, tokens, 256}), (place - 511).clamp_min(0),
+          place + 1};
+}
+
+void ranged_attention_bench(benchmark::State& state, bool fused) {
+  const RangedAttention a = sliding_window(2048);
+  const Tensor q = a.q.view({2048, 8, 256}).transpose(0, 1);
+  for (auto _ : state) {
+    if (fused)
+      benchmark::DoNotOptimize(ranged_attention(a));
+    else
+      benchmark::DoNotOptimize(attended_plain(q, a.k.expand({8, 2048, 256}), a.v.expand({8, 2048, 256}), true));
+  }
+  state.SetItemsProcessed(state.iterations() * 8 * (2048 * 512 - 511 * 256));
+}
+
+void ranged_attention_backward_bench(benchmark::State& state, bool fused) {
+  const RangedAttention a = sliding_window(2048);
+  const Attended attended = ranged_attention(a);
+  const Tensor d_out = random({1, 2048 * 8, 256});
+  const auto leaf = [](const Tensor& x) { return x.detach().requires_grad_(true); };
+  const Tensor q = leaf(a.q.view({2048, 8, 256}).transpose(0, 1)), k = leaf(a.k), v = leaf(a.v);
+  const Tensor plain = attended_plain(q, k.expand({8, 2048, 256}), v.expand({8, 2048, 256}), true);
+  for (auto _ : state) {
+    if (fused)
+      benchmark::DoNotOptimize(ranged_attention_backward(a, attended, d_out));
+    else
+      plain.backward(d_out.view({2048, 8, 256}).transpose(0, 1).unsqueeze(0), /*retain_graph=*/true);
+  }
+  state.SetItemsProcessed(state.iterations() * 8 * (2048 * 512 - 511 * 256));
 }
 
 void cross_entropy_bench(benchmark::State& state, bool fused) {
@@ -169,8 +210,10 @@ int main(int argc, char** argv) {
                                                {"clamp_low_rank", clamp_bench},
                                                {"gate_low_rank", gate_bench},
                                                {"where_inside", where_inside_bench},
-                                               {"full_attention", attention_bench},
-                                               {"full_attention_backward", attention_backward_bench},
+                                               {"picture_attention", picture_attention_bench},
+                                               {"picture_attention_backward", picture_attention_backward_bench},
+                                               {"ranged_attention", ranged_attention_bench},
+                                               {"ranged_attention_backward", ranged_attention_backward_bench},
                                                {"cross_entropy", cross_entropy_bench},
                                                {"dequantize_4bit", dequantize_bench},
                                                {"quantize_4bit", quantize_bench},
