@@ -144,8 +144,9 @@ void fill(torch::nn::Module& root, Source& source, const quant::StoredFormat& fo
     if (module == nullptr) continue;
     for (const nn::Slot& slot : module->slots()) {
       const std::string canonical = item.key() + "." + slot.name;
-      if (slot.kind == nn::SlotKind::kMatrix && slot.name == "weight")
-        if (const auto parts = source.take_parts(item.key()); quant::is_quantized(parts)) {
+      if (slot.kind == nn::SlotKind::kMatrix)  // a stack of experts bears the module's name
+        if (const auto parts = source.take_parts(slot.name == "weight" ? item.key() : canonical);
+            quant::is_quantized(parts)) {
           assign(quant::stored_weight(parts, slot.shape, format, source.folder() + ": matrix '" + canonical + "'"),
                  slot, options);
           continue;
