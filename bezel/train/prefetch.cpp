@@ -11,6 +11,7 @@
 #include <ATen/Parallel.h>
 
 #include "bezel/error.h"
+#include "bezel/kernels/vector_math.h"
 
 namespace bezel::train {
 namespace {
@@ -138,6 +139,7 @@ Prefetch::Prefetch(Make make, std::int64_t begin, std::int64_t end, PrefetchOpti
   shared_->options = std::move(options);
   shared_->to_begin = shared_->to_take = begin;
   shared_->end = end;
+  kernels::prepare_vector_math();  // before a worker and a step make the first calls at once
   const std::lock_guard lock(shared_->mutex);
   for (std::int64_t i = 0; i < shared_->options.num_workers; ++i) start_thread(shared_);
 }
