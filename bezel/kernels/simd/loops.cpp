@@ -4,24 +4,10 @@
 #include <cmath>
 #include <cstring>
 
+#include "bezel/kernels/simd/bf16.h"
+
 namespace bezel::kernels::simd {
 namespace {
-
-inline float widen(Bf16 value) {
-  const std::uint32_t bits = static_cast<std::uint32_t>(value.bits) << 16;
-  float wide;
-  std::memcpy(&wide, &bits, sizeof wide);
-  return wide;
-}
-
-// To the nearest, ties to even; NaN stays NaN.
-inline Bf16 narrow(float value) {
-  std::uint32_t bits;
-  std::memcpy(&bits, &value, sizeof bits);
-  const std::uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
-  const bool is_nan = (bits & 0x7fffffffu) > 0x7f800000u;
-  return {static_cast<std::uint16_t>(is_nan ? 0x7fc0u : rounded)};
-}
 
 // e^x within 2 units in the last place: 2^n times a polynomial in the rest, |rest| <= ln 2 / 2. Coefficients: Cephes.
 inline float exponential(float x) {
@@ -293,49 +279,6 @@ void cross_entropy(const CrossEntropy& a, std::int64_t begin, std::int64_t end) 
   }
 }
 
-using Bytes = std::uint8_t __attribute__((vector_size(16)));
-constexpr Bytes kLowerHalves = {0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23};
-constexpr Bytes kUpperHalves = {8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
-
-// Both bytes of a block's 16 values, each as a table that one shuffle looks 16 codes up in.
-struct ByteTables {
-  Bytes low, high;
-};
-
-inline ByteTables byte_tables(const float* table, float scale) {
-  std::uint8_t low[16], high[16];
-#pragma omp simd
-  for (int i = 0; i < 16; ++i) {
-    const std::uint16_t bits = narrow(table[i] * scale).bits;
-    low[i] = static_cast<std::uint8_t>(bits);
-    high[i] = static_cast<std::uint8_t>(bits >> 8);
-  }
-  ByteTables bytes;
-  std::memcpy(&bytes.low, low, 16);
-  std::memcpy(&bytes.high, high, 16);
-  return bytes;
-}
-
-inline void look_up(const ByteTables& tables, Bytes codes, Bf16* out) {
-  const Bytes low = __builtin_shuffle(tables.low, codes), high = __builtin_shuffle(tables.high, codes);
-  const Bytes first = __builtin_shuffle(low, high, kLowerHalves), second = __builtin_shuffle(low, high, kUpperHalves);
-  std::memcpy(out, &first, 16);
-  std::memcpy(out + 8, &second, 16);
-}
-
-void four_bit(const FourBit& a, std::int64_t begin, std::int64_t end) {
-  for (std::int64_t b = begin; b < end; ++b) {
-    const ByteTables tables = byte_tables(a.table, a.scales[b]);
-    for (std::int64_t i = b * a.block; i < (b + 1) * a.block; i += 32) {
-      Bytes packed;
-      std::memcpy(&packed, a.packed + i / 2, 16);
-      const Bytes earlier = packed >> 4, later = packed & 15;
-      look_up(tables, __builtin_shuffle(earlier, later, kLowerHalves), a.out + i);
-      look_up(tables, __builtin_shuffle(earlier, later, kUpperHalves), a.out + i + 16);
-    }
-  }
-}
-
 void softmax(const Softmax& a, std::int64_t begin, std::int64_t end) {
   for (std::int64_t n = begin; n < end; ++n) {
     float* z = a.scores + n * a.columns;
@@ -431,9 +374,9 @@ void ranged_gradient(const RangedGradient& a, std::int64_t begin, std::int64_t e
   }
 }
 
-constexpr Functions kFunctions{
-    rms_norm,      rms_norm_backward, geglu,   geglu_backward,     rotate,         low_rank, masked,
-    cross_entropy, four_bit,          softmax, attention_gradient, ranged_softmax, round,    ranged_gradient};
+constexpr Functions kFunctions{rms_norm,       rms_norm_backward, geglu,   geglu_backward,     rotate,         low_rank,
+                               masked,         cross_entropy,     softmax, attention_gradient, ranged_softmax, round,
+                               ranged_gradient};
 
 }  // namespace
 

@@ -2,16 +2,13 @@
 
 #include <cstdint>
 
+#include "bezel/kernels/simd/bf16.h"
+
 // Loops over rows of bfloat16 that the compiler vectorises, computing in float32: the same source is compiled for
 // several instruction sets, and functions() picks one. Pointers and numbers only, so that no inline function of a
 // library is compiled here for instructions that other machines lack. Callers share the rows out between threads.
 
 namespace bezel::kernels::simd {
-
-/// A bfloat16 as it lies in memory.
-struct Bf16 {
-  std::uint16_t bits;
-};
 
 /// Rows of x / sqrt(mean(x²) + eps) * weight, plus `residual` where given.
 struct RmsNorm {
@@ -87,15 +84,6 @@ struct CrossEntropy {
   bool gradient;
 };
 
-/// Whole blocks of 4-bit codes -> table[code] * scale of the block.
-struct FourBit {
-  const std::uint8_t* packed;  ///< [blocks * block / 2], the earlier code in the upper half
-  const float* table;          ///< [16]
-  const float* scales;         ///< [blocks]
-  std::int64_t block;          ///< elements of a block, a multiple of 32
-  Bf16* out;                   ///< [blocks * block]
-};
-
 /// Rows of scores -> exp(score - log of the row's sum of them).
 struct Softmax {
   float* scores;  ///< [N, columns]; overwritten
@@ -150,7 +138,7 @@ struct RangedGradient {
   Bf16* d_pairs;   ///< [N / 2, columns, 2]
 };
 
-/// Each function works on rows (of Geglu, Rounded: elements, of FourBit: blocks, of the gradients of attention: pairs
+/// Each function works on rows (of Geglu, Rounded: elements, of the gradients of attention: pairs
 /// of rows) [begin, end).
 struct Functions {
   void (*rms_norm)(const RmsNorm&, std::int64_t begin, std::int64_t end);
@@ -161,7 +149,6 @@ struct Functions {
   void (*low_rank)(const LowRank&, std::int64_t begin, std::int64_t end);
   void (*masked)(const Masked&, std::int64_t begin, std::int64_t end);
   void (*cross_entropy)(const CrossEntropy&, std::int64_t begin, std::int64_t end);
-  void (*four_bit)(const FourBit&, std::int64_t begin, std::int64_t end);
   void (*softmax)(const Softmax&, std::int64_t begin, std::int64_t end);
   void (*attention_gradient)(const AttentionGradient&, std::int64_t begin, std::int64_t end);
   void (*ranged_softmax)(const RangedSoftmax&, std::int64_t begin, std::int64_t end);
