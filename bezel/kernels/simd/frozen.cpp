@@ -162,22 +162,20 @@ void to_four_bit(const ToFourBit& a, std::int64_t begin, std::int64_t end) {
   }
 }
 
-// Rows that are read side by side, so that each of them has its own stream and the vector is read once for all.
+// Rows that are read side by side where the vector is longer than the first cache, which it would be read from again
+// for each. Otherwise row by row: one stream is what processors foresee best.
 constexpr std::int64_t kRows = 4;
-constexpr std::int64_t kPageElements = 2048;
+constexpr std::int64_t kLongColumns = 4096;
 
 template <std::int64_t kCount>
 void vector_rows(const VectorProduct& a, std::int64_t first) {
   const float *even = a.x, *odd = a.x + a.columns / 2;
-  // The rows that come next where they are short, otherwise a page ahead: no prefetcher passes the end of a page.
-  const std::int64_t ahead = a.columns <= kPageElements ? kCount * a.columns : kPageElements;
   Floats left[kCount] = {}, right[kCount] = {};
   std::int64_t i = 0;
   for (; i + 2 * kLanes <= a.columns; i += 2 * kLanes) {
     const Floats x_even = load<Floats>(even + i / 2), x_odd = load<Floats>(odd + i / 2);
     for (std::int64_t m = 0; m < kCount; ++m) {
       const Bf16* w = a.w + (first + m) * a.columns + i;
-      __builtin_prefetch(w + ahead);
       const Words pairs = load<Words>(w);
       left[m] += reinterpret_cast<Floats>(pairs << 16) * x_even;
       right[m] += reinterpret_cast<Floats>(pairs & 0xffff0000u) * x_odd;
@@ -193,7 +191,8 @@ void vector_rows(const VectorProduct& a, std::int64_t first) {
 
 void vector(const VectorProduct& a, std::int64_t begin, std::int64_t end) {
   std::int64_t row = begin;
-  for (; row + kRows <= end; row += kRows) vector_rows<kRows>(a, row);
+  if (a.columns > kLongColumns)
+    for (; row + kRows <= end; row += kRows) vector_rows<kRows>(a, row);
   for (; row < end; ++row) vector_rows<1>(a, row);
 }
 
