@@ -5,6 +5,9 @@
 #include <cstring>
 #include <memory>
 
+#include <ATen/ATen.h>
+#include <sys/mman.h>
+
 #include "bezel/error.h"
 
 namespace bezel::io {
@@ -31,6 +34,10 @@ struct Mapped {
 };
 
 void drop_mapped(void* mapped) { delete static_cast<Mapped*>(mapped); }
+
+const Mapped* mapped_of(const torch::Tensor& tensor) {
+  return tensor.is_meta() ? nullptr : tensor.storage().data_ptr().cast_context<Mapped>(&drop_mapped);
+}
 
 }  // namespace
 
@@ -63,10 +70,23 @@ torch::Tensor map_tensor(const std::shared_ptr<const SafetensorsFile>& file, con
   return is_bool ? view.ne(0) : view;
 }
 
+bool is_mapped(const torch::Tensor& tensor) { return mapped_of(tensor) != nullptr; }
+
 void release_pages(const torch::Tensor& tensor) {
-  if (tensor.is_meta()) return;
-  const auto* mapped = tensor.storage().data_ptr().cast_context<Mapped>(&drop_mapped);
-  if (mapped != nullptr) mapped->file->release(mapped->info);
+  if (const Mapped* mapped = mapped_of(tensor)) mapped->file->release(mapped->info);
+}
+
+torch::Tensor in_large_pages(const torch::Tensor& tensor) {
+  constexpr std::size_t kPage = std::size_t{2} << 20;
+  const std::size_t bytes = (tensor.nbytes() + 2 * kPage - 1) / kPage * kPage;  // room to begin at a page's start
+  void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED)
+    throw Error(ErrorKind::kMemory, "no memory for a copy of ", tensor.nbytes(), " bytes of weights");
+  ::madvise(memory, bytes, MADV_HUGEPAGE);  // a wish
+  void* start = reinterpret_cast<void*>((reinterpret_cast<std::uintptr_t>(memory) + kPage - 1) / kPage * kPage);
+  torch::Tensor copy = at::from_blob(
+      start, tensor.sizes(), [memory, bytes](void*) { ::munmap(memory, bytes); }, tensor.options());
+  return copy.copy_(tensor);
 }
 
 void put_tensor(TensorSink& sink, const std::string& name, const torch::Tensor& tensor) {
