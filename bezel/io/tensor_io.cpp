@@ -23,6 +23,17 @@ constexpr std::array<std::pair<DType, torch::ScalarType>, 13> kTypes{{{DType::kB
                                                                       {DType::kI64, torch::kInt64},
                                                                       {DType::kF64, torch::kFloat64}}};
 
+/// A tensor over bytes of `file`, or a copy of them when they are not aligned to their element size.
+torch::Tensor over(const std::byte* bytes, std::size_t size_bytes, const std::vector<std::int64_t>& shape,
+                   torch::ScalarType type, std::shared_ptr<const void> file) {
+  if (reinterpret_cast<std::uintptr_t>(bytes) % c10::elementSize(type) == 0)
+    return torch::from_blob(
+        const_cast<std::byte*>(bytes), shape, [file = std::move(file)](void*) {}, torch::dtype(type));
+  torch::Tensor copy = torch::empty(shape, type);
+  std::memcpy(copy.data_ptr(), bytes, size_bytes);
+  return copy;
+}
+
 }  // namespace
 
 torch::ScalarType to_scalar_type(DType dtype) {
@@ -40,18 +51,23 @@ DType to_dtype(torch::ScalarType type) {
 torch::Tensor map_tensor(const std::shared_ptr<const SafetensorsFile>& file, const TensorInfo& info) {
   // BOOL goes by way of bytes: a bool that is neither 0 nor 1 is undefined behaviour.
   const bool is_bool = info.dtype == DType::kBool;
-  const auto options = torch::dtype(is_bool ? torch::kUInt8 : to_scalar_type(info.dtype));
-  if (info.begin_bytes == info.end_bytes) return torch::empty(info.shape, is_bool ? torch::kBool : options);
-  const std::byte* bytes = file->data(info);
-  if (reinterpret_cast<std::uintptr_t>(bytes) % dtype_bytes(info.dtype) != 0) {
-    torch::Tensor copy = torch::empty(info.shape, options);
-    std::memcpy(copy.data_ptr(), bytes, info.end_bytes - info.begin_bytes);
-    return copy;
-  }
-  auto* data = const_cast<std::byte*>(bytes);
-  const torch::Tensor view = torch::from_blob(
-      data, info.shape, [file](void*) {}, options);
+  const auto type = is_bool ? torch::kUInt8 : to_scalar_type(info.dtype);
+  if (info.begin_bytes == info.end_bytes) return torch::empty(info.shape, is_bool ? torch::kBool : type);
+  const torch::Tensor view = over(file->data(info), info.end_bytes - info.begin_bytes, info.shape, type, file);
   return is_bool ? view.ne(0) : view;
+}
+
+torch::Tensor map_tensor(const std::shared_ptr<const GgufFile>& file, const GgufTensor& info) {
+  if (is_packed(info.type)) {
+    const GgufTypeInfo& type = gguf_type_info(info.type);
+    const std::int64_t row_bytes = info.shape.back() / type.block_elements * type.block_bytes;
+    return over(file->data(info), info.size_bytes, {static_cast<std::int64_t>(info.size_bytes) / row_bytes, row_bytes},
+                torch::kUInt8, file);
+  }
+  const auto type = info.type == GgufType::kF32   ? torch::kFloat
+                    : info.type == GgufType::kF16 ? torch::kHalf
+                                                  : torch::kBFloat16;
+  return over(file->data(info), info.size_bytes, info.shape, type, file);
 }
 
 void put_tensor(TensorSink& sink, const std::string& name, const torch::Tensor& tensor) {

@@ -8,6 +8,7 @@
 
 #include <torch/types.h>
 
+#include "bezel/io/gguf.h"
 #include "bezel/io/safetensors.h"
 
 namespace bezel::io {
@@ -20,6 +21,9 @@ DType to_dtype(torch::ScalarType type);
 /// The memory is read-only: writing to the tensor in place crashes, so clone() it before changing it. Tensors that are
 /// not aligned to their element size, and BOOL tensors, are copied.
 torch::Tensor map_tensor(const std::shared_ptr<const SafetensorsFile>& file, const TensorInfo& info);
+
+/// The same for a tensor of a GGUF file: floating ones in their shape, packed ones as uint8 [rows, bytes of a row].
+torch::Tensor map_tensor(const std::shared_ptr<const GgufFile>& file, const GgufTensor& info);
 
 /// Puts a tensor from any device into a file that is being streamed.
 void put_tensor(TensorSink& sink, const std::string& name, const torch::Tensor& tensor);
