@@ -77,7 +77,7 @@ void fill_matrix(const Tensor& tensor, const std::string& module, const SourceTe
 }
 
 void fill_vector(const Tensor& tensor, const SourceTensor& found, const nn::Slot& slot, const LoadOptions& options) {
-  const Tensor value = tensor.to(options.dtype);
+  const Tensor value = tensor.to(slot.wide ? torch::kFloat : options.dtype);
   const std::string& path = found.path();
   if (slot.kind == nn::SlotKind::kClipBound) {
     if (std::isnan(value.item<float>()))

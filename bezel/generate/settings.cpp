@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "bezel/data/chat_template.h"
 #include "bezel/io/gguf_model.h"
 #include "bezel/io/json.h"
 
@@ -101,9 +102,11 @@ Settings read_settings(const std::string& model, const data::Tokenizer& tokenize
     }
   }
   if (!has_eos) settings.stop_ids = is_gguf ? gguf_eos(model) : config_eos(model);
-  const auto turn = tokenizer.token_id("<turn|>");
-  if (turn && std::ranges::find(settings.stop_ids, *turn) == settings.stop_ids.end())
-    settings.stop_ids.push_back(*turn);
+  for (const data::ChatFormat format : {data::ChatFormat::kEdge, data::ChatFormat::kGemma3}) {
+    const auto turn = tokenizer.token_id(data::chat_tokens(format).end);
+    if (turn && std::ranges::find(settings.stop_ids, *turn) == settings.stop_ids.end())
+      settings.stop_ids.push_back(*turn);
+  }
   return settings;
 }
 

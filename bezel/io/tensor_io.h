@@ -25,6 +25,9 @@ torch::Tensor map_tensor(const std::shared_ptr<const SafetensorsFile>& file, con
 /// The same for a tensor of a GGUF file: floating ones in their shape, packed ones as uint8 [rows, bytes of a row].
 torch::Tensor map_tensor(const std::shared_ptr<const GgufFile>& file, const GgufTensor& info);
 
+/// Lets the pages of a tensor that map_tensor mapped go from memory; nothing happens to any other.
+void release_pages(const torch::Tensor& tensor);
+
 /// Puts a tensor from any device into a file that is being streamed.
 void put_tensor(TensorSink& sink, const std::string& name, const torch::Tensor& tensor);
 

@@ -5,6 +5,7 @@
 #include <ATen/ATen.h>
 
 #include "bezel/error.h"
+#include "bezel/io/tensor_io.h"
 #include "bezel/kernels/unpack.h"
 #include "bezel/quant/tiled.h"
 
@@ -27,6 +28,7 @@ class PackedCodes final : public Codes {
     check(found, "a row that was looked up holds");
     return kernels::unpack(found, type_, dtype);
   }
+  void release_pages() const override { io::release_pages(rows_); }
   torch::Device device() const override { return rows_.device(); }
   std::int64_t bytes() const override { return static_cast<std::int64_t>(rows_.nbytes()); }
   std::string storage() const override { return std::string(io::gguf_type_info(type_).name); }

@@ -194,7 +194,7 @@ Json inspect_checkpoint(const std::string& folder) {
   const Comparison comparison = compare(source, model);
   Json out = {{"kind", "checkpoint"},
               {"path", folder},
-              {"architecture", config.text_only ? "Gemma4ForCausalLM" : "Gemma4ForConditionalGeneration"},
+              {"architecture", config.architecture()},
               {"layout", source.is_gguf()                 ? "GGUF"
                          : layout == io::KeyLayout::kFlat ? "flat"
                                                           : "nested"},
