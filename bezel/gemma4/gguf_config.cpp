@@ -1,6 +1,7 @@
 #include "bezel/gemma4/gguf_config.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "bezel/error.h"
@@ -57,16 +58,17 @@ const io::GgufTensor& tensor_at(const io::GgufModel& model, std::string_view nam
 
 std::string layer_tensor(std::int64_t idx, const char* name) { return "blk." + std::to_string(idx) + "." + name; }
 
-/// Which layers slide: a flag for each, or the period of the full ones.
+/// Which layers slide: a flag for each, or the period of the full ones, which no file of Gemma 3 says.
 std::vector<LayerType> layer_types(const Keys& keys, std::int64_t num_layers) {
-  const GgufValue& value = keys.at("attention.sliding_window_pattern");
+  constexpr std::int64_t kPeriod = 6;
+  const GgufValue* value = keys.find("attention.sliding_window_pattern");
   std::vector<LayerType> types;
-  if (value.is_array()) {
-    Keys::check_length(value, num_layers);
-    for (const bool slides : value.booleans()) types.push_back(slides ? LayerType::kSliding : LayerType::kFull);
+  if (value != nullptr && value->is_array()) {
+    Keys::check_length(*value, num_layers);
+    for (const bool slides : value->booleans()) types.push_back(slides ? LayerType::kSliding : LayerType::kFull);
     return types;
   }
-  const std::int64_t period = value.whole(1, kMaxDim);
+  const std::int64_t period = value == nullptr ? kPeriod : value->whole(1, kMaxDim);
   for (std::int64_t i = 0; i < num_layers; ++i)
     types.push_back((i + 1) % period == 0 ? LayerType::kFull : LayerType::kSliding);
   return types;
@@ -124,6 +126,22 @@ void read_experts(const Keys& keys, TextConfig& text) {
     keys.at("expert_used_count").fail("at most expert_count, " + std::to_string(text.num_experts));
 }
 
+/// What Gemma 3 does otherwise. Conversion has added 1 to the norms' weights.
+void read_gemma3(const Keys& keys, TextConfig& text) {
+  // Only the 27B divides by another root than that of the size of a head.
+  constexpr std::int64_t kLayersOf27B = 62;
+  const std::int64_t divisor =
+      text.num_layers == kLayersOf27B ? text.hidden_size / text.num_heads : keys.count("attention.key_length");
+  text.attention_scale = 1.0 / std::sqrt(static_cast<double>(divisor));
+  text.value_norm = false;
+  text.layer_scalar = false;
+  text.full_rope.partial_rotary_factor = 1.0;
+  if (const GgufValue* type = keys.find("rope.scaling.type"); type != nullptr && type->text() != "none") {
+    if (type->text() != "linear") type->fail("'linear' or 'none'");
+    text.full_rope.linear_factor = keys.positive_or("rope.scaling.factor", 1.0);
+  }
+}
+
 TextConfig read_text(const io::GgufModel& model, const Keys& keys) {
   TextConfig text;
   text.hidden_size = keys.count("embedding_length");
@@ -153,14 +171,19 @@ TextConfig read_text(const io::GgufModel& model, const Keys& keys) {
 
 ModelConfig read_gguf_config(const io::GgufModel& model) {
   const GgufValue& architecture = model.metadata().at("general.architecture");
-  if (architecture.text() != "gemma4") architecture.fail("'gemma4'");
+  if (architecture.text() != "gemma4" && architecture.text() != "gemma3") architecture.fail("'gemma4' or 'gemma3'");
   const Keys keys(model, architecture.text());
   ModelConfig config;
   config.text_only = true;
   config.text = read_text(model, keys);
-  config.text.sliding_rope = {keys.positive_or("rope.freq_base_swa", 10000.0), 1.0};
-  config.text.full_rope = {keys.positive_or("rope.freq_base", 1000000.0),
-                           partial_rotary_factor(model, keys.count("attention.key_length"))};
+  config.text.sliding_rope = {.theta = keys.positive_or("rope.freq_base_swa", 10000.0)};
+  config.text.full_rope = {.theta = keys.positive_or("rope.freq_base", 1000000.0)};
+  if (architecture.text() == "gemma3") {
+    config.family = Family::kGemma3;
+    read_gemma3(keys, config.text);
+  } else {
+    config.text.full_rope.partial_rotary_factor = partial_rotary_factor(model, keys.count("attention.key_length"));
+  }
   return config;
 }
 

@@ -114,6 +114,31 @@ TEST(GgufConfig, AFileWithoutValueMatricesUsesKeysAsValues) {
   EXPECT_EQ(config.text.full_rope.partial_rotary_factor, 0.25);
 }
 
+TEST(GgufConfig, ReadsGemma3) {
+  GgufBytes bytes;
+  bytes.key("general.architecture", "gemma3").key("gemma3.block_count", 7).key("gemma3.context_length", 4096);
+  bytes.key("gemma3.embedding_length", 32).key("gemma3.feed_forward_length", 64).key("gemma3.attention.head_count", 4);
+  bytes.key("gemma3.attention.head_count_kv", 1).key("gemma3.attention.key_length", 16);
+  bytes.key("gemma3.attention.sliding_window", 8).key("gemma3.rope.freq_base", kF32, raw(1e6f));
+  bytes.key("gemma3.rope.scaling.type", "linear").key("gemma3.rope.scaling.factor", kF32, raw(8.0f));
+  bytes.tensor("token_embd.weight", {32, 10}, 0, std::string(1280, '\0'));
+  const ModelConfig config = read(bytes);
+  EXPECT_EQ(config.family, Family::kGemma3);
+  EXPECT_EQ(config.architecture(), "Gemma3ForCausalLM");
+  EXPECT_EQ(config.text.attention_scale, 0.25);
+  EXPECT_EQ(config.text.norm_offset, 0.0);
+  EXPECT_FALSE(config.text.value_norm || config.text.layer_scalar);
+  EXPECT_EQ(config.text.sliding_rope.theta, 1e4);
+  EXPECT_EQ(config.text.sliding_rope.linear_factor, 1.0);
+  EXPECT_EQ(config.text.full_rope.partial_rotary_factor, 1.0);
+  EXPECT_EQ(config.text.full_rope.linear_factor, 8.0);
+  for (std::size_t i = 0; i < 7; ++i) {
+    EXPECT_EQ(config.text.layers[i].type, i == 5 ? LayerType::kFull : LayerType::kSliding);
+    EXPECT_EQ(config.text.layers[i].head_dim, 16);
+    EXPECT_FALSE(config.text.layers[i].key_is_value);
+  }
+}
+
 TEST(GgufConfig, RefusesByNameWhatItCannotBe) {
   const auto number = [](std::uint32_t value) {
     return [value](GgufBytes& to, const std::string& key) { to.key(key, value); };
@@ -127,6 +152,7 @@ TEST(GgufConfig, RefusesByNameWhatItCannotBe) {
   complaint("gemma4.attention.head_count_kv", number(3));
   complaint("gemma4.attention.key_length", number(7));
   complaint("gemma4.attention.shared_kv_layers", number(4));
+  complaint("gemma4.attention.sliding_window_pattern", number(0));
   complaint("gemma4.attention.sliding_window_pattern",
             [](GgufBytes& to, const std::string& key) { to.list(key, kBool, 3, std::string("\1\0\1", 3)); });
   complaint("gemma4.feed_forward_length",
