@@ -17,6 +17,8 @@ class Codes {
   virtual torch::Tensor make(std::int64_t begin, std::int64_t count, torch::ScalarType dtype) const = 0;
   /// Rows `index` (int64 [N]) -> [N, columns] in `dtype`.
   virtual torch::Tensor make_rows(const torch::Tensor& index, torch::ScalarType dtype) const = 0;
+  /// Weight::release_pages.
+  virtual void release_pages() const {}
   virtual torch::Device device() const = 0;
   virtual std::int64_t bytes() const = 0;
   virtual std::string storage() const = 0;

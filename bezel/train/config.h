@@ -57,8 +57,8 @@ struct TrainConfig {
   bool skip_bad_samples = false;
   std::int64_t dataloader_num_workers = 1;  ///< 0: samples are read between steps
   double data_timeout_s = 300.0;            ///< for one sample, in a worker; 0: for ever
-  std::optional<bool> cache_soft_tokens;  ///< nothing: where samples come more than once
-  std::string cache_dir;                  ///< empty: "cache" in output_dir
+  std::optional<bool> cache_soft_tokens;    ///< nothing: where samples come more than once
+  std::string cache_dir;                    ///< empty: "cache" in output_dir
   double cache_limit_gb = 4.0;
 
   double val_set_size = 0.0;               ///< below 1: share of the samples; else their number

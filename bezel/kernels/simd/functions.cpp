@@ -7,15 +7,31 @@
 
 namespace bezel::kernels::simd {
 
-const Functions& functions() {
-  static const Functions& chosen = []() -> const Functions& {
+namespace {
+
 #if defined(__x86_64__)
-    const std::string capability = at::get_cpu_capability();
-    if (capability == "AVX512") return avx512_functions();
-    if (capability == "AVX2") return avx2_functions();
+template <typename Table>
+const Table& choose(const Table& baseline, const Table& avx2, const Table& avx512) {
+  const std::string capability = at::get_cpu_capability();
+  return capability == "AVX512" ? avx512 : (capability == "AVX2" ? avx2 : baseline);
+}
+
+const Functions& chosen_functions() { return choose(baseline_functions(), avx2_functions(), avx512_functions()); }
+const Unpackers& chosen_unpackers() { return choose(baseline_unpackers(), avx2_unpackers(), avx512_unpackers()); }
+#else
+const Functions& chosen_functions() { return baseline_functions(); }
+const Unpackers& chosen_unpackers() { return baseline_unpackers(); }
 #endif
-    return baseline_functions();
-  }();
+
+}  // namespace
+
+const Functions& functions() {
+  static const Functions& chosen = chosen_functions();
+  return chosen;
+}
+
+const Unpackers& unpackers() {
+  static const Unpackers& chosen = chosen_unpackers();
   return chosen;
 }
 

@@ -8,11 +8,13 @@
 
 #include "bezel/kernels/simd/loops.h"
 #include "bezel/kernels/simd/product.h"
+#include "bezel/kernels/simd/unpack.h"
 
 namespace bezel::kernels::simd {
 
 /// The loops for what this machine can do, or for less where ATEN_CPU_CAPABILITY says so.
 const Functions& functions();
+const Unpackers& unpackers();
 
 /// The product for what this machine can do, likewise.
 void (*product())(const Product&);
