@@ -114,7 +114,7 @@ Tensor plain_values(const Tensor& blocks, io::GgufType type) {
   }
 }
 
-auto loop_of(io::GgufType type) {
+const simd::PackedLoops& loops_of(io::GgufType type) {
   const simd::Unpackers& loops = simd::unpackers();
   switch (type) {
     case io::GgufType::kQ4_0:
@@ -157,8 +157,22 @@ Tensor unpack(const Tensor& rows, io::GgufType type, torch::ScalarType dtype) {
   Tensor out = at::empty({rows.size(0), columns_of(rows, type)}, rows.options().dtype(dtype));
   const simd::Unpack arguments{rows.const_data_ptr<std::uint8_t>(), wide ? out.data_ptr<float>() : nullptr,
                                narrow ? simd::bf16(out) : nullptr};
-  simd::for_rows(loop_of(type), arguments, rows.numel() / info.block_bytes, info.block_elements);
+  simd::for_rows(loops_of(type).unpack, arguments, rows.numel() / info.block_bytes, info.block_elements);
   return out;
+}
+
+bool has_packed_product(const Tensor& x, const Tensor& rows) {
+  return x.size(0) == 1 && simd::takes({x}) && rows.is_cpu() && rows.is_contiguous();
+}
+
+Tensor packed_product(const Tensor& x, const Tensor& rows, io::GgufType type) {
+  TORCH_CHECK(has_packed_product(x, rows) && columns_of(rows, type) == x.size(1), x.sizes(), " times ", rows.sizes());
+  const Tensor wide = x.to(torch::kFloat);
+  Tensor y = at::empty({1, rows.size(0)}, x.options());
+  const simd::PackedProduct arguments{rows.const_data_ptr<std::uint8_t>(), wide.const_data_ptr<float>(), x.size(1),
+                                      simd::bf16(y)};
+  simd::for_rows(loops_of(type).product, arguments, rows.size(0), x.size(1));
+  return y;
 }
 
 bool has_finite_scales(const Tensor& rows, io::GgufType type) {

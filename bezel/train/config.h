@@ -64,8 +64,9 @@ struct TrainConfig {
   double val_set_size = 0.0;               ///< below 1: share of the samples; else their number
   std::optional<std::int64_t> eval_steps;  ///< nothing: once an epoch
   std::int64_t logging_steps = 1;
-  std::int64_t save_steps = 100;      ///< 0: only at the end
-  std::int64_t save_total_limit = 3;  ///< 0: keep all
+  std::int64_t save_steps = 100;        ///< 0: only at the end
+  std::int64_t save_total_limit = 3;    ///< 0: keep all
+  std::int64_t sample_predictions = 3;  ///< 0: none
   std::vector<std::string> report_to = {"jsonl", "tensorboard", "html"};
   std::string resume_from_checkpoint;
   bool force_resume = false;

@@ -46,6 +46,19 @@ TEST(FusedUnpack, EqualsPlainBitForBit) {
   }
 }
 
+TEST(FusedPackedProduct, IsTheProductWithTheValues) {
+  torch::manual_seed(7);
+  for (const GgufType type : kPacked) {
+    const Tensor rows = random_rows(type, 301, 768), x = torch::randn({1, 768}).to(torch::kBFloat16);
+    ASSERT_TRUE(kernels::has_packed_product(x, rows));
+    const Tensor got = kernels::packed_product(x, rows, type).to(torch::kFloat);
+    const Tensor want = x.to(torch::kFloat).mm(kernels::unpack_plain(rows, type, torch::kFloat).t());
+    // Rounded to bfloat16 once: half a unit in the last of 8 bits.
+    EXPECT_TRUE(torch::allclose(got, want, 1.0 / 256, 1e-3)) << io::gguf_type_info(type).name;
+    EXPECT_TRUE(torch::equal(packed_weight(rows, type, {301, 768}, "w")->matmul(x).to(torch::kFloat), got));
+  }
+}
+
 TEST(PackedWeight, ProductsAreThoseOfTheUnpackedMatrix) {
   torch::manual_seed(6);
   for (const GgufType type : kPacked) {

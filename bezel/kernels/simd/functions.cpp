@@ -6,7 +6,6 @@
 #include <ATen/Version.h>
 
 namespace bezel::kernels::simd {
-
 namespace {
 
 #if defined(__x86_64__)
@@ -17,9 +16,11 @@ const Table& choose(const Table& baseline, const Table& avx2, const Table& avx51
 }
 
 const Functions& chosen_functions() { return choose(baseline_functions(), avx2_functions(), avx512_functions()); }
+const Frozen& chosen_frozen() { return choose(baseline_frozen(), avx2_frozen(), avx512_frozen()); }
 const Unpackers& chosen_unpackers() { return choose(baseline_unpackers(), avx2_unpackers(), avx512_unpackers()); }
 #else
 const Functions& chosen_functions() { return baseline_functions(); }
+const Frozen& chosen_frozen() { return baseline_frozen(); }
 const Unpackers& chosen_unpackers() { return baseline_unpackers(); }
 #endif
 
@@ -27,6 +28,11 @@ const Unpackers& chosen_unpackers() { return baseline_unpackers(); }
 
 const Functions& functions() {
   static const Functions& chosen = chosen_functions();
+  return chosen;
+}
+
+const Frozen& frozen() {
+  static const Frozen& chosen = chosen_frozen();
   return chosen;
 }
 

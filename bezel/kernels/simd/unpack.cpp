@@ -7,15 +7,8 @@
 namespace bezel::kernels::simd {
 namespace {
 
-// To the nearest, ties to even. No value here is NaN: scales are checked before.
-inline Bf16 narrowed(float value) {
-  std::uint32_t bits;
-  std::memcpy(&bits, &value, sizeof bits);
-  return {static_cast<std::uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16)};
-}
-
 inline void put(float* out, float value) { *out = value; }
-inline void put(Bf16* out, float value) { *out = narrowed(value); }
+inline void put(Bf16* out, float value) { *out = narrow(value); }
 
 // The float16 at `at`.
 inline float half(const std::uint8_t* at) {
@@ -148,14 +141,37 @@ void unpack(const Unpack& a, std::int64_t begin, std::int64_t end) {
   }
 }
 
-constexpr Unpackers kUnpackers{unpack<Nibbles<false, false>>,
-                               unpack<Nibbles<true, false>>,
-                               unpack<Nibbles<false, true>>,
-                               unpack<Nibbles<true, true>>,
-                               unpack<Bytes>,
-                               unpack<SuperNibbles<false>>,
-                               unpack<SuperNibbles<true>>,
-                               unpack<SixBits>};
+template <typename Form>
+void product(const PackedProduct& a, std::int64_t begin, std::int64_t end) {
+  constexpr std::int64_t kLanes = 16;
+  const std::int64_t blocks = a.columns / Form::kElements;
+  for (std::int64_t row = begin; row < end; ++row) {
+    float sums[kLanes] = {}, values[Form::kElements];
+    for (std::int64_t i = 0; i < blocks; ++i) {
+      Form::unpack(a.rows + (row * blocks + i) * Form::kBytes, values);
+      const float* x = a.x + i * Form::kElements;
+      for (std::int64_t at = 0; at < Form::kElements; at += kLanes) {
+#pragma omp simd
+        for (std::int64_t lane = 0; lane < kLanes; ++lane) sums[lane] += values[at + lane] * x[at + lane];
+      }
+    }
+    float sum = 0.0f;
+    for (const float part : sums) sum += part;
+    a.y[row] = narrow(sum);
+  }
+}
+
+template <typename Form>
+constexpr PackedLoops kLoops{unpack<Form>, product<Form>};
+
+constexpr Unpackers kUnpackers{kLoops<Nibbles<false, false>>,
+                               kLoops<Nibbles<true, false>>,
+                               kLoops<Nibbles<false, true>>,
+                               kLoops<Nibbles<true, true>>,
+                               kLoops<Bytes>,
+                               kLoops<SuperNibbles<false>>,
+                               kLoops<SuperNibbles<true>>,
+                               kLoops<SixBits>};
 
 }  // namespace
 

@@ -2,7 +2,7 @@
 
 #include <cstdint>
 
-#include "bezel/kernels/simd/loops.h"
+#include "bezel/kernels/simd/bf16.h"
 
 // Loops over blocks of packed values, as GGUF files hold them. Compiled like loops.cpp, once for each instruction set.
 
@@ -15,17 +15,24 @@ struct Unpack {
   Bf16* narrow;
 };
 
-/// One function for each form, over blocks [begin, end). Values are those of ggml's dequantize_row_*, bit for bit: a
-/// product of a scale of 11 bits, one of 6 to 8 and a code of 4 to 8 is exact in float32, so only the last step rounds.
+/// Rows of packed blocks times one vector, each value in float32.
+struct PackedProduct {
+  const std::uint8_t* rows;  ///< [M, bytes of a row]
+  const float* x;            ///< [K]
+  std::int64_t columns;      ///< K
+  Bf16* y;                   ///< [M]
+};
+
+/// The loops of one form, over blocks and over rows [begin, end). Values are those of ggml's dequantize_row_*, bit for
+/// bit: a product of a scale of 11 bits, one of 6 to 8 and a code of 4 to 8 is exact in float32, so only the last step
+/// rounds.
+struct PackedLoops {
+  void (*unpack)(const Unpack&, std::int64_t begin, std::int64_t end);
+  void (*product)(const PackedProduct&, std::int64_t begin, std::int64_t end);
+};
+
 struct Unpackers {
-  void (*q4_0)(const Unpack&, std::int64_t begin, std::int64_t end);
-  void (*q4_1)(const Unpack&, std::int64_t begin, std::int64_t end);
-  void (*q5_0)(const Unpack&, std::int64_t begin, std::int64_t end);
-  void (*q5_1)(const Unpack&, std::int64_t begin, std::int64_t end);
-  void (*q8_0)(const Unpack&, std::int64_t begin, std::int64_t end);
-  void (*q4_k)(const Unpack&, std::int64_t begin, std::int64_t end);
-  void (*q5_k)(const Unpack&, std::int64_t begin, std::int64_t end);
-  void (*q6_k)(const Unpack&, std::int64_t begin, std::int64_t end);
+  PackedLoops q4_0, q4_1, q5_0, q5_1, q8_0, q4_k, q5_k, q6_k;
 };
 
 // One for each instruction set, from unpack.cpp.
