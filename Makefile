@@ -22,6 +22,7 @@ demo:
 	@cmake --preset release
 	@cmake --build --preset release --target bezel_cli
 	@$(PYTHON) demo/prepare.py
+	@$(PYTHON) demo/capitals.py
 	@demo/run.sh
 
 # Test programs run side by side: threads that spin while they wait would starve each other.
@@ -51,7 +52,7 @@ reference: build
 	@build/bezel reference > docs/REFERENCE.md
 
 clean:
-	rm -rf build build-dev build-asan dist demo/out demo/assets
+	rm -rf build build-dev build-asan dist demo/out demo/assets demo/out-capitals demo/capitals
 
 format:
 	@git ls-files '*.h' '*.cpp' | xargs clang-format -i

@@ -231,7 +231,7 @@ void add_evaluate(CLI::App& app, int&) {
   auto options = std::make_shared<Options>();
   train::TrainConfig& config = options->config;
   CLI::App* command = app.add_subcommand("evaluate", "Loss, token accuracy and answers, of the base and an adapter");
-  command->add_option("--model", config.base_model, "checkpoint folder")->required();
+  command->add_option("--model", config.base_model, "checkpoint folder or GGUF file")->required();
   command->add_option("--data", config.train_file, "JSONL file, or a folder with valid.jsonl")->required();
   command->add_option("--adapter", options->adapter, "PEFT adapter folder, compared with the base in the same run");
   command->add_option("--per-sample", options->per_sample, "JSONL file to write, one line a sample");

@@ -42,8 +42,9 @@ void open_standard_files() {
 }
 
 int run(int argc, char** argv) {
-  CLI::App app{"Fine-tunes Gemma 4 (text, vision, audio) with LoRA: Hugging Face checkpoints in, PEFT adapters out.",
-               "bezel"};
+  CLI::App app{
+      "Fine-tunes Gemma 4, and the text models of Gemma 3, with LoRA: Hugging Face checkpoints in, PEFT adapters out.",
+      "bezel"};
   app.require_subcommand(1);
   app.set_version_flag("--version", [] { return version_text(); });
   app.footer(

