@@ -28,7 +28,9 @@ TEST(LengthHistogram, EveryLengthLiesInItsBinAndBinsAreRound) {
       const auto inside = std::ranges::count_if(
           lengths, [&](std::size_t length) { return length >= bins[i].from && length <= bins[i].to; });
       EXPECT_EQ(bins[i].count, static_cast<std::size_t>(inside));
-      if (i > 0) EXPECT_EQ(bins[i].from, bins[i - 1].to + 1);
+      if (i > 0) {
+        EXPECT_EQ(bins[i].from, bins[i - 1].to + 1);
+      }
       all += bins[i].count;
     }
     EXPECT_EQ(all, lengths.size());
@@ -64,7 +66,7 @@ class DataCheckTest : public ::testing::Test {
   }
   static std::string png(std::uint32_t width, std::uint32_t height) {
     std::string rows;
-    for (std::uint32_t y = 0; y < height; ++y) rows += std::string(1, '\0') + std::string(3 * width, '\x40');
+    for (std::uint32_t y = 0; y < height; ++y) rows.append(1, '\0').append(3 * width, '\x40');
     return test::make_png({.width = width, .height = height, .rows = rows});
   }
 
