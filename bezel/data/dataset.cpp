@@ -9,7 +9,7 @@
 #include "bezel/data/token_check.h"
 #include "bezel/error.h"
 #include "bezel/gemma4/media_size.h"
-#include "bezel/io/regular_file.h"
+#include "bezel/io/file_sample.h"
 
 namespace bezel::data {
 namespace {
@@ -97,7 +97,11 @@ std::string Dataset::resolve(const MediaSource& source, std::string_view name) c
 
 std::int64_t Dataset::probe(const MediaSource& source, std::string_view name) {
   const bool from_file = source.bytes.empty();
-  if (from_file) media_hash_.update(std::to_string(io::RegularFile(resolve(source, name)).size_bytes()) + "\n");
+  if (from_file) {
+    const io::RegularFile file(resolve(source, name));
+    media_hash_.update(std::to_string(file.size_bytes()) + "\n");
+    io::update_with_samples(media_hash_, file, 0, file.size_bytes());
+  }
   if (source.kind == MediaKind::kImage) {
     const auto size =
         from_file ? probe_image_file(resolve(source, name)) : probe_image_size(as_bytes(source.bytes), name);

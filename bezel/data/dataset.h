@@ -65,7 +65,8 @@ class Dataset {
   /// "file:line" of sample `idx`.
   std::string source(std::size_t idx) const { return file_.source(entries_[idx].line_idx); }
 
-  /// Stands for all samples: the bytes of the file, and the sizes of the media files it names.
+  /// Stands for all samples: the bytes of the file, and of the media files that it names the sizes and 4 KiB each at
+  /// begin, middle and end.
   const std::string& fingerprint() const { return fingerprint_; }
 
   /// Reads sample `idx` and decodes its media. Throws Error "file:line: ...", also when the file has changed.

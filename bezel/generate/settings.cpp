@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "bezel/io/json.h"
+#include "bezel/io/regular_file.h"
 
 namespace bezel::generate {
 namespace {
@@ -78,7 +79,7 @@ Settings read_settings(const std::string& folder, const data::Tokenizer& tokeniz
   settings.sampling.top_k = 50;
   const std::string path = path_in(folder, "generation_config.json");
   bool has_eos = false;
-  if (std::filesystem::exists(path)) {
+  if (io::is_there(path)) {
     const Json json = io::read_json_file(path);
     const JsonView config(json, path);
     read_sampling(config, settings);
