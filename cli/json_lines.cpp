@@ -68,7 +68,10 @@ Json step_row(const train::StepReport& report) {
 
 train::RunEvents json_line_events() {
   train::RunEvents events;
-  events.on_start = [](const train::RunPlan& plan) { print(start_row(plan)); };
+  events.on_start = [](const train::RunPlan& plan) {
+    for (const std::string& warning : plan.warnings) print({{"event", "warning"}, {"text", warning}});
+    print(start_row(plan));
+  };
   events.on_step = [](const train::StepReport& report) { print(step_row(report)); };
   events.on_eval = [](const train::EvalReport& report) {
     print({{"event", "eval"},
@@ -81,6 +84,7 @@ train::RunEvents json_line_events() {
     if (!layers.empty()) print(saturation_row(step, layers));
   };
   events.on_save = [](const std::string& folder) { print({{"event", "save"}, {"folder", folder}}); };
+  events.on_save_failed = [](const std::string& why) { print({{"event", "save_failed"}, {"reason", why}}); };
   return events;
 }
 

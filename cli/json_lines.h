@@ -4,8 +4,8 @@
 
 namespace bezel::cli {
 
-/// Events that print one JSON object a line on stdout, each with the key "event": start, saturation, step, eval,
-/// save.
+/// Events that print one JSON object a line on stdout, each with the key "event": warning, start, saturation,
+/// step, eval, save, save_failed.
 train::RunEvents json_line_events();
 
 /// The last line, with the event "end".

@@ -5,7 +5,7 @@
 #include <set>
 
 #include "bezel/io/checkpoint.h"
-#include "bezel/io/regular_file.h"
+#include "bezel/io/file_sample.h"
 #include "bezel/io/sha256.h"
 #include "bezel/train/config_binding.h"
 
@@ -37,15 +37,12 @@ constexpr const char* kSmallFiles[] = {"config.json", "tokenizer.json", "process
                                        "preprocessor_config.json"};
 
 std::string weights_fingerprint(const io::SafetensorsFile& file) {
-  constexpr std::size_t kSampleBytes = 4096;
   const io::RegularFile bytes(file.path());
   io::Sha256 hash;
   hash.update(std::to_string(bytes.size_bytes()) + "\n");
-  std::string sample(kSampleBytes, '\0');
   for (const io::TensorInfo& tensor : file.tensors()) {
     hash.update(tensor.name + " " + std::string(io::dtype_name(tensor.dtype)) + Json(tensor.shape).dump() + "\n");
-    const std::size_t wanted = std::min(kSampleBytes, tensor.end_bytes - tensor.begin_bytes);
-    hash.update(sample.data(), bytes.read(sample.data(), wanted, file.data_begin() + tensor.begin_bytes));
+    io::update_with_samples(hash, bytes, file.data_begin() + tensor.begin_bytes, tensor.end_bytes - tensor.begin_bytes);
   }
   return hash.finish();
 }
