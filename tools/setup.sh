@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what is missing: tools/setup.sh build|demo|test. Does nothing, quickly, when all is there.
+# Installs what is missing: tools/setup.sh build|demo|test|fuzz. Does nothing, quickly, when all is there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 goal="${1:-build}"
@@ -13,7 +13,8 @@ case "$goal" in
     packages+=(alsa-utils clang-format chromium fonts-dejavu-core)  # chromium: 113 MB, looks at report.html
     command -v npm >/dev/null || packages+=(nodejs npm)
     ;;
-  *) echo "usage: tools/setup.sh build|demo|test" >&2; exit 2 ;;
+  fuzz) packages+=(clang libclang-rt-dev llvm) ;;
+  *) echo "usage: tools/setup.sh build|demo|test|fuzz" >&2; exit 2 ;;
 esac
 
 # A python3 that is new enough; prints nothing when there is none.
@@ -74,8 +75,9 @@ if [[ ! -x .venv/bin/python3 ]]; then
   fi
   "$python" -m venv .venv
 fi
-[[ -n "${LIBTORCH:-}" ]] || pip_once torch torch==2.13.0
+[[ "$goal" == fuzz || -n "${LIBTORCH:-}" ]] || pip_once torch torch==2.13.0
 case "$goal" in
+  fuzz) pip_once fuzz numpy pillow soundfile ;;  # they make the inputs it starts from
   demo) pip_once demo --no-deps scikit-image ;;  # for the photographs inside the wheel; none of its code runs
   test)
     pip_once test -r tools/requirements-test.txt
