@@ -28,14 +28,15 @@ struct Options {
   std::int64_t decode = 0;
   std::int64_t rank = 16;
   int threads = 0;
+  std::int64_t row_tokens = 2048;
+  bool packing = false;
   bool recompute = false;
   bool json = false;
 };
 
 using Json = nlohmann::ordered_json;
 
-void print_training(const Options& options, const train::BenchResult& result, const data::Batch& batch, Json& out) {
-  out["label_tokens"] = batch.num_labels();
+void print_training(const Options& options, const train::BenchResult& result, Json& out) {
   out["gradient_checkpointing"] = options.recompute;
   out["start_s"] = result.start_s;
   out["step_s"] = result.step_s;
@@ -44,8 +45,8 @@ void print_training(const Options& options, const train::BenchResult& result, co
   out["peak_bytes"] = result.peak_bytes;
   out["peak_anonymous_bytes"] = result.peak_anonymous_bytes;
   if (options.json) return;
-  std::printf("%lld tokens, %lld labels: %.1f tokens/s\n", static_cast<long long>(batch.num_tokens),
-              static_cast<long long>(batch.num_labels()), result.tokens_per_s);
+  std::printf("%lld tokens, %lld labels: %.1f tokens/s\n", out["tokens"].get<long long>(),
+              out["label_tokens"].get<long long>(), result.tokens_per_s);
   for (std::size_t i = 0; i < result.step_s.size(); ++i)
     std::printf("step %zu: %.3f s, loss %.4f\n", i + 1, result.step_s[i], result.losses[i]);
   std::printf("peak memory %s, %s of it no mapped file; first forward after %.2f s\n",
@@ -70,15 +71,15 @@ void print_decoding(const Options& options, const generate::DecodeTimes& times, 
               100.0 * times.bytes_per_s() / times.memory_bytes_per_s, bytes_text(times.memory_bytes_per_s).c_str());
 }
 
-train::BenchResult train_steps(const Options& options, gemma4::Model& model, const data::Batch& batch) {
+train::BenchResult train_steps(const Options& options, gemma4::Model& model, const std::vector<data::Batch>& batches) {
   const gemma4::ModelConfig& config = model->config();
   lora::LoraConfig lora{.rank = options.rank, .alpha = 2.0 * static_cast<double>(options.rank), .towers = {}};
   for (const std::string& tower : options.towers) lora.towers.push_back(lora::parse_tower(tower));
-  const lora::Selection selection =
-      lora::select_targets(*model, lora, {config.text_only, !batch.images.empty(), !batch.recordings.empty()});
+  const lora::Selection selection = lora::select_targets(
+      *model, lora, {config.text_only, !batches[0].images.empty(), !batches[0].recordings.empty()});
   lora::attach(selection, lora);
   model->set_recompute(options.recompute);
-  return train::bench_training(model, selection, batch, options.steps);
+  return train::bench_training(model, selection, batches, options.steps);
 }
 
 void bench(const Options& options) {
@@ -93,16 +94,24 @@ void bench(const Options& options) {
   const data::RawInputs raw = options.inputs.empty() ? train::synthetic_inputs(model->config(), options.tokens,
                                                                                options.label_tokens, /*seed=*/0)
                                                      : data::read_raw_inputs(options.inputs);
-  const data::Batch batch = model->make_batch(raw);
-  if (options.decode > 0 && (batch.input_ids.size(0) != 1 || batch.has_padding))
-    throw Error(ErrorKind::kConfig, "--decode takes --inputs of one row without padding");
+  const std::vector<data::Batch> batches =
+      options.packing ? train::packed_batches(raw, options.row_tokens) : std::vector{model->make_batch(raw)};
+  if (options.decode > 0 && (options.packing || batches[0].input_ids.size(0) != 1 || batches[0].has_padding))
+    throw Error(ErrorKind::kConfig, "--decode takes --inputs of one row without padding, and no --packing");
+  std::int64_t tokens = 0, label_tokens = 0;
+  for (const data::Batch& batch : batches) {
+    tokens += batch.num_tokens;
+    label_tokens += batch.num_labels();
+  }
   Json out;
-  out["tokens"] = batch.num_tokens;
+  out["tokens"] = tokens;
+  out["label_tokens"] = label_tokens;
+  out["micro_batches"] = batches.size();
   out["dtype"] = options.dtype;
   out["storage"] = options.storage;
   out["threads"] = at::get_num_threads();
-  if (options.steps > 0) print_training(options, train_steps(options, model, batch), batch, out);
-  if (options.decode > 0) print_decoding(options, generate::bench_decoding(model, batch, options.decode), out);
+  if (options.steps > 0) print_training(options, train_steps(options, model, batches), out);
+  if (options.decode > 0) print_decoding(options, generate::bench_decoding(model, batches[0], options.decode), out);
   if (options.json) std::printf("%s\n", out.dump().c_str());
 }
 
@@ -134,6 +143,11 @@ void add_bench(CLI::App& app, int&) {
   command->add_option("--decode", options->decode, "tokens to generate after the input")->check(CLI::Range(1, 100000));
   command->add_option("--rank", options->rank, "of the adapters")->check(CLI::Range(1, 4096))->capture_default_str();
   command->add_option("--threads", options->threads, "0: as many as there are cores")->check(CLI::Range(0, 4096));
+  command->add_flag("--packing", options->packing,
+                    "rows of --inputs side by side, without their padding, one update for all");
+  command->add_option("--max-seq-length", options->row_tokens, "of a packed row, which is a micro-batch")
+      ->check(CLI::Range(2, 1 << 20))
+      ->capture_default_str();
   command->add_flag("--gradient-checkpointing", options->recompute, "run each layer again in the backward pass");
   command->add_flag("--json", options->json, "one JSON line");
   command->callback([options, command] {

@@ -5,6 +5,7 @@
 
 #include "bezel/error.h"
 #include "bezel/gemma4/load.h"
+#include "bezel/lora/gguf.h"
 #include "cli/command.h"
 
 namespace bezel::cli {
@@ -14,6 +15,7 @@ struct Options {
   std::string model;
   std::string adapter;
   std::string layout;
+  std::string to;
   std::string output;
   std::string max_shard_size = "5GB";
 };
@@ -26,7 +28,22 @@ void warn_of_flat_adapter(const std::string& folder) {
                folder.c_str());
 }
 
+void convert_to_gguf(const Options& options) {
+  if (options.adapter.empty() || !options.layout.empty())
+    throw Error(ErrorKind::kConfig, "--to gguf takes --adapter, and no --layout");
+  std::string architecture;
+  if (!options.model.empty())
+    architecture = gemma4::read_model_config(options.model).family == gemma4::Family::kGemma3 ? "gemma3" : "gemma4";
+  const lora::GgufAdapter made = lora::write_gguf_adapter(options.adapter, architecture, options.output);
+  for (const std::string& name : made.left_behind)
+    std::fprintf(stderr, "warning: %s stays behind: llama.cpp takes no adapter there\n", name.c_str());
+  std::printf("%s layers for %s, %zu left behind\n%s\n", with_commas(made.layers).c_str(), made.architecture.c_str(),
+              made.left_behind.size(), options.output.c_str());
+}
+
 void convert(const Options& options) {
+  if (!options.to.empty()) return convert_to_gguf(options);
+  if (options.layout.empty()) throw Error(ErrorKind::kConfig, "convert takes either --layout or --to");
   if (options.model.empty() == options.adapter.empty())
     throw Error(ErrorKind::kConfig, "convert takes either --model or --adapter");
   const bool flat = options.layout == "flat";
@@ -49,13 +66,16 @@ void convert(const Options& options) {
 
 void add_convert(CLI::App& app, int&) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand("convert", "Between the key layouts of checkpoints and adapters");
-  command->add_option("--model", options->model, "checkpoint folder");
+  CLI::App* command =
+      app.add_subcommand("convert", "Between the key layouts of checkpoints and adapters; adapters for llama.cpp");
+  command->add_option("--model", options->model,
+                      "checkpoint folder; with --to gguf the adapter's base, where it names none");
   command->add_option("--adapter", options->adapter, "PEFT adapter folder");
   command->add_option("--layout", options->layout, "nested (`…q_proj.linear.weight`, as released) or flat")
-      ->required()
       ->check(CLI::IsMember({"nested", "flat"}));
-  command->add_option("--output", options->output, "new folder")->required();
+  command->add_option("--to", options->to, "gguf: an adapter's language layers as llama.cpp reads them")
+      ->check(CLI::IsMember({"gguf"}));
+  command->add_option("--output", options->output, "new folder, or with --to gguf the file")->required();
   command->add_option("--max-shard-size", options->max_shard_size, "such as 5GB, 500MB, 2GiB or a number of bytes")
       ->capture_default_str();
   command->callback([options] { convert(*options); });

@@ -28,6 +28,7 @@ Json start_row(const train::RunPlan& plan) {
           {"total_steps", plan.total_steps},
           {"steps_per_epoch", plan.steps_per_epoch},
           {"samples", plan.num_samples},
+          {"packed_rows", plan.num_packed_rows},
           {"held_out_samples", plan.num_eval_samples},
           {"bad_samples", plan.data.num_bad},
           {"too_long_samples", plan.data.num_too_long},
@@ -84,7 +85,8 @@ train::RunEvents json_line_events() {
     if (!layers.empty()) print(saturation_row(step, layers));
   };
   events.on_save = [](const std::string& folder) { print({{"event", "save"}, {"folder", folder}}); };
-  events.on_save_failed = [](const std::string& why) { print({{"event", "save_failed"}, {"reason", why}}); };
+  events.on_save_failed = [](const std::string& why) { print({{"event", "save_failed"}, {"why", why}}); };
+  events.on_left_out = [](const std::string& why) { print({{"event", "left_out"}, {"why", why}}); };
   return events;
 }
 

@@ -46,6 +46,7 @@ std::string numbers(const train::StepReport& report) {
 
 std::string data_text(const train::RunPlan& plan) {
   std::string text = with_commas(plan.num_samples) + " samples";
+  if (plan.num_packed_rows > 0) text += " packed into " + with_commas(plan.num_packed_rows) + " rows";
   if (plan.num_eval_samples > 0) text += ", " + with_commas(plan.num_eval_samples) + " held out";
   if (plan.data.num_bad > 0) text += ", " + std::to_string(plan.data.num_bad) + " bad left out";
   if (plan.data.num_too_long > 0) text += ", " + std::to_string(plan.data.num_too_long) + " too long left out";
@@ -110,6 +111,8 @@ void Progress::evaluation(const train::EvalReport& report) {
   std::snprintf(row, sizeof row, "step %lld  held-out loss %.4f", static_cast<long long>(report.step), report.loss);
   line(row);
 }
+
+void Progress::left_out(const std::string& why) { line("left out: " + why); }
 
 void Progress::save_failed(const std::string& why) { line("warning: " + save_failed_text(why)); }
 

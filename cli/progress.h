@@ -23,6 +23,7 @@ class Progress {
   void evaluation(const train::EvalReport& report);
   void saved(const std::string& folder);
   void save_failed(const std::string& why);
+  void left_out(const std::string& why);
   /// Ends the bar's line.
   void finish();
 

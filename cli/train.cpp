@@ -59,6 +59,7 @@ train::RunEvents display_events(Display display, Progress& progress) {
   events.on_eval = [&](const train::EvalReport& report) { progress.evaluation(report); };
   events.on_save = [&](const std::string& folder) { progress.saved(folder); };
   events.on_save_failed = [&](const std::string& why) { progress.save_failed(why); };
+  events.on_left_out = [&](const std::string& why) { progress.left_out(why); };
   return events;
 }
 

@@ -1,17 +1,22 @@
-# bezel/kernels/simd/loops.cpp, compiled once for each instruction set that it is worth it for; functions.cpp chooses when
-# the program runs. Nothing else may be compiled with these flags.
+# bezel/kernels/simd/loops.cpp and product.cpp, compiled once for each instruction set that it is worth it for;
+# functions.cpp chooses when the program runs. Nothing else may be compiled with these flags.
 set(BEZEL_SIMD_FLAGS -O3 -fopenmp-simd -fno-math-errno -fno-trapping-math)
 
-function(bezel_simd name)
-  add_library(bezel_simd_${name} OBJECT bezel/kernels/simd/loops.cpp)
+function(bezel_simd name sources)
+  add_library(bezel_simd_${name} OBJECT ${sources})
   bezel_flags(bezel_simd_${name})
   target_compile_options(bezel_simd_${name} PRIVATE ${BEZEL_SIMD_FLAGS} ${ARGN})
-  target_compile_definitions(bezel_simd_${name} PRIVATE BEZEL_SIMD_FUNCTIONS=${name}_functions)
+  target_compile_definitions(bezel_simd_${name} PRIVATE BEZEL_SIMD_FUNCTIONS=${name}_functions
+    BEZEL_SIMD_PRODUCT=${name}_product)
   target_sources(bezel PRIVATE $<TARGET_OBJECTS:bezel_simd_${name}>)
 endfunction()
 
-bezel_simd(baseline)
+set(loops bezel/kernels/simd/loops.cpp)
+set(product bezel/kernels/simd/product.cpp)
+bezel_simd(baseline "${loops};${product}")
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
-  bezel_simd(avx2 -mavx2 -mfma)
-  bezel_simd(avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mprefer-vector-width=512)
+  bezel_simd(avx2 "${loops};${product}" -mavx2 -mfma)
+  set(avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mprefer-vector-width=512)
+  bezel_simd(avx512 "${loops};${product}" ${avx512})
+  bezel_simd(avx512bf16 ${product} ${avx512} -mavx512bf16)
 endif()

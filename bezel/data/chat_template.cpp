@@ -3,6 +3,8 @@
 #include <optional>
 #include <string_view>
 
+#include "bezel/data/chat_gemma3.h"
+#include "bezel/data/chat_messages.h"
 #include "bezel/data/chat_tools.h"
 #include "bezel/error.h"
 
@@ -14,21 +16,6 @@ using io::JsonView;
 
 constexpr std::string_view kOpenThought = "<|channel>";
 constexpr std::string_view kCloseThought = "<channel|>";
-
-enum class Role { kSystem, kUser, kModel, kTool };
-
-struct Message {
-  Role role;
-  std::size_t idx;
-  JsonView json;
-};
-
-std::string trimmed(std::string_view text) {
-  constexpr std::string_view kBlank = " \t\n\r\f\v";
-  const auto first = text.find_first_not_of(kBlank);
-  if (first == std::string_view::npos) return "";
-  return std::string(text.substr(first, text.find_last_not_of(kBlank) - first + 1));
-}
 
 // Takes out what lies between <|channel> and <channel|>.
 std::string without_thoughts(std::string_view text) {
@@ -42,31 +29,6 @@ std::string without_thoughts(std::string_view text) {
   }
 }
 
-[[noreturn]] void fail(const Message& message, std::string_view what) {
-  throw Error(message.json.source(), ": message ", message.idx, ": ", what);
-}
-
-Role read_role(const JsonView& message, std::size_t idx) {
-  const auto role = message.find("role");
-  const std::string name = role && role->is_string() ? role->text() : "";
-  if (name == "system" || name == "developer") return Role::kSystem;
-  if (name == "user") return Role::kUser;
-  if (name == "assistant" || name == "model") return Role::kModel;
-  if (name == "tool") return Role::kTool;
-  throw Error(message.source(), ": message ", idx, ": role '", name,
-              "' is not known; expected system, developer, user, assistant, model or tool");
-}
-
-std::vector<Message> read_messages(const JsonView& list) {
-  if (!list.is_array()) list.fail("a list of messages");
-  std::vector<Message> out;
-  for (const JsonView& item : list.elements()) {
-    if (!item.is_object()) item.fail("a message, that is, an object with role and content");
-    out.push_back({read_role(item, out.size()), out.size(), item});
-  }
-  return out;
-}
-
 std::string_view placeholder_of(std::string_view type) {
   if (type == "image" || type == "image_url" || type == "input_image") return "<|image|>";
   if (type == "audio" || type == "audio_url" || type == "input_audio") return "<|audio|>";
@@ -74,31 +36,31 @@ std::string_view placeholder_of(std::string_view type) {
   return "";
 }
 
-std::string render_part(const Message& message, const JsonView& part) {
+std::string render_part(const ChatMessage& message, const JsonView& part) {
   const auto type = part.is_object() ? part.find("type") : std::nullopt;
-  if (!type || !type->is_string()) fail(message, "a part of the content has no type");
+  if (!type || !type->is_string()) message.fail("a part of the content has no type");
   if (type->text() == "text") {
     const auto text = part.find("text");
-    if (!text || !text->is_string()) fail(message, "a text part has no string 'text'");
+    if (!text || !text->is_string()) message.fail("a text part has no string 'text'");
     return message.role == Role::kModel ? without_thoughts(text->text()) : trimmed(text->text());
   }
   const std::string_view placeholder = placeholder_of(type->text());
   if (placeholder.empty())
-    fail(message, "a part has the type '" + type->text() + "'; expected text, image, audio or video");
+    message.fail("a part has the type '" + type->text() + "'; expected text, image, audio or video");
   if (message.role == Role::kSystem || message.role == Role::kTool)
-    fail(message, "a part has the type '" + type->text() + "', but pictures and sound belong into user turns");
+    message.fail("a part has the type '" + type->text() + "', but pictures and sound belong into user turns");
   return std::string(placeholder);
 }
 
-std::string render_content(const Message& message) {
+std::string render_content(const ChatMessage& message) {
   const auto content = message.json.find("content");
   if (!content) {
     if (message.role == Role::kModel && message.json.find("tool_calls")) return "";
-    fail(message, "it has no content");
+    message.fail("it has no content");
   }
   if (content->is_string())
     return message.role == Role::kModel ? without_thoughts(content->text()) : trimmed(content->text());
-  if (!content->is_array()) fail(message, "its content is neither a string nor a list of parts");
+  if (!content->is_array()) message.fail("its content is neither a string nor a list of parts");
   std::string out;
   for (const JsonView& part : content->elements()) {
     out += render_part(message, part);
@@ -111,8 +73,8 @@ std::string render_content(const Message& message) {
 class Renderer {
  public:
   Renderer(const JsonView& messages, const Json* tools, const ChatOptions& options)
-      : messages_(read_messages(messages)), source_(messages.source()), tools_(tools), options_(options) {
-    for (const Message& message : messages_)
+      : messages_(read_chat_messages(messages)), source_(messages.source()), tools_(tools), options_(options) {
+    for (const ChatMessage& message : messages_)
       if (message.role == Role::kUser) last_user_ = message.idx;
   }
 
@@ -144,23 +106,18 @@ class Renderer {
       for (const JsonView& tool : JsonView(*tools_, source_, "tools").elements())
         out_.text += render_tool_declaration(tool);
     out_.text += "<turn|>\n";
-    if (has_system && !is_trained(messages_[0])) out_.left_out.emplace_back(begin, out_.text.size());
+    if (has_system && !messages_[0].is_trained()) out_.left_out.emplace_back(begin, out_.text.size());
     return has_system ? 1 : 0;
   }
 
-  void render(const Message& message) {
+  void render(const ChatMessage& message) {
     if (message.role == Role::kTool) return check_tool(message);
     const std::size_t begin = out_.text.size();
     render_turn(message);
-    if (!is_trained(message)) out_.left_out.emplace_back(begin, out_.text.size());
+    if (!message.is_trained()) out_.left_out.emplace_back(begin, out_.text.size());
   }
 
-  static bool is_trained(const Message& message) {
-    const auto train = message.json.find("train");
-    return !train || train->boolean();
-  }
-
-  void render_turn(const Message& message) {
+  void render_turn(const ChatMessage& message) {
     const bool goes_on = message.role == Role::kModel && previous_ == Role::kModel;
     if (!goes_on) {
       constexpr std::string_view kNames[] = {"system", "user", "model"};
@@ -174,15 +131,15 @@ class Renderer {
   }
 
   // The answers themselves are rendered with the call before them.
-  void check_tool(const Message& message) const {
+  void check_tool(const ChatMessage& message) const {
     std::size_t i = message.idx;
     while (i > 0 && messages_[i].role == Role::kTool) --i;
     if (messages_[i].role != Role::kModel || !messages_[i].json.find("tool_calls"))
-      fail(message, "a tool message must follow an assistant message with tool_calls");
+      message.fail("a tool message must follow an assistant message with tool_calls");
   }
 
-  void render_model(const Message& message) {
-    const bool in_loss = is_trained(message);
+  void render_model(const ChatMessage& message) {
+    const bool in_loss = message.is_trained();
     std::size_t begin = out_.text.size();
     const auto calls = message.json.find("tool_calls");
     const bool has_calls = calls && !calls->elements().empty();
@@ -209,7 +166,7 @@ class Renderer {
     }
   }
 
-  void render_reasoning(const Message& message) {
+  void render_reasoning(const ChatMessage& message) {
     if (last_user_ && message.idx < *last_user_) return;
     for (const char* name : {"reasoning", "reasoning_content"}) {
       const auto reasoning = message.json.find(name);
@@ -220,18 +177,18 @@ class Renderer {
   }
 
   // Renders the tool messages that follow `message`; false when there is none.
-  bool render_responses(const Message& message, const JsonView& calls) {
+  bool render_responses(const ChatMessage& message, const JsonView& calls) {
     std::size_t i = message.idx + 1;
     for (; i < messages_.size() && messages_[i].role == Role::kTool; ++i) {
       const auto content = messages_[i].json.find("content");
-      if (!content) fail(messages_[i], "it has no content");
+      if (!content) messages_[i].fail("it has no content");
       const Json body = content->is_array() ? Json(render_content(messages_[i])) : content->value();
       out_.text += render_tool_response(tool_name(messages_[i], calls), body);
     }
     return i > message.idx + 1;
   }
 
-  std::string tool_name(const Message& message, const JsonView& calls) const {
+  std::string tool_name(const ChatMessage& message, const JsonView& calls) const {
     if (const auto wanted = message.json.find("tool_call_id"))
       for (const JsonView& call : calls.elements())
         if (const auto id = call.find("id"); id && id->value() == wanted->value())
@@ -244,7 +201,7 @@ class Renderer {
     if (in_loss && out_.text.size() > begin) out_.loss_spans.emplace_back(begin, out_.text.size());
   }
 
-  std::vector<Message> messages_;
+  std::vector<ChatMessage> messages_;
   std::string source_;
   const Json* tools_;
   ChatOptions options_;
@@ -257,11 +214,18 @@ class Renderer {
 
 }  // namespace
 
-ChatFormat detect_chat_format(bool has_per_layer_inputs) {
-  return has_per_layer_inputs ? ChatFormat::kEdge : ChatFormat::kLarge;
+ChatFormat detect_chat_format(const gemma4::ModelConfig& model) {
+  if (model.family == gemma4::Family::kGemma3) return ChatFormat::kGemma3;
+  return model.text.hidden_size_per_layer_input > 0 ? ChatFormat::kEdge : ChatFormat::kLarge;
+}
+
+ChatTokens chat_tokens(ChatFormat format) {
+  if (format == ChatFormat::kGemma3) return {"<start_of_turn>", "<end_of_turn>"};
+  return {"<|turn>", "<turn|>"};
 }
 
 RenderedChat render_chat(const JsonView& messages, const Json* tools, const ChatOptions& options) {
+  if (options.format == ChatFormat::kGemma3) return render_gemma3_chat(messages, tools, options);
   return Renderer(messages, tools, options).run();
 }
 

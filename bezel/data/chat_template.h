@@ -2,21 +2,30 @@
 
 #include <cstddef>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
+#include "bezel/gemma4/config.h"
 #include "bezel/io/json.h"
 
 namespace bezel::data {
 
-/// The two forms of the Gemma 4 template. They differ in the generation prompt only.
+/// The two forms of the Gemma 4 template, which differ in the generation prompt only, and that of Gemma 3.
 enum class ChatFormat {
-  kEdge,   ///< E2B, E4B
-  kLarge,  ///< 12B, 26B-A4B, 31B: an empty thought is put into the prompt when thinking is off
+  kEdge,    ///< E2B, E4B
+  kLarge,   ///< 12B, 26B-A4B, 31B: an empty thought is put into the prompt when thinking is off
+  kGemma3,  ///< <start_of_turn> … <end_of_turn>
 };
 
-/// The format of a checkpoint; models with per-layer inputs (hidden_size_per_layer_input > 0) are the small ones.
-ChatFormat detect_chat_format(bool has_per_layer_inputs);
+/// The format of a checkpoint; Gemma 4 models with per-layer inputs are the small ones.
+ChatFormat detect_chat_format(const gemma4::ModelConfig& model);
+
+/// What opens a turn and what closes it.
+struct ChatTokens {
+  std::string_view begin, end;
+};
+ChatTokens chat_tokens(ChatFormat format);
 
 struct ChatOptions {
   ChatFormat format = ChatFormat::kEdge;
@@ -27,12 +36,13 @@ struct ChatOptions {
 
 struct RenderedChat {
   std::string text;  ///< <bos> included; one <|image|>, <|audio|> or <|video|> for each media part
-  /// Byte ranges of `text` that the model should learn: its turns with their <turn|>, but no tool responses. In order.
+  /// Byte ranges of `text` that the model should learn: its turns with the token that ends them, but no tool responses.
+  /// In order.
   std::vector<std::pair<std::size_t, std::size_t>> loss_spans;
   std::vector<std::pair<std::size_t, std::size_t>> left_out;  ///< messages of any role with "train": false, in order
 };
 
-/// Renders `messages` (an array of {role, content, ...}) as the Gemma 4 chat template does. Roles: system, developer,
+/// Renders `messages` (an array of {role, content, ...}) as the model's chat template does. Roles: system, developer,
 /// user, assistant, model, tool. A message with "train": false takes no part in the loss. `tools` may be null.
 /// Throws Error naming the message by its index on an unknown role, a part of an unknown type or missing content.
 RenderedChat render_chat(const io::JsonView& messages, const io::Json* tools, const ChatOptions& options = {});

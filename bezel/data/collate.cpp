@@ -15,11 +15,10 @@ torch::Tensor tensor_of(const Ids& values) { return at::tensor(values, at::kLong
 
 // The lists that a batch needs on the host before it becomes tensors.
 struct Rows {
-  Ids ids, types, label_rows, label_ids, media_rows, image_rows, audio_rows;
-  std::int64_t num_real = 0;
+  Ids ids, types, is_real, sample_first, label_rows, label_ids, media_rows, image_rows, audio_rows;
 };
 
-void add_sample(const Sample& sample, std::int64_t length, std::int64_t pad_id, Rows& rows) {
+void add_sample(const Sample& sample, Rows& rows) {
   const auto base = static_cast<std::int64_t>(rows.ids.size());
   const std::size_t tokens = sample.input_ids.size();
   for (std::size_t t = 0; t < tokens; ++t) {
@@ -34,12 +33,16 @@ void add_sample(const Sample& sample, std::int64_t length, std::int64_t pad_id, 
       rows.label_ids.push_back(sample.labels[t + 1]);
     }
   }
-  const auto end = static_cast<std::size_t>(base + length);
   rows.ids.insert(rows.ids.end(), sample.input_ids.begin(), sample.input_ids.end());
   rows.types.insert(rows.types.end(), sample.token_types.begin(), sample.token_types.end());
+  rows.is_real.resize(rows.ids.size(), 1);
+  rows.sample_first.resize(rows.ids.size(), base);
+}
+
+void pad(Rows& rows, std::size_t end, std::int64_t pad_id) {
   rows.ids.resize(end, pad_id);
   rows.types.resize(end, 0);
-  rows.num_real += static_cast<std::int64_t>(tokens);
+  rows.is_real.resize(end, 0);
 }
 
 void check_media(const Sample& sample) {
@@ -54,6 +57,28 @@ void check_media(const Sample& sample) {
                 " audio placeholder tokens, but media of ", image_tokens, " and ", audio_tokens, " soft tokens");
 }
 
+Batch batch_of(std::span<const Sample> samples, const Rows& rows, std::int64_t num_rows) {
+  if (samples.empty()) throw Error("a batch needs at least one sample");
+  Batch batch;
+  for (const Sample& sample : samples) {
+    check_media(sample);
+    batch.images.insert(batch.images.end(), sample.images.begin(), sample.images.end());
+    batch.recordings.insert(batch.recordings.end(), sample.recordings.begin(), sample.recordings.end());
+  }
+  batch.input_ids = tensor_of(rows.ids).view({num_rows, -1});
+  batch.mm_token_type_ids = tensor_of(rows.types).view({num_rows, -1});
+  batch.attention_mask = tensor_of(rows.is_real).view({num_rows, -1}).to(torch::kBool);
+  batch.label_rows = tensor_of(rows.label_rows);
+  batch.label_ids = tensor_of(rows.label_ids);
+  batch.index_labels();
+  batch.media_rows = tensor_of(rows.media_rows);
+  batch.image_rows = tensor_of(rows.image_rows);
+  batch.audio_rows = tensor_of(rows.audio_rows);
+  batch.num_tokens = std::accumulate(rows.is_real.begin(), rows.is_real.end(), std::int64_t{0});
+  batch.has_padding = batch.num_tokens != batch.input_ids.numel();
+  return batch;
+}
+
 // splitmix64: a counter hashed well enough for shuffling, and the same everywhere, which std::shuffle is not.
 std::uint64_t next_random(std::uint64_t& state) {
   std::uint64_t z = state += 0x9E3779B97F4A7C15u;
@@ -65,34 +90,21 @@ std::uint64_t next_random(std::uint64_t& state) {
 }  // namespace
 
 Batch collate(std::span<const Sample> samples, std::int64_t pad_id) {
-  if (samples.empty()) throw Error("a batch needs at least one sample");
   std::size_t length = 0;
   for (const Sample& sample : samples) length = std::max(length, sample.input_ids.size());
   Rows rows;
-  Batch batch;
-  for (const Sample& sample : samples) {
-    check_media(sample);
-    add_sample(sample, static_cast<std::int64_t>(length), pad_id, rows);
-    batch.images.insert(batch.images.end(), sample.images.begin(), sample.images.end());
-    batch.recordings.insert(batch.recordings.end(), sample.recordings.begin(), sample.recordings.end());
+  for (std::size_t b = 0; b < samples.size(); ++b) {
+    add_sample(samples[b], rows);
+    pad(rows, (b + 1) * length, pad_id);
   }
-  const auto num_rows = static_cast<std::int64_t>(samples.size());
-  const auto tokens = static_cast<std::int64_t>(length);
-  batch.input_ids = tensor_of(rows.ids).view({num_rows, tokens});
-  batch.mm_token_type_ids = tensor_of(rows.types).view({num_rows, tokens});
-  batch.attention_mask = at::zeros({num_rows, tokens}, at::kBool);
-  for (std::int64_t b = 0; b < num_rows; ++b)
-    batch.attention_mask[b]
-        .narrow(0, 0, static_cast<std::int64_t>(samples[static_cast<std::size_t>(b)].input_ids.size()))
-        .fill_(true);
-  batch.label_rows = tensor_of(rows.label_rows);
-  batch.label_ids = tensor_of(rows.label_ids);
-  batch.index_labels();
-  batch.media_rows = tensor_of(rows.media_rows);
-  batch.image_rows = tensor_of(rows.image_rows);
-  batch.audio_rows = tensor_of(rows.audio_rows);
-  batch.num_tokens = rows.num_real;
-  batch.has_padding = rows.num_real != num_rows * tokens;
+  return batch_of(samples, rows, static_cast<std::int64_t>(samples.size()));
+}
+
+Batch collate_packed(std::span<const Sample> samples) {
+  Rows rows;
+  for (const Sample& sample : samples) add_sample(sample, rows);
+  Batch batch = batch_of(samples, rows, 1);
+  if (samples.size() > 1) batch.sample_first = tensor_of(rows.sample_first).view({1, -1});
   return batch;
 }
 

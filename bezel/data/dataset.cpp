@@ -57,7 +57,7 @@ Dataset::Dataset(DatasetOptions options, std::shared_ptr<const Tokenizer> tokeni
 }
 
 void Dataset::check_tokenizer() const {
-  check_tokens(*tokenizer_, options_.ids, options_.allow_images, options_.allow_audio);
+  check_tokens(*tokenizer_, options_.sample.chat.format, options_.ids, options_.allow_images, options_.allow_audio);
 }
 
 SampleText Dataset::read_line(std::size_t line_idx) const {
@@ -88,7 +88,7 @@ void Dataset::add_line(std::size_t line_idx) {
   report_.num_cut += tokens->was_cut;
   report_.num_tokens += tokens->input_ids.size();
   report_.num_labels += tokens->num_labels;
-  entries_.push_back({line_idx, tokens->input_ids.size()});
+  entries_.push_back({line_idx, tokens->input_ids.size(), !text.images.empty(), !text.audios.empty()});
 }
 
 std::string Dataset::resolve(const MediaSource& source, std::string_view name) const {

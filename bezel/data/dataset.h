@@ -61,6 +61,8 @@ class Dataset {
   const DatasetOptions& options() const { return options_; }
   /// Length of sample `idx`; for one with a recording an upper bound that may be one token too large.
   std::size_t num_tokens(std::size_t idx) const { return entries_[idx].num_tokens; }
+  bool has_images(std::size_t idx) const { return entries_[idx].has_images; }
+  bool has_recordings(std::size_t idx) const { return entries_[idx].has_recordings; }
   std::size_t line(std::size_t idx) const { return file_.line_number(entries_[idx].line_idx); }
   /// "file:line" of sample `idx`.
   std::string source(std::size_t idx) const { return file_.source(entries_[idx].line_idx); }
@@ -78,6 +80,7 @@ class Dataset {
   struct Entry {
     std::size_t line_idx = 0;
     std::size_t num_tokens = 0;
+    bool has_images = false, has_recordings = false;
   };
 
   void check_tokenizer() const;
@@ -99,6 +102,9 @@ class Dataset {
 /// Puts samples into one batch, padded on the right with `pad_id`. Throws Error when a sample's placeholders and soft
 /// tokens do not match in number.
 Batch collate(std::span<const Sample> samples, std::int64_t pad_id);
+
+/// Puts samples side by side into one row without padding, each apart from the others (Batch::sample_first).
+Batch collate_packed(std::span<const Sample> samples);
 
 /// The order in which epoch number `epoch` visits `size` samples: the same for the same arguments on every machine.
 std::vector<std::size_t> epoch_order(std::size_t size, std::uint64_t seed, std::uint64_t epoch);

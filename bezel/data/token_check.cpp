@@ -4,14 +4,17 @@
 
 namespace bezel::data {
 
-void check_tokens(const Tokenizer& tokenizer, const MediaTokenIds& ids, bool allow_images, bool allow_audio) {
-  const auto check = [&](const char* token, std::int64_t wanted) {
+void check_tokens(const Tokenizer& tokenizer, ChatFormat format, const MediaTokenIds& ids, bool allow_images,
+                  bool allow_audio) {
+  const auto check = [&](std::string_view token, std::int64_t wanted) {
     const auto id = tokenizer.token_id(token);
     if (!id) throw Error("tokenizer.json: the token ", token, " is missing");
     if (wanted >= 0 && *id != wanted)
       throw Error("tokenizer.json gives ", token, " the id ", *id, ", but config.json says ", wanted);
   };
-  for (const char* token : {"<bos>", "<eos>", "<|turn>", "<turn|>"}) check(token, -1);
+  const auto [begin, end] = chat_tokens(format);
+  for (const std::string_view token : {std::string_view("<bos>"), std::string_view("<eos>"), begin, end})
+    check(token, -1);
   if (allow_images) check("<|image|>", ids.image);
   if (allow_audio) check("<|audio|>", ids.audio);
 }

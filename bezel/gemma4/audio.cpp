@@ -31,7 +31,14 @@ class Limit : public torch::autograd::Function<Limit> {
   }
 };
 
-Tensor limited(const Tensor& x, double limit) { return Limit::apply(x, limit); }
+// Values beyond a limit like the reference's 1e10 mean that training has come apart, so a copy is hardly ever needed.
+Tensor limited(const Tensor& x, double limit) {
+  if (x.is_cpu()) {
+    const auto [least, most] = at::aminmax(x.detach());
+    if (least.item<double>() >= -limit && most.item<double>() <= limit) return x;
+  }
+  return Limit::apply(x, limit);
+}
 
 std::int64_t context_size(const AudioConfig& config) {
   return config.chunk_size + config.context_left - 1 + config.context_right;
@@ -95,28 +102,31 @@ AudioAttentionImpl::AudioAttentionImpl(const AudioConfig& config)
   expect("per_dim_scale", {head_dim_}, per_dim_scale);
 }
 
-Tensor AudioAttentionImpl::relative_scores(const Tensor& blocks, const Tensor& positions) {
-  const Tensor keys =
-      relative_k_proj(positions).view({-1, config_.num_heads, head_dim_}).to(torch::kFloat);  // [C, A, D]
-  const Tensor scores = at::matmul(blocks.flatten(1, 2), keys.permute({1, 2, 0}));            // [A, blocks * chunk, C]
-  return shift_to_keys(scores.view({blocks.size(0), blocks.size(1), blocks.size(2), -1}), context_size(config_));
-}
-
-Tensor AudioAttentionImpl::forward(const Tensor& x, const Tensor& positions, const Tensor& mask) {
+Tensor AudioAttentionImpl::attend(const std::vector<Tensor>& given, const Tensor& mask) const {
   const auto heads = [&](const Tensor& rows) {
-    return rows.to(torch::kFloat).view({x.size(0), config_.num_heads, head_dim_});  // [T, A, D]
+    return rows.to(torch::kFloat).view({rows.size(0), config_.num_heads, head_dim_});  // [T, A, D]
   };
   const double q_scale = 1.0 / std::sqrt(static_cast<double>(head_dim_)) / std::log(2.0);
   const double k_scale = std::log(1.0 + std::exp(1.0)) / std::log(2.0);
-  const Tensor q = query_blocks(heads(q_proj(x)) * q_scale * at::softplus(per_dim_scale), config_);
-  const Tensor k = context_blocks(heads(k_proj(x)) * k_scale, config_);
-  const Tensor v = context_blocks(heads(v_proj(x)), config_);
+  const Tensor q = query_blocks(heads(given[0]) * q_scale * at::softplus(per_dim_scale), config_);
+  const Tensor k = context_blocks(heads(given[1]) * k_scale, config_);
+  const Tensor v = context_blocks(heads(given[2]), config_);
+  const Tensor distances = at::matmul(q.flatten(1, 2), heads(given[3]).permute({1, 2, 0}));  // [A, blocks * chunk, C]
+  const Tensor relative = shift_to_keys(distances.view({q.size(0), q.size(1), q.size(2), -1}), context_size(config_));
 
-  Tensor scores = at::matmul(q, k.transpose(2, 3)) + relative_scores(q, positions);  // [A, blocks, chunk, context]
+  Tensor scores = at::matmul(q, k.transpose(2, 3)) + relative;  // [A, blocks, chunk, context]
   scores = nn::softcap(scores, config_.logit_cap).masked_fill(mask.bitwise_not(), config_.invalid_logit);
   const Tensor out = at::matmul(at::softmax(scores, -1), v);  // [A, blocks, chunk, D]
-  const Tensor rows = out.permute({1, 2, 0, 3}).reshape({-1, config_.hidden_size}).narrow(0, 0, x.size(0));
-  return post(rows.to(x.scalar_type()));
+  const Tensor rows = out.permute({1, 2, 0, 3}).reshape({-1, config_.hidden_size}).narrow(0, 0, given[0].size(0));
+  return rows.to(given[0].scalar_type());
+}
+
+Tensor AudioAttentionImpl::forward(const nn::LayerInput& x, const Tensor& positions, const Tensor& mask) {
+  std::vector<Tensor> given = nn::project(x, {q_proj, k_proj, v_proj});
+  given.push_back(relative_k_proj(positions));
+  // It computes little beside the projections, and would keep many times what it is given.
+  const auto body = [this, mask](const std::vector<Tensor>& again) { return std::vector<Tensor>{attend(again, mask)}; };
+  return post(nn::recompute(body, given, {})[0]);
 }
 
 AudioFeedForwardImpl::AudioFeedForwardImpl(const AudioConfig& config)
@@ -130,8 +140,10 @@ AudioFeedForwardImpl::AudioFeedForwardImpl(const AudioConfig& config)
 }
 
 Tensor AudioFeedForwardImpl::forward(const Tensor& x) {
-  const Tensor h = ffw_layer_2(at::silu(ffw_layer_1(pre_layer_norm(limited(x, limit_)))));
-  return post_layer_norm(limited(h, limit_)) * residual_weight_ + x;
+  const Tensor wide = ffw_layer_1(pre_layer_norm->input(limited(x, limit_)));
+  const Tensor h = ffw_layer_2(nn::LayerInput::silu(wide));
+  const Tensor weight = post_layer_norm->weight.to(torch::kFloat) * residual_weight_;
+  return nn::rms_norm(limited(h, limit_), weight, post_layer_norm->eps, x);
 }
 
 Tensor DepthwiseConvImpl::forward(const Tensor& x) {
@@ -157,10 +169,10 @@ LightConvImpl::LightConvImpl(const AudioConfig& config) : limit_(config.gradient
 }
 
 Tensor LightConvImpl::forward(const Tensor& x) {
-  const auto halves = linear_start(pre_layer_norm(x)).chunk(2, -1);
+  const auto halves = linear_start(pre_layer_norm->input(x)).chunk(2, -1);
   const Tensor gated = halves[0] * at::sigmoid(halves[1]);
   const Tensor mixed = conv_norm(limited(depthwise_conv1d(gated), limit_));
-  return linear_end(at::silu(mixed)) + x;
+  return linear_end(nn::LayerInput::silu(mixed)) + x;
 }
 
 AudioLayerImpl::AudioLayerImpl(const AudioConfig& config) : limit_(config.gradient_clipping) {
@@ -176,8 +188,8 @@ AudioLayerImpl::AudioLayerImpl(const AudioConfig& config) : limit_(config.gradie
 
 Tensor AudioLayerImpl::forward(const Tensor& x, const Tensor& positions, const Tensor& mask) {
   Tensor h = feed_forward1(x);
-  const Tensor attended = self_attn(norm_pre_attn(limited(h, limit_)), positions, mask);
-  h = norm_post_attn(limited(attended, limit_)) + h;
+  const Tensor attended = self_attn(norm_pre_attn->input(limited(h, limit_)), positions, mask);
+  h = norm_post_attn->add_to(h, limited(attended, limit_));
   h = feed_forward2(lconv1d(h));
   return norm_out(limited(h, limit_));
 }

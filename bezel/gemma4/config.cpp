@@ -1,6 +1,7 @@
 #include "bezel/gemma4/config.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "bezel/error.h"
 
@@ -36,28 +37,29 @@ bool flag_or(const JsonView& json, std::string_view name, bool fallback) {
 
 void require_activation(const JsonView& json, std::string_view name, std::string_view wanted) {
   if (const auto member = json.find(name); member && member->text() != wanted)
-    member->fail("\"" + std::string(wanted) + "\", the only activation of Gemma 4");
+    member->fail("\"" + std::string(wanted) + "\", the only activation of Gemma");
 }
 
 RopeConfig read_rope(const JsonView& json, const RopeConfig& fallback) {
   RopeConfig rope = fallback;
-  if (const auto type = json.find("rope_type")) {
-    const std::string text = type->text();
-    if (text == "default")
-      rope.partial_rotary_factor = 1.0;
-    else if (text != "proportional")
-      type->fail("\"default\" or \"proportional\"");
-  }
+  auto type = json.find("rope_type");
+  if (!type) type = json.find("type");  // the older spelling, in rope_scaling
+  const std::string name = type ? type->text() : "";
+  if (type && name != "default" && name != "proportional" && name != "linear")
+    type->fail("\"default\", \"proportional\" or \"linear\"");
+  if (type) rope.partial_rotary_factor = 1.0;
   rope.theta = positive_or(json, "rope_theta", rope.theta);
-  if (const auto type = json.find("rope_type"); type && type->text() == "proportional")
-    rope.partial_rotary_factor = positive_or(json, "partial_rotary_factor", 1.0);
+  if (name == "proportional") rope.partial_rotary_factor = positive_or(json, "partial_rotary_factor", 1.0);
   if (rope.partial_rotary_factor > 1.0) json.fail("a partial_rotary_factor of at most 1");
-  if (const auto factor = json.find("factor"); factor && factor->number() != 1.0)
+  if (name == "linear")
+    rope.linear_factor = positive_or(json, "factor", 1.0);
+  else if (const auto factor = json.find("factor"); factor && factor->number() != 1.0)
     factor->fail("no scaling factor other than 1");
   return rope;
 }
 
-std::vector<LayerType> read_layer_types(const JsonView& text, std::int64_t num_layers) {
+// Every `period`-th layer is full where layer_types does not list them.
+std::vector<LayerType> read_layer_types(const JsonView& text, std::int64_t num_layers, std::int64_t period) {
   std::vector<LayerType> types;
   if (const auto list = text.find("layer_types")) {
     for (const JsonView& item : list->elements()) {
@@ -70,27 +72,28 @@ std::vector<LayerType> read_layer_types(const JsonView& text, std::int64_t num_l
       throw Error(text.source(), ": layer_types lists ", types.size(), " layers, num_hidden_layers says ", num_layers);
   } else {
     for (std::int64_t i = 0; i < num_layers; ++i)
-      types.push_back((i + 1) % 6 == 0 ? LayerType::kFull : LayerType::kSliding);
+      types.push_back((i + 1) % period == 0 ? LayerType::kFull : LayerType::kSliding);
   }
-  types.back() = LayerType::kFull;  // the reference forces the last layer
   return types;
 }
 
-/// head_dim and num_key_value_heads of each layer, from the flat keys or from per_layer_config.
-void read_layer_shapes(const JsonView& text, TextConfig& config, bool key_is_value) {
-  const std::int64_t head_dim = count_or(text, "head_dim", 256);
-  const std::int64_t kv_heads = count_or(text, "num_key_value_heads", 4);
-  const std::int64_t full_head_dim = count_or(text, "global_head_dim", 512);
-  const std::int64_t full_kv_heads = key_is_value ? count_or(text, "num_global_key_value_heads", kv_heads) : kv_heads;
+struct HeadShape {
+  std::int64_t head_dim, num_kv_heads;
+};
+
+/// head_dim and num_key_value_heads of each layer, from the flat keys or from per_layer_config. `full` is the shape of
+/// full layers that have no entry there; nothing: that of all others.
+void read_layer_shapes(const JsonView& text, TextConfig& config, std::optional<HeadShape> full = std::nullopt) {
+  const HeadShape shape{count_or(text, "head_dim", 256), count_or(text, "num_key_value_heads", 4)};
   const auto overrides = text.find("per_layer_config");
   for (std::size_t i = 0; i < config.layers.size(); ++i) {
     TextLayerConfig& layer = config.layers[i];
-    const bool full = layer.type == LayerType::kFull && !overrides;
-    layer.head_dim = full ? full_head_dim : head_dim;
-    layer.num_kv_heads = full ? full_kv_heads : kv_heads;
-    if (const auto own = overrides ? overrides->find(std::to_string(i)) : std::nullopt) {
-      layer.head_dim = count_or(*own, "head_dim", layer.head_dim);
-      layer.num_kv_heads = count_or(*own, "num_key_value_heads", layer.num_kv_heads);
+    const HeadShape& own = full && layer.type == LayerType::kFull && !overrides ? *full : shape;
+    layer.head_dim = own.head_dim;
+    layer.num_kv_heads = own.num_kv_heads;
+    if (const auto entry = overrides ? overrides->find(std::to_string(i)) : std::nullopt) {
+      layer.head_dim = count_or(*entry, "head_dim", layer.head_dim);
+      layer.num_kv_heads = count_or(*entry, "num_key_value_heads", layer.num_kv_heads);
     }
     if (layer.head_dim % 2 != 0)
       throw Error(text.source(), ": layer ", i, " has head_dim ", layer.head_dim,
@@ -131,20 +134,16 @@ void read_experts(const JsonView& text, TextConfig& config) {
     text.at("top_k_experts").fail("at most num_experts (" + std::to_string(config.num_experts) + ")");
 }
 
-TextConfig read_text(const JsonView& text) {
+// What both families write under the same names.
+TextConfig read_shared(const JsonView& text, std::int64_t default_vocab, std::int64_t default_window) {
   TextConfig config;
-  config.vocab_size = count_or(text, "vocab_size", 262144);
+  config.vocab_size = count_or(text, "vocab_size", default_vocab);
   config.hidden_size = count(text, "hidden_size");
   config.intermediate_size = count(text, "intermediate_size");
   config.num_layers = text.at("num_hidden_layers").whole(1, 4096);
   config.num_heads = count(text, "num_attention_heads");
-  config.sliding_window = count_or(text, "sliding_window", 512);
+  config.sliding_window = count_or(text, "sliding_window", default_window);
   config.pad_token_id = count_or(text, "pad_token_id", 0, 0);
-  config.vocab_size_per_layer = count_or(text, "vocab_size_per_layer_input", 262144);
-  const auto ple = text.find("hidden_size_per_layer_input");
-  // The released large models write 0 or null; the reference's default of 256 applies only where the key is missing.
-  config.hidden_size_per_layer_input =
-      ple ? ple->whole(0, kMaxDim) : (text.value().contains("hidden_size_per_layer_input") ? 0 : 256);
   config.max_position_embeddings = count_or(text, "max_position_embeddings", 131072);
   config.rms_norm_eps = positive_or(text, "rms_norm_eps", 1e-6);
   if (text.find("final_logit_softcapping"))
@@ -152,6 +151,16 @@ TextConfig read_text(const JsonView& text) {
   config.attention_bias = flag_or(text, "attention_bias", false);
   config.tie_word_embeddings = flag_or(text, "tie_word_embeddings", true);
   require_activation(text, "hidden_activation", "gelu_pytorch_tanh");
+  return config;
+}
+
+TextConfig read_text(const JsonView& text) {
+  TextConfig config = read_shared(text, 262144, 512);
+  config.vocab_size_per_layer = count_or(text, "vocab_size_per_layer_input", 262144);
+  const auto ple = text.find("hidden_size_per_layer_input");
+  // The released large models write 0 or null; the reference's default of 256 applies only where the key is missing.
+  config.hidden_size_per_layer_input =
+      ple ? ple->whole(0, kMaxDim) : (text.value().contains("hidden_size_per_layer_input") ? 0 : 256);
   if (const auto mode = text.find("use_bidirectional_attention")) {
     if (mode->text() != "vision") mode->fail("null or \"vision\"");
     config.bidirectional_vision = true;
@@ -163,16 +172,47 @@ TextConfig read_text(const JsonView& text) {
 
   const bool key_is_value = flag_or(text, "attention_k_eq_v", false);
   const bool double_wide = flag_or(text, "use_double_wide_mlp", false);
-  for (const LayerType type : read_layer_types(text, config.num_layers)) {
+  std::vector<LayerType> types = read_layer_types(text, config.num_layers, 6);
+  types.back() = LayerType::kFull;  // the reference forces the last layer
+  for (const LayerType type : types) {
     config.layers.push_back({.type = type,
                              .intermediate_size = config.intermediate_size,
                              .key_is_value = key_is_value && type == LayerType::kFull});
   }
-  read_layer_shapes(text, config, key_is_value);
+  const std::int64_t kv_heads = count_or(text, "num_key_value_heads", 4);
+  read_layer_shapes(text, config,
+                    HeadShape{count_or(text, "global_head_dim", 512),
+                              key_is_value ? count_or(text, "num_global_key_value_heads", kv_heads) : kv_heads});
   read_kv_sharing(text, config);
   read_experts(text, config);
   for (TextLayerConfig& layer : config.layers)
     if (double_wide && layer.kv_mode == KvMode::kReuse) layer.intermediate_size *= 2;
+  return config;
+}
+
+void read_gemma3_ropes(const JsonView& text, TextConfig& config) {
+  config.full_rope = {.theta = positive_or(text, "rope_theta", 1000000.0)};
+  config.sliding_rope = {.theta = positive_or(text, "rope_local_base_freq", 10000.0)};
+  if (const auto scaling = text.find("rope_scaling")) config.full_rope = read_rope(*scaling, config.full_rope);
+  if (const auto rope = text.find("rope_parameters")) {
+    if (const auto part = rope->find("sliding_attention")) config.sliding_rope = read_rope(*part, config.sliding_rope);
+    if (const auto part = rope->find("full_attention")) config.full_rope = read_rope(*part, config.full_rope);
+  }
+}
+
+TextConfig read_gemma3_text(const JsonView& text) {
+  TextConfig config = read_shared(text, 262208, 4096);
+  config.attention_scale = 1.0 / std::sqrt(positive_or(text, "query_pre_attn_scalar", 256.0));
+  config.norm_offset = 1.0;
+  config.value_norm = false;
+  config.layer_scalar = false;
+  if (const auto cap = text.find("attn_logit_softcapping")) cap->fail("null: no Gemma 3 caps its attention");
+  if (flag_or(text, "use_bidirectional_attention", false))
+    text.at("use_bidirectional_attention").fail("false: an encoder of texts has no next token to learn");
+  read_gemma3_ropes(text, config);
+  for (const LayerType type : read_layer_types(text, config.num_layers, count_or(text, "sliding_window_pattern", 6)))
+    config.layers.push_back({.type = type, .intermediate_size = config.intermediate_size});
+  read_layer_shapes(text, config);
   return config;
 }
 
@@ -240,6 +280,11 @@ std::string first_architecture(const JsonView& json) {
 
 }  // namespace
 
+std::string ModelConfig::architecture() const {
+  if (family == Family::kGemma3) return "Gemma3ForCausalLM";
+  return text_only ? "Gemma4ForCausalLM" : "Gemma4ForConditionalGeneration";
+}
+
 ModelConfig read_model_config(const JsonView& json) {
   const std::string type = json.at("model_type").text();
   ModelConfig config;
@@ -250,12 +295,22 @@ ModelConfig read_model_config(const JsonView& json) {
     config.text = read_text(json);
     return config;
   }
+  if (type == "gemma3_text") {
+    config.family = Family::kGemma3;
+    config.text_only = true;
+    config.text = read_gemma3_text(json);
+    return config;
+  }
+  if (type == "gemma3")
+    throw Error(json.source(), ": model_type 'gemma3' (Gemma 3 with pictures: 4B, 12B, 27B) is not supported; Bezel ",
+                "reads Gemma 3's text models (gemma3_text: 270M, 1B) and Gemma 4");
   if (type.rfind("gemma4_unified", 0) == 0)
     throw Error(json.source(), ": model_type '", type,
                 "' (Gemma 4 12B, the unified model) is not supported yet; Bezel reads "
-                "gemma4 (E2B, E4B, 26B-A4B, 31B) and gemma4_text");
+                "gemma4 (E2B, E4B, 26B-A4B, 31B), gemma4_text and gemma3_text");
   if (type != "gemma4")
-    throw Error(json.source(), ": key 'model_type': got '", type, "', expected 'gemma4' or 'gemma4_text'");
+    throw Error(json.source(), ": key 'model_type': got '", type,
+                "', expected 'gemma4', 'gemma4_text' or 'gemma3_text'");
   if (first_architecture(json) == "Gemma4ForCausalLM") config.text_only = true;
   config.text = read_text(json.at("text_config"));
   if (const auto tie = json.find("tie_word_embeddings")) config.text.tie_word_embeddings = tie->boolean();

@@ -10,12 +10,17 @@
 
 namespace bezel::gemma4 {
 
+/// Which of the models that share this decoder. What it computes follows from TextConfig; the family decides names
+/// (classes of transformers, chat format, architectures of llama.cpp).
+enum class Family { kGemma4, kGemma3 };
+
 enum class LayerType { kSliding, kFull };
 
 /// rope_parameters of one layer type or of the vision tower.
 struct RopeConfig {
   double theta = 10000.0;
   double partial_rotary_factor = 1.0;  ///< share of the head that rotates ("proportional" RoPE)
+  double linear_factor = 1.0;          ///< positions are divided by it ("linear" RoPE)
 };
 
 /// What a decoder layer does with keys and values (num_kv_shared_layers).
@@ -53,6 +58,10 @@ struct TextConfig {
   std::int64_t max_position_embeddings = 131072;
   double rms_norm_eps = 1e-6;
   double final_logit_softcapping = 0.0;  ///< 0: none
+  double attention_scale = 1.0;          ///< of q kᵀ; Gemma 3: query_pre_attn_scalar^-1/2
+  double norm_offset = 0.0;              ///< added to every stored norm weight; Gemma 3's safetensors: 1, its GGUF: 0
+  bool value_norm = true;                ///< values are normalised; Gemma 3: not
+  bool layer_scalar = true;              ///< each layer's result is multiplied by its layer_scalar; Gemma 3: not
   bool attention_bias = false;
   bool bidirectional_vision = false;  ///< use_bidirectional_attention == "vision"
   bool tie_word_embeddings = true;
@@ -102,22 +111,26 @@ struct AudioConfig {
   static constexpr std::int64_t kMelBins = 128;
 };
 
-/// config.json of a Gemma 4 checkpoint.
+/// config.json of a Gemma 4 or Gemma 3 checkpoint.
 struct ModelConfig {
+  Family family = Family::kGemma4;
   TextConfig text;
   std::optional<VisionConfig> vision;
   std::optional<AudioConfig> audio;
-  bool text_only = false;  ///< Gemma4ForCausalLM: keys `model.layers…`, no towers
+  bool text_only = false;  ///< Gemma4ForCausalLM, Gemma3ForCausalLM: keys `model.layers…`, no towers
   std::int64_t image_token_id = 258880;
   std::int64_t video_token_id = 258884;
   std::int64_t audio_token_id = 258881;
   quant::StoredFormat quantization;
   std::string dtype;  ///< as written, such as "bfloat16"; "" when missing
+
+  /// The model's class in transformers, such as "Gemma4ForConditionalGeneration".
+  std::string architecture() const;
 };
 
 /// Reads config.json as released (flat global_head_dim, vision rope_type "default") and as transformers 5.23 saves it
-/// (per_layer_config, "axial"). Unknown keys are ignored. Throws Error naming the key for values that cannot be, and
-/// for architectures other than gemma4 and gemma4_text.
+/// (per_layer_config, "axial"), and of Gemma 3's text models. Unknown keys are ignored. Throws Error naming the key for
+/// values that cannot be, and for architectures other than gemma4, gemma4_text and gemma3_text.
 ModelConfig read_model_config(const io::JsonView& json);
 
 /// The same from `folder`/config.json.

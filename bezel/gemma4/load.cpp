@@ -124,7 +124,7 @@ void fill_matrix(const Tensor& tensor, const std::string& module, const Source::
 }
 
 void fill_vector(const Tensor& tensor, const Source::Found& found, const nn::Slot& slot, const LoadOptions& options) {
-  const Tensor value = tensor.to(options.dtype);
+  const Tensor value = tensor.to(slot.wide ? torch::kFloat : options.dtype);
   const std::string& path = found.entry.file->path();
   if (slot.kind == nn::SlotKind::kClipBound) {
     if (std::isnan(value.item<float>()))

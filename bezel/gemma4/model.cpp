@@ -3,8 +3,9 @@
 #include <ATen/ATen.h>
 
 #include "bezel/error.h"
-#include "bezel/nn/attention.h"
+#include "bezel/nn/clip_counts.h"
 #include "bezel/nn/functional.h"
+#include "bezel/nn/key_ranges.h"
 
 namespace bezel::gemma4 {
 
@@ -44,13 +45,22 @@ data::Batch ModelImpl::make_batch(const data::RawInputs& raw) const {
                           config_.vision ? config_.vision->pooling_kernel_size : 1);
 }
 
+Tensor ModelImpl::soft_tokens(std::string_view name, const torch::nn::Module& tower, const std::vector<Tensor>& input,
+                              const std::function<Tensor()>& run) {
+  const bool may_cache =
+      soft_token_cache_ && nn::ClipCounting::current() == nullptr && nn::adapter_tensors(tower).empty();
+  return may_cache ? soft_token_cache_->get(name, input, run) : run();
+}
+
 Tensor ModelImpl::image_features(const data::Batch& batch) {
   if (batch.images.empty()) return {};
   if (!model->vision_tower) throw Error("the data holds pictures, but this checkpoint has no vision tower");
   std::vector<Tensor> soft;
   for (const data::ImagePatches& image : batch.images)
-    soft.push_back(
-        model->vision_tower(Picture{image.patches, image.positions, image.pool_index, image.num_soft_tokens}, dtype_));
+    soft.push_back(soft_tokens("vision", *model->vision_tower, {image.patches, image.positions}, [&] {
+      return model->vision_tower(Picture{image.patches, image.positions, image.pool_index, image.num_soft_tokens},
+                                 dtype_);
+    }));
   return model->embed_vision(at::cat(soft));
 }
 
@@ -59,7 +69,9 @@ Tensor ModelImpl::audio_features(const data::Batch& batch) {
   if (!model->audio_tower) throw Error("the data holds recordings, but this checkpoint has no audio tower");
   std::vector<Tensor> soft;
   for (const data::AudioFrames& recording : batch.recordings)
-    soft.push_back(nn::take_rows(model->audio_tower(recording.features, recording.mask, dtype_), recording.soft_rows));
+    soft.push_back(soft_tokens("audio", *model->audio_tower, {recording.features, recording.mask}, [&] {
+      return nn::take_rows(model->audio_tower(recording.features, recording.mask, dtype_), recording.soft_rows);
+    }));
   return model->embed_audio(at::cat(soft));
 }
 
@@ -105,11 +117,11 @@ Tensor ModelImpl::decode(const data::Batch& batch, const Tensor& images, const T
   add(batch.image_rows, images);
   add(batch.audio_rows, recordings);
   if (!soft.empty()) embeds = nn::place_rows(embeds.flatten(0, 1), at::cat(rows), at::cat(soft)).view(embeds.sizes());
-  const Tensor keys = batch.has_padding ? batch.attention_mask : Tensor();
+  const Tensor real = batch.has_padding ? batch.attention_mask : Tensor();
   const bool bidirectional = config_.text.bidirectional_vision && images.defined();
-  const Tensor picture = bidirectional ? nn::picture_runs(batch.mm_token_type_ids) : Tensor();
+  const Tensor ends = bidirectional ? nn::picture_ends(batch.mm_token_type_ids, batch.sample_first) : Tensor();
   return model->language_model(embeds, model->language_model->per_layer_inputs(ids, embeds),
-                               Context{keys, picture, queries, past});
+                               Context{real, batch.sample_first, ends, queries, past});
 }
 
 const quant::Weight& ModelImpl::head() const {

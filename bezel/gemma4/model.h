@@ -1,10 +1,13 @@
 #pragma once
 
+#include <memory>
+
 #include <torch/nn/pimpl.h>
 
 #include "bezel/data/batch.h"
 #include "bezel/gemma4/audio.h"
 #include "bezel/gemma4/config.h"
+#include "bezel/gemma4/soft_token_cache.h"
 #include "bezel/gemma4/text.h"
 #include "bezel/gemma4/vision.h"
 
@@ -36,8 +39,8 @@ class BackboneImpl : public torch::nn::Module {
 };
 TORCH_MODULE(Backbone);
 
-/// A Gemma 4 model whose module names are the canonical tensor names (io/key_map). Weights come from gemma4/load.
-/// Reference: Gemma4ForConditionalGeneration, Gemma4ForCausalLM.
+/// A Gemma 4 or Gemma 3 model whose module names are the canonical tensor names (io/key_map). Weights come from
+/// gemma4/load. References: Gemma4ForConditionalGeneration, Gemma4ForCausalLM, Gemma3ForCausalLM.
 class ModelImpl : public torch::nn::Module {
  public:
   /// `dtype`: float32 or bfloat16, what activations are computed in.
@@ -71,6 +74,10 @@ class ModelImpl : public torch::nn::Module {
   /// Keep only the inputs of each layer of the decoder and the towers for the backward pass (activation checkpointing).
   void set_recompute(bool recompute);
 
+  /// Towers without adapters ask this first; null: they always run. While clamps are counted (nn::ClipCounting) they
+  /// run.
+  void set_soft_token_cache(std::shared_ptr<SoftTokenCache> cache) { soft_token_cache_ = std::move(cache); }
+
   /// Softcapped logits [N, V] of hidden states [N, H], in the compute dtype.
   torch::Tensor logits(const torch::Tensor& hidden);
 
@@ -84,8 +91,13 @@ class ModelImpl : public torch::nn::Module {
   torch::Tensor decode(const data::Batch& batch, const torch::Tensor& images, const torch::Tensor& recordings,
                        const torch::Tensor& queries, Past* past = nullptr);
 
+  // What `run` gives, or the cache of it.
+  torch::Tensor soft_tokens(std::string_view name, const torch::nn::Module& tower,
+                            const std::vector<torch::Tensor>& input, const std::function<torch::Tensor()>& run);
+
   ModelConfig config_;
   torch::ScalarType dtype_;
+  std::shared_ptr<SoftTokenCache> soft_token_cache_;
 };
 TORCH_MODULE(Model);
 

@@ -20,24 +20,25 @@ Tensor take_queries(const Tensor& x, const Tensor& queries) {
   return nn::take_rows(x.flatten(0, 1), queries).view({x.size(0), -1, x.size(2)});
 }
 
-nn::Rotation take_rotation(const nn::Rotation& rotation, const Tensor& queries) {
-  const auto take = [&](const Tensor& table) {
-    return nn::take_rows(table.squeeze(0), queries.flatten()).view({queries.size(0), queries.size(1), -1});
-  };
-  return {take(rotation.cos), take(rotation.sin)};
+// Position of each place of a row in its sample, [B or 1, T], for tokens that come after `past` others.
+Tensor positions(const Context& context, std::int64_t past, std::int64_t num_tokens, at::TensorOptions options) {
+  const Tensor place = at::arange(past, past + num_tokens, options).unsqueeze(0);
+  return context.sample_first.defined() ? place - context.sample_first : place;
 }
 
 }  // namespace
 
 TextAttentionImpl::TextAttentionImpl(const TextConfig& config, const TextLayerConfig& layer)
-    : layer_(layer), eps_(config.rms_norm_eps) {
+    : layer_(layer), eps_(config.rms_norm_eps), value_norm_(config.value_norm) {
   const nn::LinearImpl::Options options{.bias = config.attention_bias};
   const std::int64_t q_size = config.num_heads * layer.head_dim, kv_size = layer.num_kv_heads * layer.head_dim;
+  // Rotation is linear: the scale of the scores may as well lie in the norm before it.
+  const nn::NormForm query_form{config.norm_offset, config.attention_scale};
   q_proj = register_module("q_proj", nn::Linear(config.hidden_size, q_size, options));
-  q_norm = register_module("q_norm", nn::RmsNorm(layer.head_dim, eps_));
+  q_norm = register_module("q_norm", nn::RmsNorm(layer.head_dim, eps_, query_form));
   if (layer.kv_mode != KvMode::kReuse) {
     k_proj = register_module("k_proj", nn::Linear(config.hidden_size, kv_size, options));
-    k_norm = register_module("k_norm", nn::RmsNorm(layer.head_dim, eps_));
+    k_norm = register_module("k_norm", nn::RmsNorm(layer.head_dim, eps_, nn::NormForm{config.norm_offset}));
     if (!layer.key_is_value) v_proj = register_module("v_proj", nn::Linear(config.hidden_size, kv_size, options));
   }
   o_proj = register_module("o_proj", nn::Linear(q_size, config.hidden_size, options));
@@ -47,7 +48,8 @@ KeyValue TextAttentionImpl::key_value(const Tensor& x, const nn::Rotation& rotat
   const std::vector<std::int64_t> shape{x.size(0), x.size(1), layer_.num_kv_heads, layer_.head_dim};
   const Tensor raw = k_proj(x).view(shape);  // [B, T, K, D]
   const Tensor value = v_proj ? v_proj(x).view(shape) : raw;
-  return {nn::rotate(k_norm(raw), rotation).transpose(1, 2), nn::rms_norm(value, {}, eps_).transpose(1, 2)};
+  return {nn::rotate(k_norm(raw), rotation).transpose(1, 2),
+          (value_norm_ ? nn::rms_norm(value, {}, eps_) : value).transpose(1, 2)};
 }
 
 Tensor TextAttentionImpl::forward(const Tensor& x, const Tensor& queries, const LayerInputs& inputs,
@@ -58,7 +60,7 @@ Tensor TextAttentionImpl::forward(const Tensor& x, const Tensor& queries, const 
   if (layer_.kv_mode != KvMode::kReuse) own = key_value(x, inputs.key_rotation);
   if (layer_.kv_mode != KvMode::kReuse && inputs.remember) own = inputs.remember(own);
   const KeyValue& kv = layer_.kv_mode == KvMode::kReuse ? shared : own;
-  return o_proj(nn::attention(query, kv.key, kv.value, inputs.mask, inputs.causal));
+  return o_proj(nn::attention(query, kv.key, kv.value, inputs.visible));
 }
 
 TextMlpImpl::TextMlpImpl(std::int64_t hidden_size, std::int64_t intermediate_size) {
@@ -67,12 +69,16 @@ TextMlpImpl::TextMlpImpl(std::int64_t hidden_size, std::int64_t intermediate_siz
   down_proj = register_module("down_proj", nn::Linear(intermediate_size, hidden_size));
 }
 
-Tensor TextMlpImpl::forward(const Tensor& x) { return down_proj(nn::geglu(gate_proj(x), up_proj(x))); }
+Tensor TextMlpImpl::forward(const nn::LayerInput& x) {
+  const auto both = nn::project(x, {gate_proj, up_proj});
+  return down_proj(nn::LayerInput::gated(both[0], both[1]));
+}
 
 TextLayerImpl::TextLayerImpl(const TextConfig& config, std::int64_t layer_idx) {
   const TextLayerConfig& layer = config.layers.at(layer_idx);
   const auto norm = [&](const char* name) {
-    return register_module(name, nn::RmsNorm(config.hidden_size, config.rms_norm_eps));
+    return register_module(name,
+                           nn::RmsNorm(config.hidden_size, config.rms_norm_eps, nn::NormForm{config.norm_offset}));
   };
   self_attn = register_module("self_attn", TextAttention(config, layer));
   mlp = register_module("mlp", TextMlp(config.hidden_size, layer.intermediate_size));
@@ -80,7 +86,7 @@ TextLayerImpl::TextLayerImpl(const TextConfig& config, std::int64_t layer_idx) {
   post_attention_layernorm = norm("post_attention_layernorm");
   pre_feedforward_layernorm = norm("pre_feedforward_layernorm");
   post_feedforward_layernorm = norm("post_feedforward_layernorm");
-  expect("layer_scalar", {1}, layer_scalar);
+  if (config.layer_scalar) expect("layer_scalar", {1}, layer_scalar);
   if (const std::int64_t width = config.hidden_size_per_layer_input; width > 0) {
     per_layer_input_gate = register_module("per_layer_input_gate", nn::Linear(config.hidden_size, width));
     per_layer_projection = register_module("per_layer_projection", nn::Linear(width, config.hidden_size));
@@ -96,7 +102,7 @@ TextLayerImpl::TextLayerImpl(const TextConfig& config, std::int64_t layer_idx) {
 }
 
 Tensor TextLayerImpl::feed_forward(const Tensor& x) {
-  const Tensor dense = mlp(pre_feedforward_layernorm(x));
+  const Tensor dense = mlp(pre_feedforward_layernorm->input(x));
   if (!experts) return dense;
   const Tensor rows = x.reshape({-1, x.size(-1)});  // [N, H], router and experts see the residual
   const Tensor sparse = experts(pre_feedforward_layernorm_2(rows), router(rows)).view(x.sizes());
@@ -112,7 +118,7 @@ Tensor TextLayerImpl::forward(const Tensor& x, const Tensor& queries, const Tens
     const Tensor gated = nn::geglu(per_layer_input_gate(h), per_layer_input);
     h = post_per_layer_input_norm->add_to(h, per_layer_projection(gated));
   }
-  return h * layer_scalar;
+  return layer_scalar.defined() ? h * layer_scalar : h;
 }
 
 TextModelImpl::TextModelImpl(const TextConfig& config) : config_(config) {
@@ -120,7 +126,7 @@ TextModelImpl::TextModelImpl(const TextConfig& config) : config_(config) {
   embed_tokens = register_module("embed_tokens", nn::Embedding(config.vocab_size, hidden, std::sqrt(hidden)));
   layers = register_module("layers", torch::nn::ModuleList());
   for (std::int64_t i = 0; i < config.num_layers; ++i) layers->push_back(TextLayer(config, i));
-  norm = register_module("norm", nn::RmsNorm(hidden, config.rms_norm_eps));
+  norm = register_module("norm", nn::RmsNorm(hidden, config.rms_norm_eps, nn::NormForm{config.norm_offset}));
   if (width > 0) {
     embed_tokens_per_layer =
         register_module("embed_tokens_per_layer",
@@ -132,7 +138,7 @@ TextModelImpl::TextModelImpl(const TextConfig& config) : config_(config) {
   for (const TextLayerConfig& layer : config.layers) {
     const RopeConfig& rope = config.rope(layer.type);
     frequencies_[static_cast<std::size_t>(layer.type)] =
-        nn::inverse_frequencies(layer.head_dim, rope.theta, rope.partial_rotary_factor);
+        nn::inverse_frequencies(layer.head_dim, rope.theta, rope.partial_rotary_factor) / rope.linear_factor;
   }
 }
 
@@ -143,6 +149,7 @@ Tensor TextModelImpl::per_layer_inputs(const Tensor& ids, const Tensor& embeds) 
   const std::vector<std::int64_t> shape{ids.size(0), ids.size(1), config_.num_layers,
                                         config_.hidden_size_per_layer_input};
   const Tensor looked_up = embed_tokens_per_layer(ids, embeds.scalar_type()).view(shape);
+  embed_tokens_per_layer->weight->release_pages();  // 64 KiB with each row
   const double scale = 1.0 / std::sqrt(static_cast<double>(config_.hidden_size));
   const Tensor projected = (per_layer_model_projection(embeds) * scale).view(shape);
   return (per_layer_projection_norm(projected) + looked_up) * std::sqrt(0.5);
@@ -154,25 +161,24 @@ LayerInputs TextModelImpl::layer_inputs(LayerType type, const Tensor& embeds, co
   const bool sliding = type == LayerType::kSliding;
   const std::int64_t num_tokens = embeds.size(1), position = context.past ? context.past->num_tokens() : 0;
   const std::int64_t num_past = sliding ? std::min(position, config_.sliding_window - 1) : position;  // of the keys
-  const std::int64_t num_keys = num_past + num_tokens;
+  const Tensor place = positions(context, position, num_tokens, options);
+  const auto rotation = [&](const Tensor& of) {
+    return nn::rotation(of, frequencies_[static_cast<std::size_t>(type)], embeds.scalar_type());
+  };
   LayerInputs inputs;
-  inputs.key_rotation = nn::rotation(at::arange(position, position + num_tokens, options).unsqueeze(0),
-                                     frequencies_[static_cast<std::size_t>(type)], embeds.scalar_type());
-  inputs.query_rotation = queries.defined() ? take_rotation(inputs.key_rotation, queries) : inputs.key_rotation;
-  // A single token sees all keys that a Past returns.
-  inputs.causal = num_past == 0;
+  inputs.key_rotation = rotation(place);
+  inputs.query_rotation = inputs.key_rotation;
+  if (queries.defined()) inputs.query_rotation = rotation(place.expand({queries.size(0), -1}).gather(1, queries));
+  // A single token sees all keys that a Past returns, which may come in any order.
   if (num_past > 0 && num_tokens == 1) return inputs;
-  // A window that no query reaches the end of is plain causal attention, which needs no mask.
-  const std::int64_t window = sliding && num_keys > config_.sliding_window ? config_.sliding_window : 0;
-  Tensor runs = sliding ? context.picture : Tensor(), asking = queries;  // by place among the keys
-  if (num_past > 0) {
-    if (runs.defined()) runs = at::constant_pad_nd(runs, {num_past, 0}, -1);
-    asking = queries.defined() ? queries + num_past : at::arange(num_past, num_keys, options).unsqueeze(0);
-  }
-  if (window > 0 || context.keys.defined() || runs.defined() || asking.defined()) {
-    inputs.mask = nn::decoder_mask(num_keys, window, context.keys, runs, asking, embeds.device());
-    inputs.causal = false;
-  }
+  inputs.visible = nn::key_ranges({.num_keys = num_past + num_tokens,
+                                   .num_past = num_past,
+                                   .window = sliding ? config_.sliding_window : 0,
+                                   .real = context.real,
+                                   .sample_first = context.sample_first,
+                                   .picture_end = sliding ? context.picture_end : Tensor(),
+                                   .queries = queries},
+                                  embeds.device());
   return inputs;
 }
 
@@ -200,8 +206,8 @@ Tensor TextModelImpl::run_layer(std::int64_t idx, const Tensor& h, const Tensor&
 Tensor TextModelImpl::forward(const Tensor& embeds, const Tensor& per_layer, const Context& context) {
   const Tensor& queries = context.queries;
   Past* past = context.past;
-  TORCH_CHECK(past == nullptr || (embeds.size(0) == 1 && !context.keys.defined()),
-              "a past goes with one row without padding, not with ", embeds.size(0), " rows");
+  TORCH_CHECK(past == nullptr || (embeds.size(0) == 1 && !context.real.defined() && !context.sample_first.defined()),
+              "a past goes with one sample without padding, not with ", embeds.size(0), " rows");
   const auto inputs_of = [&](const Tensor& asking) {
     return std::array<LayerInputs, 2>{layer_inputs(LayerType::kSliding, embeds, context, asking),
                                       layer_inputs(LayerType::kFull, embeds, context, asking)};

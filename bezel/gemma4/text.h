@@ -8,6 +8,7 @@
 
 #include "bezel/gemma4/config.h"
 #include "bezel/nn/embedding.h"
+#include "bezel/nn/key_ranges.h"
 #include "bezel/nn/linear.h"
 #include "bezel/nn/rms_norm.h"
 #include "bezel/nn/rope.h"
@@ -34,24 +35,25 @@ class Past {
 
 /// What a call of the decoder is told beside its embeddings [B, T, H].
 struct Context {
-  torch::Tensor keys;  ///< bool [B, T], false on padding; undefined: none
+  torch::Tensor real;          ///< bool [B, T], false on padding; undefined: none
+  torch::Tensor sample_first;  ///< int64 [B, T], where the sample of each position begins; undefined: one sample a row
   torch::Tensor
-      picture;  ///< int64 [B, T], opens sliding attention inside a picture (nn::picture_runs); undefined: none
+      picture_end;        ///< int64 [B, T], opens sliding attention inside a picture (nn::picture_ends); or undefined
   torch::Tensor queries;  ///< int64 [B, Q], the positions whose states are wanted; undefined: all
-  Past* past = nullptr;   ///< what came before, to be extended by this call; null: nothing. B = 1 and no padding
+  Past* past =
+      nullptr;  ///< what came before, to be extended by this call; null: nothing. B = 1, one sample, no padding
 };
 
 /// What all layers of one type share in a step. Q positions of each row ask, S are asked: the T of this call, behind
 /// those of the calls before. Q is T until the layer from which on only `queries` are computed.
 struct LayerInputs {
   nn::Rotation query_rotation;                        // [B or 1, Q, D]
-  nn::Rotation key_rotation;                          // [1, T, D]
-  torch::Tensor mask;                                 // bool [B or 1, 1, Q, S], undefined: none
-  bool causal = true;                                 // without a mask: plain causal, else everything is seen
+  nn::Rotation key_rotation;                          // [B or 1, T, D]
+  nn::KeyRanges visible;                              // of Q queries among S keys
   std::function<KeyValue(const KeyValue&)> remember;  // Past::extend of the layer at hand; empty: nothing came before
 };
 
-/// Reference: Gemma4TextAttention.
+/// References: Gemma4TextAttention, Gemma3Attention.
 class TextAttentionImpl : public torch::nn::Module {
  public:
   TextAttentionImpl(const TextConfig& config, const TextLayerConfig& layer);
@@ -69,6 +71,7 @@ class TextAttentionImpl : public torch::nn::Module {
 
   TextLayerConfig layer_;
   double eps_;
+  bool value_norm_;
 };
 TORCH_MODULE(TextAttention);
 
@@ -76,7 +79,7 @@ TORCH_MODULE(TextAttention);
 class TextMlpImpl : public torch::nn::Module {
  public:
   TextMlpImpl(std::int64_t hidden_size, std::int64_t intermediate_size);
-  torch::Tensor forward(const torch::Tensor& x);  // [..., H] -> [..., H]
+  torch::Tensor forward(const nn::LayerInput& x);  // [..., H] -> [..., H]
 
   nn::Linear gate_proj{nullptr}, up_proj{nullptr}, down_proj{nullptr};
 };
@@ -116,7 +119,7 @@ class ExpertsImpl : public nn::Module {
 };
 TORCH_MODULE(Experts);
 
-/// Reference: Gemma4TextDecoderLayer.
+/// References: Gemma4TextDecoderLayer, Gemma3DecoderLayer.
 class TextLayerImpl : public nn::Module {
  public:
   TextLayerImpl(const TextConfig& config, std::int64_t layer_idx);
@@ -134,14 +137,14 @@ class TextLayerImpl : public nn::Module {
   Experts experts{nullptr};
   nn::RmsNorm post_feedforward_layernorm_1{nullptr}, post_feedforward_layernorm_2{nullptr};
   nn::RmsNorm pre_feedforward_layernorm_2{nullptr};
-  torch::Tensor layer_scalar;  // [1]
+  torch::Tensor layer_scalar;  // [1], undefined in models without
 
  private:
   torch::Tensor feed_forward(const torch::Tensor& x);
 };
 TORCH_MODULE(TextLayer);
 
-/// Reference: Gemma4TextModel.
+/// References: Gemma4TextModel, Gemma3TextModel.
 class TextModelImpl : public torch::nn::Module {
  public:
   explicit TextModelImpl(const TextConfig& config);

@@ -4,8 +4,8 @@
 
 #include <ATen/ATen.h>
 
-#include "bezel/nn/attention.h"
 #include "bezel/nn/functional.h"
+#include "bezel/nn/picture_attention.h"
 #include "bezel/nn/recompute.h"
 
 namespace bezel::gemma4 {
@@ -24,13 +24,11 @@ VisionAttentionImpl::VisionAttentionImpl(const VisionConfig& config)
   k_norm = register_module("k_norm", nn::RmsNorm(head_dim_, eps_));
 }
 
-Tensor VisionAttentionImpl::forward(const Tensor& x, const nn::Rotation& rotation) {
-  const auto heads = [&](const Tensor& rows) { return rows.view({x.size(0), -1, head_dim_}); };  // [P, A, D]
-  const auto batched = [](const Tensor& rows) { return rows.transpose(0, 1).unsqueeze(0); };     // [1, A, P, D]
-  const Tensor q = nn::rotate_axial(q_norm(heads(q_proj(x))), rotation);
-  const Tensor k = nn::rotate_axial(k_norm(heads(k_proj(x))), rotation);
-  const Tensor v = nn::rms_norm(heads(v_proj(x)), {}, eps_);
-  return o_proj(nn::attention(batched(q), batched(k), batched(v)).squeeze(0));
+Tensor VisionAttentionImpl::forward(const nn::LayerInput& x, const nn::Rotation& rotation) {
+  const auto heads = [&](const Tensor& rows) { return rows.view({rows.size(0), -1, head_dim_}); };  // [P, A, D]
+  const auto raw = nn::project(x, {q_proj, k_proj, v_proj});
+  const nn::PictureHeads norms{q_norm->weight, k_norm->weight, eps_, rotation};
+  return o_proj(nn::picture_attention(heads(raw[0]), heads(raw[1]), heads(raw[2]), norms));
 }
 
 VisionMlpImpl::VisionMlpImpl(const VisionConfig& config) {
@@ -40,7 +38,10 @@ VisionMlpImpl::VisionMlpImpl(const VisionConfig& config) {
   down_proj = register_module("down_proj", nn::Linear(config.intermediate_size, config.hidden_size, options));
 }
 
-Tensor VisionMlpImpl::forward(const Tensor& x) { return down_proj(nn::geglu(gate_proj(x), up_proj(x))); }
+Tensor VisionMlpImpl::forward(const nn::LayerInput& x) {
+  const auto both = nn::project(x, {gate_proj, up_proj});
+  return down_proj(nn::LayerInput::gated(both[0], both[1]));
+}
 
 VisionLayerImpl::VisionLayerImpl(const VisionConfig& config) {
   const auto norm = [&](const char* name) {
@@ -55,8 +56,8 @@ VisionLayerImpl::VisionLayerImpl(const VisionConfig& config) {
 }
 
 Tensor VisionLayerImpl::forward(const Tensor& x, const nn::Rotation& rotation) {
-  const Tensor h = post_attention_layernorm->add_to(x, self_attn(input_layernorm(x), rotation));
-  return post_feedforward_layernorm->add_to(h, mlp(pre_feedforward_layernorm(h)));
+  const Tensor h = post_attention_layernorm->add_to(x, self_attn(input_layernorm->input(x), rotation));
+  return post_feedforward_layernorm->add_to(h, mlp(pre_feedforward_layernorm->input(h)));
 }
 
 VisionEncoderImpl::VisionEncoderImpl(const VisionConfig& config) {

@@ -44,7 +44,7 @@ Conversation::Conversation(const std::string& folder, const gemma4::ModelConfig&
     : tokenizer_(data::Tokenizer::from_file((std::filesystem::path(folder) / "tokenizer.json").string())),
       ids_{config.image_token_id, config.video_token_id, config.audio_token_id},
       options_(std::move(options)),
-      format_(data::detect_chat_format(config.text.hidden_size_per_layer_input > 0)),
+      format_(data::detect_chat_format(config)),
       pad_id_(config.text.pad_token_id),
       has_vision_(config.vision.has_value()),
       has_audio_(config.audio.has_value()) {
@@ -53,7 +53,7 @@ Conversation::Conversation(const std::string& folder, const gemma4::ModelConfig&
     data::check_image_budget(*options_.max_soft_tokens);
     media_.image.max_soft_tokens = *options_.max_soft_tokens;
   }
-  data::check_tokens(tokenizer_, ids_, has_vision_, has_audio_);
+  data::check_tokens(tokenizer_, format_, ids_, has_vision_, has_audio_);
   clear();
 }
 
@@ -83,7 +83,7 @@ void Conversation::answer(std::span<const std::int64_t> tokens) {
     return id == ids_.image || id == ids_.audio || id == ids_.video || id >= tokenizer_.vocab_size();
   });
   std::string text = tokenizer_.decode(kept);
-  for (const std::string_view end : {"<turn|>", "<eos>"})
+  for (const std::string_view end : {data::chat_tokens(format_).end, std::string_view("<eos>")})
     if (text.ends_with(end)) text = text.substr(0, text.size() - end.size());
   messages_.push_back({{"role", "assistant"}, {"content", text}});
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "bezel/data/chat_template.h"
 #include "bezel/io/json.h"
 #include "bezel/io/regular_file.h"
 
@@ -90,9 +91,11 @@ Settings read_settings(const std::string& folder, const data::Tokenizer& tokeniz
     }
   }
   if (!has_eos) settings.stop_ids = config_eos(folder);
-  const auto turn = tokenizer.token_id("<turn|>");
-  if (turn && std::ranges::find(settings.stop_ids, *turn) == settings.stop_ids.end())
-    settings.stop_ids.push_back(*turn);
+  for (const data::ChatFormat format : {data::ChatFormat::kEdge, data::ChatFormat::kGemma3}) {
+    const auto turn = tokenizer.token_id(data::chat_tokens(format).end);
+    if (turn && std::ranges::find(settings.stop_ids, *turn) == settings.stop_ids.end())
+      settings.stop_ids.push_back(*turn);
+  }
   return settings;
 }
 

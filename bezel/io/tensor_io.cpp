@@ -3,6 +3,7 @@
 #include <array>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 
 #include "bezel/error.h"
 
@@ -22,6 +23,14 @@ constexpr std::array<std::pair<DType, torch::ScalarType>, 13> kTypes{{{DType::kB
                                                                       {DType::kU64, torch::kUInt64},
                                                                       {DType::kI64, torch::kInt64},
                                                                       {DType::kF64, torch::kFloat64}}};
+
+// What keeps the map of a tensor alive, and tells it from other tensors.
+struct Mapped {
+  std::shared_ptr<const SafetensorsFile> file;
+  TensorInfo info;
+};
+
+void drop_mapped(void* mapped) { delete static_cast<Mapped*>(mapped); }
 
 }  // namespace
 
@@ -49,9 +58,15 @@ torch::Tensor map_tensor(const std::shared_ptr<const SafetensorsFile>& file, con
     return copy;
   }
   auto* data = const_cast<std::byte*>(bytes);
-  const torch::Tensor view = torch::from_blob(
-      data, info.shape, [file](void*) {}, options);
+  const torch::Tensor view =
+      at::for_blob(data, info.shape).context(new Mapped{file, info}, &drop_mapped).options(options).make_tensor();
   return is_bool ? view.ne(0) : view;
+}
+
+void release_pages(const torch::Tensor& tensor) {
+  if (tensor.is_meta()) return;
+  const auto* mapped = tensor.storage().data_ptr().cast_context<Mapped>(&drop_mapped);
+  if (mapped != nullptr) mapped->file->release(mapped->info);
 }
 
 void put_tensor(TensorSink& sink, const std::string& name, const torch::Tensor& tensor) {

@@ -21,6 +21,9 @@ DType to_dtype(torch::ScalarType type);
 /// not aligned to their element size, and BOOL tensors, are copied.
 torch::Tensor map_tensor(const std::shared_ptr<const SafetensorsFile>& file, const TensorInfo& info);
 
+/// SafetensorsFile::release of a tensor that map_tensor mapped; nothing happens to any other.
+void release_pages(const torch::Tensor& tensor);
+
 /// Puts a tensor from any device into a file that is being streamed.
 void put_tensor(TensorSink& sink, const std::string& name, const torch::Tensor& tensor);
 

@@ -22,37 +22,6 @@ std::string in_folder(const std::string& folder, std::string_view file) {
   return (std::filesystem::path(folder) / file).string();
 }
 
-// The two tensors of a layer as they lie in the file.
-struct Pair {
-  std::string a_key, b_key;
-  std::string stored;  // the module in the file's own spelling: the one that the patterns beside it are about
-  torch::Tensor a, b;
-};
-
-std::map<std::string, Pair> read_pairs(const std::string& path) {
-  std::map<std::string, Pair> pairs;
-  for (auto& [key, tensor] : io::load_safetensors(path)) {
-    const auto parsed = io::parse_adapter_key(key);
-    const bool is_a = parsed && parsed->part == "lora_A";
-    if (!is_a && !(parsed && parsed->part == "lora_B"))
-      throw Error(path, ": tensor '", key,
-                  "' is not supported; expected base_model.model.<module>.lora_A.weight or "
-                  ".lora_B.weight");
-    Pair& pair = pairs[parsed->module];
-    std::string& seen = is_a ? pair.a_key : pair.b_key;
-    if (!seen.empty()) throw Error(path, ": tensors '", seen, "' and '", key, "' are two spellings of one tensor");
-    seen = key;
-    (is_a ? pair.a : pair.b) = tensor;
-    if (is_a) pair.stored = parsed->stored;
-  }
-  if (pairs.empty()) throw Error(path, ": holds no tensor");
-  for (const auto& [name, pair] : pairs) {
-    if (pair.b_key.empty()) throw Error(path, ": tensor '", pair.a_key, "' has no lora_B beside it");
-    if (pair.a_key.empty()) throw Error(path, ": tensor '", pair.b_key, "' has no lora_A beside it");
-  }
-  return pairs;
-}
-
 void check_tensor(const std::string& path, const std::string& key, const torch::Tensor& tensor,
                   const std::vector<std::int64_t>& expected, const char* axes) {
   const auto type = tensor.scalar_type();
@@ -62,17 +31,6 @@ void check_tensor(const std::string& path, const std::string& key, const torch::
     throw Error(path, ": tensor '", key, "' has shape ", tensor.sizes(), ", expected ", torch::IntArrayRef(expected),
                 " (", axes, "); is it an adapter of another rank or another base model?");
   if (!at::isfinite(tensor).all().item<bool>()) throw Error(path, ": tensor '", key, "' holds NaN or Inf");
-}
-
-std::string find_weights(const std::string& folder) {
-  const std::string path = in_folder(folder, kWeights);
-  if (std::filesystem::exists(path)) return path;
-  if (std::filesystem::exists(in_folder(folder, "adapter_model.bin")))
-    throw Error(folder,
-                ": holds adapter_model.bin only, a pickle, which can run code and is never read; save it again "
-                "with PEFT's save_pretrained, which writes ",
-                kWeights);
-  throw Error(ErrorKind::kIo, path, ": no such file; is this a PEFT adapter folder?");
 }
 
 // Layers of the model by canonical name.
@@ -90,7 +48,7 @@ std::map<std::string, Target> layers_by_name(torch::nn::Module& model) {
 // PEFT drops a tensor without layer. Towers that the file does not know are left out: plain names of a text adapter
 // also fit the other towers.
 void check_coverage(const std::string& path, const LoadedAdapter& adapter, const std::map<std::string, Target>& layers,
-                    const std::map<std::string, Pair>& pairs) {
+                    const std::map<std::string, StoredPair>& pairs) {
   const ModulePattern& wanted = adapter.config.target_modules;
   if (wanted.kind == ModulePattern::Kind::kDefault) return;
   const ModuleMatcher targets(wanted, "target_modules");
@@ -110,7 +68,7 @@ void check_coverage(const std::string& path, const LoadedAdapter& adapter, const
   }
 }
 
-nn::Adapter make_adapter(const Target& target, const Pair& pair, const LoraConfig& config) {
+nn::Adapter make_adapter(const Target& target, const StoredPair& pair, const LoraConfig& config) {
   const auto device = target.layer->weight ? target.layer->weight->device() : torch::Device(torch::kCPU);
   // A copy: the file is mapped read-only, and training writes.
   const auto own = [&](const torch::Tensor& tensor) {
@@ -121,6 +79,41 @@ nn::Adapter make_adapter(const Target& target, const Pair& pair, const LoraConfi
 }
 
 }  // namespace
+
+std::map<std::string, StoredPair> read_pairs(const std::string& path) {
+  std::map<std::string, StoredPair> pairs;
+  for (auto& [key, tensor] : io::load_safetensors(path)) {
+    const auto parsed = io::parse_adapter_key(key);
+    const bool is_a = parsed && parsed->part == "lora_A";
+    if (!is_a && !(parsed && parsed->part == "lora_B"))
+      throw Error(path, ": tensor '", key,
+                  "' is not supported; expected base_model.model.<module>.lora_A.weight or "
+                  ".lora_B.weight");
+    StoredPair& pair = pairs[parsed->module];
+    std::string& seen = is_a ? pair.a_key : pair.b_key;
+    if (!seen.empty()) throw Error(path, ": tensors '", seen, "' and '", key, "' are two spellings of one tensor");
+    seen = key;
+    (is_a ? pair.a : pair.b) = tensor;
+    if (is_a) pair.stored = parsed->stored;
+  }
+  if (pairs.empty()) throw Error(path, ": holds no tensor");
+  for (const auto& [name, pair] : pairs) {
+    if (pair.b_key.empty()) throw Error(path, ": tensor '", pair.a_key, "' has no lora_B beside it");
+    if (pair.a_key.empty()) throw Error(path, ": tensor '", pair.b_key, "' has no lora_A beside it");
+  }
+  return pairs;
+}
+
+std::string find_weights(const std::string& folder) {
+  const std::string path = in_folder(folder, kWeights);
+  if (std::filesystem::exists(path)) return path;
+  if (std::filesystem::exists(in_folder(folder, "adapter_model.bin")))
+    throw Error(folder,
+                ": holds adapter_model.bin only, a pickle, which can run code and is never read; save it again "
+                "with PEFT's save_pretrained, which writes ",
+                kWeights);
+  throw Error(ErrorKind::kIo, path, ": no such file; is this a PEFT adapter folder?");
+}
 
 void save_adapter(const std::string& folder, const Selection& selection, const LoraConfig& config,
                   const AdapterBase& base) {

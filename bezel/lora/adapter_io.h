@@ -1,10 +1,25 @@
 #pragma once
 
+#include <map>
 #include <string>
 
 #include "bezel/lora/targets.h"
 
 namespace bezel::lora {
+
+/// The two tensors of a layer as an adapter file holds them.
+struct StoredPair {
+  std::string a_key, b_key;
+  std::string stored;  ///< the module in the file's own spelling: the one that the patterns beside it are about
+  torch::Tensor a, b;  ///< mapped; as they are stored
+};
+
+/// The file with the tensors of a PEFT adapter folder. Throws Error when there is none that is safe to read.
+std::string find_weights(const std::string& folder);
+
+/// What that file holds, by canonical module name. Throws Error on a tensor that is none of LoRA, one that is there
+/// twice, and a lora_A or lora_B without the other.
+std::map<std::string, StoredPair> read_pairs(const std::string& path);
 
 /// Where an adapter belongs, as adapter_config.json says it.
 struct AdapterBase {

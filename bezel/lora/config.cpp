@@ -222,11 +222,13 @@ Json adapter_config_json(const LoraConfig& config, const std::vector<AdaptedLaye
     if (layer.rank != config.rank) ranks[layer.name] = layer.rank;
     if (layer.alpha != config.alpha) alphas[layer.name] = number_json(layer.alpha);
   }
+  const std::string family = architecture.starts_with("Gemma3") ? "gemma3" : "gemma4";
   Json json = {{"alora_invocation_tokens", nullptr},
                {"alpha_pattern", alphas},
                {"arrow_config", nullptr},
                {"auto_mapping",
-                {{"base_model_class", architecture}, {"parent_library", "transformers.models.gemma4.modeling_gemma4"}}},
+                {{"base_model_class", architecture},
+                 {"parent_library", "transformers.models." + family + ".modeling_" + family}}},
                {"base_model_name_or_path", base_model},
                {"bias", "none"},
                {"corda_config", nullptr},

@@ -26,6 +26,7 @@ struct Slot {
   std::function<void(torch::Tensor)> assign;                                ///< kVector, kClipBound
   std::function<void(std::shared_ptr<const quant::Weight>)> assign_weight;  ///< kMatrix
   bool quantizable = false;                                                 ///< kMatrix: may be kept in codes
+  bool wide = false;                                                        ///< kVector: kept in float32
 };
 
 /// Base of modules with frozen tensors: they list what they expect, and loading is a walk over the module tree.

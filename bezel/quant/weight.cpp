@@ -8,6 +8,7 @@
 #include <c10/core/ScalarType.h>
 
 #include "bezel/error.h"
+#include "bezel/io/tensor_io.h"
 #include "bezel/kernels/matmul.h"
 
 namespace bezel::quant {
@@ -61,6 +62,8 @@ class DenseWeight final : public Weight {
       throw Error("tensor '", name_, "': a row that was looked up holds NaN or Inf; the checkpoint is damaged");
     return found;
   }
+
+  void release_pages() const override { io::release_pages(tensor_); }
 
   torch::Tensor dequantize(torch::ScalarType dtype) const override { return tensor_.to(dtype_).to(dtype); }
 

@@ -133,14 +133,14 @@ Elsewhere in_llama_cpp(const Adapter& adapter) {
   const auto towers = tower_layers(adapter);
   if (!towers.empty())
     llama.problems.push_back(layers_text(towers) +
-                             " lie outside the language model: the converter stops at them; train lora_towers: "
-                             "[language] for llama.cpp, or merge");
+                             " lie outside the language model: llama.cpp's converter stops at them, and `bezel "
+                             "convert --to gguf` leaves them behind; train lora_towers: [language], or merge");
   const auto rescaled = adapter.names_where([&](const Target& t) {
     return adapter.config.scale(t.rank, t.alpha) != adapter.config.alpha / static_cast<double>(t.rank);
   });
   if (!rescaled.empty())
     llama.problems.push_back("use_rslora and alpha_pattern are not read there: " + layers_text(rescaled) +
-                             " would be scaled by lora_alpha / rank");
+                             " would be scaled by lora_alpha / rank; `bezel convert --to gguf` writes B scaled");
   return llama;
 }
 

@@ -208,7 +208,7 @@ Json inspect_checkpoint(const std::string& folder) {
   const Comparison comparison = compare(checkpoint, model);
   Json out = {{"kind", "checkpoint"},
               {"path", folder},
-              {"architecture", config.text_only ? "Gemma4ForCausalLM" : "Gemma4ForConditionalGeneration"},
+              {"architecture", config.architecture()},
               {"layout", layout == io::KeyLayout::kFlat ? "flat" : "nested"},
               {"files", files.size()},
               {"tensors", names.size()},

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <filesystem>
 #include <numeric>
+#include <utility>
 
 #include "bezel/error.h"
 
@@ -18,7 +19,20 @@ std::int64_t divide_up(std::int64_t value, std::int64_t by) { return (value + by
 data::ChatFormat chat_format(const TrainConfig& config, const gemma4::ModelConfig& model) {
   if (config.chat_format == "edge") return data::ChatFormat::kEdge;
   if (config.chat_format == "large") return data::ChatFormat::kLarge;
-  return data::detect_chat_format(model.text.hidden_size_per_layer_input > 0);
+  if (config.chat_format == "gemma3") return data::ChatFormat::kGemma3;
+  return data::detect_chat_format(model);
+}
+
+std::vector<std::size_t> all_of(const data::Dataset& data) {
+  std::vector<std::size_t> idx(data.size());
+  std::iota(idx.begin(), idx.end(), std::size_t{0});
+  return idx;
+}
+
+bool has_any_media(const data::Dataset& data) {
+  for (std::size_t i = 0; i < data.size(); ++i)
+    if (data.has_images(i) || data.has_recordings(i)) return true;
+  return false;
 }
 
 }  // namespace
@@ -29,16 +43,19 @@ RunBatches::RunBatches(const TrainConfig& config, const gemma4::ModelConfig& mod
   const auto tokenizer = std::make_shared<const data::Tokenizer>(data::Tokenizer::from_file(tokenizer_path));
   data::DatasetOptions options = dataset_options(model);
   train_ = std::make_unique<data::Dataset>(options, tokenizer);
-  train_idx_.resize(train_->size());
-  std::iota(train_idx_.begin(), train_idx_.end(), std::size_t{0});
+  train_idx_ = all_of(*train_);
   if (!files_.eval.empty()) {
     options.file = files_.eval;
     if (config.media_root.empty()) options.media_root.clear();
     eval_ = std::make_unique<data::Dataset>(options, tokenizer);
+    eval_idx_ = all_of(*eval_);
   } else if (config.val_set_size > 0) {
     split_off(config.val_set_size);
   }
   find_media();
+  packs_ = config_.packing.value_or(!has_any_media(*train_) && !(eval_ && has_any_media(*eval_)));
+  num_rows_ = static_cast<std::int64_t>(epoch_rows(0)->size());
+  eval_rows_ = lay_out(eval_ ? *eval_ : *train_, eval_idx_);
 }
 
 data::DatasetOptions RunBatches::dataset_options(const gemma4::ModelConfig& model) const {
@@ -76,20 +93,43 @@ void RunBatches::find_media() {
   const auto adapts = [&](lora::Tower tower) {
     return !config_.init_adapter.empty() || std::ranges::find(config_.lora.towers, tower) != config_.lora.towers.end();
   };
-  // Reading every line once more is only worth it where the answer matters.
   const bool projectors = adapts(lora::Tower::kProjectors);
-  const bool want_images = train_->options().allow_images && (projectors || adapts(lora::Tower::kVision));
-  const bool want_recordings = train_->options().allow_audio && (projectors || adapts(lora::Tower::kAudio));
+  const bool want_images = projectors || adapts(lora::Tower::kVision);
+  const bool want_recordings = projectors || adapts(lora::Tower::kAudio);
   for (const std::size_t idx : train_idx_) {
-    if ((has_images_ || !want_images) && (has_recordings_ || !want_recordings)) return;
-    const data::SampleText text = train_->load_text(idx);
-    has_images_ = has_images_ || !text.images.empty();
-    has_recordings_ = has_recordings_ || !text.audios.empty();
+    has_images_ = has_images_ || (want_images && train_->has_images(idx));
+    has_recordings_ = has_recordings_ || (want_recordings && train_->has_recordings(idx));
   }
 }
 
+data::SampleRows RunBatches::lay_out(const data::Dataset& data, std::vector<std::size_t> samples) const {
+  if (!packs_) return data::one_a_row(std::move(samples));
+  std::vector<std::size_t> lengths(data.size());
+  for (std::size_t i = 0; i < data.size(); ++i) lengths[i] = data.num_tokens(i);
+  return data::pack_rows(samples, lengths, static_cast<std::size_t>(config_.max_seq_length));
+}
+
+std::shared_ptr<const data::SampleRows> RunBatches::epoch_rows(std::int64_t epoch) const {
+  const std::lock_guard lock(mutex_);
+  if (epoch == ordered_epoch_) return rows_;
+  const auto shuffled = [&](std::size_t size, std::uint64_t seed) {
+    return data::epoch_order(size, seed, static_cast<std::uint64_t>(epoch));
+  };
+  const auto seed = static_cast<std::uint64_t>(config_.seed);
+  std::vector<std::size_t> samples = train_idx_;
+  if (config_.shuffle)
+    std::ranges::transform(shuffled(samples.size(), seed), samples.begin(),
+                           [&](std::size_t i) { return train_idx_[i]; });
+  data::SampleRows rows = lay_out(*train_, std::move(samples));
+  // Rows of many samples would come early, since one of these is among the first.
+  if (config_.shuffle && packs_) rows = rows.in_order(shuffled(rows.size(), ~seed));
+  ordered_epoch_ = epoch;
+  rows_ = std::make_shared<const data::SampleRows>(std::move(rows));
+  return rows_;
+}
+
 std::int64_t RunBatches::steps_per_epoch() const {
-  return divide_up(divide_up(num_train(), config_.micro_batch_size), config_.gradient_accumulation_steps);
+  return divide_up(divide_up(num_rows_, config_.micro_batch_size), config_.gradient_accumulation_steps);
 }
 
 std::int64_t RunBatches::total_steps() const {
@@ -98,53 +138,69 @@ std::int64_t RunBatches::total_steps() const {
   return std::max<std::int64_t>(1, static_cast<std::int64_t>(steps));
 }
 
-std::vector<data::Sample> RunBatches::load(const std::vector<std::size_t>& order, std::int64_t begin,
-                                           std::int64_t count) const {
-  std::vector<data::Sample> samples;
-  const std::int64_t end = std::min(begin + count, static_cast<std::int64_t>(order.size()));
-  for (std::int64_t i = begin; i < end; ++i) {
+data::Batch RunBatches::make_batch(const data::Dataset& data, std::span<const std::size_t> samples,
+                                   WorkNote& note) const {
+  std::vector<data::Sample> loaded;
+  for (const std::size_t idx : samples) {
+    const std::string source = data.source(idx);
+    if (is_left_out(source)) continue;
+    note.begin(source);
     try {
-      samples.push_back(train_->load(order[static_cast<std::size_t>(i)]));
+      loaded.push_back(data.load(idx));
     } catch (const Error& error) {
-      if (!config_.skip_bad_samples || error.kind() != ErrorKind::kData) throw;
+      if (error.kind() != ErrorKind::kData || !leave_out(source, error.what())) throw;
     }
   }
-  return samples;
+  if (loaded.empty()) return {};
+  return packs_ ? data::collate_packed(loaded) : data::collate(loaded, pad_id_);
 }
 
-std::vector<data::Batch> RunBatches::step(std::int64_t step) {
-  const std::int64_t epoch = step / steps_per_epoch();
-  if (epoch != ordered_epoch_) {
-    order_ = train_idx_;
-    if (config_.shuffle) {
-      const auto places = data::epoch_order(train_idx_.size(), static_cast<std::uint64_t>(config_.seed),
-                                            static_cast<std::uint64_t>(epoch));
-      std::ranges::transform(places, order_.begin(), [&](std::size_t place) { return train_idx_[place]; });
-    }
-    ordered_epoch_ = epoch;
-  }
+std::vector<data::Batch> RunBatches::step(std::int64_t step, WorkNote& note) const {
+  const auto rows = epoch_rows(step / steps_per_epoch());
+  const auto batch_rows = static_cast<std::size_t>(config_.micro_batch_size);
+  const auto step_rows = batch_rows * static_cast<std::size_t>(config_.gradient_accumulation_steps);
+  const std::size_t first = static_cast<std::size_t>(step % steps_per_epoch()) * step_rows;
   std::vector<data::Batch> batches;
-  const std::int64_t first = step % steps_per_epoch() * config_.gradient_accumulation_steps;
-  for (std::int64_t i = first; i < first + config_.gradient_accumulation_steps; ++i) {
-    const auto samples = load(order_, i * config_.micro_batch_size, config_.micro_batch_size);
-    if (!samples.empty()) batches.push_back(data::collate(samples, pad_id_));
+  for (std::size_t row = first; row < std::min(first + step_rows, rows->size()); row += batch_rows) {
+    data::Batch batch = make_batch(*train_, rows->rows(row, row + batch_rows), note);
+    if (batch.num_tokens > 0) batches.push_back(std::move(batch));
   }
   if (batches.empty())
     throw Error(files_.train, ": no sample of step ", step + 1, " can be decoded; the first is ",
-                train_->source(order_[static_cast<std::size_t>(first * config_.micro_batch_size)]));
+                train_->source(rows->rows(first, first + 1)[0]));
   return batches;
 }
 
-std::int64_t RunBatches::num_eval_batches() const { return divide_up(num_eval(), config_.micro_batch_size); }
+std::int64_t RunBatches::num_eval_batches() const {
+  return divide_up(static_cast<std::int64_t>(eval_rows_.size()), config_.micro_batch_size);
+}
 
-data::Batch RunBatches::eval_batch(std::int64_t idx) const {
-  std::vector<data::Sample> samples;
-  const std::int64_t begin = idx * config_.micro_batch_size;
-  for (std::int64_t i = begin; i < std::min(begin + config_.micro_batch_size, num_eval()); ++i) {
-    const auto place = static_cast<std::size_t>(i);
-    samples.push_back(eval_ ? eval_->load(place) : train_->load(eval_idx_[place]));
-  }
-  return data::collate(samples, pad_id_);
+data::Batch RunBatches::eval_batch(std::int64_t idx, WorkNote& note) const {
+  const auto rows = static_cast<std::size_t>(config_.micro_batch_size), first = static_cast<std::size_t>(idx) * rows;
+  return make_batch(eval_ ? *eval_ : *train_, eval_rows_.rows(first, first + rows), note);
+}
+
+data::Batch RunBatches::media_sample(std::int64_t idx, WorkNote& note) const {
+  const auto place = static_cast<std::size_t>(idx);
+  if (!train_->has_images(place) && !train_->has_recordings(place)) return {};
+  return make_batch(*train_, {&place, 1}, note);
+}
+
+bool RunBatches::is_left_out(const std::string& source) const {
+  const std::lock_guard lock(mutex_);
+  return left_out_.contains(source);
+}
+
+bool RunBatches::leave_out(const std::string& source, const std::string& why) const {
+  if (!config_.skip_bad_samples) return false;
+  const std::lock_guard lock(mutex_);
+  if (left_out_.insert(source).second) messages_.push_back(why);
+  return true;
+}
+
+std::vector<std::string> RunBatches::take_left_out() const {
+  const std::lock_guard lock(mutex_);
+  return std::exchange(messages_, {});
 }
 
 }  // namespace bezel::train

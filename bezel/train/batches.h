@@ -2,17 +2,22 @@
 
 #include <cstdint>
 #include <memory>
+#include <mutex>
+#include <set>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "bezel/data/dataset.h"
+#include "bezel/data/packing.h"
 #include "bezel/gemma4/config.h"
 #include "bezel/train/config.h"
-#include "bezel/train/trainer.h"
+#include "bezel/train/prefetch.h"
 
 namespace bezel::train {
 
-/// The samples of a run, and which of them make up each step.
+/// The samples of a run, and which of them make up each step. Everything that is const may be called from several
+/// threads. With skip_bad_samples, samples whose media cannot be decoded are left out.
 class RunBatches {
  public:
   /// Reads tokenizer and data sets of a run. Throws Error on whatever is wrong with them.
@@ -22,7 +27,11 @@ class RunBatches {
   /// Null where held-out samples are part of train_data().
   const data::Dataset* eval_data() const { return eval_.get(); }
   std::int64_t num_train() const { return static_cast<std::int64_t>(train_idx_.size()); }
-  std::int64_t num_eval() const { return static_cast<std::int64_t>(eval_ ? eval_->size() : eval_idx_.size()); }
+  std::int64_t num_eval() const { return static_cast<std::int64_t>(eval_rows_.samples.size()); }
+  /// Whether samples share rows.
+  bool packs() const { return packs_; }
+  /// Of an epoch; as many as samples without packing.
+  std::int64_t num_rows() const { return num_rows_; }
   std::int64_t steps_per_epoch() const;
   /// max_steps, or what num_train_epochs makes.
   std::int64_t total_steps() const;
@@ -31,17 +40,27 @@ class RunBatches {
   bool has_images() const { return has_images_; }
   bool has_recordings() const { return has_recordings_; }
 
-  /// Micro-batches of a step, counted from 0. With skip_bad_samples, samples whose media cannot be decoded are left
-  /// out.
-  std::vector<data::Batch> step(std::int64_t step);
+  /// Micro-batches of a step, counted from 0. Throws Error when no sample of the step is left.
+  std::vector<data::Batch> step(std::int64_t step, WorkNote& note) const;
   std::int64_t num_eval_batches() const;
-  data::Batch eval_batch(std::int64_t idx) const;
+  /// Without tokens when no sample is left.
+  data::Batch eval_batch(std::int64_t idx, WorkNote& note) const;
+  /// Sample `idx` of train_data() by itself; without tokens when it has no media or is left out.
+  data::Batch media_sample(std::int64_t idx, WorkNote& note) const;
+
+  /// Leaves out the sample at `source`, "file:line", from now on, and says why. False without skip_bad_samples.
+  bool leave_out(const std::string& source, const std::string& why) const;
+  /// Why samples were left out since the last call, one message each.
+  std::vector<std::string> take_left_out() const;
 
  private:
   data::DatasetOptions dataset_options(const gemma4::ModelConfig& model) const;
   void split_off(double val_set_size);
   void find_media();
-  std::vector<data::Sample> load(const std::vector<std::size_t>& order, std::int64_t begin, std::int64_t count) const;
+  data::SampleRows lay_out(const data::Dataset& data, std::vector<std::size_t> samples) const;
+  std::shared_ptr<const data::SampleRows> epoch_rows(std::int64_t epoch) const;
+  bool is_left_out(const std::string& source) const;
+  data::Batch make_batch(const data::Dataset& data, std::span<const std::size_t> samples, WorkNote& note) const;
 
   TrainConfig config_;
   DataFiles files_;
@@ -49,11 +68,18 @@ class RunBatches {
   std::unique_ptr<data::Dataset> train_;
   std::unique_ptr<data::Dataset> eval_;  // where the held-out samples have a file of their own
   std::vector<std::size_t> train_idx_;
-  std::vector<std::size_t> eval_idx_;  // else of train_
+  std::vector<std::size_t> eval_idx_;  // of eval_, else of train_
   bool has_images_ = false;
   bool has_recordings_ = false;
-  std::int64_t ordered_epoch_ = -1;
-  std::vector<std::size_t> order_;
+  bool packs_ = false;
+  std::int64_t num_rows_ = 0;
+  data::SampleRows eval_rows_;
+
+  mutable std::mutex mutex_;  // of all below
+  mutable std::int64_t ordered_epoch_ = -1;
+  mutable std::shared_ptr<const data::SampleRows> rows_;
+  mutable std::set<std::string> left_out_;  // sources
+  mutable std::vector<std::string> messages_;
 };
 
 }  // namespace bezel::train

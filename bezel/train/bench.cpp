@@ -12,6 +12,9 @@
 #include <ATen/CPUGeneratorImpl.h>
 #include <unistd.h>
 
+#include "bezel/data/dataset.h"
+#include "bezel/data/packing.h"
+#include "bezel/error.h"
 #include "bezel/train/forward.h"
 #include "bezel/train/trainer.h"
 
@@ -71,6 +74,28 @@ double median(std::vector<double> values) {
   return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
 }
 
+std::vector<std::int64_t> numbers_of(const at::Tensor& row) {
+  const at::Tensor numbers = row.to(torch::kLong).contiguous();
+  return {numbers.data_ptr<std::int64_t>(), numbers.data_ptr<std::int64_t>() + numbers.numel()};
+}
+
+// The rows without their padding.
+std::vector<data::Sample> samples_of(const data::RawInputs& raw) {
+  if (!raw.labels.defined()) throw Error("packing needs 'in.labels'");
+  if (raw.pixel_values.defined() || raw.input_features.defined())
+    throw Error("packing takes rows of text, but the inputs have pictures or recordings");
+  const at::Tensor is_real =
+      raw.attention_mask.defined() ? raw.attention_mask.to(torch::kBool) : at::ones_like(raw.input_ids, at::kBool);
+  std::vector<data::Sample> samples;
+  for (std::int64_t row = 0; row < raw.input_ids.size(0); ++row) {
+    data::Sample& sample = samples.emplace_back();
+    sample.input_ids = numbers_of(raw.input_ids[row].masked_select(is_real[row]));
+    sample.labels = numbers_of(raw.labels[row].masked_select(is_real[row]));
+    sample.token_types.resize(sample.input_ids.size());
+  }
+  return samples;
+}
+
 }  // namespace
 
 data::RawInputs synthetic_inputs(const gemma4::ModelConfig& config, std::int64_t tokens, std::int64_t label_tokens,
@@ -85,7 +110,24 @@ data::RawInputs synthetic_inputs(const gemma4::ModelConfig& config, std::int64_t
   return raw;
 }
 
-BenchResult bench_training(gemma4::Model& model, const lora::Selection& selection, const data::Batch& batch,
+std::vector<data::Batch> packed_batches(const data::RawInputs& raw, std::int64_t row_tokens) {
+  const std::vector<data::Sample> samples = samples_of(raw);
+  std::vector<std::size_t> places, lengths;
+  for (const data::Sample& sample : samples) {
+    places.push_back(places.size());
+    lengths.push_back(sample.input_ids.size());
+  }
+  const data::SampleRows rows = data::pack_rows(places, lengths, static_cast<std::size_t>(row_tokens));
+  std::vector<data::Batch> batches;
+  for (std::size_t row = 0; row < rows.size(); ++row) {
+    std::vector<data::Sample> together;
+    for (const std::size_t place : rows.rows(row, row + 1)) together.push_back(samples[place]);
+    batches.push_back(data::collate_packed(together));
+  }
+  return batches;
+}
+
+BenchResult bench_training(gemma4::Model& model, const lora::Selection& selection, std::span<const data::Batch> batches,
                            std::int64_t steps) {
   TrainerOptions options;
   options.total_steps = steps;
@@ -100,13 +142,15 @@ BenchResult bench_training(gemma4::Model& model, const lora::Selection& selectio
     result.start_s = process_age_s();
     for (std::int64_t step = 0; step < steps; ++step) {
       const auto begin = Clock::now();
-      result.losses.push_back(trainer.step(step, {&batch, 1}).loss);
+      result.losses.push_back(trainer.step(step, batches).loss);
       result.step_s.push_back(std::chrono::duration<double>(Clock::now() - begin).count());
     }
     result.peak_anonymous_bytes = watch.peak();
   }
   const auto after_first = result.step_s.begin() + (steps > 1 ? 1 : 0);
-  result.tokens_per_s = static_cast<double>(batch.num_tokens) / median({after_first, result.step_s.end()});
+  std::int64_t num_tokens = 0;
+  for (const data::Batch& batch : batches) num_tokens += batch.num_tokens;
+  result.tokens_per_s = static_cast<double>(num_tokens) / median({after_first, result.step_s.end()});
   result.peak_bytes = peak_memory_bytes();
   return result;
 }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "bezel/data/batch.h"
@@ -14,7 +15,7 @@ struct BenchResult {
   double start_s = 0.0;                   ///< from the start of the process until the first forward pass began
   std::vector<double> step_s;             ///< forward, backward and update of each step
   std::vector<double> losses;             ///< of each step, before its update
-  double tokens_per_s = 0.0;              ///< real tokens of the batch over the median step, the first one left out
+  double tokens_per_s = 0.0;              ///< real tokens over the median step, the first one left out
   std::int64_t peak_bytes = 0;            ///< most resident memory of the process, mapped weights included
   std::int64_t peak_anonymous_bytes = 0;  ///< most of it that is no mapped file, sampled every 10 ms
 };
@@ -23,8 +24,11 @@ struct BenchResult {
 data::RawInputs synthetic_inputs(const gemma4::ModelConfig& config, std::int64_t tokens, std::int64_t label_tokens,
                                  std::uint64_t seed);
 
-/// Times `steps` AdamW steps of rate 1e-4 over one batch.
-BenchResult bench_training(gemma4::Model& model, const lora::Selection& selection, const data::Batch& batch,
+/// The rows of `raw`, which have no media, as packed rows of at most `row_tokens` without padding, each a micro-batch.
+std::vector<data::Batch> packed_batches(const data::RawInputs& raw, std::int64_t row_tokens);
+
+/// Times `steps` AdamW steps of rate 1e-4, each over all micro-batches.
+BenchResult bench_training(gemma4::Model& model, const lora::Selection& selection, std::span<const data::Batch> batches,
                            std::int64_t steps);
 
 }  // namespace bezel::train

@@ -45,16 +45,21 @@ struct TrainConfig {
   std::int64_t max_seq_length = 2048;
   double num_train_epochs = 1.0;
   std::optional<std::int64_t> max_steps;  ///< updates; counts before num_train_epochs
-  bool packing = false;
+  std::optional<bool> packing;            ///< nothing: where no sample has media
   bool shuffle = true;
   std::int64_t seed = 42;
   std::optional<bool> gradient_checkpointing;  ///< nothing: chosen by the trainer
 
   bool train_on_inputs = false;
   bool mask_history = false;
-  std::string chat_format = "auto";  ///< or "edge" (E2B, E4B), "large"
+  std::string chat_format = "auto";  ///< or "edge" (E2B, E4B), "large", "gemma3"
   std::optional<std::int64_t> max_soft_tokens;
   bool skip_bad_samples = false;
+  std::int64_t dataloader_num_workers = 1;  ///< 0: samples are read between steps
+  double data_timeout_s = 300.0;            ///< for one sample, in a worker; 0: for ever
+  std::optional<bool> cache_soft_tokens;  ///< nothing: where samples come more than once
+  std::string cache_dir;                  ///< empty: "cache" in output_dir
+  double cache_limit_gb = 4.0;
 
   double val_set_size = 0.0;               ///< below 1: share of the samples; else their number
   std::optional<std::int64_t> eval_steps;  ///< nothing: once an epoch

@@ -69,9 +69,12 @@ void check_data(const TrainConfig& config, const Checker& check) {
   if (config.val_set_size > 0 && !config.eval_file.empty())
     check.fail("val_set_size", "eval_file is given as well; keep one");
   if (config.eval_steps) check.count("eval_steps", *config.eval_steps, 1);
-  check.one_of("chat_format", config.chat_format, {"auto", "edge", "large"});
+  check.range<std::int64_t>("dataloader_num_workers", config.dataloader_num_workers, 0, 64);
+  check.range("data_timeout", config.data_timeout_s, 0.0, 1e6);
+  check.one_of("chat_format", config.chat_format, {"auto", "edge", "large", "gemma3"});
   if (config.train_on_inputs && config.mask_history)
     check.fail("mask_history", "contradicts train_on_inputs: loss falls on the last answer, or on everything");
+  check.range("cache_limit_gb", config.cache_limit_gb, 0.0, 1e6);
   if (!config.max_soft_tokens) return;
   const std::int64_t allowed[] = {70, 140, 280, 560, 1120};
   if (std::ranges::find(allowed, *config.max_soft_tokens) == std::end(allowed))

@@ -160,14 +160,17 @@ std::string write_lora(const TrainConfig& config) {
   return show(config.lora.*Field);
 }
 
-void read_gradient_checkpointing(TrainConfig& config, const ConfigValue& value) {
+// true, false, or auto: left to the run.
+template <auto Field>
+void read_auto(TrainConfig& config, const ConfigValue& value) {
   if (value.text == "auto")
-    config.gradient_checkpointing.reset();
+    (config.*Field).reset();
   else
-    config.gradient_checkpointing = value.as_bool();
+    config.*Field = value.as_bool();
 }
-std::string write_gradient_checkpointing(const TrainConfig& config) {
-  return config.gradient_checkpointing ? show(*config.gradient_checkpointing) : "auto";
+template <auto Field>
+std::string write_auto(const TrainConfig& config) {
+  return config.*Field ? show(*(config.*Field)) : "auto";
 }
 
 // -1 is how other tools write "not given".
@@ -222,11 +225,6 @@ std::string write_quantize_embeddings(const TrainConfig& config) {
 
 void read_bf16(TrainConfig& config, const ConfigValue& value) {
   config.dtype = value.text == "auto" || value.as_bool() ? "bfloat16" : "float32";
-}
-
-void read_packing(TrainConfig& config, const ConfigValue& value) {
-  if (value.as_bool()) value.fail("false: packing is not built yet");
-  config.packing = false;
 }
 
 // qlora is how axolotl asks for LoRA over 4 bits.
@@ -336,7 +334,7 @@ constexpr ConfigBinding kBindings[] = {
     bind<&Config::max_grad_norm>({"max_grad_norm", "", "number", "1.0", "gradients are scaled down to it; 0: never"}),
 
     bind<&Config::micro_batch_size>(
-        {"micro_batch_size", "per_device_train_batch_size", "whole", "1", "samples at a time"}),
+        {"micro_batch_size", "per_device_train_batch_size", "whole", "1", "samples at a time; with packing rows"}),
     bind<&Config::gradient_accumulation_steps>(
         {"gradient_accumulation_steps", "", "whole", "4", "micro-batches an update; tokens count equally"}),
     bind<&Config::max_seq_length>(
@@ -346,24 +344,38 @@ constexpr ConfigBinding kBindings[] = {
      "max_steps",
      read_max_steps,
      write<&Config::max_steps>},
-    {{"packing", "sample_packing", "true|false", "false", "short samples side by side; not built yet", true},
+    {{"packing", "sample_packing", "true|false|auto", "auto",
+      "samples side by side in rows of max_seq_length, each by itself; auto: where no sample has media", true},
      "packing",
-     read_packing,
-     write<&Config::packing>},
+     read_auto<&Config::packing>,
+     write_auto<&Config::packing>},
     bind<&Config::shuffle>({"shuffle", "", "true|false", "true", "a new order each epoch, given by seed", true}),
     bind<&Config::seed>({"seed", "", "whole", "42", "of the order, the adapter's start and dropout"}),
     {{"gradient_checkpointing", "", "true|false|auto", "auto",
       "layers run again in the backward pass: less memory; auto: where it would not fit", true},
      "gradient_checkpointing",
-     read_gradient_checkpointing,
-     write_gradient_checkpointing},
+     read_auto<&Config::gradient_checkpointing>,
+     write_auto<&Config::gradient_checkpointing>},
 
     bind<&Config::train_on_inputs>({"train_on_inputs", "", "true|false", "false", "loss on every turn", true}),
     bind<&Config::mask_history>({"mask_history", "", "true|false", "false", "loss on the last answer only", true}),
-    bind<&Config::chat_format>({"chat_format", "", "text", "auto", "auto, edge (E2B, E4B), large"}),
+    bind<&Config::chat_format>({"chat_format", "", "text", "auto", "auto, edge (E2B, E4B), large, gemma3"}),
     bind<&Config::max_soft_tokens>(
         {"max_soft_tokens", "", "whole", "the processor's", "of a picture: 70, 140, 280, 560, 1120"}),
     bind<&Config::skip_bad_samples>({"skip_bad_samples", "", "true|false", "false", "leave them out and count", true}),
+    bind<&Config::dataloader_num_workers>(
+        {"dataloader_num_workers", "", "whole", "1", "threads that read samples ahead; 0: read between steps"}),
+    bind<&Config::data_timeout_s>(
+        {"data_timeout", "", "number", "300", "seconds for a sample in a worker, after which it is bad; 0: no bound"}),
+    {{"cache_soft_tokens", "", "true|false|auto", "auto",
+      "keep what towers without adapters make of pictures and recordings; auto: where samples come more than once",
+      true},
+     "cache_soft_tokens",
+     read_auto<&Config::cache_soft_tokens>,
+     write_auto<&Config::cache_soft_tokens>},
+    bind<&Config::cache_dir>({"cache_dir", "", "folder", "cache in output_dir", "for that; runs may share it"}),
+    bind<&Config::cache_limit_gb>(
+        {"cache_limit_gb", "", "number", "4", "of that folder; what was used longest ago goes first"}),
 
     bind<&Config::val_set_size>({"val_set_size", "", "number", "0", "held out: a share below 1, or a number"}),
     bind<&Config::eval_steps>({"eval_steps", "", "whole", "each epoch", "updates between evaluations"}),

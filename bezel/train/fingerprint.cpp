@@ -16,7 +16,8 @@ namespace fs = std::filesystem;
 using io::Json;
 using io::JsonView;
 
-// Where files are is told by their content; when to report and save, and recomputation, change no number.
+// Where files are is told by their content; when to report and save, who reads the samples, recomputation and caches change
+// no number.
 constexpr std::string_view kFreeKeys[] = {"base_model",
                                           "output_dir",
                                           "train_file",
@@ -24,11 +25,16 @@ constexpr std::string_view kFreeKeys[] = {"base_model",
                                           "media_root",
                                           "device",
                                           "threads",
+                                          "dataloader_num_workers",
+                                          "data_timeout",
                                           "eval_steps",
                                           "logging_steps",
                                           "save_steps",
                                           "save_total_limit",
                                           "report_to",
+                                          "cache_soft_tokens",
+                                          "cache_dir",
+                                          "cache_limit_gb",
                                           "force_resume",
                                           "gradient_checkpointing",
                                           "resume_from_checkpoint"};

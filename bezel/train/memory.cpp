@@ -19,11 +19,11 @@ std::int64_t number_in(const char* path) {
   return file >> value ? value : std::numeric_limits<std::int64_t>::max();
 }
 
-// What the layers of a tower keep for each row: the inputs of norms and projections, gate and up and their product,
-// and for attention q, k, v and the result, which are float32.
+// What the layers of a tower keep for each row: the inputs of norms and projections, gate and up, and for attention what
+// enters and leaves it.
 std::int64_t bytes_per_row(std::int64_t hidden, std::int64_t feed_forward, std::int64_t attention,
                            std::int64_t element_bytes) {
-  return element_bytes * (8 * hidden + 3 * feed_forward + 2 * attention) + 4 * 2 * attention;
+  return element_bytes * (8 * hidden + 2 * feed_forward + 6 * attention);
 }
 
 }  // namespace

@@ -12,10 +12,27 @@ std::string quoted(const std::string& text) {
   return io::Json(text).dump(-1, ' ', false, io::Json::error_handler_t::replace);
 }
 
-void add_header(std::ostream& out, const TrainConfig& config) {
+bool is_text_only(const lora::AdapterBase& base) { return base.architecture.ends_with("ForCausalLM"); }
+
+void add_header(std::ostream& out, const lora::AdapterBase& base) {
   // A YAML double-quoted text and a JSON one are the same for what paths hold.
-  out << "---\nbase_model: " << quoted(config.base_model) << "\nlibrary_name: peft\npipeline_tag: image-text-to-text\n"
-      << "tags: [lora, gemma4, bezel]\n---\n\n";
+  out << "---\nbase_model: " << quoted(base.path)
+      << "\nlibrary_name: peft\npipeline_tag: " << (is_text_only(base) ? "text-generation" : "image-text-to-text")
+      << "\ntags: [lora, " << (base.architecture.starts_with("Gemma3") ? "gemma3" : "gemma4") << ", bezel]\n---\n\n";
+}
+
+// transformers takes a GGUF file as a folder and a name.
+std::string base_arguments(const std::filesystem::path& path) {
+  if (path.extension() != ".gguf") return quoted(path.string());
+  const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : ".";
+  return quoted(folder.string()) + ", gguf_file=" + quoted(path.filename().string());
+}
+
+void add_use(std::ostream& out, const lora::AdapterBase& base, const std::string& folder) {
+  const char* loader = is_text_only(base) ? "AutoModelForCausalLM" : "AutoModelForImageTextToText";
+  out << "\n## Use\n\n```python\nfrom peft import PeftModel\nfrom transformers import " << loader
+      << "\n\nbase = " << loader << ".from_pretrained(" << base_arguments(base.path)
+      << ")\nmodel = PeftModel.from_pretrained(base, " << quoted(folder) << ")\n```\n\n";
 }
 
 void add_towers(std::ostream& out, const lora::Selection& selection) {
@@ -33,19 +50,16 @@ void add_losses(std::ostream& out, const TrainSummary& summary, std::optional<do
 
 }  // namespace
 
-std::string model_card(const TrainConfig& config, const TrainSummary& summary, const lora::Selection& selection,
-                       std::optional<double> eval_loss) {
+std::string model_card(const TrainConfig& config, const lora::AdapterBase& base, const TrainSummary& summary,
+                       const lora::Selection& selection, std::optional<double> eval_loss) {
   std::ostringstream out;
-  add_header(out, config);
+  add_header(out, base);
   out << "# LoRA adapter for " << std::filesystem::path(config.base_model).filename().string() << "\n\n"
       << "Trained with Bezel on `" << std::filesystem::path(config.train_file).filename().string() << "`.\n\n";
   add_losses(out, summary, eval_loss);
   add_towers(out, selection);
-  out << "\n## Use\n\n```python\nfrom peft import PeftModel\nfrom transformers import AutoModelForImageTextToText\n\n"
-      << "base = AutoModelForImageTextToText.from_pretrained(" << quoted(config.base_model)
-      << ")\nmodel = PeftModel.from_pretrained(base, " << quoted(config.output_dir) << ")\n```\n\n"
-      << "## Settings\n\n```yaml\n"
-      << to_yaml(config) << "```\n";
+  add_use(out, base, config.output_dir);
+  out << "## Settings\n\n```yaml\n" << to_yaml(config) << "```\n";
   return out.str();
 }
 

@@ -265,7 +265,7 @@ std::string OutputFolder::finish(const TrainerState& state, const TrainSummary& 
   copy_processor_files();
   io::write_file_atomically(file("trainer_state.json"), state_text(state, std::nullopt));
   io::write_file_atomically(file("README.md"),
-                            model_card(config_, summary, trained.selection, history_.last_eval_loss()));
+                            model_card(config_, trained.base, summary, trained.selection, history_.last_eval_loss()));
   lora::save_adapter(path_, trained.selection, config_.lora, trained.base);
   return path_;
 }

@@ -17,6 +17,8 @@
 #include "bezel/train/memory.h"
 #include "bezel/train/output.h"
 #include "bezel/train/random_state.h"
+#include "bezel/train/run_feed.h"
+#include "bezel/train/soft_tokens.h"
 
 namespace bezel::train {
 namespace {
@@ -57,7 +59,8 @@ LossFunction loss_function(gemma4::Model model, torch::Device device) {
 }
 
 /// Whether the layers should run again in the backward pass: as told, or where the largest micro-batch would otherwise
-/// take more than half of the memory that is left. Samples are taken to hold one picture and one recording at most.
+/// take more than half of the memory that is left. Samples are taken to hold one picture and one recording at most, and
+/// packed rows nothing else.
 bool wants_recompute(const TrainConfig& config, const gemma4::ModelConfig& model, const RunBatches& batches,
                      torch::Device device, std::vector<std::string>& notes) {
   if (config.gradient_checkpointing) return *config.gradient_checkpointing;
@@ -65,9 +68,12 @@ bool wants_recompute(const TrainConfig& config, const gemma4::ModelConfig& model
   constexpr std::int64_t kMaxAudioFrames = 750;  // 30 s
   const auto& image = batches.train_data().options().media.image;
   StepSize size{.tokens = config.micro_batch_size * config.max_seq_length};
+  const auto most_soft_tokens = [&](std::int64_t of_sample) {
+    return batches.packs() ? size.tokens : config.micro_batch_size * of_sample;
+  };
   if (batches.has_images())
-    size.image_patches = config.micro_batch_size * image.max_soft_tokens * image.pooling * image.pooling;
-  if (batches.has_recordings()) size.audio_frames = config.micro_batch_size * kMaxAudioFrames;
+    size.image_patches = most_soft_tokens(image.max_soft_tokens) * image.pooling * image.pooling;
+  if (batches.has_recordings()) size.audio_frames = most_soft_tokens(kMaxAudioFrames);
   const std::int64_t needed = activation_bytes(model, size, config.dtype == "float32" ? 4 : 2);
   const std::int64_t available = available_memory_bytes();
   if (needed <= available / 2) return false;
@@ -95,9 +101,9 @@ TrainerOptions trainer_options(const TrainConfig& config, const RunBatches& batc
 }
 
 /// A chat_format other than auto says that the template is no surprise.
-std::vector<std::string> make_warnings(const TrainConfig& config) {
+std::vector<std::string> make_warnings(const TrainConfig& config, data::ChatFormat format) {
   if (config.chat_format != "auto") return {};
-  std::string warning = data::foreign_template_warning(config.base_model);
+  std::string warning = data::foreign_template_warning(config.base_model, format);
   return warning.empty() ? std::vector<std::string>() : std::vector<std::string>{std::move(warning)};
 }
 
@@ -107,6 +113,7 @@ RunPlan make_plan(const lora::Selection& selection, const RunBatches& batches, t
   plan.data = batches.train_data().report();
   plan.num_samples = batches.num_train();
   plan.num_eval_samples = batches.num_eval();
+  plan.num_packed_rows = batches.packs() ? batches.num_rows() : 0;
   plan.steps_per_epoch = batches.steps_per_epoch();
   plan.total_steps = batches.total_steps();
   plan.device = device.str();
@@ -141,13 +148,14 @@ class Run {
         events_(events),
         device_(choose_device(wanted.device)),
         model_config_(gemma4::read_model_config(wanted.base_model)),
-        batches_(wanted, model_config_),
-        warnings_(make_warnings(wanted)),
+        batches_(std::make_shared<const RunBatches>(wanted, model_config_)),
+        feed_(batches_, wanted, events.on_left_out),
+        warnings_(make_warnings(wanted, batches_->train_data().options().sample.chat.format)),
         output_(wanted) {
     if (config_.threads) at::set_num_threads(static_cast<int>(*config_.threads));
     torch::manual_seed(static_cast<std::uint64_t>(config_.seed));
-    watch_ = watch_inputs(config_, batches_);
-    state_.facts = make_facts(config_, batches_, device_);
+    watch_ = watch_inputs(config_, *batches_);
+    state_.facts = make_facts(config_, *batches_, device_);
     if (!config_.init_adapter.empty())
       notes_.push_back("rank, alpha and layers are those of init_adapter " + config_.init_adapter);
     resume_ = find_resume_point(config_, output_.run_id(), warnings_);
@@ -157,20 +165,20 @@ class Run {
 
   RunResult train() {
     load();
-    TrainerOptions options = trainer_options(config_, batches_);
+    TrainerOptions options = trainer_options(config_, *batches_);
     options.check_inputs = [this] {
       io::throw_if_torn();
       watch_.check();
     };
     Trainer trainer(*model_, selection_, loss_function(model_, device_), std::move(options));
     if (resume_) restore(trainer);
-    output_.start(config_, {batches_.total_steps(), batches_.steps_per_epoch()}, resume_);
+    output_.start(config_, {batches_->total_steps(), batches_->steps_per_epoch()}, resume_);
     if (events_.on_start) events_.on_start(plan(trainer.state().steps_done));
     // What is newest from here on must be of the run as it is now.
     if (!is_same_run_) save(trainer, trainer.state());
     RunResult result;
     tell_saturation(trainer.state().steps_done);
-    result.summary = trainer.run(source(), trainer_events(trainer));
+    result.summary = trainer.run(feed_.source(trainer.state().steps_done), trainer_events(trainer));
     tell_saturation(trainer.state().steps_done);
     result.adapter = output_.finish(trainer.state(), result.summary, trained(trainer));
     // The adapter is there, but what the run should go on from is not.
@@ -187,14 +195,16 @@ class Run {
                                                       .skip = config_.quantize_skip,
                                                       .quantize_embeddings = config_.quantize_embeddings}})
                  .model;
-    selection_ = adapt(model_, config_, batches_, resume_);
-    check_towers_see_data(selection_.counts(), batches_);
+    selection_ = adapt(model_, config_, *batches_, resume_);
+    check_towers_see_data(selection_.counts(), *batches_);
     // How much memory is free may have changed; what a run does may not.
     state_.recompute = resume_ && !config_.gradient_checkpointing
                            ? resume_->state.recompute
-                           : wants_recompute(config_, model_config_, batches_, device_, notes_);
+                           : wants_recompute(config_, model_config_, *batches_, device_, notes_);
     model_->set_recompute(state_.recompute);
-    base_ = {config_.base_model, model_config_.text_only ? "Gemma4ForCausalLM" : "Gemma4ForConditionalGeneration"};
+    model_->set_soft_token_cache(
+        make_soft_token_cache(config_, state_.facts, batches_->total_steps() > batches_->steps_per_epoch()));
+    base_ = {config_.base_model, model_config_.architecture()};
   }
 
   void restore(Trainer& trainer) {
@@ -205,11 +215,11 @@ class Run {
   }
 
   void tell_saturation(std::int64_t step) {
-    if (events_.on_saturation) events_.on_saturation(step, measure_saturation(model_, batches_.train_data(), device_));
+    if (events_.on_saturation) events_.on_saturation(step, measure_saturation(model_, feed_.media_samples(), device_));
   }
 
   RunPlan plan(std::int64_t steps_done) {
-    RunPlan plan = make_plan(selection_, batches_, device_);
+    RunPlan plan = make_plan(selection_, *batches_, device_);
     plan.notes = std::move(notes_);
     plan.warnings = std::move(warnings_);
     plan.steps_done = steps_done;
@@ -248,19 +258,12 @@ class Run {
     return inner;
   }
 
-  BatchSource source() {
-    BatchSource source;
-    source.train = [this](std::int64_t step) { return batches_.step(step); };
-    source.num_eval_batches = batches_.num_eval_batches();
-    source.eval = [this](std::int64_t idx) { return batches_.eval_batch(idx); };
-    return source;
-  }
-
   TrainConfig config_;
   const RunEvents& events_;
   torch::Device device_;
   gemma4::ModelConfig model_config_;
-  RunBatches batches_;
+  std::shared_ptr<const RunBatches> batches_;
+  RunFeed feed_;
   std::vector<std::string> notes_, warnings_;
   OutputFolder output_;
   io::FileWatch watch_;

@@ -18,6 +18,7 @@ struct RunPlan {
   data::DatasetReport data;
   std::int64_t num_samples = 0;
   std::int64_t num_eval_samples = 0;
+  std::int64_t num_packed_rows = 0;  ///< that the samples of an epoch share; 0 without packing
   std::int64_t steps_per_epoch = 0;
   std::int64_t total_steps = 0;
   std::int64_t steps_done = 0;  ///< before this session, by the checkpoint that it goes on from
@@ -35,6 +36,8 @@ struct RunEvents {
   std::function<void(const std::string& why)> on_save_failed;
   /// What the clips clamp, before the first step and after the last; measured only when someone asks.
   std::function<void(std::int64_t step, const std::vector<LayerSaturation>&)> on_saturation = {};
+  /// A sample could not be decoded, or not in time, and takes no part from now on (skip_bad_samples).
+  std::function<void(const std::string& why)> on_left_out = {};
   std::function<bool()> should_stop;
 };
 

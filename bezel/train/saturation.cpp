@@ -6,13 +6,8 @@
 
 #include <ATen/core/grad_mode.h>
 
-#include "bezel/error.h"
-
 namespace bezel::train {
 namespace {
-
-// Samples that are looked at for media: each costs the parsing of a line.
-constexpr std::size_t kMaxLooked = 500;
 
 bool has_bound(const nn::Clip& clip) {
   return std::isfinite(clip.input_min) || std::isfinite(clip.input_max) || std::isfinite(clip.output_min) ||
@@ -30,7 +25,7 @@ std::vector<std::pair<std::string, const nn::LinearImpl*>> bounded_layers(const 
 
 }  // namespace
 
-std::vector<LayerSaturation> measure_saturation(gemma4::Model& model, const data::Dataset& data, torch::Device device,
+std::vector<LayerSaturation> measure_saturation(gemma4::Model& model, const MediaSamples& samples, torch::Device device,
                                                 std::int64_t num_samples) {
   const at::NoGradGuard no_grad;
   const auto layers = bounded_layers(model);
@@ -39,20 +34,12 @@ std::vector<LayerSaturation> measure_saturation(gemma4::Model& model, const data
   const bool was_training = model->is_training();
   model->eval();
   std::int64_t images = num_samples, recordings = num_samples;
-  for (std::size_t i = 0; i < std::min(data.size(), kMaxLooked) && images + recordings > 0; ++i) {
-    const data::SampleText text = data.load_text(i);
-    const bool wants_image = images > 0 && !text.images.empty();
-    const bool wants_recording = recordings > 0 && !text.audios.empty();
-    if (!wants_image && !wants_recording) continue;
-    try {
-      const std::vector<data::Sample> samples = {data.load(i)};
-      const data::Batch batch = data::collate(samples, 0).to(device);
-      if (wants_image) model->image_features(batch);
-      if (wants_recording) model->audio_features(batch);
-    } catch (const Error& error) {
-      if (!data.options().skip_bad_samples || error.kind() != ErrorKind::kData) throw;
-      continue;
-    }
+  for (std::int64_t i = 0; i < samples.size && images + recordings > 0; ++i) {
+    const data::Batch batch = samples.sample(i).to(device);
+    const bool wants_image = images > 0 && !batch.images.empty();
+    const bool wants_recording = recordings > 0 && !batch.recordings.empty();
+    if (wants_image) model->image_features(batch);
+    if (wants_recording) model->audio_features(batch);
     images -= wants_image;
     recordings -= wants_recording;
   }

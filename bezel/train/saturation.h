@@ -1,10 +1,11 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
-#include "bezel/data/dataset.h"
+#include "bezel/data/batch.h"
 #include "bezel/gemma4/model.h"
 #include "bezel/nn/clip_counts.h"
 
@@ -16,10 +17,16 @@ struct LayerSaturation {
   nn::ClipCounts counts;
 };
 
+/// Samples one by one: batches of a single sample, without tokens where it has no media.
+struct MediaSamples {
+  std::int64_t size = 0;
+  std::function<data::Batch(std::int64_t idx)> sample;  ///< called for 0, 1, …
+};
+
 /// Sends the media of the first samples that have some, up to `num_samples` with pictures and as many with recordings,
 /// through the towers, without gradients and in evaluation mode, and counts what the clips clamp. Layers without a
 /// finite bound, and those that saw no value, are left out. The model is in training mode afterwards if it was before.
-std::vector<LayerSaturation> measure_saturation(gemma4::Model& model, const data::Dataset& data, torch::Device device,
+std::vector<LayerSaturation> measure_saturation(gemma4::Model& model, const MediaSamples& samples, torch::Device device,
                                                 std::int64_t num_samples = 2);
 
 }  // namespace bezel::train

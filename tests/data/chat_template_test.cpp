@@ -24,9 +24,9 @@ std::string loss_text(const RenderedChat& chat) {
   return out;
 }
 
-std::string error_of(const std::string& messages) {
+std::string error_of(const std::string& messages, const ChatOptions& options = {}) {
   try {
-    render(messages);
+    render(messages, options);
   } catch (const Error& error) {
     return error.what();
   }
@@ -101,6 +101,42 @@ TEST(ChatTemplate, ErrorsNameTheMessage) {
             std::string::npos);
   EXPECT_NE(error_of(R"([{"role":"system","content":[{"type":"image"}]}])").find("message 0"), std::string::npos);
   EXPECT_NE(error_of(R"({"role":"user"})").find("a list of messages"), std::string::npos);
+}
+
+// tests/parity/gemma3_chat.py compares whole conversations with Gemma 3's own template.
+TEST(Gemma3Chat, SystemTextStandsBeforeTheFirstUserTurn) {
+  const auto chat = render(R"([{"role":"system","content":" be brief "},{"role":"user","content":" a "},
+                              {"role":"assistant","content":"b\n"},{"role":"user","content":"c"}])",
+                           {.format = ChatFormat::kGemma3, .add_generation_prompt = true});
+  EXPECT_EQ(chat.text,
+            "<bos><start_of_turn>user\n be brief \n\na<end_of_turn>\n<start_of_turn>model\nb<end_of_turn>\n"
+            "<start_of_turn>user\nc<end_of_turn>\n<start_of_turn>model\n");
+  EXPECT_EQ(loss_text(chat), "b<end_of_turn>|");
+}
+
+TEST(Gemma3Chat, LossFollowsTrainAndHistory) {
+  const std::string messages = R"([{"role":"user","content":"a"},{"role":"model","content":"b"},
+      {"role":"user","content":"c"},{"role":"model","content":"d","train":false},
+      {"role":"user","content":"e"},{"role":"model","content":"f"}])";
+  EXPECT_EQ(loss_text(render(messages, {.format = ChatFormat::kGemma3})), "b<end_of_turn>|f<end_of_turn>|");
+  EXPECT_EQ(loss_text(render(messages, {.format = ChatFormat::kGemma3, .mask_history = true})), "f<end_of_turn>|");
+  const auto chat = render(messages, {.format = ChatFormat::kGemma3});
+  ASSERT_EQ(chat.left_out.size(), 1u);
+  const auto [begin, end] = chat.left_out[0];
+  EXPECT_EQ(chat.text.substr(begin, end - begin), "<start_of_turn>model\nd<end_of_turn>\n");
+}
+
+TEST(Gemma3Chat, RefusesWhatItsTemplateHasNoPlaceFor) {
+  const ChatOptions options{.format = ChatFormat::kGemma3};
+  EXPECT_NE(error_of(R"([{"role":"assistant","content":"a"}])", options).find("message 0: a user turn belongs here"),
+            std::string::npos);
+  EXPECT_NE(error_of(R"([{"role":"user","content":"a"},{"role":"user","content":"b"}])", options).find("message 1"),
+            std::string::npos);
+  EXPECT_NE(error_of(R"([{"role":"user","content":"a"},{"role":"tool","content":"b"}])", options).find("no tools"),
+            std::string::npos);
+  EXPECT_NE(error_of(R"([{"role":"user","content":[{"type":"image"}]}])", options).find("text only"),
+            std::string::npos);
+  EXPECT_NE(error_of(R"([{"role":"user"}])", options).find("message 0: it has no content"), std::string::npos);
 }
 
 }  // namespace

@@ -20,7 +20,7 @@ std::string json_of(const std::string& text) { return io::Json{{"chat_template",
 
 class TemplateCheck : public testing::Test {
  protected:
-  std::string found() const { return foreign_template_warning(folder.path().string()); }
+  std::string found() const { return foreign_template_warning(folder.path().string(), ChatFormat::kEdge); }
   std::string refusal() const {
     return error_of([&] { found(); });
   }
@@ -48,6 +48,15 @@ TEST_F(TemplateCheck, EveryPlaceOfAForeignTemplateIsNamed) {
   EXPECT_EQ(found().find(folder / "chat_template.jinja"), 0u);
   EXPECT_TRUE(says(found(), "renders the Gemma 4 format"));
   EXPECT_TRUE(says(found(), "chat_format: edge or chat_format: large"));
+}
+
+TEST_F(TemplateCheck, AGemmaThreeModelIsGivenTheTemplateOfGemmaThree) {
+  write_bytes(folder / "chat_template.jinja", kGemma3);
+  EXPECT_EQ(foreign_template_warning(folder.path().string(), ChatFormat::kGemma3), "");
+  write_bytes(folder / "chat_template.jinja", kGemma4);
+  const std::string warning = foreign_template_warning(folder.path().string(), ChatFormat::kGemma3);
+  EXPECT_TRUE(says(warning, "no <start_of_turn> and <end_of_turn> in it"));
+  EXPECT_TRUE(says(warning, "chat_format: gemma3 if that"));
 }
 
 TEST_F(TemplateCheck, OneMarkAloneIsNotEnough) {

@@ -67,6 +67,57 @@ TEST(ModelConfig, VisionRopeTypeIsDefaultOrAxial) {
   EXPECT_NE(error_of(config("", R"(, "vision_config": {"rope_parameters": {"rope_type": "yarn"}})")), "");
 }
 
+// A Gemma 3 text model's config.json with `extra` members.
+std::string gemma3(const std::string& extra = "") {
+  return R"({"model_type": "gemma3_text", "architectures": ["Gemma3ForCausalLM"], "hidden_size": 16,
+    "intermediate_size": 24, "num_hidden_layers": 8, "num_attention_heads": 4, "num_key_value_heads": 1, "head_dim": 8,
+    "sliding_window": 512)" +
+         (extra.find("query_pre") == std::string::npos ? R"(, "query_pre_attn_scalar": 64)" : "") + extra + "}";
+}
+
+TEST(ModelConfig, Gemma3DiffersInDataOnly) {
+  const ModelConfig c = read(gemma3());
+  EXPECT_EQ(c.family, Family::kGemma3);
+  EXPECT_EQ(c.architecture(), "Gemma3ForCausalLM");
+  EXPECT_TRUE(c.text_only);
+  EXPECT_EQ(c.text.attention_scale, 0.125);
+  EXPECT_EQ(c.text.norm_offset, 1.0);
+  EXPECT_FALSE(c.text.value_norm);
+  EXPECT_FALSE(c.text.layer_scalar);
+  EXPECT_EQ(c.text.hidden_size_per_layer_input, 0);
+  EXPECT_EQ(c.text.final_logit_softcapping, 0.0);
+  // Every sixth layer is full, and the last one only where its turn comes.
+  EXPECT_EQ(c.text.layers[5].type, LayerType::kFull);
+  EXPECT_EQ(c.text.layers[7].type, LayerType::kSliding);
+  EXPECT_EQ(c.text.layers[5].head_dim, 8);
+  EXPECT_EQ(c.text.full_rope.theta, 1e6);
+  EXPECT_EQ(c.text.sliding_rope.theta, 1e4);
+  EXPECT_EQ(c.text.full_rope.partial_rotary_factor, 1.0);
+}
+
+TEST(ModelConfig, Gemma3RopesInBothSpellings) {
+  const ModelConfig released = read(gemma3(R"(, "rope_theta": 5e5, "rope_local_base_freq": 2e4,
+      "rope_scaling": {"rope_type": "linear", "factor": 8.0}, "sliding_window_pattern": 4)"));
+  const ModelConfig resaved = read(gemma3(R"(, "rope_parameters": {
+      "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 5e5},
+      "sliding_attention": {"rope_type": "default", "rope_theta": 2e4}})"));
+  for (const ModelConfig& c : {released, resaved}) {
+    EXPECT_EQ(c.text.full_rope.theta, 5e5);
+    EXPECT_EQ(c.text.full_rope.linear_factor, 8.0);
+    EXPECT_EQ(c.text.sliding_rope.theta, 2e4);
+    EXPECT_EQ(c.text.sliding_rope.linear_factor, 1.0);
+  }
+  EXPECT_EQ(released.text.layers[3].type, LayerType::kFull);
+}
+
+TEST(ModelConfig, RefusesGemma3ModelsOfOtherKinds) {
+  EXPECT_NE(error_of(R"({"model_type": "gemma3"})").find("pictures"), std::string::npos);
+  EXPECT_NE(error_of(gemma3(R"(, "use_bidirectional_attention": true)")).find("use_bidirectional_attention"),
+            std::string::npos);
+  EXPECT_NE(error_of(gemma3(R"(, "attn_logit_softcapping": 50.0)")).find("attn_logit_softcapping"), std::string::npos);
+  EXPECT_NE(error_of(gemma3(R"(, "query_pre_attn_scalar": 0)")), "");
+}
+
 TEST(ModelConfig, RefusesByNameWhatItCannotBe) {
   EXPECT_NE(error_of(R"({"model_type": "gemma4_unified"})").find("unified"), std::string::npos);
   EXPECT_NE(error_of(R"({"model_type": "llama"})").find("'llama'"), std::string::npos);

@@ -1,63 +1,21 @@
 #include "bezel/gemma4/model.h"
 
-#include <cmath>
-
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 #include <torch/types.h>
 
-#include "bezel/gemma4/load.h"
-#include "bezel/lora/targets.h"
 #include "bezel/train/forward.h"
-#include "support/temp_folder.h"
+#include "bezel/train/loss.h"
+#include "support/adapted_model.h"
 #include "support/tiny_model.h"
 
 namespace bezel::gemma4 {
 namespace {
 
+using test::adapted_model;
+using test::expect_close;
+using test::gradients;
 using torch::Tensor;
-
-// The tiny three-tower model with adapters everywhere, none of whose B is zero.
-Model adapted_model(double dropout) {
-  const test::TempFolder temp;
-  test::write_tiny_checkpoint(temp.path().string());
-  Model model = load_model(temp.path().string(), {torch::kFloat, torch::kCPU}).model;
-  lora::LoraConfig config;
-  config.rank = 3;
-  config.dropout = dropout;
-  config.towers = {lora::Tower::kLanguage, lora::Tower::kVision, lora::Tower::kAudio};
-  torch::manual_seed(5);
-  lora::attach(lora::select_targets(*model, config), config);
-  const at::NoGradGuard no_grad;
-  for (const Tensor& tensor : nn::adapter_tensors(*model)) tensor.normal_(0.0, 0.2);
-  model->train();
-  return model;
-}
-
-std::vector<Tensor> gradients(Model& model, const Tensor& loss) {
-  for (const Tensor& tensor : nn::adapter_tensors(*model)) tensor.mutable_grad() = Tensor();
-  loss.backward();
-  std::vector<Tensor> found{loss.detach()};
-  for (const Tensor& tensor : nn::adapter_tensors(*model)) {
-    EXPECT_TRUE(tensor.grad().defined());
-    found.push_back(tensor.grad().clone());
-  }
-  return found;
-}
-
-// Relative error of all tensors together; of each alone a hundred times that, since small ones hold more rounding.
-void expect_close(const std::vector<Tensor>& got, const std::vector<Tensor>& wanted, double relative) {
-  ASSERT_EQ(got.size(), wanted.size());
-  double all_errors = 0.0, all = 0.0;
-  for (std::size_t i = 0; i < got.size(); ++i) {
-    const double error = (got[i] - wanted[i]).norm().item<double>(), size = wanted[i].norm().item<double>();
-    EXPECT_GT(size, 0.0) << i;
-    EXPECT_LE(error, 100 * relative * size) << i;
-    all_errors += error * error;
-    all += size * size;
-  }
-  EXPECT_LE(std::sqrt(all_errors), relative * std::sqrt(all));
-}
 
 // Two rows of different length, labels scattered, not the same number in each.
 data::Batch scattered_batch(Model& model) {
@@ -80,13 +38,64 @@ TEST(LabelStates, EqualThoseOfTheFullComputation) {
   }
 }
 
-TEST(LabelStates, GiveTheGradientsOfTheFullComputation) {
+// Two samples with a picture and a recording each in one row, apart from each other.
+data::Batch packed_batch() {
+  const data::RawInputs one = test::tiny_inputs();
+  const auto twice = [](const Tensor& x, std::int64_t dim) { return torch::cat({x, x}, dim); };
+  data::RawInputs raw;
+  raw.input_ids = twice(one.input_ids, 1);
+  raw.labels = twice(one.labels, 1);
+  raw.pixel_values = twice(one.pixel_values, 0);
+  raw.image_position_ids = twice(one.image_position_ids, 0);
+  raw.input_features = twice(one.input_features, 0);
+  raw.input_features_mask = twice(one.input_features_mask, 0);
+  const std::int64_t tokens = one.input_ids.size(1);
+  for (const std::int64_t place : {1, 4, 8}) raw.labels[0][tokens + place] = raw.input_ids[0][tokens + place];
+  data::Batch batch = test::tiny_batch(raw);
+  batch.sample_first = torch::cat({torch::zeros({1, tokens}, at::kLong), torch::full({1, tokens}, tokens)}, 1);
+  return batch;
+}
+
+TEST(LabelStates, GiveLossAndGradientsOfTheFullComputation) {
   Model model = adapted_model(0.0);
-  const data::Batch batch = test::tiny_batch();  // reaches every adapter
-  const auto weights = torch::randn({batch.num_labels(), model->config().text.hidden_size});
-  const Tensor full = model->hidden_states(batch).flatten(0, 1).index_select(0, batch.label_rows);
-  const auto wanted = gradients(model, (full * weights).sum());
-  expect_close(gradients(model, (model->label_states(batch) * weights).sum()), wanted, 5e-6);
+  // All labels come behind picture and sound, so that every adapter is reached.
+  std::vector<data::Batch> batches{test::tiny_batch(), packed_batch()};
+  for (const std::vector<std::int64_t>& places : {std::vector<std::int64_t>{9}, {4, 11}, {2, 3, 5, 8}}) {
+    data::RawInputs raw = test::tiny_inputs();
+    raw.labels.fill_(data::kIgnoreLabel);
+    for (const std::int64_t place : places) raw.labels[0][place] = raw.input_ids[0][place];
+    batches.push_back(test::tiny_batch(raw));
+  }
+  for (std::size_t i = 0; i < batches.size(); ++i) {
+    SCOPED_TRACE(i);
+    const data::Batch& batch = batches[i];
+    const Tensor full = model->hidden_states(batch).flatten(0, 1).index_select(0, batch.label_rows);
+    const Tensor loss =
+        train::cross_entropy_sum(full, model->head(), batch.label_ids, model->config().text.final_logit_softcapping);
+    const auto wanted = gradients(model, loss), got = gradients(model, train::loss_sum(model, batch));
+    EXPECT_NEAR(got[0].item<double>(), wanted[0].item<double>(), 1e-6 * wanted[0].item<double>());
+    expect_close(got, wanted, 1e-6);
+  }
+}
+
+TEST(Packing, RowOfSeveralSamplesEqualsThemApart) {
+  Model model = adapted_model(0.0);
+  const std::vector<Tensor> samples{torch::tensor({2, 5, 9, 8, 7, 4, 3, 11, 12, 13}), torch::tensor({2, 8, 3}),
+                                    torch::tensor({2, 3, 5, 17, 18, 21, 22, 23, 24})};
+  data::RawInputs raw;
+  raw.input_ids = torch::cat(samples).unsqueeze(0);
+  data::Batch packed = model->make_batch(raw);
+  packed.sample_first = torch::cat({torch::full({10}, 0), torch::full({3}, 10), torch::full({9}, 13)}).to(at::kLong);
+  packed.sample_first = packed.sample_first.unsqueeze(0);
+  const Tensor together = model->hidden_states(packed)[0];
+  std::vector<Tensor> apart;
+  for (const Tensor& ids : samples) {
+    data::RawInputs one;
+    one.input_ids = ids.unsqueeze(0);
+    apart.push_back(model->hidden_states(model->make_batch(one))[0]);
+  }
+  const Tensor wanted = torch::cat(apart);
+  EXPECT_LE((together - wanted).abs().max().item<double>(), 1e-5 * wanted.abs().max().item<double>());
 }
 
 TEST(Recompute, GivesTheSameLossAndGradients) {

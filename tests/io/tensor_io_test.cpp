@@ -1,5 +1,7 @@
 #include "bezel/io/tensor_io.h"
 
+#include <fstream>
+
 #include <gtest/gtest.h>
 
 #include "tests/support/temp_folder.h"
@@ -34,6 +36,28 @@ TEST(TensorIo, EveryTypeSurvivesARoundTrip) {
     EXPECT_TRUE(torch::equal(back.to(torch::kFloat64), tensor.to(torch::kFloat64))) << name;
   }
   EXPECT_EQ(SafetensorsFile::open(folder / "a")->metadata().at("format"), "pt");
+}
+
+// Bytes of files in this process's memory.
+std::int64_t resident_file_bytes() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);)
+    if (line.rfind("RssFile:", 0) == 0) return std::stoll(line.substr(8)) * 1024;
+  return -1;
+}
+
+TEST(TensorIo, ReleasedPagesLeaveMemoryAndComeBackWhenRead) {
+  constexpr std::int64_t kBytes = 32 << 20;
+  const TempFolder folder;
+  save_safetensors(folder / "a", {{"x", torch::ones({kBytes / 8}, torch::kInt64)}});
+  const torch::Tensor x = load_safetensors(folder / "a").at("x"), heap = torch::ones({4}, torch::kInt64);
+  EXPECT_EQ(x.sum().item<std::int64_t>(), kBytes / 8);
+  const std::int64_t before = resident_file_bytes();
+  release_pages(x);
+  release_pages(heap);  // not mapped: stays as it is
+  EXPECT_LT(resident_file_bytes(), before - kBytes / 4 * 3);
+  EXPECT_EQ(x.sum().item<std::int64_t>(), kBytes / 8);
+  EXPECT_EQ(heap.sum().item<std::int64_t>(), 4);
 }
 
 TEST(TensorIo, MapsWithoutCopyingAndKeepsTheMapAlive) {

@@ -112,9 +112,8 @@ TEST(WrongTypes, InTheTokenizersConfig) {
   const test::TempFolder folder;
   Json json = file_of("tokenizer_config.json");
   json["chat_template"] = {{{"name", "default"}, {"template", "<|turn><turn|>"}}};
-  EXPECT_GT(
-      spoil(json, "tokenizer_config.json", in_folder(folder, "tokenizer_config.json", data::foreign_template_warning)),
-      10u);
+  const auto read = [](const std::string& path) { data::foreign_template_warning(path, data::ChatFormat::kEdge); };
+  EXPECT_GT(spoil(json, "tokenizer_config.json", in_folder(folder, "tokenizer_config.json", read)), 10u);
 }
 
 TEST(WrongTypes, InTheGenerationConfig) {

@@ -1,5 +1,6 @@
 // The vectorised loops over bfloat16 against their twins in ATen's operators in float32, at sizes that are no multiple
 // of a vector's.
+#include <array>
 #include <cmath>
 #include <limits>
 
@@ -11,6 +12,7 @@
 #include "bezel/kernels/low_rank.h"
 #include "bezel/kernels/rms_norm.h"
 #include "bezel/kernels/rotate.h"
+#include "bezel/kernels/simd/functions.h"
 
 namespace bezel::kernels {
 namespace {
@@ -112,6 +114,21 @@ TEST_F(Fused, NanStaysNan) {
   Tensor y = x.clone();
   clamp_low_rank(y, {}, {-1.0, 1.0}, false);
   EXPECT_TRUE(y.isnan().all().item<bool>()) << "as ATen's clamp";
+}
+
+TEST_F(Fused, ProductOfPairs) {
+  for (const auto& [rows, columns, inner] : {std::array<std::int64_t, 3>{4, 16, 2}, {12, 48, 10}, {8, 112, 66}}) {
+    const Tensor a = random({rows, inner}), b = random({inner, columns});
+    const Tensor pairs = b.view({inner / 2, 2, columns}).transpose(1, 2).contiguous();
+    Tensor c = torch::randn({rows, columns});
+    const Tensor wanted = at::mm(a.to(torch::kFloat), b.to(torch::kFloat));
+    for (const bool add : {false, true}) {
+      const Tensor expected = add ? wanted + c : wanted;
+      simd::product()(
+          {simd::bf16(a), simd::bf16(pairs), c.data_ptr<float>(), rows, columns, inner, inner, columns, columns, add});
+      EXPECT_TRUE(torch::allclose(c, expected, 1e-5, 1e-4)) << rows << " " << columns << " " << inner;
+    }
+  }
 }
 
 TEST_F(Fused, CrossEntropyAndItsGradient) {

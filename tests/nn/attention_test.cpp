@@ -10,67 +10,91 @@ namespace {
 
 using torch::Tensor;
 
+// What each of T queries sees: everything, causal, or a window.
+std::vector<KeyRanges> some_ranges(std::int64_t tokens) {
+  return {
+      {}, key_ranges({.num_keys = tokens}, torch::kCPU), key_ranges({.num_keys = tokens, .window = 4}, torch::kCPU)};
+}
+
 TEST(Attention, BlockedEqualsPlainWithGradients) {
   torch::manual_seed(1);
-  for (const bool causal : {false, true})
-    for (const bool masked : {false, true}) {
-      if (causal && masked) continue;
-      Tensor q = torch::randn({2, 4, 9, 8}), k = torch::randn({2, 2, 9, 8}), v = torch::randn({2, 2, 9, 8});
-      const Tensor mask = masked ? decoder_mask(9, 4, {}, {}, {}, torch::kCPU) : Tensor();
-      const Tensor dy = torch::randn({2, 9, 32});
-      const auto grads = [&](auto&& function) {
-        std::vector<Tensor> in;
-        for (const Tensor& t : {q, k, v}) in.push_back(t.clone().requires_grad_());
-        const Tensor y = function(in[0], in[1], in[2]);
-        auto out = torch::autograd::grad({y}, in, {dy});
-        out.push_back(y.detach());
-        return out;
-      };
-      const auto fast = grads([&](auto& a, auto& b, auto& c) { return attention(a, b, c, mask, causal); });
-      const auto plain = grads([&](auto& a, auto& b, auto& c) { return attention_plain(a, b, c, mask, causal); });
-      for (std::size_t i = 0; i < fast.size(); ++i) EXPECT_TRUE(torch::allclose(fast[i], plain[i], 1e-4, 1e-5)) << i;
-    }
+  for (const KeyRanges& visible : some_ranges(9)) {
+    Tensor q = torch::randn({2, 4, 9, 8}), k = torch::randn({2, 2, 9, 8}), v = torch::randn({2, 2, 9, 8});
+    const Tensor dy = torch::randn({2, 9, 32});
+    const auto grads = [&](auto&& function) {
+      std::vector<Tensor> in;
+      for (const Tensor& t : {q, k, v}) in.push_back(t.clone().requires_grad_());
+      const Tensor y = function(in[0], in[1], in[2]);
+      auto out = torch::autograd::grad({y}, in, {dy});
+      out.push_back(y.detach());
+      return out;
+    };
+    const auto fast = grads([&](auto& a, auto& b, auto& c) { return attention(a, b, c, visible); });
+    const auto plain = grads([&](auto& a, auto& b, auto& c) { return attention_plain(a, b, c, visible); });
+    for (std::size_t i = 0; i < fast.size(); ++i) EXPECT_TRUE(torch::allclose(fast[i], plain[i], 1e-4, 1e-5)) << i;
+  }
 }
 
 TEST(Attention, RowWithoutKeysStaysFinite) {
-  const Tensor q = torch::randn({1, 1, 3, 4}), mask = torch::zeros({1, 1, 3, 3}, at::kBool);
-  EXPECT_TRUE(attention(q, q, q, mask).isfinite().all().item<bool>());
+  const Tensor q = torch::randn({1, 1, 3, 4}), none = torch::zeros({1, 3}, at::kLong);
+  EXPECT_TRUE(attention(q, q, q, {none, none}).isfinite().all().item<bool>());
 }
 
-TEST(DecoderMask, FollowsItsDefinition) {
-  const std::int64_t tokens = 10, window = 3;
-  const Tensor types = torch::tensor({{0, 1, 1, 1, 1, 1, 0, 1, 1, 3}});
-  const Tensor keys = torch::tensor({{0, 1, 1, 1, 1, 1, 1, 1, 1, 1}}).to(torch::kBool);
-  const Tensor runs = picture_runs(types);
-  const Tensor mask = decoder_mask(tokens, window, keys, runs, {}, torch::kCPU);
-  for (std::int64_t q = 0; q < tokens; ++q)
-    for (std::int64_t k = 0; k < tokens; ++k) {
-      const auto run_q = runs[0][q].item<std::int64_t>(), run_k = runs[0][k].item<std::int64_t>();
-      const bool wanted = k > q - window && (k <= q || (run_q >= 0 && run_q == run_k)) && k != 0;
-      EXPECT_EQ(mask[0][0][q][k].item<bool>(), wanted) << q << ", " << k;
-    }
-  EXPECT_TRUE(torch::equal(runs, torch::tensor({{-1, 0, 0, 0, 0, 0, -1, 1, 1, -1}})));
+double relative_error(const Tensor& a, const Tensor& b) {
+  return ((a.to(torch::kFloat) - b).norm() / b.norm()).item<double>();
 }
 
-TEST(Attention, FullBfloatAttentionAndItsGradientsEqualTheFloatFormula) {
-  torch::manual_seed(7);
-  for (const std::int64_t tokens : {33, 90, 300}) {
-    std::vector<Tensor> narrow, wide;
-    for (int i = 0; i < 3; ++i) {
-      narrow.push_back(torch::randn({1, 3, tokens, 16}).to(torch::kBFloat16).requires_grad_());
-      wide.push_back(narrow.back().detach().to(torch::kFloat).requires_grad_());
-    }
-    const Tensor got = attention(narrow[0], narrow[1], narrow[2]);
-    const Tensor wanted = attention_plain(wide[0], wide[1], wide[2]);
-    const Tensor dy = torch::randn(wanted.sizes()).to(torch::kBFloat16);
-    got.backward(dy);
-    wanted.backward(dy.to(torch::kFloat));
-    const auto error = [](const Tensor& a, const Tensor& b) {
-      return ((a.to(torch::kFloat) - b).norm() / b.norm()).item<double>();
-    };
-    EXPECT_LE(error(got, wanted), 1e-2);  // a few roundings to bfloat16
-    for (int i = 0; i < 3; ++i) EXPECT_LE(error(narrow[i].grad(), wide[i].grad()), 2e-2) << tokens << " " << i;
+// Attention in bfloat16 and its gradients against the formula in float32, from the same bfloat16 values.
+void expect_bfloat_equals_formula(const Tensor& q, const Tensor& k, const Tensor& v, const KeyRanges& visible) {
+  std::vector<Tensor> narrow, wide;
+  for (const Tensor& x : {q, k, v}) {
+    narrow.push_back(x.to(torch::kBFloat16).requires_grad_());
+    wide.push_back(narrow.back().detach().to(torch::kFloat).requires_grad_());
   }
+  const Tensor got = attention(narrow[0], narrow[1], narrow[2], visible);
+  const Tensor wanted = attention_plain(wide[0], wide[1], wide[2], visible);
+  // A row without keys may hold anything, so nothing may ask for it.
+  Tensor dy = torch::randn(wanted.sizes()).to(torch::kBFloat16), compared = torch::ones({1, q.size(2), 1});
+  if (visible.end.defined()) compared = (visible.end > visible.first).unsqueeze(2).to(torch::kFloat);
+  dy = dy * compared.to(torch::kBFloat16);
+  got.backward(dy);
+  wanted.backward(dy.to(torch::kFloat));
+  EXPECT_LE(relative_error(got * compared, wanted * compared), 1e-2);  // a few roundings to bfloat16
+  EXPECT_TRUE(got.isfinite().all().item<bool>());
+  for (std::size_t i = 0; i < 3; ++i)
+    EXPECT_LE(relative_error(narrow[i].grad(), wide[i].grad()), 2e-2) << "gradient " << i;
+}
+
+// Scores of the size that normalised queries and keys make.
+Tensor some_heads(std::int64_t batch, std::int64_t heads, std::int64_t tokens) {
+  return torch::randn({batch, tokens, heads, 32}).transpose(1, 2) * 0.7;
+}
+
+TEST(Attention, RangedBfloatAttentionAndItsGradientsEqualTheFloatFormula) {
+  torch::manual_seed(8);
+  const std::int64_t tokens = 300;
+  const Tensor types = torch::zeros({2, tokens}, at::kLong), real = torch::ones({2, tokens}, at::kBool);
+  types.narrow(1, 20, 150).fill_(1);
+  types[1].narrow(0, 200, 30).fill_(1);
+  real[0].narrow(0, 0, 100).fill_(false);
+  const Tensor sample = torch::zeros({2, tokens}, at::kLong);
+  sample[0].narrow(0, 140, 160).fill_(140);
+  sample[1].narrow(0, 7, 293).fill_(7);
+  const Tensor asking = torch::randint(0, tokens, {2, 77}, at::kLong);
+  for (const auto& [heads, kv_heads] : {std::pair{8, 1}, {4, 2}, {3, 3}, {6, 2}})
+    for (const std::int64_t window : {0, 40})
+      for (const KeyRule& rule :
+           {KeyRule{}, KeyRule{.real = real}, KeyRule{.sample_first = sample},
+            KeyRule{.picture_end = picture_ends(types)}, KeyRule{.queries = asking},
+            KeyRule{
+                .real = real, .sample_first = sample, .picture_end = picture_ends(types, sample), .queries = asking}}) {
+        KeyRule of = rule;
+        of.num_keys = tokens;
+        of.window = window;
+        const std::int64_t queries = rule.queries.defined() ? 77 : tokens;
+        expect_bfloat_equals_formula(some_heads(2, heads, queries), some_heads(2, kv_heads, tokens),
+                                     some_heads(2, kv_heads, tokens), key_ranges(of, torch::kCPU));
+      }
 }
 
 }  // namespace

@@ -10,9 +10,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = ROOT / "demo" / "model"
 PATIENCE_S = 300
-# Dropout, accumulation, shuffling, epochs that end within a step, reports and evaluations out of step with checkpoints.
+# Dropout, packing (six rows), accumulation, shuffling, epochs that end within a step, reports and evaluations out of step with
+# checkpoints.
 FLAGS = {"base-model": MODEL, "dtype": "float32", "threads": 1, "lora-r": 4, "lora-dropout": 0.1, "target-modules": "q_proj,o_proj",
-         "micro-batch-size": 2, "gradient-accumulation-steps": 2, "max-steps": 12, "save-steps": 3, "save-total-limit": 2,
+         "packing": "true", "max-seq-length": 72, "micro-batch-size": 2, "gradient-accumulation-steps": 2, "max-steps": 12, "save-steps": 3, "save-total-limit": 2,
          "logging-steps": 2, "val-set-size": 2, "eval-steps": 5, "learning-rate": 0.01}
 TIMES = {"tokens_per_second", "peak_memory_bytes", "eval_runtime", "train_runtime", "train_steps_per_second"}
 
@@ -115,6 +116,14 @@ def check_manifest(checkpoint: Path):
     for name, entry in listed.items():
         data = (checkpoint / name).read_bytes()
         assert entry == {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}, name
+
+
+def write_manifest(checkpoint: Path):
+    """For a checkpoint that was edited on purpose."""
+    files = {path.name: path.read_bytes() for path in sorted(checkpoint.iterdir()) if path.name != "MANIFEST.json"}
+    listed = {name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in files.items()}
+    manifest = json.loads((checkpoint / "MANIFEST.json").read_text())
+    (checkpoint / "MANIFEST.json").write_text(json.dumps(manifest | {"files": listed}))
 
 
 def contents(folder: Path):

@@ -4,13 +4,14 @@ damaged checkpoints are passed over, and those of another run are refused.
     resume.py BEZEL_FOLDER TEST_FOLDER
 """
 import json
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from _runs import PATIENCE_S, Runs, check_manifest, contents, copy, kill, signals, write_samples
+from _runs import PATIENCE_S, Runs, check_manifest, contents, copy, kill, signals, write_manifest, write_samples
 
 RESUME = "--resume-from-checkpoint=auto"
 
@@ -103,6 +104,40 @@ def check_loud(runs, file):
             assert json.loads(lines[0])["event"] == "warning" and done.stderr == "", done
 
 
+def check_every_part_counts(runs, wanted):
+    """The control: with any one part of the newest checkpoint taken from an older one, the resumed run ends otherwise."""
+    code, _ = runs.run_until("parts", "saved " + str(runs.folder / "parts" / "checkpoint-6"), kill, save_total_limit=0)
+    assert code == -signal.SIGKILL
+    old, new = (runs.folder / "parts" / f"checkpoint-{step}" for step in (3, 6))
+    for folder in (runs.folder / "parts").glob("checkpoint-*"):
+        if folder.name not in (old.name, new.name):
+            shutil.rmtree(folder)
+    states = [json.loads((folder / "training_state.json").read_text()) for folder in (old, new)]
+
+    def resumed(part, edit):
+        out = runs.folder / f"parts-{part}"
+        copy(runs.folder / "parts", out)
+        edit(out / new.name)
+        write_manifest(out / new.name)
+        runs.run(out.name, RESUME, save_total_limit=0)
+        return runs.adapter(out.name)
+
+    def with_state(edit):
+        def write(folder):
+            state = json.loads((folder / "training_state.json").read_text())
+            edit(state)
+            (folder / "training_state.json").write_text(json.dumps(state))
+        return write
+
+    assert resumed("none", lambda folder: None) == wanted["adapter"]
+    for name in ("adapter_model.safetensors", "optimizer.safetensors"):
+        assert resumed(name, lambda folder: shutil.copyfile(old / name, folder / name)) != wanted["adapter"], name
+    assert states[0]["random"] != states[1]["random"]
+    assert resumed("random", with_state(lambda state: state.update(random=states[0]["random"]))) != wanted["adapter"]
+    # Step 5 is of another epoch than step 6: other rows, in another order.
+    assert resumed("position", with_state(lambda state: state["trainer"].update(steps_done=5))) != wanted["adapter"]
+
+
 def check_other_runs(runs):
     """Refused with exit code 2, all differences in one line, nothing changed; --force-resume goes on."""
     out = runs.folder / "damaged"
@@ -114,6 +149,7 @@ def check_other_runs(runs):
     (other / "processor_config.json").write_text(json.dumps({**processor, "mine": 1}))
     write_samples(runs.folder / "other.jsonl", count=14)
     cases = [({"seed": 7}, ["seed: was 42, is 7"]),
+             ({"packing": "false"}, ["packing: was true, is false"]),
              ({"micro_batch_size": 4, "learning_rate": 0.02}, ["micro_batch_size: was 2, is 4", "learning_rate: was 0.01, is 0.02"]),
              ({"lora_dropout": 0}, ["lora_dropout: was 0.1, is 0"]),
              ({"train_file": runs.folder / "other.jsonl"}, ["train_file: was "]),
@@ -147,6 +183,7 @@ def main():
         check_best_is_kept(runs)
         check_stops(runs, wanted)
         check_damage(runs, wanted)
+        check_every_part_counts(runs, wanted)
         check_other_runs(runs)
         check_fresh_start(runs, wanted)
 

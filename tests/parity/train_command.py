@@ -96,6 +96,24 @@ def check_refusals(scratch: Path):
     assert not (out / "adapter_model.safetensors").exists()
 
 
+def check_soft_token_cache(scratch: Path):
+    """Towers without adapters: the same bytes without a cache, filling one, from a filled one and from a damaged one."""
+    cache, adapters = scratch / "cache", {}
+
+    def run(name, *extra):
+        out = scratch / name
+        bezel("train", ROOT / "demo" / "config.yaml", "--output-dir", out, "--lora-towers", "language", "--max-steps", 8, "--save-steps", 0, *extra)
+        adapters[name] = (out / "adapter_model.safetensors").read_bytes()
+
+    run("uncached", "--cache-soft-tokens", "false")
+    for name in ("filling", "filled", "damaged"):
+        run(name, "--cache-soft-tokens", "true", "--cache-dir", cache)
+        entries = sorted(cache.iterdir())
+        assert entries, "nothing was cached"
+        entries[0].write_bytes(entries[0].read_bytes()[:-1])
+    assert len(set(adapters.values())) == 1, [hash(bytes) for bytes in adapters.values()]
+
+
 def main():
     subprocess.run([sys.executable, ROOT / "demo" / "prepare.py"], check=True)
     with tempfile.TemporaryDirectory() as name:
@@ -108,6 +126,7 @@ def main():
         train(again, "--save-steps", 0)
         same = (again / "adapter_model.safetensors").read_bytes() == (out / "adapter_model.safetensors").read_bytes()
         assert same, "the same seed gave another adapter"
+        check_soft_token_cache(scratch)
         check_refusals(scratch)
 
 

@@ -1,4 +1,6 @@
-// Prints every sample of a data set as JSON. For the comparison with transformers' processor.
+// dump_dataset FILE TOKENIZER MAX_SOFT_TOKENS
+// Prints every sample of a data set as JSON. For the comparison with transformers' processor and templates. A tokenizer
+// without the placeholders of media is one of Gemma 3.
 #include <exception>
 #include <iostream>
 #include <string>
@@ -15,9 +17,12 @@ int run(const std::string& file, const std::string& tokenizer_path, std::int64_t
   options.file = file;
   options.max_seq_length = 0;
   options.media.image.max_soft_tokens = max_soft_tokens;
-  options.ids.image = tokenizer->token_id("<|image|>").value();
-  options.ids.audio = tokenizer->token_id("<|audio|>").value();
-  options.ids.video = tokenizer->token_id("<|video|>").value();
+  if (const auto image = tokenizer->token_id("<|image|>")) {
+    options.ids = {*image, tokenizer->token_id("<|video|>").value(), tokenizer->token_id("<|audio|>").value()};
+  } else {
+    options.allow_images = options.allow_audio = false;
+    options.sample.chat.format = bezel::data::ChatFormat::kGemma3;
+  }
   const bezel::data::Dataset dataset(options, tokenizer);
   for (std::size_t i = 0; i < dataset.size(); ++i) {
     const auto sample = dataset.load(i);

@@ -45,8 +45,7 @@ void run(const std::vector<std::string>& arguments) {
     for (const lora::Target& target : selection.targets) target.layer->adapter->b.normal_(0.0, 0.05);
   }
   std::filesystem::create_directories(arguments[1]);
-  lora::save_adapter(arguments[1], selection, config,
-                     {arguments[0], text_only ? "Gemma4ForCausalLM" : "Gemma4ForConditionalGeneration"});
+  lora::save_adapter(arguments[1], selection, config, {arguments[0], model->config().architecture()});
   for (const lora::TowerCount& row : selection.counts())
     std::printf("%s %lld\n", std::string(lora::tower_name(row.tower)).c_str(), static_cast<long long>(row.layers));
 }

@@ -60,7 +60,7 @@ void write_tiny_checkpoint(const std::string& folder, bool nested) {
   io::save_safetensors(folder + "/model.safetensors", tensors);
 }
 
-data::Batch tiny_batch() {
+data::RawInputs tiny_inputs() {
   torch::manual_seed(12);
   data::RawInputs raw;
   // Three soft tokens of sound: frames 0 … 11 after two halvings.
@@ -72,6 +72,12 @@ data::Batch tiny_batch() {
   raw.image_position_ids = torch::stack({index.remainder(6), index.div(6, "floor")}, -1).unsqueeze(0);
   raw.input_features = torch::randn({1, 12, 128});
   raw.input_features_mask = torch::ones({1, 12}, at::kBool);
+  return raw;
+}
+
+data::Batch tiny_batch() { return tiny_batch(tiny_inputs()); }
+
+data::Batch tiny_batch(const data::RawInputs& raw) {
   return data::make_batch(raw, {.image = 60, .video = 62, .audio = 61}, 3);
 }
 

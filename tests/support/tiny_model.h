@@ -16,7 +16,10 @@ gemma4::ModelConfig tiny_config();
 /// tensors of KV-sharing layers left in.
 void write_tiny_checkpoint(const std::string& folder, bool nested = true);
 
-/// A batch with text, one picture of 2 x 1 soft tokens and one short recording.
+/// A row of text with one picture of 2 x 1 soft tokens and one short recording.
+data::RawInputs tiny_inputs();
+/// The batch of such inputs.
+data::Batch tiny_batch(const data::RawInputs& raw);
 data::Batch tiny_batch();
 
 }  // namespace bezel::test

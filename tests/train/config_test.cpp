@@ -152,11 +152,27 @@ TEST(TrainConfig, ValuesOutOfRangeAndContradictionsAreRefused) {
 }
 
 TEST(TrainConfig, WhatIsNotBuiltIsRefusedByName) {
-  for (const char* line : {"packing: true", "use_dora: true", "loraplus_lr_ratio: 16", "adapter: dora"}) {
+  for (const char* line : {"use_dora: true", "loraplus_lr_ratio: 16", "adapter: dora"}) {
     const std::string key = std::string(line).substr(0, std::string(line).find(':'));
     expect_refused(std::string(line) + "\n", {"c.yaml:1", key, "not built yet"});
   }
   EXPECT_EQ(refusal("use_dora: false\nuse_rslora: true\nresume_from_checkpoint: none\nreport_to: none\n"), "");
+}
+
+TEST(TrainConfig, PackingIsLeftToTheRunUnlessGiven) {
+  EXPECT_FALSE(parse("").packing.has_value());
+  EXPECT_FALSE(parse("packing: auto\n").packing.has_value());
+  EXPECT_EQ(parse("sample_packing: true\n").packing, true);
+  EXPECT_EQ(parse("packing: false\n").packing, false);
+  expect_refused("packing: often\n", {"c.yaml:1", "packing"});
+  EXPECT_EQ(parse(to_yaml(parse("packing: false\n"))).packing, false);
+}
+
+TEST(TrainConfig, HowSamplesAreRead) {
+  EXPECT_EQ(parse("").dataloader_num_workers, 1);
+  EXPECT_EQ(parse("dataloader_num_workers: 0\ndata_timeout: 2.5\n").data_timeout_s, 2.5);
+  expect_refused("dataloader_num_workers: -1\n", {"dataloader_num_workers"});
+  expect_refused("data_timeout: -1\n", {"data_timeout"});
 }
 
 TEST(TrainConfig, HowToResume) {

@@ -18,14 +18,18 @@ TEST(Fingerprint, ConfigFactsLeaveOutWhatChangesNoNumber) {
   b.threads = 3;
   b.resume_from_checkpoint = "auto";
   b.gradient_checkpointing = true;
+  b.dataloader_num_workers = 3;
+  b.data_timeout_s = 5;
   EXPECT_EQ(config_facts(a), config_facts(b));
   b.learning_rate = 1e-3;
   b.seed = 7;
   b.micro_batch_size = 2;
   b.lora.rank = 4;
-  EXPECT_EQ(differences(config_facts(a), config_facts(b)),
-            (std::vector<std::string>{"learning_rate: was 2.0e-04, is 0.001", "lora_r: was 16, is 4",
-                                      "micro_batch_size: was 1, is 2", "seed: was 42, is 7"}));
+  b.packing = false;
+  EXPECT_EQ(
+      differences(config_facts(a), config_facts(b)),
+      (std::vector<std::string>{"learning_rate: was 2.0e-04, is 0.001", "lora_r: was 16, is 4",
+                                "micro_batch_size: was 1, is 2", "packing: was auto, is false", "seed: was 42, is 7"}));
 }
 
 TEST(Fingerprint, DifferencesNameWhatCameAndWent) {

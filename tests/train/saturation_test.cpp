@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "bezel/data/dataset.h"
 #include "bezel/gemma4/load.h"
 #include "support/temp_folder.h"
 #include "support/tiny_model.h"
@@ -9,7 +10,7 @@
 namespace bezel::train {
 namespace {
 
-data::Dataset example_data(const char* file, const gemma4::ModelConfig& config) {
+MediaSamples example_data(const char* file, const gemma4::ModelConfig& config) {
   const auto tokenizer =
       std::make_shared<const data::Tokenizer>(data::Tokenizer::from_file(BEZEL_TEST_DATA "/tiny_tokenizer.json"));
   data::DatasetOptions options;
@@ -19,7 +20,11 @@ data::Dataset example_data(const char* file, const gemma4::ModelConfig& config) 
   options.media.image.max_soft_tokens = 4;
   options.ids.image = tokenizer->token_id("<|image|>").value();
   options.ids.audio = tokenizer->token_id("<|audio|>").value();
-  return data::Dataset(options, tokenizer);
+  const auto data = std::make_shared<const data::Dataset>(options, tokenizer);
+  return {static_cast<std::int64_t>(data->size()), [data](std::int64_t idx) {
+            const std::vector<data::Sample> sample = {data->load(static_cast<std::size_t>(idx))};
+            return data::collate(sample, 0);
+          }};
 }
 
 TEST(Saturation, CountsTheTowersThatSeeMediaAndLeavesTheModelAsItWas) {

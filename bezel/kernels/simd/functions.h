@@ -7,11 +7,15 @@
 #include <torch/types.h>
 
 #include "bezel/kernels/simd/loops.h"
+#include "bezel/kernels/simd/product.h"
 
 namespace bezel::kernels::simd {
 
 /// The loops for what this machine can do, or for less where ATEN_CPU_CAPABILITY says so.
 const Functions& functions();
+
+/// The product for what this machine can do, likewise.
+void (*product())(const Product&);
 
 /// Whether the loops take these tensors: bfloat16, contiguous, on the CPU; undefined ones are passed over. float32 runs
 /// in ATen's operators, whose rounding is that of the reference to the last bit, where a clamp may hang on it.

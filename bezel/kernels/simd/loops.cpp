@@ -380,8 +380,74 @@ void attention_gradient(const AttentionGradient& a, std::int64_t begin, std::int
   }
 }
 
-constexpr Functions kFunctions{rms_norm,      rms_norm_backward, geglu,   geglu_backward,    rotate, low_rank, masked,
-                               cross_entropy, four_bit,          softmax, attention_gradient};
+void round(const Rounded& a, std::int64_t begin, std::int64_t end) {
+#pragma omp simd
+  for (std::int64_t i = begin; i < end; ++i) a.to[i] = narrow(a.from[i]);
+}
+
+struct Columns {
+  std::int64_t first, end;
+};
+
+// The columns that row n sees.
+Columns seen_columns(const RangedScores& a, std::int64_t n) {
+  const std::int64_t first = a.first[n / a.group] - a.shift, end = a.end[n / a.group] - a.shift;
+  if (end <= first || end <= 0 || first >= a.columns) return {0, 0};
+  return {first > 0 ? first : 0, end < a.columns ? end : a.columns};
+}
+
+void clear_outside(Bf16* row, Columns inside, std::int64_t columns) {
+  std::memset(row, 0, static_cast<std::size_t>(inside.first) * sizeof(Bf16));
+  std::memset(row + inside.end, 0, static_cast<std::size_t>(columns - inside.end) * sizeof(Bf16));
+}
+
+void ranged_softmax(const RangedScores& a, std::int64_t begin, std::int64_t end) {
+  for (std::int64_t n = begin; n < end; ++n) {
+    const Columns seen = seen_columns(a, n);
+    float* z = a.scores + n * a.stride;
+    Bf16* weights = a.weights + n * a.stride;
+    clear_outside(weights, seen, a.columns);
+    a.log_sum[n] = 0.0f;
+    if (seen.first == seen.end) continue;
+    float most = -INFINITY, sum = 0.0f;
+#pragma omp simd reduction(max : most)
+    for (std::int64_t i = seen.first; i < seen.end; ++i) most = z[i] > most ? z[i] : most;
+#pragma omp simd reduction(+ : sum)
+    for (std::int64_t i = seen.first; i < seen.end; ++i) {
+      z[i] = exponential(z[i] - most);
+      sum += z[i];
+    }
+    const float inverse = 1.0f / sum;
+#pragma omp simd
+    for (std::int64_t i = seen.first; i < seen.end; ++i) weights[i] = narrow(z[i] * inverse);
+    a.log_sum[n] = most + std::log(sum);
+  }
+}
+
+void ranged_gradient(const RangedScores& a, std::int64_t begin, std::int64_t end) {
+  for (std::int64_t n = begin; n < end; ++n) {
+    const Columns seen = seen_columns(a, n);
+    const float *z = a.scores + n * a.stride, *dw = a.d_weights + n * a.stride;
+    Bf16 *weights = a.weights + n * a.stride, *dz = a.d_scores + n * a.stride;
+    clear_outside(weights, seen, a.columns);
+    clear_outside(dz, seen, a.columns);
+    const Bf16 *out = a.out + n * a.width, *d_out = a.d_out + n * a.width;
+    const float log_sum = a.log_sum[n];
+    float delta = 0.0f;
+#pragma omp simd reduction(+ : delta)
+    for (std::int64_t i = 0; i < a.width; ++i) delta += widen(out[i]) * widen(d_out[i]);
+#pragma omp simd
+    for (std::int64_t i = seen.first; i < seen.end; ++i) {
+      const float weight = exponential(z[i] - log_sum);
+      weights[i] = narrow(weight);
+      dz[i] = narrow(weight * (dw[i] - delta));
+    }
+  }
+}
+
+constexpr Functions kFunctions{
+    rms_norm,      rms_norm_backward, geglu,   geglu_backward,     rotate,         low_rank, masked,
+    cross_entropy, four_bit,          softmax, attention_gradient, ranged_softmax, round,    ranged_gradient};
 
 }  // namespace
 

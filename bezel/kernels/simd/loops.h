@@ -118,8 +118,32 @@ struct AttentionGradient {
   Bf16* d_pairs;      ///< [N / 2, columns, 2]: d_scores with neighbouring rows in pairs
 };
 
-/// Each function works on rows (of Geglu: elements, of FourBit: blocks, of AttentionGradient: pairs of rows) [begin,
-/// end).
+/// Elements rounded to bfloat16.
+struct Rounded {
+  const float* from;
+  Bf16* to;
+};
+
+/// One row of scores for each query head, whose query sees the columns [first, end) of its range.
+struct RangedScores {
+  float* scores;              ///< [N, stride]; overwritten
+  std::int64_t stride;        ///< from row to row, of all matrices
+  std::int64_t columns;       ///< of each row; outside its range the results are 0
+  const std::int64_t* first;  ///< [ceil(N / group)]
+  const std::int64_t* end;
+  std::int64_t group;      ///< rows of one query
+  std::int64_t shift;      ///< what the ranges count as column 0
+  Bf16* weights;           ///< [N, stride]: exp(score - log of the row's sum of them)
+  float* log_sum;          ///< [N]; of a row that sees nothing any finite number
+  const float* d_weights;  ///< [N, stride]; this and the rest in the backward pass only
+  Bf16* d_scores;          ///< [N, stride]
+  const Bf16* out;         ///< [N, width]: what attention gave
+  const Bf16* d_out;       ///< [N, width]
+  std::int64_t width;
+};
+
+/// Each function works on rows (of Geglu, Rounded: elements, of FourBit: blocks, of AttentionGradient: pairs of rows)
+/// [begin, end).
 struct Functions {
   void (*rms_norm)(const RmsNorm&, std::int64_t begin, std::int64_t end);
   void (*rms_norm_backward)(const RmsNorm&, std::int64_t begin, std::int64_t end);
@@ -132,6 +156,9 @@ struct Functions {
   void (*four_bit)(const FourBit&, std::int64_t begin, std::int64_t end);
   void (*softmax)(const Softmax&, std::int64_t begin, std::int64_t end);
   void (*attention_gradient)(const AttentionGradient&, std::int64_t begin, std::int64_t end);
+  void (*ranged_softmax)(const RangedScores&, std::int64_t begin, std::int64_t end);
+  void (*round)(const Rounded&, std::int64_t begin, std::int64_t end);
+  void (*ranged_gradient)(const RangedScores&, std::int64_t begin, std::int64_t end);
 };
 
 // One for each instruction set, from loops.cpp.

@@ -1,0 +1,48 @@
+#include "bezel/data/chat_messages.h"
+
+#include "bezel/error.h"
+
+namespace bezel::data {
+
+using io::JsonView;
+
+namespace {
+
+Role read_role(const JsonView& message, std::size_t idx) {
+  const auto role = message.find("role");
+  const std::string name = role && role->is_string() ? role->text() : "";
+  if (name == "system" || name == "developer") return Role::kSystem;
+  if (name == "user") return Role::kUser;
+  if (name == "assistant" || name == "model") return Role::kModel;
+  if (name == "tool") return Role::kTool;
+  throw Error(message.source(), ": message ", idx, ": role '", name,
+              "' is not known; expected system, developer, user, assistant, model or tool");
+}
+
+}  // namespace
+
+bool ChatMessage::is_trained() const {
+  const auto train = json.find("train");
+  return !train || train->boolean();
+}
+
+void ChatMessage::fail(std::string_view what) const { throw Error(json.source(), ": message ", idx, ": ", what); }
+
+std::vector<ChatMessage> read_chat_messages(const JsonView& list) {
+  if (!list.is_array()) list.fail("a list of messages");
+  std::vector<ChatMessage> out;
+  for (const JsonView& item : list.elements()) {
+    if (!item.is_object()) item.fail("a message, that is, an object with role and content");
+    out.push_back({read_role(item, out.size()), out.size(), item});
+  }
+  return out;
+}
+
+std::string trimmed(std::string_view text) {
+  constexpr std::string_view kBlank = " \t\n\r\f\v";
+  const auto first = text.find_first_not_of(kBlank);
+  if (first == std::string_view::npos) return "";
+  return std::string(text.substr(first, text.find_last_not_of(kBlank) - first + 1));
+}
+
+}  // namespace bezel::data

@@ -1,0 +1,110 @@
+#include "bezel/lora/gguf.h"
+
+#include <array>
+#include <filesystem>
+#include <optional>
+
+#include <ATen/ATen.h>
+
+#include "bezel/error.h"
+#include "bezel/io/gguf_writer.h"
+#include "bezel/lora/adapter_io.h"
+#include "bezel/lora/match.h"
+
+namespace bezel::lora {
+namespace {
+
+using torch::Tensor;
+
+constexpr std::string_view kLayers = "model.language_model.layers.";
+
+// Layers that llama.cpp multiplies by way of its adapters, by what follows the layer number.
+constexpr std::array<std::pair<std::string_view, std::string_view>, 9> kNames = {{
+    {"self_attn.q_proj", "attn_q"},
+    {"self_attn.k_proj", "attn_k"},
+    {"self_attn.v_proj", "attn_v"},
+    {"self_attn.o_proj", "attn_output"},
+    {"mlp.gate_proj", "ffn_gate"},
+    {"mlp.up_proj", "ffn_up"},
+    {"mlp.down_proj", "ffn_down"},
+    {"per_layer_input_gate", "inp_gate"},
+    {"per_layer_projection", "proj"},
+}};
+
+// "blk.3.attn_q.weight" of a canonical module name; nothing for a module without a counterpart.
+std::optional<std::string> gguf_name(std::string_view module) {
+  if (!module.starts_with(kLayers)) return std::nullopt;
+  const std::string_view rest = module.substr(kLayers.size());
+  const std::size_t dot = rest.find('.');
+  if (dot == std::string_view::npos) return std::nullopt;
+  for (const auto& [name, short_name] : kNames)
+    if (rest.substr(dot + 1) == name)
+      return std::string("blk.").append(rest.substr(0, dot)).append(".").append(short_name).append(".weight");
+  return std::nullopt;
+}
+
+std::string architecture_of(const io::Json& config, const std::map<std::string, StoredPair>& pairs,
+                            const std::string& source) {
+  const io::JsonView json(config, source);
+  if (const auto mapping = json.find("auto_mapping"))
+    if (const auto name = mapping->find("base_model_class"))
+      for (const auto& [prefix, architecture] : {std::pair("Gemma3", "gemma3"), std::pair("Gemma4", "gemma4")})
+        if (name->text().starts_with(prefix)) return architecture;
+  for (const auto& [module, pair] : pairs)
+    if (pair.stored.find("model.language_model.") != std::string::npos) return "gemma4";
+  throw Error(source, ": does not say whether the adapter is one of Gemma 3 or of Gemma 4; name its base with --model");
+}
+
+void check_pair(const StoredPair& pair, const std::string& source) {
+  if (pair.a.dim() != 2 || pair.b.dim() != 2 || pair.a.size(0) != pair.b.size(1))
+    throw Error(source, ": tensors '", pair.a_key, "' ", pair.a.sizes(), " and '", pair.b_key, "' ", pair.b.sizes(),
+                " are no [rank, in] and [out, rank]");
+  for (const auto& [key, tensor] : {std::pair(&pair.a_key, &pair.a), std::pair(&pair.b_key, &pair.b)})
+    if (!at::isfinite(*tensor).all().item<bool>()) throw Error(source, ": tensor '", *key, "' holds NaN or Inf");
+}
+
+Tensor floats(const Tensor& tensor) { return tensor.to(torch::kFloat).contiguous(); }
+
+}  // namespace
+
+GgufAdapter write_gguf_adapter(const std::string& folder, const std::string& architecture, const std::string& output) {
+  const std::string config_path = (std::filesystem::path(folder) / "adapter_config.json").string();
+  const io::Json json = io::read_json_file(config_path);
+  const LoraConfig config = parse_adapter_config(json, config_path).lora;
+  const std::string weights = find_weights(folder);
+  const auto pairs = read_pairs(weights);
+  const PatternTable<double> alphas(config.alpha_pattern, "alpha_pattern");
+  GgufAdapter adapter{.architecture = architecture, .layers = 0, .left_behind = {}};
+  if (architecture.empty()) adapter.architecture = architecture_of(json, pairs, config_path);
+  std::vector<Tensor> values;  // what the list below borrows from
+  std::vector<io::NewGgufTensor> tensors;
+  const auto add = [&](const std::string& name, const Tensor& tensor) {
+    values.push_back(tensor);
+    tensors.push_back({name, tensor.sizes().vec(), tensor.data_ptr<float>()});
+  };
+  for (const auto& [module, pair] : pairs) {
+    const auto name = gguf_name(module);
+    if (!name) {
+      adapter.left_behind.push_back(pair.stored);
+      continue;
+    }
+    check_pair(pair, weights);
+    const std::int64_t rank = pair.a.size(0);
+    const double alpha = alphas.find({module, pair.stored}, config.alpha);
+    const double factor = config.scale(rank, alpha) * static_cast<double>(rank) / config.alpha;
+    add(*name + ".lora_a", floats(pair.a));
+    add(*name + ".lora_b", factor == 1.0 ? floats(pair.b) : floats(pair.b) * factor);
+    ++adapter.layers;
+  }
+  if (tensors.empty())
+    throw Error(folder, ": no layer of the language model is adapted, and llama.cpp takes no others");
+  io::write_gguf(output,
+                 {{"general.type", "adapter"},
+                  {"general.architecture", adapter.architecture},
+                  {"adapter.type", "lora"},
+                  {"adapter.lora.alpha", static_cast<float>(config.alpha)}},
+                 tensors);
+  return adapter;
+}
+
+}  // namespace bezel::lora

@@ -1,0 +1,64 @@
+#include "bezel/nn/key_ranges.h"
+
+#include <ATen/ATen.h>
+
+namespace bezel::nn {
+
+using torch::Tensor;
+
+namespace {
+
+Tensor count_from(std::int64_t first, std::int64_t end, torch::Device device) {
+  return at::arange(first, end, at::TensorOptions(at::kLong).device(device)).unsqueeze(0);
+}
+
+// x [B, T] shifted right by one, with `fill` at the start of each row.
+Tensor previous(const Tensor& x, const c10::Scalar& fill) {
+  return at::constant_pad_nd(x.narrow(1, 0, x.size(1) - 1), {1, 0}, fill);
+}
+
+}  // namespace
+
+KeyRanges key_ranges(const KeyRule& rule, torch::Device device) {
+  const auto of_query = [&](const Tensor& x) { return rule.queries.defined() ? x.gather(1, rule.queries) : x; };
+  const bool window = rule.window > 0 && rule.num_keys > rule.window;
+  // Places among the keys, [B or 1, Q].
+  const Tensor query =
+      rule.queries.defined() ? rule.queries + rule.num_past : count_from(rule.num_past, rule.num_keys, device);
+  KeyRanges ranges{at::zeros_like(query), query + 1};
+  if (window) ranges.first = (query - (rule.window - 1)).clamp_min(0);
+  if (rule.sample_first.defined()) ranges.first = at::maximum(ranges.first, of_query(rule.sample_first));
+  if (rule.real.defined())
+    ranges.first = at::maximum(ranges.first, rule.real.to(torch::kLong).argmax(1, /*keepdim=*/true));
+  if (rule.picture_end.defined()) ranges.end = at::maximum(ranges.end, of_query(rule.picture_end) + rule.num_past);
+  ranges.causal = !window && rule.num_past == 0 && !rule.sample_first.defined() && !rule.real.defined() &&
+                  !rule.picture_end.defined() && !rule.queries.defined();
+  return ranges;
+}
+
+KeyRanges with_tensors(const KeyRanges& ranges, std::int64_t num_queries, std::int64_t num_keys, torch::Device device) {
+  if (ranges.end.defined()) return ranges;
+  const Tensor up_to = count_from(1, num_queries + 1, device);  // [1, Q]
+  return {at::zeros_like(up_to), ranges.causal ? up_to : at::full_like(up_to, num_keys), ranges.causal};
+}
+
+Tensor visible_keys(const KeyRanges& ranges, std::int64_t num_queries, std::int64_t num_keys, torch::Device device) {
+  if (!ranges.end.defined() && !ranges.causal) return {};
+  const KeyRanges defined = with_tensors(ranges, num_queries, num_keys, device);
+  const Tensor key = count_from(0, num_keys, device).unsqueeze(0);  // [1, 1, S]
+  return (key < defined.end.unsqueeze(2)).bitwise_and(key >= defined.first.unsqueeze(2));
+}
+
+Tensor picture_ends(const Tensor& token_types, const Tensor& sample_first) {
+  const Tensor seen = (token_types == 1).bitwise_or(token_types == 2);
+  Tensor goes_on = previous(seen, false);
+  if (sample_first.defined()) goes_on = goes_on.bitwise_and(previous(sample_first, -1) == sample_first);
+  const Tensor run = seen.bitwise_and(goes_on.bitwise_not()).to(torch::kLong).cumsum(1).sub_(1).clamp_min_(0);
+  const Tensor one = seen.to(torch::kLong), counted = one.cumsum(1);
+  // Picture tokens up to the end of each position's run.
+  const Tensor until_end = at::zeros_like(run).scatter_add(1, run, one).cumsum(1).gather(1, run);  // [B, T]
+  const Tensor end = count_from(1, seen.size(1) + 1, seen.device()) + until_end - counted;
+  return at::where(seen, end, at::zeros_like(end));
+}
+
+}  // namespace bezel::nn

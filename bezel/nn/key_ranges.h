@@ -1,0 +1,41 @@
+#pragma once
+
+#include <torch/types.h>
+
+namespace bezel::nn {
+
+/// Which keys each of Q queries sees: those from `first` up to, not including, `end`; none where end <= first. In every
+/// layer of the decoder they follow one another. Both tensors undefined: every query sees every key.
+struct KeyRanges {
+  torch::Tensor first = {};  ///< int64 [B or 1, Q]
+  torch::Tensor end = {};    ///< int64 [B or 1, Q]
+  bool causal = false;  ///< the ranges are [0, q + 1) for query q = 0, 1, … of as many keys, which needs no tensor
+};
+
+/// What the ranges of a decoder layer follow from.
+struct KeyRule {
+  std::int64_t num_keys = 0;        ///< S: num_past, then the T of this call
+  std::int64_t num_past = 0;        ///< keys before this call's; only for one row, without padding and packing
+  std::int64_t window = 0;          ///< a query sees itself and the window - 1 keys before; 0: all before
+  torch::Tensor real = {};          ///< bool [B, T], false on padding, which is at the ends of a row; undefined: none
+  torch::Tensor sample_first = {};  ///< int64 [B, T], where the sample of each position begins; undefined: at 0
+  torch::Tensor picture_end = {};   ///< int64 [B, T] of picture_ends, in layers that see them whole; or undefined
+  torch::Tensor queries = {};       ///< int64 [B, Q], the positions that ask; undefined: all T
+};
+
+/// Query q sees key k of its own sample where k > q - window, and k <= q or both are in one picture, and k is no
+/// padding. Tensors of the rule, where there are any, lie on `device`. Reference: create_masks_for_vision_model.
+KeyRanges key_ranges(const KeyRule& rule, torch::Device device);
+
+/// The same ranges with both tensors defined, int64 [B or 1, Q].
+KeyRanges with_tensors(const KeyRanges& ranges, std::int64_t num_queries, std::int64_t num_keys, torch::Device device);
+
+/// Bool [B or 1, Q, S], true where the query sees the key; undefined where every query sees every key.
+torch::Tensor visible_keys(const KeyRanges& ranges, std::int64_t num_queries, std::int64_t num_keys,
+                           torch::Device device);
+
+/// For each position the end of the run of image or video tokens that it is in, 0 outside. token_types int64 [B, T];
+/// a run ends with its sample (`sample_first` as in KeyRule).
+torch::Tensor picture_ends(const torch::Tensor& token_types, const torch::Tensor& sample_first = {});
+
+}  // namespace bezel::nn

@@ -1,0 +1,87 @@
+#include "bezel/nn/layer_input.h"
+
+#include <ATen/ATen.h>
+
+#include "bezel/kernels/geglu.h"
+#include "bezel/kernels/rms_norm.h"
+#include "bezel/nn/functional.h"
+
+namespace bezel::nn {
+
+using torch::Tensor;
+
+LayerInput LayerInput::normed(Tensor x, Tensor weight, double eps) {
+  LayerInput input(std::move(x));
+  input.kind_ = Kind::kNormed;
+  input.weight_ = weight.to(torch::kFloat);
+  input.eps_ = eps;
+  return input;
+}
+
+LayerInput LayerInput::silu(Tensor x) {
+  LayerInput input(std::move(x));
+  input.kind_ = Kind::kSilu;
+  return input;
+}
+
+LayerInput LayerInput::gated(Tensor gate, Tensor up) {
+  LayerInput input(std::move(gate));
+  input.kind_ = Kind::kGated;
+  input.sources_.push_back(std::move(up));
+  return input;
+}
+
+Tensor LayerInput::value() const {
+  switch (kind_) {
+    case Kind::kNormed:
+      return rms_norm(sources_[0], weight_, eps_);
+    case Kind::kSilu:
+      return at::silu(sources_[0]);
+    case Kind::kGated:
+      return geglu(sources_[0], sources_[1]);
+    case Kind::kGiven:
+      break;
+  }
+  return sources_[0];
+}
+
+LayerInput::Made LayerInput::make(const std::vector<Tensor>& sources) const {
+  switch (kind_) {
+    case Kind::kNormed: {
+      kernels::Normed normed = kernels::rms_norm(sources[0], weight_, {}, eps_);
+      return {std::move(normed.y), std::move(normed.inverse)};
+    }
+    case Kind::kSilu:
+      return {at::silu(sources[0]), {}};
+    case Kind::kGated:
+      return {kernels::geglu(sources[0], sources[1]), {}};
+    case Kind::kGiven:
+      break;
+  }
+  return {sources[0], {}};
+}
+
+std::vector<Tensor> LayerInput::gradients(const std::vector<Tensor>& sources, const Tensor& inverse,
+                                          const Tensor& d_rows) const {
+  switch (kind_) {
+    case Kind::kNormed:
+      return {kernels::rms_norm_backward(sources[0], weight_, inverse, d_rows)};
+    case Kind::kSilu:
+      return {at::silu_backward(d_rows, sources[0])};
+    case Kind::kGated: {
+      auto [d_gate, d_up] = kernels::geglu_backward(sources[0], sources[1], d_rows);
+      return {std::move(d_gate), std::move(d_up)};
+    }
+    case Kind::kGiven:
+      break;
+  }
+  return {d_rows};
+}
+
+LayerInput LayerInput::without_sources() const {
+  LayerInput input = *this;
+  input.sources_.clear();
+  return input;
+}
+
+}  // namespace bezel::nn

@@ -1,0 +1,52 @@
+#pragma once
+
+#include <utility>
+#include <vector>
+
+#include <torch/types.h>
+
+namespace bezel::nn {
+
+/// What linear layers read. Where it is cheap to make from tensors that the graph keeps anyway, it is made again for
+/// the backward pass instead of being kept too.
+class LayerInput {
+ public:
+  LayerInput() = default;
+  /// x [..., H] itself.
+  LayerInput(torch::Tensor x) : sources_{std::move(x)} {}  // NOLINT: so that layers take a plain tensor
+  /// rms_norm(x, weight, eps): x [..., H], weight [H].
+  static LayerInput normed(torch::Tensor x, torch::Tensor weight, double eps);
+  /// silu(x): x [..., F].
+  static LayerInput silu(torch::Tensor x);
+  /// geglu(gate, up): both [..., F].
+  static LayerInput gated(torch::Tensor gate, torch::Tensor up);
+
+  /// Whether it is made of something, rather than given.
+  bool is_made() const { return kind_ != Kind::kGiven; }
+  /// What it is made from.
+  const std::vector<torch::Tensor>& sources() const { return sources_; }
+  /// The input as a part of the graph.
+  torch::Tensor value() const;
+
+  /// The input's rows [N, H] from its sources' rows, and what its gradient needs.
+  struct Made {
+    torch::Tensor rows;
+    torch::Tensor inverse;  ///< of the norm
+  };
+  Made make(const std::vector<torch::Tensor>& sources) const;
+  /// Gradients with respect to the sources' rows from that with respect to the input's.
+  std::vector<torch::Tensor> gradients(const std::vector<torch::Tensor>& sources, const torch::Tensor& inverse,
+                                       const torch::Tensor& d_rows) const;
+  /// The same kind of input without its sources, which a graph must not keep twice.
+  LayerInput without_sources() const;
+
+ private:
+  enum class Kind { kGiven, kNormed, kSilu, kGated };
+
+  Kind kind_ = Kind::kGiven;
+  std::vector<torch::Tensor> sources_;
+  torch::Tensor weight_;  // float32 [H]
+  double eps_ = 0.0;
+};
+
+}  // namespace bezel::nn

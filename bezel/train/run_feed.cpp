@@ -1,0 +1,52 @@
+#include "bezel/train/run_feed.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace bezel::train {
+
+RunFeed::RunFeed(std::shared_ptr<const RunBatches> batches, const TrainConfig& config,
+                 std::function<void(const std::string&)> on_left_out)
+    : batches_(std::move(batches)),
+      options_{.num_workers = config.dataloader_num_workers,
+               .timeout_s = config.data_timeout_s,
+               .leave_out = [batches = batches_](const std::string& source,
+                                                 const std::string& why) { return batches->leave_out(source, why); }},
+      on_left_out_(std::move(on_left_out)) {}
+
+BatchSource RunFeed::source(std::int64_t first_step) {
+  // The workers share in the batches: one that hangs may outlive the run.
+  steps_.emplace([batches = batches_](std::int64_t step, WorkNote& note) { return batches->step(step, note); },
+                 first_step, batches_->total_steps(), options_);
+  BatchSource source;
+  source.train = [this](std::int64_t) { return next(*steps_); };
+  source.num_eval_batches = batches_->num_eval_batches();
+  source.eval = one_by_one(&RunBatches::eval_batch, source.num_eval_batches);
+  return source;
+}
+
+MediaSamples RunFeed::media_samples() {
+  const auto size = static_cast<std::int64_t>(batches_->train_data().size());
+  return {size, one_by_one(&RunBatches::media_sample, size)};
+}
+
+std::function<data::Batch(std::int64_t)> RunFeed::one_by_one(MakeOne make, std::int64_t size) {
+  return [this, make, size](std::int64_t idx) {
+    if (idx == 0)
+      singles_.emplace([batches = batches_, make](
+                           std::int64_t i, WorkNote& note) { return Prefetch::Batches{((*batches).*make)(i, note)}; },
+                       0, size, options_);
+    data::Batch batch = std::move(next(*singles_).front());
+    if (idx + 1 == size) singles_.reset();
+    return batch;
+  };
+}
+
+Prefetch::Batches RunFeed::next(Prefetch& feed) {
+  Prefetch::Batches batches = feed.next();
+  for (const std::string& message : batches_->take_left_out())
+    if (on_left_out_) on_left_out_(message);
+  return batches;
+}
+
+}  // namespace bezel::train

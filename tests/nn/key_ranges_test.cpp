@@ -1,0 +1,69 @@
+#include "bezel/nn/key_ranges.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+#include <torch/types.h>
+
+namespace bezel::nn {
+namespace {
+
+using torch::Tensor;
+
+std::int64_t at(const Tensor& table, std::int64_t b, std::int64_t t) { return table[b][t].item<std::int64_t>(); }
+
+// Two rows of 10: two samples with pictures at a sample's end and start, padding at either end.
+struct Rows {
+  Tensor types = torch::tensor({{0, 0, 1, 1, 1, 1, 0, 2, 2, 3}, {1, 1, 1, 0, 1, 1, 1, 0, 0, 0}});
+  Tensor run = torch::tensor({{-1, -1, 0, 0, 1, 1, -1, 2, 2, -1}, {0, 0, 0, -1, 1, 1, 1, -1, -1, -1}});
+  Tensor sample = torch::tensor({{0, 0, 0, 0, 4, 4, 4, 4, 4, 4}, {0, 0, 0, 0, 0, 0, 0, 0, 0, 0}});
+  Tensor real = torch::tensor({{0, 1, 1, 1, 1, 1, 1, 1, 1, 1}, {1, 1, 1, 1, 1, 1, 1, 1, 0, 0}}).to(torch::kBool);
+};
+
+TEST(KeyRanges, FollowTheDefinitionOfTheMask) {
+  const Rows rows;
+  const Tensor ends = picture_ends(rows.types, rows.sample);
+  const Tensor asking = torch::tensor({{4, 9, 7}, {0, 5, 7}});
+  for (const std::int64_t window : {0, 1, 3})
+    for (const bool pictures : {false, true})
+      for (const Tensor& queries : {Tensor(), asking}) {
+        const KeyRanges ranges = key_ranges({.num_keys = 10,
+                                             .window = window,
+                                             .real = rows.real,
+                                             .sample_first = rows.sample,
+                                             .picture_end = pictures ? ends : Tensor(),
+                                             .queries = queries},
+                                            torch::kCPU);
+        const std::int64_t num_queries = queries.defined() ? 3 : 10;
+        const Tensor seen = visible_keys(ranges, num_queries, 10, torch::kCPU);  // [2, Q, 10]
+        ASSERT_EQ(seen.sizes(), (std::vector<std::int64_t>{2, num_queries, 10}));
+        for (std::int64_t b = 0; b < 2; ++b)
+          for (std::int64_t i = 0; i < num_queries; ++i)
+            for (std::int64_t k = 0; k < 10; ++k) {
+              const std::int64_t q = queries.defined() ? at(queries, b, i) : i;
+              if (!rows.real[b][q].item<bool>()) continue;  // what padding sees is nobody's business
+              const bool one_picture = pictures && at(rows.run, b, q) >= 0 && at(rows.run, b, q) == at(rows.run, b, k);
+              const bool wanted = (window == 0 || k > q - window) && (k <= q || one_picture) &&
+                                  at(rows.sample, b, q) == at(rows.sample, b, k) && rows.real[b][k].item<bool>();
+              EXPECT_EQ(seen[b][i][k].item<bool>(), wanted) << b << " " << q << " " << k << " window " << window;
+            }
+      }
+}
+
+TEST(KeyRanges, CountThePastAmongTheKeys) {
+  const Tensor ends = picture_ends(torch::tensor({{0, 1, 1, 0}}));
+  const KeyRanges ranges = key_ranges({.num_keys = 9, .num_past = 5, .window = 3, .picture_end = ends}, torch::kCPU);
+  EXPECT_TRUE(torch::equal(ranges.first, torch::tensor({{3, 4, 5, 6}})));
+  EXPECT_TRUE(torch::equal(ranges.end, torch::tensor({{6, 8, 8, 9}})));
+}
+
+TEST(KeyRanges, SayWhereTheyArePlainlyCausal) {
+  EXPECT_TRUE(key_ranges({.num_keys = 6, .window = 6}, torch::kCPU).causal);
+  EXPECT_FALSE(key_ranges({.num_keys = 7, .window = 6}, torch::kCPU).causal);
+  EXPECT_FALSE(key_ranges({.num_keys = 6, .num_past = 1}, torch::kCPU).causal);
+  EXPECT_FALSE(key_ranges({.num_keys = 2, .queries = torch::tensor({{0, 1}})}, torch::kCPU).causal);
+  const Tensor causal = visible_keys({.causal = true}, 4, 4, torch::kCPU);
+  EXPECT_TRUE(torch::equal(causal[0], torch::ones({4, 4}, at::kBool).tril()));
+}
+
+}  // namespace
+}  // namespace bezel::nn

@@ -1,0 +1,66 @@
+"""Samples are read by worker threads: how many there are changes no byte of the adapter, and a file that hangs ends the run, or
+is left out, with its line.
+
+    slow_samples.py BEZEL_FOLDER TEST_FOLDER
+"""
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE_S = 300
+BROKEN = 3
+
+
+def write_samples(folder: Path):
+    rng = np.random.default_rng(0)
+    with open(folder / "train.jsonl", "w") as file:
+        for i in range(7):
+            Image.fromarray(rng.integers(0, 255, (60, 50 + 30 * i, 3), dtype=np.uint8)).save(folder / f"{i}.png")
+            parts = [{"type": "image", "path": f"{i}.png"}, {"type": "text", "text": f"Number {i}?"}]
+            file.write(json.dumps({"messages": [{"role": "user", "content": parts}, {"role": "assistant", "content": f"A picture of {i} cats."}]}) + "\n")
+
+
+def train(bezel, folder, out, *extra, expect=0, hangs=None):
+    flags = {"base-model": ROOT / "demo" / "model", "train-file": folder / "train.jsonl", "output-dir": folder / out, "dtype": "float32", "threads": 2,
+             "lora-r": 4, "lora-dropout": 0.1, "lora-towers": "language,vision", "max-soft-tokens": 70, "packing": "true", "max-seq-length": 160,
+             "micro-batch-size": 1, "gradient-accumulation-steps": 2, "num-train-epochs": 2, "val-set-size": 2, "save-steps": 0}
+    env = dict(os.environ)
+    if hangs:
+        shim = Path(sys.argv[2]) / "libhang_open.so"
+        env |= {"LD_PRELOAD": str(shim.resolve()), "HANG_OPEN": hangs, "ASAN_OPTIONS": "verify_asan_link_order=0"}
+    done = subprocess.run([bezel, "train", *(f"--{key}={value}" for key, value in flags.items()), *extra], env=env, capture_output=True, text=True, timeout=PATIENCE_S)
+    assert done.returncode == expect, (out, done.returncode, done.stderr)
+    return done.stderr
+
+
+def main():
+    bezel = Path(sys.argv[1]) / "bezel"
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_samples(folder)
+        for workers in (0, 1, 2):
+            train(bezel, folder, f"workers-{workers}", f"--dataloader-num-workers={workers}")
+        adapters = [(folder / f"workers-{workers}" / "adapter_model.safetensors").read_bytes() for workers in (0, 1, 2)]
+        assert adapters[0] == adapters[1] == adapters[2], "the adapter depends on who reads the samples"
+        losses = [[json.loads(line).get("eval_loss") for line in (folder / f"workers-{workers}" / "metrics.jsonl").read_text().splitlines()] for workers in (0, 2)]
+        assert losses[0] == losses[1] and any(losses[0]), losses
+
+        slow = f"train.jsonl:{BROKEN + 1}: not read and decoded after 1 s"
+        for workers in (1, 2):
+            text = train(bezel, folder, "hangs", f"--dataloader-num-workers={workers}", "--data-timeout=1", expect=3, hangs=f"/{BROKEN}.png")
+            assert slow in text and len(text.strip().splitlines()[-1]) < 400, text
+        text = train(bezel, folder, "goes-on", "--data-timeout=1", "--skip-bad-samples=true", hangs=f"/{BROKEN}.png")
+        assert text.count(slow) == 1 and "left out: " in text, text
+        # The file that hangs must be one that is asked for: without it the bytes are others.
+        assert (folder / "goes-on" / "adapter_model.safetensors").read_bytes() != adapters[0]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,318 @@
+#include "bezel/train/batches.h"
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include "bezel/train/run_feed.h"
+#include "support/media_files.h"
+#include "tests/support/temp_folder.h"
+
+namespace bezel::train {
+namespace {
+
+using test::error_of;
+using test::says;
+
+constexpr std::int64_t kRowTokens = 128;
+
+class NoNote final : public WorkNote {
+ public:
+  void begin(const std::string&) override {}
+};
+
+std::string chat(int number, std::size_t words) {
+  std::string answer;
+  for (std::size_t i = 0; i < words; ++i) answer += "word ";
+  return R"({"messages": [{"role": "user", "content": "Number )" + std::to_string(number) +
+         R"(?"}, {"role": "assistant", "content": ")" + answer + "\"}]}\n";
+}
+
+std::string picture(std::uint32_t width, std::uint32_t height) {
+  test::PngParts parts{.width = width, .height = height};
+  std::uint32_t noise = width;
+  for (std::uint32_t y = 0; y < height; ++y) {
+    parts.rows += '\0';
+    for (std::uint32_t i = 0; i < 3 * width; ++i)
+      parts.rows += static_cast<char>((noise = noise * 1664525 + 1013904223) >> 24);
+  }
+  return test::make_png(parts);
+}
+
+/// Runs of the demo's tokenizer and config over samples made here.
+class RunBatchesTest : public testing::Test {
+ protected:
+  RunBatchesTest() {
+    config.base_model = std::string(BEZEL_TEST_DATA) + "/../../demo/model";
+    config.train_file = folder / "train.jsonl";
+    config.max_seq_length = kRowTokens;
+    config.max_soft_tokens = 70;
+    config.micro_batch_size = 2;
+    config.gradient_accumulation_steps = 2;
+    std::string lines;
+    for (int i = 0; i < 37; ++i) lines += chat(i, static_cast<std::size_t>(i * 7 % 25 + 1));
+    test::write_bytes(config.train_file, lines);
+  }
+
+  RunBatches open() const { return {config, gemma4::read_model_config(config.base_model)}; }
+
+  /// Pictures of several sizes, of which number `broken` ends before its end.
+  void write_pictures(int broken) {
+    std::string lines;
+    for (int i = 0; i < 8; ++i) {
+      const std::string name = "p" + std::to_string(i) + ".png";
+      std::string bytes = picture(60 + 20 * static_cast<std::uint32_t>(i), 50);
+      if (i == broken) bytes.resize(bytes.size() / 2);
+      test::write_bytes(folder / name, bytes);
+      lines += R"({"messages": [{"role": "user", "content": [{"type": "image", "path": ")" + name +
+               R"("}]}, {"role": "assistant", "content": "Picture )" + std::to_string(i) + "\"}]}\n";
+    }
+    test::write_bytes(config.train_file, lines);
+  }
+
+  test::TempFolder folder;
+  TrainConfig config;
+  NoNote note;
+};
+
+using Ids = std::vector<std::int64_t>;
+
+/// The token ids of each sample in a batch, whichever way it was collated.
+std::vector<Ids> samples_of(const data::Batch& batch) {
+  std::vector<Ids> samples;
+  for (std::int64_t row = 0; row < batch.input_ids.size(0); ++row) {
+    std::int64_t last_first = -1;
+    for (std::int64_t t = 0; t < batch.input_ids.size(1); ++t) {
+      if (!batch.attention_mask[row][t].item<bool>()) continue;
+      const std::int64_t first = batch.sample_first.defined() ? batch.sample_first[row][t].item<std::int64_t>() : 0;
+      if (first != last_first) samples.emplace_back();
+      last_first = first;
+      samples.back().push_back(batch.input_ids[row][t].item<std::int64_t>());
+    }
+  }
+  return samples;
+}
+
+/// Every tensor of what a step is made of, to compare.
+std::vector<at::Tensor> tensors_of(const std::vector<data::Batch>& batches) {
+  std::vector<at::Tensor> tensors;
+  for (const data::Batch& batch : batches) {
+    for (const at::Tensor& tensor : {batch.input_ids, batch.attention_mask, batch.sample_first, batch.label_rows,
+                                     batch.label_ids, batch.image_rows})
+      tensors.push_back(tensor.defined() ? tensor : at::empty({0}));
+    for (const data::ImagePatches& image : batch.images) tensors.push_back(image.patches);
+  }
+  return tensors;
+}
+
+bool same(const std::vector<data::Batch>& a, const std::vector<data::Batch>& b) {
+  return std::ranges::equal(tensors_of(a), tensors_of(b),
+                            [](const at::Tensor& x, const at::Tensor& y) { return at::equal(x, y); });
+}
+
+TEST_F(RunBatchesTest, EveryEpochHasEverySampleOnceInAsManySteps) {
+  for (const bool packing : {false, true}) {
+    for (const bool shuffle : {false, true}) {
+      config.packing = packing;
+      config.shuffle = shuffle;
+      const RunBatches batches = open();
+      std::multiset<Ids> first;
+      std::vector<Ids> first_order;
+      for (std::int64_t epoch = 0; epoch < 3; ++epoch) {
+        std::multiset<Ids> seen;
+        std::vector<Ids> order;
+        for (std::int64_t i = 0; i < batches.steps_per_epoch(); ++i)
+          for (const data::Batch& batch : batches.step(epoch * batches.steps_per_epoch() + i, note))
+            for (const Ids& sample : samples_of(batch)) order.push_back(sample);
+        seen.insert(order.begin(), order.end());
+        EXPECT_EQ(seen.size(), 37u);
+        if (epoch == 0) {
+          first = seen;
+          first_order = order;
+        }
+        EXPECT_EQ(seen, first);
+        if (epoch > 0) EXPECT_EQ(order != first_order, shuffle);
+      }
+    }
+  }
+}
+
+TEST_F(RunBatchesTest, PackedRowsAreFullAndNeverTooLong) {
+  config.packing = true;
+  const RunBatches batches = open();
+  std::int64_t tokens = 0;
+  for (std::int64_t step = 0; step < batches.steps_per_epoch(); ++step) {
+    for (const data::Batch& batch : batches.step(step, note)) {
+      EXPECT_EQ(batch.input_ids.size(0), 1);
+      EXPECT_FALSE(batch.has_padding);
+      EXPECT_EQ(batch.num_tokens, batch.input_ids.size(1));
+      EXPECT_LE(batch.num_tokens, config.micro_batch_size * kRowTokens);
+      tokens += batch.num_tokens;
+    }
+  }
+  const std::int64_t fewest_rows = (tokens + kRowTokens - 1) / kRowTokens;
+  EXPECT_LE(batches.num_rows(), fewest_rows + 1);
+  EXPECT_LT(batches.num_rows(), batches.num_train() / 2);
+}
+
+// What a sample predicts, and what it knows of its neighbours.
+TEST_F(RunBatchesTest, PackedSamplesKeepTheirLabels) {
+  std::map<Ids, Ids> labels;
+  for (const bool packing : {false, true}) {
+    config.packing = packing;
+    const RunBatches batches = open();
+    for (std::int64_t step = 0; step < batches.steps_per_epoch(); ++step) {
+      for (const data::Batch& batch : batches.step(step, note)) {
+        const at::Tensor flat = batch.input_ids.flatten();
+        std::map<std::int64_t, std::int64_t> label_of;
+        for (std::int64_t i = 0; i < batch.num_labels(); ++i)
+          label_of[batch.label_rows[i].item<std::int64_t>()] = batch.label_ids[i].item<std::int64_t>();
+        std::int64_t position = 0;
+        for (const Ids& sample : samples_of(batch)) {
+          if (!packing)
+            position = (position + batch.input_ids.size(1) - 1) / batch.input_ids.size(1) * batch.input_ids.size(1);
+          Ids own;
+          for (std::size_t t = 0; t < sample.size(); ++t, ++position)
+            own.push_back(label_of.contains(position) ? label_of[position] : data::kIgnoreLabel);
+          if (packing)
+            EXPECT_EQ(labels.at(sample), own);
+          else
+            labels[sample] = own;
+        }
+      }
+    }
+  }
+}
+
+TEST_F(RunBatchesTest, PackingIsForTextUnlessTold) {
+  EXPECT_TRUE(open().packs());
+  config.packing = false;
+  EXPECT_FALSE(open().packs());
+  write_pictures(/*broken=*/-1);
+  config.packing.reset();
+  EXPECT_FALSE(open().packs());
+  config.packing = true;
+  EXPECT_TRUE(open().packs());
+  config.packing.reset();
+  const std::string pictures = folder / "pictures.jsonl";
+  std::filesystem::rename(config.train_file, pictures);
+  test::write_bytes(config.train_file, chat(1, 3));
+  EXPECT_TRUE(open().packs());
+  config.eval_file = pictures;
+  EXPECT_FALSE(open().packs()) << "held-out samples count";
+}
+
+TEST_F(RunBatchesTest, HeldOutSamplesArePackedToo) {
+  config.val_set_size = 12;
+  std::multiset<Ids> apart, packed;
+  for (const bool packing : {false, true}) {
+    config.packing = packing;
+    const RunBatches batches = open();
+    EXPECT_EQ(batches.num_eval(), 12);
+    for (std::int64_t i = 0; i < batches.num_eval_batches(); ++i)
+      for (const Ids& sample : samples_of(batches.eval_batch(i, note))) (packing ? packed : apart).insert(sample);
+    if (packing) EXPECT_LT(batches.num_eval_batches(), 6);
+  }
+  EXPECT_EQ(apart.size(), 12u);
+  EXPECT_EQ(apart, packed);
+}
+
+// A run that goes on from a checkpoint asks for a step in the middle first.
+TEST_F(RunBatchesTest, AStepDependsOnItsNumberAlone) {
+  config.packing = true;
+  const RunBatches whole = open();
+  std::vector<std::vector<data::Batch>> steps;
+  const std::int64_t count = 2 * whole.steps_per_epoch() + 1;
+  for (std::int64_t step = 0; step < count; ++step) steps.push_back(whole.step(step, note));
+  for (std::int64_t step = count - 1; step >= 0; --step)
+    EXPECT_TRUE(same(open().step(step, note), steps[static_cast<std::size_t>(step)]));
+  EXPECT_FALSE(same(steps[0], steps[static_cast<std::size_t>(whole.steps_per_epoch())])) << "the control";
+  config.seed = 43;
+  EXPECT_FALSE(same(open().step(0, note), steps[0])) << "the control";
+}
+
+TEST_F(RunBatchesTest, TheFeedGivesTheSameWhateverTheWorkers) {
+  for (const bool pictures : {false, true}) {
+    if (pictures) write_pictures(/*broken=*/-1);
+    config.packing = true;
+    config.val_set_size = 3;
+    config.max_steps = 9;
+    std::vector<std::vector<data::Batch>> wanted;
+    for (const std::int64_t workers : {0, 1, 2}) {
+      config.dataloader_num_workers = workers;
+      RunFeed feed(std::make_shared<const RunBatches>(config, gemma4::read_model_config(config.base_model)), config,
+                   {});
+      const BatchSource source = feed.source(2);
+      std::vector<std::vector<data::Batch>> found;
+      for (std::int64_t step = 2; step < 9; ++step) {
+        found.push_back(source.train(step));
+        if (step % 3 != 0) continue;
+        for (std::int64_t i = 0; i < source.num_eval_batches; ++i) found.push_back({source.eval(i)});
+      }
+      if (workers == 0) wanted = found;
+      ASSERT_EQ(found.size(), wanted.size());
+      for (std::size_t i = 0; i < found.size(); ++i) EXPECT_TRUE(same(found[i], wanted[i])) << workers << " " << i;
+    }
+  }
+}
+
+TEST_F(RunBatchesTest, WhatCannotBeDecodedEndsTheRunOrIsLeftOutAndTold) {
+  write_pictures(/*broken=*/5);
+  config.packing = false;
+  config.num_train_epochs = 2;
+  for (const std::int64_t workers : {0, 2}) {
+    config.dataloader_num_workers = workers;
+    for (const bool skip : {false, true}) {
+      config.skip_bad_samples = skip;
+      std::vector<std::string> told;
+      RunFeed feed(std::make_shared<const RunBatches>(config, gemma4::read_model_config(config.base_model)), config,
+                   [&](const std::string& why) { told.push_back(why); });
+      const BatchSource source = feed.source(0);
+      std::size_t samples = 0;
+      const std::string message = error_of([&] {
+        for (std::int64_t step = 0; step < 4; ++step)
+          for (const data::Batch& batch : source.train(step)) samples += samples_of(batch).size();
+      });
+      if (skip) {
+        EXPECT_EQ(message, "");
+        EXPECT_EQ(samples, 14u);
+        ASSERT_EQ(told.size(), 1u) << "once, not in each epoch";
+        EXPECT_TRUE(says(told[0], config.train_file + ":6: "));
+      } else {
+        EXPECT_TRUE(says(message, config.train_file + ":6: "));
+        EXPECT_TRUE(told.empty());
+      }
+    }
+  }
+}
+
+TEST_F(RunBatchesTest, LeftOutSamplesDoNotComeAgain) {
+  config.skip_bad_samples = true;
+  config.packing = true;
+  const RunBatches batches = open();
+  const std::string source = batches.train_data().source(4);
+  EXPECT_TRUE(batches.leave_out(source, "too slow"));
+  EXPECT_TRUE(batches.leave_out(source, "too slow again"));
+  EXPECT_EQ(batches.take_left_out(), std::vector<std::string>{"too slow"});
+  EXPECT_TRUE(batches.take_left_out().empty());
+  std::size_t samples = 0;
+  for (std::int64_t step = 0; step < batches.steps_per_epoch(); ++step)
+    for (const data::Batch& batch : batches.step(step, note)) samples += samples_of(batch).size();
+  EXPECT_EQ(samples, 36u);
+  config.skip_bad_samples = false;
+  EXPECT_FALSE(open().leave_out(source, "too slow"));
+}
+
+TEST_F(RunBatchesTest, MediaSamplesAreThoseWithMedia) {
+  EXPECT_EQ(open().media_sample(0, note).num_tokens, 0);
+  write_pictures(/*broken=*/-1);
+  const data::Batch batch = open().media_sample(3, note);
+  EXPECT_EQ(batch.images.size(), 1u);
+  EXPECT_FALSE(batch.sample_first.defined());
+}
+
+}  // namespace
+}  // namespace bezel::train

@@ -1,0 +1,103 @@
+// Samples side by side in one row give the losses and gradients of the samples one by one.
+#include <cmath>
+#include <span>
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+#include <torch/types.h>
+
+#include "bezel/data/dataset.h"
+#include "bezel/train/forward.h"
+#include "support/adapted_model.h"
+#include "support/tiny_model.h"
+
+namespace bezel::train {
+namespace {
+
+using torch::Tensor;
+using Ids = std::vector<std::int64_t>;
+
+constexpr std::int64_t kImage = 60, kAudio = 61;
+
+/// A sample whose every label position in `labelled` carries loss; media of the tiny model for its placeholders.
+data::Sample sample_of(const Ids& ids, const Ids& labelled) {
+  data::Sample sample;
+  sample.input_ids = ids;
+  sample.labels.assign(ids.size(), data::kIgnoreLabel);
+  const data::Batch media = test::tiny_batch();
+  std::int64_t image_tokens = 0, audio_tokens = 0;
+  for (const std::int64_t id : ids) {
+    sample.token_types.push_back(id == kImage ? 1 : id == kAudio ? 3 : 0);
+    image_tokens += id == kImage;
+    audio_tokens += id == kAudio;
+  }
+  for (const std::int64_t place : labelled)
+    sample.labels[static_cast<std::size_t>(place)] = ids[static_cast<std::size_t>(place)];
+  for (std::int64_t i = 0; i < image_tokens / media.images[0].num_soft_tokens; ++i) {
+    sample.images.push_back(media.images[0]);
+    sample.images.back().patches = media.images[0].patches * (1.0 - 0.3 * static_cast<double>(i + ids.size() % 3));
+  }
+  if (audio_tokens > 0) sample.recordings.push_back(media.recordings[0]);
+  return sample;
+}
+
+/// Longer and shorter than the window of 6, with pictures that meet where samples do, labels scattered.
+std::vector<data::Sample> samples() {
+  return {sample_of({2, 5, 9, 8, 7, 4, 3, 11, 12, 13, 14, 15, 16}, {2, 5, 6, 11, 12}),
+          sample_of({2, 5, kImage, kImage, 7, kAudio, kAudio, kAudio, 9, 10, 11, 12}, {9, 10, 11}),
+          sample_of({2, 3}, {1}),
+          sample_of({2, 17, 18, 19, kImage, kImage}, {1, 3}),
+          sample_of({kImage, kImage, 21, kImage, kImage, 22, 23}, {2, 5, 6}),
+          sample_of({2, kAudio, kAudio, kAudio, 24, 25, 26, 27, 28}, {4, 8})};
+}
+
+class PackedLoss : public testing::TestWithParam<bool> {
+ protected:
+  /// Loss and gradients summed over `batches`.
+  std::vector<Tensor> summed(const std::vector<data::Batch>& batches) {
+    Tensor loss = at::zeros({});
+    for (const data::Batch& batch : batches) loss = loss + loss_sum(model, batch);
+    return test::gradients(model, loss);
+  }
+
+  gemma4::Model model = test::adapted_model(/*dropout=*/0.0, /*bidirectional=*/GetParam());
+};
+
+TEST_P(PackedLoss, EqualsThatOfTheSamplesOneByOne) {
+  const std::vector<data::Sample> all = samples();
+  std::vector<data::Batch> apart;
+  for (const data::Sample& sample : all) apart.push_back(data::collate({&sample, 1}, 0));
+  const data::Batch packed = data::collate_packed(all);
+  ASSERT_TRUE(packed.sample_first.defined());
+  ASSERT_FALSE(packed.has_padding);
+  const auto wanted = summed(apart);
+  for (const bool recompute : {false, true}) {
+    model->set_recompute(recompute);
+    test::expect_close(summed({packed}), wanted, 1e-6);
+  }
+  model->set_recompute(false);
+  test::expect_close(summed({data::collate(all, 0)}), wanted, 1e-6);
+}
+
+// The control: without the boundaries it is another sum.
+TEST_P(PackedLoss, BoundariesCount) {
+  const std::vector<data::Sample> all = samples();
+  data::Batch packed = data::collate_packed(all);
+  const double apart = loss_sum(model, packed).item<double>();
+  packed.sample_first = Tensor();
+  EXPECT_GT(std::abs(loss_sum(model, packed).item<double>() - apart), 1e-3 * apart);
+}
+
+TEST_P(PackedLoss, AnySplitOfTheSamplesGivesTheSame) {
+  const std::vector<data::Sample> all = samples();
+  const auto wanted = summed({data::collate_packed(all)});
+  const std::span<const data::Sample> view(all);
+  test::expect_close(summed({data::collate_packed(view.first(2)), data::collate_packed(view.subspan(2))}), wanted,
+                     1e-6);
+}
+
+INSTANTIATE_TEST_SUITE_P(Pictures, PackedLoss, testing::Bool(),
+                         [](const auto& info) { return info.param ? "seen_both_ways" : "causal"; });
+
+}  // namespace
+}  // namespace bezel::train
