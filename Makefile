@@ -1,7 +1,7 @@
 # The two commands: `make demo` and `make test`. Each sets up what is missing first.
 #
 # LIBTORCH=/some/libtorch   build on that LibTorch instead of the one in .venv
-.PHONY: setup build demo test test-asan fuzz bench soak reference clean format
+.PHONY: setup build wheel demo test test-asan fuzz bench soak reference clean format
 
 PYTHON := .venv/bin/python3
 
@@ -11,6 +11,11 @@ setup:
 build: setup
 	@cmake --preset release
 	@cmake --build --preset release
+
+# dist/bezel-*.whl, the command for `pip install` beside torch.
+wheel: build
+	@tools/setup.sh wheel
+	@$(PYTHON) tools/make_wheel.py build dist
 
 demo:
 	@tools/setup.sh demo
@@ -61,7 +66,7 @@ reference: build
 	@build/bezel reference > docs/REFERENCE.md
 
 clean:
-	rm -rf build build-dev build-asan build-fuzz demo/out demo/assets
+	rm -rf build build-dev build-asan build-fuzz dist demo/out demo/assets
 
 format:
 	@git ls-files '*.h' '*.cpp' | xargs clang-format -i

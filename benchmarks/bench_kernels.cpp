@@ -7,8 +7,12 @@
 #include "bezel/kernels/dequantize.h"
 #include "bezel/kernels/geglu.h"
 #include "bezel/kernels/low_rank.h"
+#include "bezel/kernels/picture_attention.h"
+#include "bezel/kernels/quantize.h"
+#include "bezel/kernels/ranged_attention.h"
 #include "bezel/kernels/rms_norm.h"
 #include "bezel/kernels/rotate.h"
+#include "bezel/kernels/vector_product.h"
 
 namespace {
 
@@ -61,6 +65,90 @@ void clamp_bench(benchmark::State& state, bool fused) {
   state.SetItemsProcessed(state.iterations() * y.numel());
 }
 
+void gate_bench(benchmark::State& state, bool fused) {
+  Tensor dx = random({2304, 768});
+  const Tensor gate = random({2304, 768});
+  const LowRank term{at::randn({2304, 16}) * 1e-3, at::randn({16, 768})};
+  for (auto _ : state) fused ? gate_low_rank(dx, term, gate, {-6, 6}) : gate_low_rank_plain(dx, term, gate, {-6, 6});
+  state.SetItemsProcessed(state.iterations() * dx.numel());
+}
+
+void where_inside_bench(benchmark::State& state, bool fused) {
+  Tensor y = random({2304, 3072});
+  const Tensor dy = random({2304, 3072});
+  const Tensor inside = fused ? clamp_low_rank(y, {}, {-1, 1}, true) : clamp_low_rank_plain(y, {}, {-1, 1}, true);
+  for (auto _ : state) benchmark::DoNotOptimize(where_inside(dy, inside));
+  state.SetItemsProcessed(state.iterations() * dy.numel());
+}
+
+Tensor attended_plain(const Tensor& q, const Tensor& k, const Tensor& v, bool causal) {  // each [A, T, D]
+  return at::scaled_dot_product_attention(q.unsqueeze(0), k.unsqueeze(0), v.unsqueeze(0), {}, 0.0, causal, 1.0);
+}
+
+// A picture of 2,304 patches; items are pairs of a query and a key.
+void picture_attention_bench(benchmark::State& state, bool fused) {
+  const Tensor q = random({2304, 12, 64}), k = random({2304, 12, 64}), v = random({2304, 12, 64});
+  const auto heads = [](const Tensor& x) { return x.transpose(0, 1); };
+  for (auto _ : state) {
+    if (fused)
+      benchmark::DoNotOptimize(picture_attention(q, k, v));
+    else
+      benchmark::DoNotOptimize(attended_plain(heads(q), heads(k), heads(v), false));
+  }
+  state.SetItemsProcessed(state.iterations() * 12 * 2304 * 2304);
+}
+
+void picture_attention_backward_bench(benchmark::State& state, bool fused) {
+  const Tensor q = random({2304, 12, 64}), k = random({2304, 12, 64}), v = random({2304, 12, 64});
+  const Tensor d_out = random({2304, 12, 64});
+  const Attended attended = picture_attention(q, k, v);
+  const auto leaf = [](const Tensor& x) { return x.transpose(0, 1).detach().requires_grad_(true); };
+  const Tensor plain = attended_plain(leaf(q), leaf(k), leaf(v), false);
+  for (auto _ : state) {
+    if (fused)
+      benchmark::DoNotOptimize(picture_attention_backward(q, k, v, attended, d_out));
+    else
+      plain.backward(d_out.transpose(0, 1).unsqueeze(0), /*retain_graph=*/true);
+  }
+  state.SetItemsProcessed(state.iterations() * 12 * 2304 * 2304);
+}
+
+// Eight query heads over one head of keys, 2,048 tokens in a window of 512: what ATen does with T x T pairs. Items are
+// pairs that are seen.
+RangedAttention sliding_window(std::int64_t tokens) {
+  const Tensor place = at::arange(tokens, at::kLong).unsqueeze(0);
+  return {random({1, tokens * 8, 256}), random({1, tokens, 256}), random({1, tokens, 256}), (place - 511).clamp_min(0),
+          place + 1};
+}
+
+void ranged_attention_bench(benchmark::State& state, bool fused) {
+  const RangedAttention a = sliding_window(2048);
+  const Tensor q = a.q.view({2048, 8, 256}).transpose(0, 1);
+  for (auto _ : state) {
+    if (fused)
+      benchmark::DoNotOptimize(ranged_attention(a));
+    else
+      benchmark::DoNotOptimize(attended_plain(q, a.k.expand({8, 2048, 256}), a.v.expand({8, 2048, 256}), true));
+  }
+  state.SetItemsProcessed(state.iterations() * 8 * (2048 * 512 - 511 * 256));
+}
+
+void ranged_attention_backward_bench(benchmark::State& state, bool fused) {
+  const RangedAttention a = sliding_window(2048);
+  const Attended attended = ranged_attention(a);
+  const Tensor d_out = random({1, 2048 * 8, 256});
+  const auto leaf = [](const Tensor& x) { return x.detach().requires_grad_(true); };
+  const Tensor q = leaf(a.q.view({2048, 8, 256}).transpose(0, 1)), k = leaf(a.k), v = leaf(a.v);
+  const Tensor plain = attended_plain(q, k.expand({8, 2048, 256}), v.expand({8, 2048, 256}), true);
+  for (auto _ : state) {
+    if (fused)
+      benchmark::DoNotOptimize(ranged_attention_backward(a, attended, d_out));
+    else
+      plain.backward(d_out.view({2048, 8, 256}).transpose(0, 1).unsqueeze(0), /*retain_graph=*/true);
+  }
+  state.SetItemsProcessed(state.iterations() * 8 * (2048 * 512 - 511 * 256));
+}
+
 void cross_entropy_bench(benchmark::State& state, bool fused) {
   const Tensor start = random({64, 262144}), labels = at::randint(0, 262144, {64});
   Tensor logits = start.clone();
@@ -80,6 +168,35 @@ void dequantize_bench(benchmark::State& state, bool fused) {
   state.SetItemsProcessed(state.iterations() * count);
 }
 
+void quantize_bench(benchmark::State& state, bool fused) {
+  const Tensor x = at::randn({1 << 20}), bounds = at::linspace(-0.9, 0.9, 15), order = at::arange(16, at::kByte);
+  for (auto _ : state)
+    benchmark::DoNotOptimize(fused ? quantize_4bit(x, 64, bounds, order) : quantize_4bit_plain(x, 64, bounds, order));
+  state.SetItemsProcessed(state.iterations() * x.numel());
+}
+
+// The head's product of one token; items are elements of the matrix.
+void vector_product_bench(benchmark::State& state, bool fused) {
+  const Tensor x = random({1, 1536}), w = random({262144 / 2, 1536});
+  for (auto _ : state) benchmark::DoNotOptimize(fused ? vector_product(x, w) : at::mm(x, w.t()));
+  state.SetItemsProcessed(state.iterations() * w.numel());
+}
+
+void vector_product_4bit_bench(benchmark::State& state, bool fused) {
+  const std::int64_t rows = 12288, columns = 1536, count = rows * columns;
+  const Tensor packed = at::randint(0, 256, {count / 2}, at::kByte), scales = at::rand({count / 64});
+  const FourBitFormat format{at::linspace(-1, 1, 16), 64, at::kBFloat16};
+  const Tensor x = random({1, columns});
+  for (auto _ : state) {
+    if (fused)
+      benchmark::DoNotOptimize(vector_product_4bit(x, packed, scales, 0, rows, format));
+    else
+      benchmark::DoNotOptimize(
+          at::mm(x, dequantize_4bit_plain(packed, scales, 0, count, format, at::kBFloat16).view({rows, columns}).t()));
+  }
+  state.SetItemsProcessed(state.iterations() * count);
+}
+
 using Bench = void (*)(benchmark::State&, bool);
 
 }  // namespace
@@ -91,8 +208,17 @@ int main(int argc, char** argv) {
                                                {"geglu_backward", geglu_backward_bench},
                                                {"rotate", rotate_bench},
                                                {"clamp_low_rank", clamp_bench},
+                                               {"gate_low_rank", gate_bench},
+                                               {"where_inside", where_inside_bench},
+                                               {"picture_attention", picture_attention_bench},
+                                               {"picture_attention_backward", picture_attention_backward_bench},
+                                               {"ranged_attention", ranged_attention_bench},
+                                               {"ranged_attention_backward", ranged_attention_backward_bench},
                                                {"cross_entropy", cross_entropy_bench},
-                                               {"dequantize_4bit", dequantize_bench}};
+                                               {"dequantize_4bit", dequantize_bench},
+                                               {"quantize_4bit", quantize_bench},
+                                               {"vector_product", vector_product_bench},
+                                               {"vector_product_4bit", vector_product_4bit_bench}};
   for (const auto& [name, bench] : all)
     for (const bool fused : {false, true})
       benchmark::RegisterBenchmark((std::string(name) + (fused ? "/loop" : "/aten")).c_str(), bench, fused)

@@ -1,147 +1,223 @@
 """Bezel beside transformers + PEFT: the same tensors, targets, rank, dtype and threads, in turn (A B A B), in one run.
 
-    make bench                          # all rows that this machine can do
-    .venv/bin/python3 benchmarks/vs_transformers.py --rows text,image --rounds 2
+    make bench                                                        # every row, two rounds: about two hours on two cores
+    .venv/bin/python3 benchmarks/vs_transformers.py --quick           # few steps, one round: about 20 minutes
+    .venv/bin/python3 benchmarks/vs_transformers.py --rows text,nf4   # some rows; the others stay as they were measured
 
-Two peers: `stock`, as the documentation shows, and `tuned`, as an expert runs it (tools/hf_peft_bench.py says how). Prints
-one line a row with the ratios of the medians and writes docs/BENCHMARKS.md. The checkpoint has E2B's geometry and random
+Two peers: `stock`, as the documentation shows, and `tuned`, as an expert runs it (tools/hf_peft_bench.py says how), with explicit
+masks or eager attention, whichever a first run finds faster. Each row's figures are kept in results.json in --work, so that rows
+can be measured one at a time; docs/BENCHMARKS.md is written from all of them. The checkpoint has E2B's geometry and random
 weights, cut to ten text layers (tools/make_bench_model.py), and is made in --work if it is not there.
 """
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "benchmarks")]
 
-# row: arguments that make the inputs and run the peer, arguments of `bezel bench`, [tokens/s, memory, start] wanted of tuned
+import bench_inputs  # noqa: E402
+import bench_page  # noqa: E402
+from needed_flops import needed_flops  # noqa: E402
+
+PEER = ROOT / "tools" / "hf_peft_bench.py"
+AVX2 = dict(ONEDNN_MAX_CPU_ISA="AVX2", ATEN_CPU_CAPABILITY="avx2", MKL_ENABLE_INSTRUCTIONS="AVX2")
+
+
+@dataclass(frozen=True)
+class Row:
+    inputs: dict  # of bench_inputs.make
+    to_peer: tuple = ()
+    to_us: tuple = ()
+    towers: tuple = ("language",)
+    environment: dict = None
+    decode: bool = False
+    codes: bool = False  # Bezel reads a checkpoint in NF4
+    peers: tuple = ("tuned", "stock")
+
+
+TEXT = dict(task="text")
 ROWS = {
-    "text": ([], [], (1.6, 0.65, 0.1)),
-    "image": (["--task", "image"], ["--lora-towers", "language,vision"], (2.0, 0.45, 0.1)),
-    "audio": (["--task", "audio"], ["--lora-towers", "language,audio"], (1.6, 0.6, 0.1)),
-    "text2048": (["--tokens", "2048", "--label-tokens", "512"], [], (1.7, 0.45, None)),
-    "nf4": (["--nf4"], ["--storage", "nf4"], (1.6, None, None)),
+    "text": Row(TEXT),
+    "image": Row(dict(task="image"), towers=("language", "vision")),
+    "audio": Row(dict(task="audio"), towers=("language", "audio")),
+    "text2048": Row(dict(task="text", tokens=2048, label_tokens=512)),
+    "scattered": Row(dict(task="scattered"), peers=("tuned", "index", "stock")),
+    "chats": Row(dict(task="chats"), to_us=("--packing",), peers=("tuned",)),
+    "text8192": Row(dict(task="text", tokens=8192, label_tokens=2048), peers=()),
+    "avx2": Row(TEXT, to_peer=("--dtype", "float32"), environment=AVX2),
+    "nf4": Row(TEXT, to_peer=("--nf4",), codes=True),
+    "nf4-while-loading": Row(TEXT, to_us=("--storage", "nf4"), peers=()),
+    "decode": Row(TEXT, decode=True, peers=("stock",)),
+    "decode-nf4": Row(TEXT, decode=True, codes=True, peers=("stock",)),
 }
+SHARES = (10, 25, 50, 100)
+LENGTHS = (512, 1024, 2048, 4096, 8192)
 
 
 def arguments():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--bezel", default=ROOT / "build" / "bezel", type=Path)
-    p.add_argument("--work", default=ROOT / "build" / "bench", type=Path, help="folder for the checkpoint and the inputs")
-    p.add_argument("--rows", default=",".join(ROWS), help="comma separated: " + ", ".join(ROWS))
+    p.add_argument("--work", default=ROOT / "build" / "bench", type=Path, help="folder for checkpoints, inputs and results.json")
+    p.add_argument("--model", type=Path, help="the checkpoint, if it is elsewhere than in --work")
+    p.add_argument("--rows", default=",".join([*ROWS, "shares", "lengths", "threads"]), help="comma separated: " + ", ".join(ROWS) + ", shares, lengths, threads")
     p.add_argument("--rounds", default=2, type=int, help="times that each engine runs a row")
     p.add_argument("--steps", default=4, type=int, help="steps of a run; the first is left out of medians")
-    p.add_argument("--stock", action="store_true", help="run the stock peer too")
+    p.add_argument("--tokens", default=48, type=int, help="tokens that the decoding rows write")
+    p.add_argument("--quick", action="store_true", help="one round of two steps, 16 tokens")
+    p.add_argument("--no-stock", action="store_true", help="leave the stock peer out")
     p.add_argument("--output", default=ROOT / "docs" / "BENCHMARKS.md", type=Path)
-    return p.parse_args()
+    options = p.parse_args()
+    if options.quick:
+        options.rounds, options.steps, options.tokens = 1, 2, 16
+    options.model = options.model or options.work / "e2b10"
+    return options
 
 
-def run(command):
-    done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
+def run(command, environment=None):
+    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, env={**os.environ, **(environment or {})})
     if done.returncode != 0:
-        raise SystemExit(f"{' '.join(map(str, command))}\nexit {done.returncode}\n{done.stdout}{done.stderr}")
-    return done.stdout.strip().splitlines()
+        raise SystemExit(f"{' '.join(map(str, command))}\nexit {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return json.loads(done.stdout.strip().splitlines()[-1]) if done.stdout.strip() else {}
 
 
-def peer(options, model, given, *extra):
-    out = json.loads(run([sys.executable, ROOT / "tools" / "hf_peft_bench.py", model, *given, "--steps", options.steps, *extra])[-1])
-    return dict(tokens_per_s=out["tokens_per_s"], bytes=out["peak_rss_gb"] * 2**30, start_s=out["import_and_load_s"], loss=out["losses"][0])
+class Bench:
+    def __init__(self, options):
+        self.options = options
+        self.store = options.work / "results.json"
+        self.results = json.loads(self.store.read_text()) if self.store.exists() else {}
+        self.config = json.loads((options.model / "config.json").read_text())
+
+    def keep(self, name, value):
+        self.results[name] = value
+        self.store.write_text(json.dumps(self.results, indent=1))
+
+    def inputs(self, **made):
+        """The file of these inputs, made when it is first asked for."""
+        path = self.options.work / ("-".join(str(v) for v in made.values()) + ".safetensors")
+        if not path.exists():
+            bench_inputs.save(bench_inputs.make(**made), path)
+        return path
+
+    def codes(self):
+        """The checkpoint in NF4, as `bezel quantize` writes it."""
+        folder = self.options.work / (self.options.model.name + "-nf4")
+        if not folder.exists():
+            subprocess.run([self.options.bezel, "quantize", "--model", self.options.model, "--type", "nf4", "--output", folder], check=True, stdout=subprocess.DEVNULL)
+        return folder
+
+    def ours(self, row, inputs, *extra):
+        work = ["--decode", self.options.tokens] if row.decode else ["--steps", self.options.steps]
+        towers = ["--lora-towers", ",".join(row.towers)]
+        out = run([self.options.bezel, "bench", "--model", self.codes() if row.codes else self.options.model, "--inputs", inputs, "--json", *work, *towers,
+                   *row.to_us, *extra], row.environment)
+        return out["decode"] if row.decode else dict(tokens_per_s=out["tokens_per_s"], bytes=out["peak_bytes"], start_s=out["start_s"], loss=out["losses"][0],
+                                                     step_s=statistics.median(out["step_s"][1:] or out["step_s"]))
+
+    def peer(self, row, inputs, *extra):
+        work = ["--decode", self.options.tokens] if row.decode else ["--steps", self.options.steps]
+        out = run([sys.executable, PEER, self.options.model, "--inputs", inputs, "--task", row.inputs["task"], *work, *row.to_peer, *extra], row.environment)
+        if row.decode:
+            return dict(median_s=out["median_s"], tokens=out["tokens"])
+        return dict(tokens_per_s=out["tokens_per_s"], bytes=out["peak_bytes"], start_s=out["start_s"], loss=out["losses"][0])
+
+    def attention(self, name, row, inputs):
+        """Arguments of the faster attention of the tuned peer, found once for each row."""
+        found = self.results.setdefault("attention", {})
+        if name not in found:
+            speeds = {kind: run([sys.executable, PEER, self.options.model, "--inputs", inputs, "--task", row.inputs["task"], "--steps", 2, "--tuned", *row.to_peer,
+                                 *(["--attn", "eager"] if kind == "eager" else [])], row.environment)["tokens_per_s"] for kind in ("masks", "eager")}
+            self.keep("attention", found | {name: max(speeds, key=speeds.get)})
+        return ["--attn", "eager"] if self.results["attention"][name] == "eager" else []
+
+    def measure(self, name):
+        row, inputs = ROWS[name], self.inputs(**ROWS[name].inputs)
+        peers = [peer for peer in row.peers if peer != "stock" or row.decode or not self.options.no_stock]
+        tuned = self.attention(name, row, inputs) if "tuned" in peers else []
+        extra = {"stock": [], "tuned": ["--tuned", *tuned], "index": ["--tuned", "--index", *tuned]}
+        rate = product_rate() if row.environment is None else None
+        found = {engine: [] for engine in ("bezel", *peers)}
+        for _ in range(self.options.rounds):
+            found["bezel"].append(self.ours(row, inputs))
+            for peer in peers:
+                found[peer].append(self.peer(row, inputs, *extra[peer]))
+        result = {engine: medians(runs) for engine, runs in found.items()}
+        if not row.decode:
+            same_work(name, result)
+            result["flops"] = needed_flops(self.config, bench_inputs.load(inputs), towers=row.towers)
+            result["product_rate"] = rate
+        self.keep(name, result | self.about())
+
+    def about(self):
+        return dict(steps=self.options.steps, rounds=self.options.rounds, day=time.strftime("%Y-%m-%d"))
+
+    def shares(self):
+        found = {}
+        for share in SHARES:
+            for task, where in (("text", "suffix"), ("scattered", "scattered")):
+                if share < 100 or task == "text":
+                    made = Row(dict(task=task, tokens=512, label_tokens=512 * share // 100))
+                    found[f"{share} {where}"] = self.ours(made, self.inputs(**made.inputs))
+        self.keep("shares", found)
+
+    def lengths(self):
+        found = {}
+        for tokens in LENGTHS:
+            row = Row(dict(task="text", tokens=tokens, label_tokens=tokens // 4))
+            inputs = self.inputs(**row.inputs)
+            found[tokens] = self.ours(row, inputs) | dict(flops=needed_flops(self.config, bench_inputs.load(inputs)))
+        self.keep("lengths", found)
+
+    def threads(self):
+        row = ROWS["text"]
+        found = {threads: self.ours(row, self.inputs(**row.inputs), "--threads", threads) for threads in sorted({1, os.cpu_count()})}
+        self.keep("threads", found)
 
 
-def ours(options, model, inputs, given):
-    out = json.loads(run([options.bezel, "bench", "--model", model, "--inputs", inputs, "--steps", options.steps, "--json", *given])[-1])
-    return dict(tokens_per_s=out["tokens_per_s"], bytes=out["peak_bytes"], start_s=out["start_s"], loss=out["losses"][0])
+def medians(runs):
+    return {key: statistics.median(run[key] for run in runs) if isinstance(value, (int, float)) else value for key, value in runs[0].items()}
 
 
-def medians(results):
-    return {key: statistics.median(r[key] for r in results) for key in results[0]}
+def same_work(name, result):
+    """First losses of random weights: bfloat16 engines differ by their rounding, not by what they were asked."""
+    losses = {engine: run["loss"] for engine, run in result.items()}
+    if max(losses.values()) - min(losses.values()) > 0.25:
+        raise SystemExit(f"{name}: first losses are not of the same work: {losses}")
 
 
 def product_rate():
-    """GFLOP/s of a bfloat16 product of the size that a step is made of, in this run."""
-    import time
-
+    """FLOP/s of a bfloat16 product of the size that a step is made of, in this run."""
     import torch
 
     x, w = torch.randn(512, 1536).bfloat16(), torch.randn(6144, 1536).bfloat16()
     times = []
-    for _ in range(30):
+    for _ in range(40):
         begin = time.perf_counter()
         x @ w.T
         times.append(time.perf_counter() - begin)
-    return 2 * 512 * 1536 * 6144 / statistics.median(times) / 1e9
-
-
-def measure(options, name, model):
-    to_peer, to_us, wanted = ROWS[name]
-    inputs = options.work / f"{name}.safetensors"
-    if not inputs.exists():
-        run([sys.executable, ROOT / "tools" / "hf_peft_bench.py", model, *to_peer, "--only-inputs", "--save-inputs", inputs])
-    found = {"bezel": [], "tuned": [], "stock": []}
-    for _ in range(options.rounds):
-        found["bezel"].append(ours(options, model, inputs, to_us))
-        found["tuned"].append(peer(options, model, to_peer, "--tuned"))
-        if options.stock:
-            found["stock"].append(peer(options, model, to_peer))
-    result = {engine: medians(runs) for engine, runs in found.items() if runs}
-    if abs(result["bezel"]["loss"] - result["tuned"]["loss"]) > 0.25:
-        raise SystemExit(f"{name}: first losses {result['bezel']['loss']} and {result['tuned']['loss']} are not of the same work")
-    return result, wanted
-
-
-def line(name, result, wanted):
-    b, t = result["bezel"], result["tuned"]
-    ratios = (b["tokens_per_s"] / t["tokens_per_s"], b["bytes"] / t["bytes"], b["start_s"] / t["start_s"])
-    cells = [f"{r:.2f}x" + ("" if w is None else f" ({'>=' if i == 0 else '<='} {w}{'' if (r >= w if i == 0 else r <= w) else ', missed'})")
-             for i, (r, w) in enumerate(zip(ratios, wanted))]
-    gib = lambda r: f"{r['tokens_per_s']:.0f} tokens/s, {r['bytes'] / 2**30:.2f} GiB, {r['start_s']:.1f} s"
-    stock = gib(result["stock"]) if "stock" in result else "not run"
-    return f"| {name} | {gib(b)} | {gib(t)} | {stock} | {cells[0]} | {cells[1]} | {cells[2]} |"
-
-
-def machine():
-    cpu = next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), platform.machine())
-    flags = next((l for l in open("/proc/cpuinfo") if l.startswith("flags")), "")
-    has = [f for f in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if f in flags]
-    return f"{cpu}, {os.cpu_count()} cores, {', '.join(has)}"
+    return 2 * 512 * 1536 * 6144 / statistics.median(times)
 
 
 def main():
     options = arguments()
     options.work.mkdir(parents=True, exist_ok=True)
-    model = options.work / "e2b10"
-    if not (model / "config.json").exists():
-        run([sys.executable, ROOT / "tools" / "make_bench_model.py", model, "--layers", "10"])
-    rate = product_rate()
-    lines = []
+    if not (options.model / "config.json").exists():
+        subprocess.run([sys.executable, ROOT / "tools" / "make_bench_model.py", options.model, "--layers", "10"], check=True)
+    bench = Bench(options)
     for name in options.rows.split(","):
-        result, wanted = measure(options, name, model)
-        lines.append(line(name, result, wanted))
-        print(lines[-1], flush=True)
-    import peft
-    import torch
-    import transformers
-
-    options.output.write_text(f"""# Benchmarks
-
-Made by `make bench` (benchmarks/vs_transformers.py): training steps of LoRA of rank 16, batch 1, bfloat16, on a checkpoint with
-E2B's geometry and random weights cut to ten text layers; 512 tokens of which the last 128 carry labels, unless the row says
-otherwise. Engines ran in turn, {options.rounds} times each; medians over {options.steps - 1} steps after the first. In brackets what
-is aimed at beside the tuned peer. Start: from the start of the process until the first forward begins.
-
-Machine: {machine()}. torch {torch.__version__}, transformers {transformers.__version__}, peft {peft.__version__}. A bfloat16 product of
-512 x 1,536 by 1,536 x 6,144 ran at {rate:.0f} GFLOP/s in the same run.
-
-| work | Bezel | tuned peer | stock peer | tokens/s | peak memory | start |
-|---|---|---|---|---|---|---|
-""" + "\n".join(lines) + f"""
-
-Not measured: any GPU; machines with AVX2 only; labels scattered over the sequence; packed chats; 8,192 tokens{"".join("; " + row for row in ROWS if row not in options.rows.split(","))}.
-""")
+        if name in ("shares", "lengths", "threads"):
+            getattr(bench, name)()
+        else:
+            bench.measure(name)
+        for line in bench_page.lines_of(name, bench.results):
+            print(line, flush=True)
+    options.output.write_text(bench_page.page(bench.results))
     return 0
 
 

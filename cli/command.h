@@ -15,6 +15,7 @@ void add_inspect(CLI::App& app, int& status);
 void add_quantize(CLI::App& app, int& status);
 void add_convert(CLI::App& app, int& status);
 void add_merge(CLI::App& app, int& status);
+void add_preprocess(CLI::App& app, int& status);
 void add_evaluate(CLI::App& app, int& status);
 void add_verify_adapter(CLI::App& app, int& status);
 void add_doctor(CLI::App& app, int& status);

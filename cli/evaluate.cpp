@@ -8,6 +8,7 @@
 
 #include "bezel/error.h"
 #include "bezel/gemma4/load.h"
+#include "bezel/generate/settings.h"
 #include "bezel/io/atomic_write.h"
 #include "bezel/lora/adapter_io.h"
 #include "bezel/train/batches.h"
@@ -27,7 +28,8 @@ struct Options {
   std::string adapter;
   std::string per_sample;
   std::size_t limit = 0;
-  bool json = false;
+  std::int64_t max_new_tokens = 256;
+  bool generate = false, ignore_case = false, json = false;
 };
 
 Json means_json(const train::EvaluationMeans& means) {
@@ -40,24 +42,61 @@ Json difference_json(const std::vector<train::PairedSums>& sums) {
   return json;
 }
 
-Json summary_json(const train::Evaluation& evaluation, bool adapted, const data::DatasetReport& data) {
+Json rates_json(const train::AnswerRates& rates) {
+  return {{"exact_match", rates.exact}, {"contains", rates.contains}, {"unfinished", rates.unfinished}};
+}
+
+// How the models answered; the rates stand beside their losses.
+void add_answers(const train::Evaluation& evaluation, const Options& options, Json& summary) {
+  const train::AnswerRates base = train::answer_rates(evaluation, false);
+  summary["answers"] = {{"samples", base.samples},
+                        {"without_prompt", static_cast<std::int64_t>(evaluation.samples.size()) - base.samples},
+                        {"max_new_tokens", options.max_new_tokens},
+                        {"ignore_case", options.ignore_case}};
+  if (base.samples == 0) return;
+  summary["base"].update(rates_json(base));
+  if (!summary.contains("adapter")) return;
+  summary["adapter"].update(rates_json(train::answer_rates(evaluation, true)));
+  summary["exact_match_difference"] = difference_json(train::paired_exact(evaluation));
+  summary["contains_difference"] = difference_json(train::paired_contains(evaluation));
+}
+
+Json summary_json(const train::Evaluation& evaluation, const Options& options, const data::DatasetReport& data) {
   const train::EvaluationMeans base = train::evaluation_means(evaluation, false);
   Json json{{"samples", evaluation.samples.size()},
             {"label_tokens", base.label_tokens},
             {"samples_cut", data.num_cut},
             {"samples_left_out", data.num_too_long + data.num_bad + evaluation.bad.size()},
             {"base", means_json(base)}};
-  if (!adapted) return json;
-  json["adapter"] = means_json(train::evaluation_means(evaluation, true));
-  json["loss_difference"] = difference_json(train::paired_losses(evaluation));
-  json["token_accuracy_difference"] = difference_json(train::paired_correct(evaluation));
-  json["interval_method"] = kMethod;
+  if (!options.adapter.empty()) {
+    json["adapter"] = means_json(train::evaluation_means(evaluation, true));
+    json["loss_difference"] = difference_json(train::paired_losses(evaluation));
+    json["token_accuracy_difference"] = difference_json(train::paired_correct(evaluation));
+    json["interval_method"] = kMethod;
+  }
+  if (options.generate) add_answers(evaluation, options, json);
   return json;
 }
 
 void print_row(const char* name, const Json& means) {
-  std::printf("%-10s %10.4f %12.4f %14.2f%%\n", name, means["loss"].get<double>(), means["perplexity"].get<double>(),
+  std::printf("%-10s %10.4f %12.4f %14.2f%%", name, means["loss"].get<double>(), means["perplexity"].get<double>(),
               100 * means["token_accuracy"].get<double>());
+  if (means.contains("exact_match"))
+    std::printf(" %11.2f%% %9.2f%%", 100 * means["exact_match"].get<double>(), 100 * means["contains"].get<double>());
+  std::printf("\n");
+}
+
+void print_answers(const Json& summary) {
+  const Json& answers = summary["answers"];
+  std::printf("%s answered", with_commas(answers["samples"].get<long long>()).c_str());
+  if (answers["without_prompt"] != 0)
+    std::printf(", %s have no prompt", with_commas(answers["without_prompt"].get<long long>()).c_str());
+  for (const char* model : {"base", "adapter"})
+    if (summary.contains(model) && summary[model].value("unfinished", 0) != 0)
+      std::printf("; %s: %s cut off at %s tokens", model,
+                  with_commas(summary[model]["unfinished"].get<long long>()).c_str(),
+                  with_commas(answers["max_new_tokens"].get<long long>()).c_str());
+  std::printf("\n");
 }
 
 void print_difference(const char* what, const Json& difference, double unit, const char* suffix) {
@@ -74,14 +113,36 @@ void print(const Json& summary) {
   if (summary["samples_left_out"] != 0 || summary["samples_cut"] != 0)
     std::printf(" (%s samples left out, %s cut)", with_commas(summary["samples_left_out"].get<long long>()).c_str(),
                 with_commas(summary["samples_cut"].get<long long>()).c_str());
-  std::printf("\n\n%-10s %10s %12s %15s\n", "", "loss", "perplexity", "token accuracy");
+  std::printf("\n");
+  if (summary.contains("answers")) print_answers(summary);
+  std::printf("\n%-10s %10s %12s %15s", "", "loss", "perplexity", "token accuracy");
+  if (summary["base"].contains("exact_match")) std::printf(" %12s %10s", "exact match", "contains");
+  std::printf("\n");
   print_row("base", summary["base"]);
   if (!summary.contains("adapter")) return;
   print_row("adapter", summary["adapter"]);
   std::printf("\n");
   print_difference("loss", summary["loss_difference"], 1, "");
   print_difference("token accuracy", summary["token_accuracy_difference"], 100, " points");
+  if (summary.contains("exact_match_difference")) {
+    print_difference("exact match", summary["exact_match_difference"], 100, " points");
+    print_difference("contains", summary["contains_difference"], 100, " points");
+  }
   std::printf("Intervals: %s.\n", summary["interval_method"].get<std::string>().c_str());
+}
+
+void add_answer(const train::AnsweredSample& answered, Json& line) {
+  const auto answer = [](const train::SampleAnswer& answer) {
+    return Json{{"predicted", answer.said.text},
+                {"predicted_tokens", answer.said.num_tokens},
+                {"finished", answer.said.finished},
+                {"exact_match", answer.score.exact},
+                {"contains", answer.score.contains}};
+  };
+  line["prompt"] = answered.prompt;
+  line["expected"] = answered.expected;
+  line["base"].update(answer(answered.base));
+  if (answered.adapter) line["adapter"].update(answer(*answered.adapter));
 }
 
 void write_samples(const std::string& path, const train::Evaluation& evaluation) {
@@ -96,7 +157,8 @@ void write_samples(const std::string& path, const train::Evaluation& evaluation)
               {"label_tokens", sample.label_tokens},
               {"base", scores(sample.base)}};
     if (sample.adapter) line["adapter"] = scores(*sample.adapter);
-    lines += line.dump() + "\n";
+    if (sample.answered) add_answer(*sample.answered, line);
+    lines += line.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
   }
   io::write_file_atomically(path, lines);
 }
@@ -107,9 +169,15 @@ std::string data_file(const std::string& path) {
   return (std::filesystem::path(path) / "valid.jsonl").string();
 }
 
-train::EvaluateOptions evaluate_options(const Options& options, torch::Device device) {
+train::EvaluateOptions evaluate_options(const Options& options, const data::Tokenizer& tokenizer,
+                                        torch::Device device) {
   train::EvaluateOptions made{
       .device = device, .limit = options.limit, .skip_bad_samples = options.config.skip_bad_samples};
+  if (options.generate)
+    made.answers = train::AnswerOptions{
+        .limits = {.max_new_tokens = options.max_new_tokens,
+                   .stop_ids = generate::read_settings(options.config.base_model, tokenizer).stop_ids},
+        .ignore_case = options.ignore_case};
   if (isatty(STDERR_FILENO) != 0)
     made.on_sample = [](std::size_t done, std::size_t total) {
       std::fprintf(stderr, "\r%zu / %zu%s", done, total, done == total ? "\n" : "");
@@ -130,12 +198,13 @@ void evaluate(const Options& options) {
   const bool adapted = !options.adapter.empty();
   lora::Selection selection;
   if (adapted) selection = lora::load_adapter(*model, options.adapter, model->config().text_only).selection;
+  const data::Dataset& data = batches.train_data();
   const train::Evaluation evaluation =
-      train::evaluate(model, adapted ? &selection : nullptr, batches.train_data(), evaluate_options(options, device));
+      train::evaluate(model, adapted ? &selection : nullptr, data, evaluate_options(options, data.tokenizer(), device));
   for (const std::string& message : evaluation.bad) std::fprintf(stderr, "left out: %s\n", message.c_str());
   if (evaluation.samples.empty()) throw Error(config.train_file, ": no sample is left to evaluate");
   if (!options.per_sample.empty()) write_samples(options.per_sample, evaluation);
-  const Json summary = summary_json(evaluation, adapted, batches.train_data().report());
+  const Json summary = summary_json(evaluation, options, data.report());
   if (options.json)
     std::printf("%s\n", summary.dump(2).c_str());
   else
@@ -161,12 +230,20 @@ void add_data_options(CLI::App& command, train::TrainConfig& config) {
 void add_evaluate(CLI::App& app, int&) {
   auto options = std::make_shared<Options>();
   train::TrainConfig& config = options->config;
-  CLI::App* command = app.add_subcommand("evaluate", "Loss, perplexity and token accuracy, of the base and an adapter");
+  CLI::App* command = app.add_subcommand("evaluate", "Loss, token accuracy and answers, of the base and an adapter");
   command->add_option("--model", config.base_model, "checkpoint folder")->required();
   command->add_option("--data", config.train_file, "JSONL file, or a folder with valid.jsonl")->required();
   command->add_option("--adapter", options->adapter, "PEFT adapter folder, compared with the base in the same run");
   command->add_option("--per-sample", options->per_sample, "JSONL file to write, one line a sample");
   command->add_option("--limit", options->limit, "only so many samples from the start");
+  CLI::Option* generate =
+      command->add_flag("--generate", options->generate, "let the models answer too: exact match and contains");
+  command->add_option("--max-new-tokens", options->max_new_tokens, "of an answer")
+      ->needs(generate)
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 30))
+      ->capture_default_str();
+  command->add_flag("--ignore-case", options->ignore_case, "A to Z as a to z where answers are compared")
+      ->needs(generate);
   add_data_options(*command, config);
   command->add_option("--dtype", config.dtype, "of the arithmetic")
       ->check(CLI::IsMember({"float32", "bfloat16"}))

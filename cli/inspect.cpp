@@ -6,7 +6,9 @@
 #include <memory>
 
 #include "bezel/error.h"
+#include "bezel/train/config.h"
 #include "cli/command.h"
+#include "cli/inspect_text.h"
 
 namespace bezel::cli {
 namespace {
@@ -38,7 +40,6 @@ void print_towers(const Json& towers) {
                 bytes_text(tower.value("bytes", 0.0)).c_str(), cell("linear_layers").c_str(),
                 cell("clipped_layers").c_str());
   }
-  std::printf("LoRA can adapt every linear layer, clipped or not.\n");
 }
 
 void print_clip(const Json& clip) {
@@ -51,7 +52,7 @@ void print_clip(const Json& clip) {
   }
 }
 
-void print_checkpoint(const Json& report) {
+void print_checkpoint(const Json& report, bool clips) {
   print_row("checkpoint", report["path"]);
   print_row("architecture", report["architecture"]);
   print_row("key layout", report["layout"]);
@@ -66,7 +67,11 @@ void print_checkpoint(const Json& report) {
                         number(text["sliding_window"]) + ", " + number(text["kv_sharing_layers"]) +
                         " layers share keys and values, " + number(text["experts"]) + " experts");
   print_towers(report["towers"]);
+  print_tree(report["tree"]);
   print_clip(report["clip"]);
+  if (clips) print_clip_layers(report["clip"]["layers"]);
+  print_targets(report["target_modules"]);
+  print_training_memory(report["training_memory"]);
   print_names("unused tensors: keys and values of layers that read another layer's", report["unused_kv_tensors"],
               " (harmless)");
   print_names("tensors have no place in this model", report["unexpected_tensors"], "");
@@ -103,11 +108,26 @@ void print_scan(const Json& scan) {
 
 struct Options {
   std::string path;
+  std::string target_modules;
   bool json = false;
   bool check = false;
+  bool clips = false;
 };
 
+// As a config's key would be read.
+int show_targets(const Options& options) {
+  const train::TrainConfig config = train::parse_train_config(
+      "", "--target-modules", {{"--target-modules", "target_modules", options.target_modules}}, false);
+  const Json selected = report::inspect_targets(options.path, config.lora.target_modules);
+  if (options.json)
+    std::printf("%s\n", selected.dump(2).c_str());
+  else
+    print_selected(selected);
+  return 0;
+}
+
 int inspect(const Options& options) {
+  if (!options.target_modules.empty()) return show_targets(options);
   Json report = report::inspect(options.path);
   bool good = report["loads"].get<bool>();
   if (options.check) {
@@ -117,7 +137,7 @@ int inspect(const Options& options) {
   if (options.json) {
     std::cout << report.dump(2, ' ', false, Json::error_handler_t::replace) << '\n';
   } else {
-    report["kind"] == "adapter" ? print_adapter(report) : print_checkpoint(report);
+    report["kind"] == "adapter" ? print_adapter(report) : print_checkpoint(report, options.clips);
     if (options.check) print_scan(report["bad_values"]);
   }
   return good ? 0 : static_cast<int>(ErrorKind::kData);
@@ -131,6 +151,9 @@ void add_inspect(CLI::App& app, int& status) {
   command->add_option("path", options->path, "checkpoint or adapter folder")->required();
   command->add_flag("--json", options->json, "as JSON, with every name");
   command->add_flag("--check", options->check, "read every value and look for NaN and Inf");
+  command->add_flag("--clips", options->clips, "the clip bounds of each layer");
+  command->add_option("--target-modules", options->target_modules,
+                      "only the layers that this value of the config key would adapt, in every tower");
   command->footer("Exit code 3 when Bezel could not load it.");
   command->callback([options, &status] { status = inspect(*options); });
 }

@@ -84,6 +84,11 @@ train::RunEvents json_line_events() {
   events.on_saturation = [](std::int64_t step, const std::vector<train::LayerSaturation>& layers) {
     if (!layers.empty()) print(saturation_row(step, layers));
   };
+  events.on_predictions = [](const std::vector<train::SamplePrediction>& predictions) {
+    Json rows = Json::array();
+    for (const train::SamplePrediction& item : predictions) rows.push_back(train::to_json(item));
+    print({{"event", "predictions"}, {"samples", rows}});
+  };
   events.on_save = [](const std::string& folder) { print({{"event", "save"}, {"folder", folder}}); };
   events.on_save_failed = [](const std::string& why) { print({{"event", "save_failed"}, {"why", why}}); };
   events.on_left_out = [](const std::string& why) { print({{"event", "left_out"}, {"why", why}}); };

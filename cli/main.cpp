@@ -53,6 +53,7 @@ int run(int argc, char** argv) {
       "            6 diverged, 1 a mistake in bezel itself");
   int status = 0;
   add_train(app, status);
+  add_preprocess(app, status);
   add_forward(app, status);
   add_bench(app, status);
   add_generate(app, status);

@@ -15,16 +15,18 @@ struct Options {
   std::vector<std::string> skip;
   std::string max_shard_size = "5GB";
   bool single = false;
+  bool experts = false;
 };
 
 void quantize(const Options& options) {
   const gemma4::QuantizeReport report = gemma4::quantize_checkpoint(
       options.model, options.output,
       {.storage = quant::parse_storage(options.type), .double_quant = !options.single, .skip = options.skip},
-      parse_bytes("--max-shard-size", options.max_shard_size));
+      options.experts, parse_bytes("--max-shard-size", options.max_shard_size));
   std::printf("%s matrices in %s: %s, before %s\n%s\n", with_commas(report.matrices).c_str(), options.type.c_str(),
               bytes_text(static_cast<double>(report.bytes_after)).c_str(),
               bytes_text(static_cast<double>(report.bytes_before)).c_str(), options.output.c_str());
+  if (options.experts) std::printf("experts are in codes: only Bezel reads this checkpoint\n");
 }
 
 }  // namespace
@@ -39,6 +41,7 @@ void add_quantize(CLI::App& app, int&) {
   command->add_option("--max-shard-size", options->max_shard_size, "such as 5GB, 500MB, 2GiB or a number of bytes")
       ->capture_default_str();
   command->add_flag("--single-quant", options->single, "nf4: block scales in float32 (default: in 8 bits)");
+  command->add_flag("--experts", options->experts, "stacked experts too: a form that only Bezel reads");
   command->callback([options] { quantize(*options); });
 }
 

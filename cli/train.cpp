@@ -1,4 +1,3 @@
-#include <algorithm>
 #include <csignal>
 #include <cstdio>
 
@@ -6,9 +5,9 @@
 
 #include "bezel/error.h"
 #include "bezel/report/run_reports.h"
-#include "bezel/train/config.h"
 #include "bezel/train/run.h"
 #include "cli/command.h"
+#include "cli/config_arguments.h"
 #include "cli/json_lines.h"
 #include "cli/one_line.h"
 #include "cli/progress.h"
@@ -78,12 +77,7 @@ train::RunResult run_reported(const train::TrainConfig& config, report::RunRepor
 
 int train(std::vector<std::string> arguments) {
   const Display display = take_display(arguments);
-  std::string path;
-  if (!arguments.empty() && !arguments.front().starts_with("--")) {
-    path = arguments.front();
-    arguments.erase(arguments.begin());
-  }
-  const train::TrainConfig config = train::read_train_config(path, train::parse_overrides(arguments));
+  const train::TrainConfig config = config_of(std::move(arguments));
   catch_signals();
   Progress progress;
   train::RunEvents events = display_events(display, progress);
@@ -93,6 +87,8 @@ int train(std::vector<std::string> arguments) {
   progress.finish();
   if (!reports.problem().empty())
     std::fprintf(stderr, "note: a report is not complete: %s\n", one_line(reports.problem()).c_str());
+  for (const std::string& problem : result.problems)
+    std::fprintf(stderr, "note: predictions.jsonl is not complete: %s\n", one_line(problem).c_str());
   if (display == Display::kProgress) std::printf("%s", summary_text(reports.history(), result).c_str());
   if (display == Display::kJsonLines) print_json_end(result);
   return result.summary.stopped ? 128 + static_cast<int>(stop_signal) : 0;
@@ -103,17 +99,7 @@ int train(std::vector<std::string> arguments) {
 void add_train(CLI::App& app, int& status) {
   CLI::App* command = app.add_subcommand("train", "Fine-tune: bezel train [CONFIG.yaml] [--key value …]");
   command->footer(train_keys_help());
-  // Keys are no options of CLI11's: the config's own table knows them, their aliases and both spellings.
-  command->prefix_command();
-  command->callback([command, &status] {
-    const std::vector<std::string> arguments = command->remaining();
-    const auto asks = [](const std::string& argument) { return argument == "--help" || argument == "-h"; };
-    if (std::ranges::any_of(arguments, asks)) {
-      std::printf("%s", command->help().c_str());
-      return;
-    }
-    status = train(arguments);
-  });
+  run_with_config_keys(*command, status, train);
 }
 
 }  // namespace bezel::cli

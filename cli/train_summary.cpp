@@ -18,6 +18,29 @@ std::string row(const std::string& name, const std::string& text) {
   return name + std::string(name.size() < 12 ? 12 - name.size() : 1, ' ') + text + "\n";
 }
 
+// One line of a text, shortened at the begin of a character.
+std::string one_line(std::string text) {
+  constexpr std::size_t kMost = 70;
+  std::ranges::replace_if(
+      text, [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }, ' ');
+  if (text.size() <= kMost) return text;
+  std::size_t end = kMost;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
+  return text.substr(0, end) + "…";
+}
+
+// The first samples' answers; the page and predictions.jsonl have all.
+std::string prediction_rows(const report::RunHistory& history) {
+  constexpr std::size_t kShown = 2;
+  std::string out;
+  for (std::size_t i = 0; i < std::min(kShown, history.predictions.size()); ++i) {
+    const report::Prediction& item = history.predictions[i];
+    out += row("asked", one_line(report::asked_text(item.prompt))) + row("  wanted", one_line(item.wanted)) +
+           row("  before", one_line(item.before)) + row("  after", one_line(item.after));
+  }
+  return out;
+}
+
 // "2.306 → 0.921   lowest 0.88" and the curve below it.
 std::string curve_rows(const std::string& name, const std::vector<double>& values) {
   std::vector<double> finite;
@@ -47,6 +70,7 @@ std::string summary_text(const report::RunHistory& history, const train::RunResu
   const double speed = static_cast<double>(summary.num_tokens) / std::max(summary.seconds, 1e-9);
   out += row("tokens", with_commas(summary.num_tokens) + ", " + report::number_text(speed, 3) + " a second");
   out += row("memory", "at most " + bytes_text(memory_bytes)) + row("adapter", result.adapter);
+  out += prediction_rows(history);
   const std::filesystem::path page = std::filesystem::path(result.adapter) / "report.html";
   std::error_code error;
   if (std::filesystem::exists(page, error)) out += row("report", page.string());

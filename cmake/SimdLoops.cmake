@@ -1,5 +1,5 @@
-# bezel/kernels/simd/loops.cpp and product.cpp, compiled once for each instruction set that it is worth it for;
-# functions.cpp chooses when the program runs. Nothing else may be compiled with these flags.
+# The loops of bezel/kernels/simd, compiled once for each instruction set that it is worth it for; functions.cpp chooses
+# when the program runs. Nothing else may be compiled with these flags.
 set(BEZEL_SIMD_FLAGS -O3 -fopenmp-simd -fno-math-errno -fno-trapping-math)
 
 function(bezel_simd name sources)
@@ -7,11 +7,11 @@ function(bezel_simd name sources)
   bezel_flags(bezel_simd_${name})
   target_compile_options(bezel_simd_${name} PRIVATE ${BEZEL_SIMD_FLAGS} ${ARGN})
   target_compile_definitions(bezel_simd_${name} PRIVATE BEZEL_SIMD_FUNCTIONS=${name}_functions
-    BEZEL_SIMD_PRODUCT=${name}_product)
+    BEZEL_SIMD_FROZEN=${name}_frozen BEZEL_SIMD_PRODUCT=${name}_product)
   target_sources(bezel PRIVATE $<TARGET_OBJECTS:bezel_simd_${name}>)
 endfunction()
 
-set(loops bezel/kernels/simd/loops.cpp)
+set(loops bezel/kernels/simd/loops.cpp bezel/kernels/simd/frozen.cpp)
 set(product bezel/kernels/simd/product.cpp)
 bezel_simd(baseline "${loops};${product}")
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")

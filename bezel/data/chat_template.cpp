@@ -17,18 +17,6 @@ using io::JsonView;
 constexpr std::string_view kOpenThought = "<|channel>";
 constexpr std::string_view kCloseThought = "<channel|>";
 
-// Takes out what lies between <|channel> and <channel|>.
-std::string without_thoughts(std::string_view text) {
-  std::string out;
-  while (true) {
-    const auto close = text.find(kCloseThought);
-    const std::string_view part = text.substr(0, close);
-    out.append(part.substr(0, part.find(kOpenThought)));
-    if (close == std::string_view::npos) return trimmed(out);
-    text.remove_prefix(close + kCloseThought.size());
-  }
-}
-
 std::string_view placeholder_of(std::string_view type) {
   if (type == "image" || type == "image_url" || type == "input_image") return "<|image|>";
   if (type == "audio" || type == "audio_url" || type == "input_audio") return "<|audio|>";
@@ -82,11 +70,8 @@ class Renderer {
     out_.text = "<bos>";
     const std::size_t first = render_system();
     for (std::size_t i = first; i < messages_.size(); ++i) render(messages_[i]);
-    if (options_.add_generation_prompt && !inside_tool_use_) {
-      out_.text += "<|turn>model\n";
-      if (options_.format == ChatFormat::kLarge && !options_.enable_thinking)
-        out_.text.append(kOpenThought).append("thought\n").append(kCloseThought);
-    }
+    if (options_.add_generation_prompt && !inside_tool_use_)
+      out_.text.append("<|turn>model\n").append(generation_tail(options_.format, options_.enable_thinking));
     if (options_.mask_history)
       std::erase_if(out_.loss_spans, [&](const auto& s) { return s.first < last_turn_begin_; });
     return std::move(out_);
@@ -222,6 +207,21 @@ ChatFormat detect_chat_format(const gemma4::ModelConfig& model) {
 ChatTokens chat_tokens(ChatFormat format) {
   if (format == ChatFormat::kGemma3) return {"<start_of_turn>", "<end_of_turn>"};
   return {"<|turn>", "<turn|>"};
+}
+
+std::string_view generation_tail(ChatFormat format, bool enable_thinking) {
+  return format == ChatFormat::kLarge && !enable_thinking ? "<|channel>thought\n<channel|>" : "";
+}
+
+std::string without_thoughts(std::string_view text) {
+  std::string out;
+  while (true) {
+    const auto close = text.find(kCloseThought);
+    const std::string_view part = text.substr(0, close);
+    out.append(part.substr(0, part.find(kOpenThought)));
+    if (close == std::string_view::npos) return trimmed(out);
+    text.remove_prefix(close + kCloseThought.size());
+  }
 }
 
 RenderedChat render_chat(const JsonView& messages, const Json* tools, const ChatOptions& options) {

@@ -27,6 +27,12 @@ struct ChatTokens {
 };
 ChatTokens chat_tokens(ChatFormat format);
 
+/// What a generation prompt has behind "<|turn>model\n": the empty thought of large models that are not to think.
+std::string_view generation_tail(ChatFormat format, bool enable_thinking);
+
+/// `text` without what lies between <|channel> and <channel|>, and without blanks around it.
+std::string without_thoughts(std::string_view text);
+
 struct ChatOptions {
   ChatFormat format = ChatFormat::kEdge;
   bool enable_thinking = false;

@@ -1,7 +1,9 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -11,6 +13,8 @@
 #include "bezel/data/sample_text.h"
 #include "bezel/data/sample_tokens.h"
 #include "bezel/data/tokenizer.h"
+#include "bezel/error.h"
+#include "bezel/gemma4/media_size.h"
 #include "bezel/io/sha256.h"
 
 namespace bezel::data {
@@ -22,7 +26,38 @@ struct Sample {
   std::vector<std::int64_t> token_types;  ///< 0 text, 1 image, 3 audio
   std::vector<ImagePatches> images;
   std::vector<AudioFrames> recordings;
-  std::size_t line = 0;  ///< in the file, from 1
+  std::size_t line = 0;  ///< in the file, from 1; 0: of none
+};
+
+/// Tokens and labels of `text`, whose media are given decoded; nothing when it is longer than `max_tokens` (0: no
+/// bound) and cannot be cut.
+std::optional<Sample> make_sample(const Tokenizer& tokenizer, const SampleText& text, std::vector<ImagePatches> images,
+                                  std::vector<AudioFrames> recordings, std::size_t max_tokens);
+
+/// A sample to be answered.
+struct PromptSample {
+  Sample sample;       ///< the prompt, without labels
+  std::string prompt;  ///< its text, one placeholder for each picture and recording
+  std::string answer;  ///< what should be said, as answer_text() gives it
+};
+
+/// How large a sample is; of one with a recording `tokens` and `audio_tokens` are upper bounds that may be one too
+/// large.
+struct SampleSize {
+  std::size_t tokens = 0;
+  std::size_t label_tokens = 0;
+  std::size_t images = 0, image_tokens = 0;
+  std::size_t recordings = 0, audio_tokens = 0;
+};
+
+/// A picture or recording of a sample, from its header.
+struct MediaInfo {
+  MediaKind kind = MediaKind::kImage;
+  std::string path;              ///< as the sample gives it; "" for bytes inside the sample
+  gemma4::ImageSize size{};      ///< of a picture, upright
+  std::int64_t samples = 0;      ///< of a recording at 16 kHz, at most what is read of it
+  std::int64_t soft_tokens = 0;  ///< of a recording an upper bound that may be one too large
+  std::string fingerprint;       ///< of a file: stands for its size, and 4 KiB each at begin, middle and end
 };
 
 struct DatasetOptions {
@@ -35,6 +70,8 @@ struct DatasetOptions {
   SampleOptions sample;
   MediaSettings media;
   MediaTokenIds ids;  ///< must be those of the tokenizer
+  /// Called now and then while the file is read, with lines done and all lines.
+  std::function<void(std::size_t done, std::size_t total)> on_progress{};
 };
 
 /// What was left out when the file was read.
@@ -52,17 +89,19 @@ struct DatasetReport {
 /// loaded and not kept. load() may be called from several threads.
 class Dataset {
  public:
-  /// Throws Error "file:line: ..." at the first bad line (with skip_bad_samples it is counted instead), and when no
-  /// sample is left. Of media only the headers are read.
+  /// Reads lines side by side on LibTorch's threads. Throws Error "file:line: ..." at the first bad line (with
+  /// skip_bad_samples it is counted instead), and when no sample is left. Of media only the headers are read.
   Dataset(DatasetOptions options, std::shared_ptr<const Tokenizer> tokenizer);
 
   std::size_t size() const { return entries_.size(); }
   const DatasetReport& report() const { return report_; }
   const DatasetOptions& options() const { return options_; }
+  const Tokenizer& tokenizer() const { return *tokenizer_; }
+  const SampleSize& sample_size(std::size_t idx) const { return entries_[idx].size; }
   /// Length of sample `idx`; for one with a recording an upper bound that may be one token too large.
-  std::size_t num_tokens(std::size_t idx) const { return entries_[idx].num_tokens; }
-  bool has_images(std::size_t idx) const { return entries_[idx].has_images; }
-  bool has_recordings(std::size_t idx) const { return entries_[idx].has_recordings; }
+  std::size_t num_tokens(std::size_t idx) const { return entries_[idx].size.tokens; }
+  bool has_images(std::size_t idx) const { return entries_[idx].size.images > 0; }
+  bool has_recordings(std::size_t idx) const { return entries_[idx].size.recordings > 0; }
   std::size_t line(std::size_t idx) const { return file_.line_number(entries_[idx].line_idx); }
   /// "file:line" of sample `idx`.
   std::string source(std::size_t idx) const { return file_.source(entries_[idx].line_idx); }
@@ -71,24 +110,40 @@ class Dataset {
   /// begin, middle and end.
   const std::string& fingerprint() const { return fingerprint_; }
 
-  /// Reads sample `idx` and decodes its media. Throws Error "file:line: ...", also when the file has changed.
-  Sample load(std::size_t idx) const;
+  /// Reads sample `idx` and decodes its media; `whole` leaves its end on. Throws Error "file:line: ...", also when the
+  /// file has changed.
+  Sample load(std::size_t idx, bool whole = false) const;
+  /// Sample `idx` as a prompt for its last answer, whatever its length. Nothing where it has no prompt (plain text).
+  std::optional<PromptSample> load_prompt(std::size_t idx) const;
   /// The text of sample `idx` before tokenisation.
   SampleText load_text(std::size_t idx) const { return read_line(entries_[idx].line_idx); }
+  /// The pictures of sample `idx`, then its recordings.
+  std::vector<MediaInfo> media(std::size_t idx) const;
 
  private:
   struct Entry {
     std::size_t line_idx = 0;
-    std::size_t num_tokens = 0;
-    bool has_images = false, has_recordings = false;
+    SampleSize size;
+  };
+
+  /// What reading a line once gives.
+  struct ScannedLine {
+    std::optional<Error> error{};
+    bool too_long = false;
+    bool was_cut = false;
+    SampleSize size{};
+    std::vector<MediaInfo> media{};
   };
 
   void check_tokenizer() const;
-  void add_line(std::size_t line_idx);
+  void read_lines();
+  ScannedLine scan_line(std::size_t line_idx) const;
+  void add_line(std::size_t line_idx, const ScannedLine& line);
   SampleText read_line(std::size_t line_idx) const;
-  std::int64_t probe(const MediaSource& source, std::string_view name);
+  std::vector<MediaInfo> probe_media(const SampleText& text, std::string_view name) const;
+  MediaInfo probe(const MediaSource& source, std::string_view name) const;
   std::string resolve(const MediaSource& source, std::string_view name) const;
-  void load_media(const SampleText& text, std::string_view name, Sample& sample) const;
+  std::optional<Sample> load_text_and_media(const SampleText& text, std::size_t line_idx, std::size_t max_tokens) const;
 
   DatasetOptions options_;
   std::shared_ptr<const Tokenizer> tokenizer_;

@@ -23,12 +23,6 @@ struct Names {
 constexpr Names kImage{MediaKind::kImage, "images", "image", "image_url", "input_image", "<|image|>"};
 constexpr Names kAudio{MediaKind::kAudio, "audios", "audio", "audio_url", "input_audio", "<|audio|>"};
 
-std::size_t count_of(std::string_view text, std::string_view what) {
-  std::size_t count = 0;
-  for (auto at = text.find(what); at != std::string_view::npos; at = text.find(what, at + what.size())) ++count;
-  return count;
-}
-
 // A path, or a "data:image/png;base64,..." URI.
 MediaSource source_of(const JsonView& value, const Names& names) {
   const std::string text = value.text();
@@ -124,6 +118,12 @@ void collect_kind(const JsonView& line, const std::optional<JsonView>& messages,
 }
 
 }  // namespace
+
+std::size_t count_of(std::string_view text, std::string_view part) {
+  std::size_t count = 0;
+  for (auto at = text.find(part); at != std::string_view::npos; at = text.find(part, at + part.size())) ++count;
+  return count;
+}
 
 void collect_media(const JsonView& line, const Json* messages, SampleText& sample) {
   std::optional<JsonView> view;

@@ -53,7 +53,8 @@ SampleText read_chat(const JsonView& line, Json messages, const SampleOptions& o
     throw Error(line.source(), ": no assistant turn, so there is nothing to learn");
   SampleText sample;
   sample.text = std::move(chat.text);
-  sample.loss_spans = options.train_on_inputs ? all_but(chat.left_out, sample.text.size()) : std::move(chat.loss_spans);
+  sample.answers = std::move(chat.loss_spans);
+  sample.loss_spans = options.train_on_inputs ? all_but(chat.left_out, sample.text.size()) : sample.answers;
   collect_media(line, &messages, sample);
   return sample;
 }
@@ -76,9 +77,10 @@ SampleText read_prompt(const JsonView& line, const SampleOptions& options) {
   }
   SampleText sample;
   sample.text = std::string(kBos) + prompt.text();
-  const std::size_t begin = options.train_on_inputs ? kBos.size() : sample.text.size();
+  const std::size_t begin = sample.text.size();
   sample.text.append(completion.text()).append(kEos);
-  sample.loss_spans.emplace_back(begin, sample.text.size());
+  sample.answers.emplace_back(begin, sample.text.size());
+  sample.loss_spans.emplace_back(options.train_on_inputs ? kBos.size() : begin, sample.text.size());
   collect_media(line, nullptr, sample);
   return sample;
 }

@@ -180,6 +180,11 @@ std::string Tokenizer::decode(std::span<const std::int64_t> ids, bool skip_speci
   return out;
 }
 
+std::string Tokenizer::word(std::int64_t id) const {
+  if (id < 0 || id >= vocab_size()) return "";
+  return std::string(spec_.words.word(static_cast<std::size_t>(id)));
+}
+
 std::optional<std::int64_t> Tokenizer::token_id(std::string_view token) const {
   const std::int32_t id = spec_.words.find(token);
   return id < 0 ? std::nullopt : std::optional<std::int64_t>(id);

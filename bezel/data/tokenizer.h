@@ -30,6 +30,8 @@ class Tokenizer {
   Encoding encode(std::string_view text, bool add_special_tokens = false) const;
   /// Text of `ids`; bytes that are no UTF-8 become U+FFFD each. Throws Error on an id that is not in the vocabulary.
   std::string decode(std::span<const std::int64_t> ids, bool skip_special_tokens = false) const;
+  /// How the vocabulary spells token `id`: "▁cat", "<0xE2>"; "" for an id that it does not have.
+  std::string word(std::int64_t id) const;
   /// The id of a word or added token.
   std::optional<std::int64_t> token_id(std::string_view token) const;
   /// Number of ids, added tokens included.

@@ -96,15 +96,6 @@ void assign(const std::shared_ptr<const quant::Weight>& weight, const nn::Slot& 
   slot.assign_weight(weight->device() == options.device ? weight : weight->to(options.device));
 }
 
-// How a dense matrix is kept. Patterns see both spellings of a module.
-quant::Storage storage_of(const std::string& module, const nn::Slot& slot, const quant::StorageOptions& options) {
-  if (options.quantize_embeddings && module == "model.language_model.embed_tokens") return quant::Storage::kInt8;
-  if (!slot.quantizable || options.storage == quant::Storage::kDense) return quant::Storage::kDense;
-  const bool skipped =
-      quant::is_skipped(module, options.skip) || quant::is_skipped(io::peft_module_name(module), options.skip);
-  return skipped ? quant::Storage::kDense : options.storage;
-}
-
 void fill_matrix(const Tensor& tensor, const std::string& module, const Source::Found& found, const nn::Slot& slot,
                  const LoadOptions& options) {
   switch (storage_of(module, slot, options.storage)) {
@@ -153,8 +144,9 @@ void fill(torch::nn::Module& root, Source& source, const quant::StoredFormat& fo
     if (module == nullptr) continue;
     for (const nn::Slot& slot : module->slots()) {
       const std::string canonical = item.key() + "." + slot.name;
-      if (slot.kind == nn::SlotKind::kMatrix && slot.name == "weight")
-        if (const auto parts = source.take_parts(item.key()); quant::is_quantized(parts)) {
+      if (slot.kind == nn::SlotKind::kMatrix)  // a stack of experts bears the module's name
+        if (const auto parts = source.take_parts(slot.name == "weight" ? item.key() : canonical);
+            quant::is_quantized(parts)) {
           assign(quant::stored_weight(parts, slot.shape, format, source.folder() + ": matrix '" + canonical + "'"),
                  slot, options);
           continue;
@@ -208,6 +200,14 @@ std::vector<std::string> stored_names(const io::Checkpoint& checkpoint) {
 }
 
 }  // namespace
+
+quant::Storage storage_of(const std::string& module, const nn::Slot& slot, const quant::StorageOptions& options) {
+  if (options.quantize_embeddings && module == "model.language_model.embed_tokens") return quant::Storage::kInt8;
+  if (!slot.quantizable || options.storage == quant::Storage::kDense) return quant::Storage::kDense;
+  const bool skipped =
+      quant::is_skipped(module, options.skip) || quant::is_skipped(io::peft_module_name(module), options.skip);
+  return skipped ? quant::Storage::kDense : options.storage;
+}
 
 LoadedModel load_model(const std::string& folder, const LoadOptions& options) {
   LoadedModel loaded;

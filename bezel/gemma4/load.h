@@ -30,6 +30,9 @@ struct LoadedModel {
 /// back. Vectors are kept in `dtype`. Clip bounds may be missing: they stay infinite, as in the reference.
 LoadedModel load_model(const std::string& folder, const LoadOptions& options);
 
+/// How load_model keeps the dense matrix `slot` of `module`.
+quant::Storage storage_of(const std::string& module, const nn::Slot& slot, const quant::StorageOptions& options);
+
 /// The same model without weights on the `meta` device, for shape passes.
 Model meta_model(const ModelConfig& config, torch::ScalarType dtype);
 

@@ -12,14 +12,20 @@ namespace {
 
 // Modules by what happens to their matrices, in the canonical spelling.
 struct Plan {
-  std::set<std::string> quantized;  ///< "<module>.weight"
+  std::set<std::string> quantized;  ///< "<module>.weight", or the name of a stack of experts
   std::set<std::string> dense;      ///< linear modules that stay as they are
 };
 
-Plan make_plan(const ModelConfig& config, const quant::StorageOptions& options) {
+void add_experts(const torch::nn::Module& module, const std::string& name, Plan& plan) {
+  if (const auto* experts = dynamic_cast<const ExpertsImpl*>(&module))
+    for (const nn::Slot& slot : experts->slots()) plan.quantized.insert(name + "." + slot.name);
+}
+
+Plan make_plan(const ModelConfig& config, const quant::StorageOptions& options, bool experts) {
   Plan plan;
   const Model model = meta_model(config, torch::kFloat);
   for (const auto& item : model->named_modules()) {
+    if (experts) add_experts(*item.value(), item.key(), plan);
     const auto* linear = dynamic_cast<const nn::LinearImpl*>(item.value().get());
     if (linear == nullptr) continue;
     const std::string& name = item.key();
@@ -38,7 +44,8 @@ Plan make_plan(const ModelConfig& config, const quant::StorageOptions& options) 
 io::CheckpointPart coded_part(const io::Checkpoint::Entry& entry, const std::string& stored,
                               const quant::CodeForm& form) {
   constexpr std::string_view kWeight = "weight";
-  const std::string module = stored.substr(0, stored.size() - kWeight.size());
+  const bool stack = !stored.ends_with(kWeight);  // of experts, whose tensor bears the module's name
+  const std::string module = stack ? stored + "." : stored.substr(0, stored.size() - kWeight.size());
   io::CheckpointPart part;
   for (const quant::PartLayout& layout : quant::layout_of(form, entry.info->shape))
     part.tensors.push_back({module + layout.suffix, io::to_dtype(layout.dtype), layout.shape});
@@ -50,11 +57,15 @@ io::CheckpointPart coded_part(const io::Checkpoint::Entry& entry, const std::str
   return part;
 }
 
-io::Json quantization_config(const Plan& plan, const quant::StorageOptions& options, const std::string& compute) {
+io::Json quantization_config(const Plan& plan, const quant::StorageOptions& options, bool experts,
+                             const std::string& compute) {
   const bool four = options.storage == quant::Storage::kNf4;
-  io::Json config{{"quant_method", "bitsandbytes"}, {"load_in_4bit", four},
-                  {"load_in_8bit", !four},          {"llm_int8_skip_modules", plan.dense},
-                  {"llm_int8_threshold", 6.0},      {"llm_int8_has_fp16_weight", false}};
+  io::Json config{{"quant_method", experts ? "bezel" : "bitsandbytes"},
+                  {"load_in_4bit", four},
+                  {"load_in_8bit", !four},
+                  {"llm_int8_skip_modules", plan.dense},
+                  {"llm_int8_threshold", 6.0},
+                  {"llm_int8_has_fp16_weight", false}};
   if (four) {
     config["bnb_4bit_quant_type"] = "nf4";
     config["bnb_4bit_use_double_quant"] = options.double_quant;
@@ -67,13 +78,15 @@ io::Json quantization_config(const Plan& plan, const quant::StorageOptions& opti
 }  // namespace
 
 QuantizeReport quantize_checkpoint(const std::string& folder, const std::string& output,
-                                   const quant::StorageOptions& options, std::size_t max_shard_bytes) {
+                                   const quant::StorageOptions& options, bool experts, std::size_t max_shard_bytes) {
   TORCH_CHECK(options.storage != quant::Storage::kDense, "quantise to what?");
   const ModelConfig config = read_model_config(folder);
   if (config.quantization.method != quant::StoredFormat::Method::kNone)
     throw Error(folder, ": config.json has a quantization_config: this checkpoint is quantised already");
+  if (experts && config.text.num_experts == 0)
+    throw Error(ErrorKind::kConfig, "--experts: ", folder, " has no experts");
   load_model(folder, {});  // complete, and of the shapes that its config says
-  const Plan plan = make_plan(config, options);
+  const Plan plan = make_plan(config, options, experts);
   const io::Checkpoint checkpoint = io::Checkpoint::open(folder);
   const quant::CodeForm form{
       .kind = options.storage == quant::Storage::kInt8 ? quant::CodeForm::Kind::kInt8 : quant::CodeForm::Kind::kFourBit,
@@ -87,7 +100,7 @@ QuantizeReport quantize_checkpoint(const std::string& folder, const std::string&
     if (quantized) ++report.matrices;
     made.parts.push_back(quantized ? coded_part(entry, stored, form) : io::copied_part(entry, stored));
   }
-  made.config["quantization_config"] = quantization_config(plan, options, config.dtype);
+  made.config["quantization_config"] = quantization_config(plan, options, experts, config.dtype);
   report.bytes_after = io::write_checkpoint(made, output).bytes;
   return report;
 }

@@ -6,6 +6,7 @@
 #include "bezel/data/audio.h"
 #include "bezel/data/dataset.h"
 #include "bezel/data/image.h"
+#include "bezel/data/sample_media.h"
 #include "bezel/data/token_check.h"
 #include "bezel/error.h"
 
@@ -14,26 +15,22 @@ namespace {
 
 using io::Json;
 
-std::size_t count_of(std::string_view text, std::string_view part) {
-  std::size_t count = 0;
-  for (auto at = text.find(part); at != text.npos; at = text.find(part, at + part.size())) ++count;
-  return count;
-}
-
 constexpr std::string_view kImage = "<|image|>", kAudio = "<|audio|>";
 
 // The content of a user message: text alone, or parts with the media that the text does not place itself.
 Json content_of(const Question& question) {
   Json parts = Json::array();
-  if (count_of(question.text, kImage) == 0) parts.insert(parts.end(), question.images.size(), Json{{"type", "image"}});
-  if (count_of(question.text, kAudio) == 0) parts.insert(parts.end(), question.audios.size(), Json{{"type", "audio"}});
+  if (data::count_of(question.text, kImage) == 0)
+    parts.insert(parts.end(), question.images.size(), Json{{"type", "image"}});
+  if (data::count_of(question.text, kAudio) == 0)
+    parts.insert(parts.end(), question.audios.size(), Json{{"type", "audio"}});
   if (parts.empty()) return question.text;
   parts.push_back({{"type", "text"}, {"text", question.text}});
   return parts;
 }
 
 void check_count(std::string_view text, std::string_view placeholder, std::size_t given, const char* what) {
-  const std::size_t typed = count_of(text, placeholder);
+  const std::size_t typed = data::count_of(text, placeholder);
   if (typed != 0 && typed != given)
     throw Error("the prompt holds ", typed, " ", placeholder, ", but ", given, " ", what, " are given");
 }
@@ -62,7 +59,8 @@ void Conversation::check_media(const Question& question) const {
   if (!question.audios.empty() && !has_audio_) throw Error(question.audios[0], ": the model has no audio tower");
   check_count(question.text, kImage, question.images.size(), "pictures");
   check_count(question.text, kAudio, question.audios.size(), "recordings");
-  if (count_of(question.text, "<|video|>") != 0) throw Error("the prompt holds <|video|>, but video is not supported");
+  if (data::count_of(question.text, "<|video|>") != 0)
+    throw Error("the prompt holds <|video|>, but video is not supported");
 }
 
 void Conversation::ask(const Question& question) {
@@ -114,19 +112,9 @@ std::string Conversation::text() const {
 
 data::Batch Conversation::prompt() const {
   TORCH_CHECK(!messages_.empty(), "a prompt needs a question");
-  std::vector<std::int64_t> image_tokens, audio_tokens;
-  for (const data::ImagePatches& image : images_) image_tokens.push_back(image.num_soft_tokens);
-  for (const data::AudioFrames& recording : recordings_) audio_tokens.push_back(recording.soft_rows.size(0));
-  const data::SampleText whole{text(), {}, {}, {}};
-  const auto tokens =
-      data::tokenize_sample(tokenizer_, data::expand_placeholders(whole, image_tokens, audio_tokens), /*max_tokens=*/0);
-  data::Sample sample;
-  sample.input_ids = tokens->input_ids;
-  sample.labels = tokens->labels;
-  sample.token_types = tokens->token_types;
-  sample.images = images_;
-  sample.recordings = recordings_;
-  return data::collate({&sample, 1}, pad_id_);
+  const data::SampleText whole{.text = text()};
+  const auto sample = data::make_sample(tokenizer_, whole, images_, recordings_, /*max_tokens=*/0);
+  return data::collate({&*sample, 1}, pad_id_);
 }
 
 }  // namespace bezel::generate

@@ -74,7 +74,7 @@ bool dequantize_blocks(const torch::Tensor& packed, const torch::Tensor& scales,
   if (format.block % 32 != 0 || first % format.block != 0 || count % format.block != 0) return false;
   const simd::FourBit arguments{packed.const_data_ptr<std::uint8_t>() + first / 2, format.table.const_data_ptr<float>(),
                                 scales.const_data_ptr<float>(), format.block, simd::bf16(out)};
-  simd::for_rows(simd::functions().four_bit, arguments, count / format.block, format.block);
+  simd::for_rows(simd::frozen().four_bit, arguments, count / format.block, format.block);
   return true;
 }
 
@@ -106,6 +106,29 @@ torch::Tensor dequantize_4bit(const torch::Tensor& packed, const torch::Tensor& 
     if (done) return out;
   }
   return dequantize_4bit_plain(packed, scales, first, count, format, dtype);
+}
+
+bool has_vector_product_4bit(const torch::Tensor& x, const torch::Tensor& packed, const FourBitFormat& format) {
+  return x.size(0) == 1 && simd::takes({x}) && packed.is_cpu() && packed.is_contiguous() && format.block == 64 &&
+         x.size(1) % format.block == 0 && format.value_dtype != torch::kHalf;
+}
+
+torch::Tensor vector_product_4bit(const torch::Tensor& x, const torch::Tensor& packed, const torch::Tensor& scales,
+                                  std::int64_t first, std::int64_t rows, const FourBitFormat& format) {
+  TORCH_CHECK(has_vector_product_4bit(x, packed, format) && first % x.size(1) == 0, "no product of ", x.sizes());
+  // By place in two bytes of codes, in which the earlier of two elements is the upper half.
+  const torch::Tensor order = at::tensor({1, 0, 3, 2}, at::kLong);
+  const torch::Tensor parts = x.view({-1, 4}).t().index_select(0, order).to(torch::kFloat);  // [4, K / 4]
+  const torch::Tensor block_scales = scales.contiguous();
+  torch::Tensor y = at::empty({1, rows}, x.options());
+  const simd::FourBitVectorProduct arguments{packed.const_data_ptr<std::uint8_t>() + first / 2,
+                                             format.table.const_data_ptr<float>(),
+                                             block_scales.const_data_ptr<float>(),
+                                             parts.const_data_ptr<float>(),
+                                             x.size(1),
+                                             simd::bf16(y)};
+  simd::for_rows(simd::frozen().four_bit_vector, arguments, rows, x.size(1));
+  return y;
 }
 
 }  // namespace bezel::kernels

@@ -21,4 +21,12 @@ torch::Tensor dequantize_4bit(const torch::Tensor& packed, const torch::Tensor& 
 torch::Tensor dequantize_4bit_plain(const torch::Tensor& packed, const torch::Tensor& scales, std::int64_t first,
                                     std::int64_t count, const FourBitFormat& format, torch::ScalarType dtype);
 
+/// Whether vector_product_4bit takes them: x bfloat16 [1, K] of whole blocks of 64, on the CPU.
+bool has_vector_product_4bit(const torch::Tensor& x, const torch::Tensor& packed, const FourBitFormat& format);
+
+/// x · wᵀ -> bfloat16 [1, rows], where w [rows, K] are the elements from `first` on, each rounded to bfloat16 as
+/// dequantize_4bit rounds it. Sums in float32, rounded once. Arguments as there.
+torch::Tensor vector_product_4bit(const torch::Tensor& x, const torch::Tensor& packed, const torch::Tensor& scales,
+                                  std::int64_t first, std::int64_t rows, const FourBitFormat& format);
+
 }  // namespace bezel::kernels

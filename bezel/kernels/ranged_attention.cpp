@@ -1,249 +1,290 @@
 #include "bezel/kernels/ranged_attention.h"
 
 #include <algorithm>
+#include <array>
 #include <vector>
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
-#include <ATen/native/CPUBlas.h>
 
-#include "bezel/kernels/matmul.h"
+#include "bezel/kernels/block_product.h"
 #include "bezel/kernels/simd/functions.h"
 
 namespace bezel::kernels {
 namespace {
 
-using c10::BFloat16;
+using simd::Bf16;
 using torch::Tensor;
-namespace blas = at::native::cpublas;
 
-constexpr std::int64_t kRows = 64;   // of q, that one thread works on at a time
-constexpr std::int64_t kKeys = 64;   // whose gradients one thread sums up at a time
-constexpr std::int64_t kBlocks = 8;  // of rows, whose probabilities exist at a time in the backward pass
+constexpr std::int64_t kTile = RightFactor::kWidth;  // rows of q, and keys, that meet at a time
+constexpr std::int64_t kChunkTiles = 8;              // of rows, in the backward pass
 
-BFloat16* values(const Tensor& tensor) { return tensor.data_ptr<BFloat16>(); }
-simd::Bf16* bits(BFloat16* of) { return reinterpret_cast<simd::Bf16*>(of); }
-
-// A matrix by rows: where it begins, and how far it is from row to row.
-template <typename T>
-struct Rows {
-  T* data;
-  std::int64_t stride;
-};
-
-// Rows [row, …) of a matrix.
-template <typename T>
-Rows<T> from(Rows<T> matrix, std::int64_t row) {
-  return {matrix.data + row * matrix.stride, matrix.stride};
-}
-
-struct Sizes {
-  std::int64_t rows, columns, inner;
-};
-
-// c (+)= a · b on this thread; a factor may lie transposed in memory. BLAS counts by columns, so to it the factors
-// change places.
-void product(Sizes n, Rows<BFloat16> a, bool a_turned, Rows<BFloat16> b, bool b_turned, Rows<float> c, bool add) {
-  const auto turned = [](bool is) {
-    return is ? at::native::TransposeType::Transpose : at::native::TransposeType::NoTranspose;
-  };
-  blas::gemm(turned(b_turned), turned(a_turned), n.columns, n.rows, n.inner, 1.0f, b.data, b.stride, a.data, a.stride,
-             add ? 1.0f : 0.0f, c.data, c.stride);
-}
+std::int64_t rounded_up(std::int64_t value) { return (value + kTile - 1) / kTile * kTile; }
 
 // [first, end), of rows or of keys.
 struct Span {
   std::int64_t first, end;
+  bool empty() const { return end <= first; }
   std::int64_t size() const { return std::max<std::int64_t>(end - first, 0); }
 };
-
-Span block(std::int64_t number, std::int64_t size, Span of) {
-  const std::int64_t first = of.first + number * size;
-  return {first, std::min(first + size, of.end)};
-}
-
-std::int64_t count_blocks(Span of, std::int64_t size) { return (of.size() + size - 1) / size; }
 
 // Causal rows see more and more keys. Taking blocks from both ends in turn makes the threads' shares alike.
 std::int64_t from_both_ends(std::int64_t i, std::int64_t count) { return i % 2 == 0 ? i / 2 : count - 1 - i / 2; }
 
-// One head of a call.
-class Head {
- public:
+// One head of a call. Sizes of what is packed are rounded up to whole tiles.
+struct Head {
+  std::int64_t rows, columns, keys, group;
+  const Bf16 *q, *k, *v;            // [rows, D], [keys, D], [keys, D]
+  const std::int64_t *first, *end;  // [Q]
+
   Head(const RangedAttention& a, std::int64_t head)
       : rows(a.q.size(1)),
         columns(a.q.size(2)),
         keys(a.k.size(1)),
         group(rows / a.first.size(1)),
-        q{values(a.q) + head * rows * columns, columns},
-        k{values(a.k) + head * keys * columns, columns},
-        v{values(a.v) + head * keys * columns, columns} {
+        q(simd::bf16(a.q) + head * rows * columns),
+        k(simd::bf16(a.k) + head * keys * columns),
+        v(simd::bf16(a.v) + head * keys * columns) {
     const std::int64_t row = head / (a.q.size(0) / a.first.size(0)) * a.first.size(1);
     first = a.first.const_data_ptr<std::int64_t>() + row;
     end = a.end.const_data_ptr<std::int64_t>() + row;
   }
 
-  /// The keys between the first and the last that one of these rows sees.
-  Span seen(Span of) const {
+  /// What a row sees; nothing where there is no such row.
+  Span seen_by(std::int64_t row) const { return row < rows ? Span{first[row / group], end[row / group]} : Span{0, 0}; }
+
+  /// The whole tiles of keys between the first and the last key that a tile of rows sees.
+  Span seen_from(std::int64_t first_row) const {
     Span all{keys, 0};
-    for (std::int64_t i = of.first / group; i <= (of.end - 1) / group; ++i) {
-      if (end[i] <= first[i]) continue;
-      all = {std::min(all.first, first[i]), std::max(all.end, end[i])};
-    }
-    return all;
+    for (std::int64_t row = first_row; row < first_row + kTile; ++row)
+      if (const Span seen = seen_by(row); !seen.empty())
+        all = {std::min(all.first, seen.first), std::max(all.end, seen.end)};
+    return all.empty() ? Span{0, 0} : Span{all.first / kTile * kTile, rounded_up(all.end)};
   }
 
-  Span all_rows() const { return {0, rows}; }
-  // Whole queries.
-  std::int64_t block_rows() const { return std::max<std::int64_t>(kRows / group, 1) * group; }
-
-  std::int64_t rows, columns, keys, group;
-  Rows<BFloat16> q, k, v;
-  const std::int64_t *first, *end;  // [Q]
+  /// Rows [row, row + kTile) of x [rows, D], zero beyond the last.
+  void copy_tile(const Bf16* x, std::int64_t row, std::int64_t count, Bf16* to) const {
+    const std::int64_t real = std::clamp<std::int64_t>(count - row, 0, kTile) * columns;
+    std::copy_n(x + row * columns, real, to);
+    std::fill(to + real, to + kTile * columns, Bf16{0});
+  }
 };
 
-// What one thread works in.
-struct Room {
-  std::vector<float> scores, d_weights, sums;
-  std::vector<BFloat16> weights;
+void round_to(Bf16* to, const float* from, std::int64_t count) { simd::functions().round({from, to}, 0, count); }
+
+// Right factors of the forward pass: keys over D, values over keys.
+struct PackedKeys {
+  RightFactor k, v;  // [D, S'], [S', D]
+
+  void fill(const Head& head, bool with_keys) {
+    if (with_keys) {
+      k.resize(head.columns, rounded_up(head.keys));
+      k.pack_transposed(head.k, head.keys);
+    } else {
+      v.resize(rounded_up(head.keys), head.columns);
+      v.pack(head.v, head.keys);
+    }
+  }
 };
 
-template <typename T>
-T* at_least(std::vector<T>& room, std::int64_t size) {
-  if (static_cast<std::int64_t>(room.size()) < size) room.resize(static_cast<std::size_t>(size));
-  return room.data();
-}
+// What one thread of the forward pass works in.
+struct ForwardRoom {
+  std::vector<float> scores, sums;
+  std::vector<Bf16> rows, weights;
+};
 
-void round_to(BFloat16* to, const float* from, std::int64_t count) {
-  simd::functions().round({from, bits(to)}, 0, count);
-}
+// Where the results of a tile of rows go.
+struct TileResult {
+  Bf16* out;
+  float* log_sum;
+};
 
-// Scores of `rows` against `keys`, [rows, keys] with the given stride.
-void score(const Head& head, Rows<BFloat16> left, Rows<BFloat16> right, Span rows, Span keys, Rows<float> to) {
-  product({rows.size(), keys.size(), head.columns}, from(left, rows.first), false, from(right, keys.first), true, to,
-          false);
-}
-
-simd::RangedScores ranges_of(const Head& head, Span rows, Span keys) {
-  simd::RangedScores task{};
-  task.columns = keys.size();
-  task.first = head.first + rows.first / head.group;
-  task.end = head.end + rows.first / head.group;
-  task.group = head.group;
-  task.shift = keys.first;
-  return task;
-}
-
-void attend(const Head& head, Span rows, Room& room, BFloat16* out, float* log_sum) {
-  const Span keys = head.seen(rows);
+void attend(const Head& head, const PackedKeys& packed, std::int64_t row, ForwardRoom& room, TileResult result) {
+  const std::int64_t count = std::min(kTile, head.rows - row), columns = head.columns;
+  const Span keys = head.seen_from(row);
   const std::int64_t width = keys.size();
-  if (width == 0) {
-    std::fill_n(out, rows.size() * head.columns, BFloat16(0.0f));
-    std::fill_n(log_sum, rows.size(), 0.0f);
-    return;
+  room.rows.resize(kTile * columns);
+  room.sums.assign(kTile * columns, 0.0f);
+  room.scores.resize(kTile * width);
+  room.weights.resize(kTile * width);
+  head.copy_tile(head.q, row, head.rows, room.rows.data());
+  block_product({room.rows.data(), kTile, columns}, packed.k, {0, columns, keys.first, width},
+                {room.scores.data(), width});
+  std::array<std::int64_t, kTile> first, end;
+  std::array<float, kTile> sums;
+  for (std::int64_t i = 0; i < kTile; ++i) {
+    const Span seen = head.seen_by(row + i);
+    first[i] = seen.first, end[i] = seen.end;
   }
-  float *scores = at_least(room.scores, rows.size() * width), *sums = at_least(room.sums, rows.size() * head.columns);
-  BFloat16* weights = at_least(room.weights, rows.size() * width);
-  score(head, head.q, head.k, rows, keys, {scores, width});
-  simd::RangedScores task = ranges_of(head, rows, keys);
-  task.scores = scores;
-  task.stride = width;
-  task.weights = bits(weights);
-  task.log_sum = log_sum;
-  simd::functions().ranged_softmax(task, 0, rows.size());
-  product({rows.size(), head.columns, width}, {weights, width}, false, from(head.v, keys.first), false,
-          {sums, head.columns}, false);
-  round_to(out, sums, rows.size() * head.columns);
+  simd::functions().ranged_softmax(
+      {room.scores.data(), width, first.data(), end.data(), keys.first, room.weights.data(), sums.data()}, 0, kTile);
+  if (width > 0)
+    block_product({room.weights.data(), kTile, width}, packed.v, {keys.first, width, 0, columns},
+                  {room.sums.data(), columns});
+  round_to(result.out, room.sums.data(), count * columns);
+  std::copy_n(sums.data(), count, result.log_sum);
 }
 
-// The backward pass of one head.
+// What the backward pass of one head reads and writes beside its factors.
 struct HeadGradient {
-  const Head& head;
-  Rows<BFloat16> out, d_out;  // [rows, D]
-  float* log_sum;             // [rows]
-  BFloat16* dq;               // [rows, D]
-  float *dk, *dv;             // [S, D], sums so far
-
-  /// Probabilities and gradients of the scores of a chunk of rows, [rows, width], and dq of it.
-  void scores(Span rows, Span all, Rows<BFloat16> weights, Rows<BFloat16> d_scores, Room& room) const {
-    const Span keys = head.seen(rows);
-    const std::int64_t count = rows.size(), width = all.size();
-    float *z = at_least(room.scores, count * width), *dw = at_least(room.d_weights, count * width);
-    const std::int64_t skipped = keys.first - all.first;
-    if (keys.size() > 0) {
-      score(head, head.q, head.k, rows, keys, {z + skipped, width});
-      score(head, d_out, head.v, rows, keys, {dw + skipped, width});
-    }
-    simd::RangedScores task = ranges_of(head, rows, all);
-    task.scores = z;
-    task.d_weights = dw;
-    task.stride = width;
-    task.weights = bits(weights.data);
-    task.d_scores = bits(d_scores.data);
-    task.log_sum = log_sum + rows.first;
-    task.out = bits(from(out, rows.first).data);
-    task.d_out = bits(from(d_out, rows.first).data);
-    task.width = head.columns;
-    simd::functions().ranged_gradient(task, 0, count);
-    float* sums = at_least(room.sums, count * head.columns);
-    if (keys.size() > 0)
-      product({count, head.columns, keys.size()}, {d_scores.data + skipped, width}, false, from(head.k, keys.first),
-              false, {sums, head.columns}, false);
-    else
-      std::fill_n(sums, count * head.columns, 0.0f);
-    round_to(dq + rows.first * head.columns, sums, count * head.columns);
-  }
-
-  /// Adds what a chunk of rows gives to the gradients of `keys`, which are columns [keys.first - all.first, …).
-  void sums(Span rows, Span all, Span keys, Rows<BFloat16> weights, Rows<BFloat16> d_scores) const {
-    const Sizes sizes{keys.size(), head.columns, rows.size()};
-    const std::int64_t column = keys.first - all.first, to = keys.first * head.columns;
-    product(sizes, {weights.data + column, weights.stride}, true, from(d_out, rows.first), false,
-            {dv + to, head.columns}, true);
-    product(sizes, {d_scores.data + column, d_scores.stride}, true, from(head.q, rows.first), false,
-            {dk + to, head.columns}, true);
-  }
-
-  void run() const {
-    const std::int64_t step = head.block_rows();
-    std::vector<BFloat16> weights_room, d_scores_room;
-    for (std::int64_t c = 0; c < count_blocks(head.all_rows(), kBlocks * step); ++c) {
-      const Span chunk = block(c, kBlocks * step, head.all_rows()), keys = head.seen(chunk);
-      const std::int64_t width = keys.size();
-      const Rows<BFloat16> weights{at_least(weights_room, chunk.size() * width), width};
-      const Rows<BFloat16> d_scores{at_least(d_scores_room, chunk.size() * width), width};
-      at::parallel_for(0, count_blocks(chunk, step), 1, [&](std::int64_t begin, std::int64_t end) {
-        Room room;
-        for (std::int64_t b = begin; b < end; ++b) {
-          const Span rows = block(b, step, chunk);
-          const std::int64_t row = rows.first - chunk.first;
-          scores(rows, keys, from(weights, row), from(d_scores, row), room);
-        }
-      });
-      at::parallel_for(0, count_blocks(keys, kKeys), 1, [&](std::int64_t begin, std::int64_t end) {
-        for (std::int64_t b = begin; b < end; ++b) sums(chunk, keys, block(b, kKeys, keys), weights, d_scores);
-      });
-    }
-  }
+  const Bf16 *out, *d_out;         // [rows, D]
+  const float* log_sum;            // [rows]
+  std::vector<Bf16> k_transposed;  // [D, S']
+  Bf16* dq;                        // [rows, D]
+  float *dk, *dv;                  // [S', D], sums so far
 };
+
+// A few tiles of rows of q and all keys that they see. Each thread sums up the gradients of keys of its own.
+class Chunk {
+ public:
+  Chunk(const Head& head, const HeadGradient& gradient) : head_(head), gradient_(gradient) {}
+
+  void run(std::int64_t first_row) {
+    pack(first_row);
+    at::parallel_for(all_.first / kTile, all_.end / kTile, 1, [&](std::int64_t begin, std::int64_t end) {
+      Room room(head_.columns);
+      for (std::int64_t b = begin; b < end; ++b) add_to_keys(b * kTile, room);
+    });
+    at::parallel_for(0, tiles_, 1, [&](std::int64_t begin, std::int64_t end) {
+      std::vector<float> sums(head_.columns * kTile);
+      std::vector<Bf16> rounded(head_.columns * kTile);
+      for (std::int64_t t = begin; t < end; ++t) store_queries(t, sums.data(), rounded.data());
+    });
+  }
+
+ private:
+  // What one thread works in: a tile of keys, and where it meets a tile of rows.
+  struct Room {
+    std::vector<Bf16> k, v, weights, d_scores;
+    std::vector<float> scores, d_weights;
+
+    explicit Room(std::int64_t columns) {
+      for (std::vector<Bf16>* rows : {&k, &v}) rows->resize(kTile * columns);
+      for (std::vector<Bf16>* tile : {&weights, &d_scores}) tile->resize(kTile * kTile);
+      for (std::vector<float>* tile : {&scores, &d_weights}) tile->resize(kTile * kTile);
+    }
+  };
+
+  void pack(std::int64_t first_row) {
+    first_row_ = first_row;
+    const std::int64_t count = std::min(kChunkTiles * kTile, head_.rows - first_row), padded = rounded_up(count);
+    tiles_ = padded / kTile;
+    const Bf16 *q = head_.q + first_row * head_.columns, *d_out = gradient_.d_out + first_row * head_.columns;
+    for (RightFactor* columns : {&q_columns_, &d_columns_}) columns->resize(head_.columns, padded);
+    for (RightFactor* rows : {&q_rows_, &d_rows_}) rows->resize(padded, head_.columns);
+    at::parallel_for(0, 4, 1, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t i = begin; i < end; ++i) {
+        if (i == 0) q_columns_.pack_transposed(q, count);
+        if (i == 1) q_rows_.pack(q, count);
+        if (i == 2) d_columns_.pack_transposed(d_out, count);
+        if (i == 3) d_rows_.pack(d_out, count);
+      }
+    });
+    look_at_rows(padded);
+    d_scores_.resize(std::max(all_.size(), kTile), padded);
+  }
+
+  // Ranges, sums and spans of keys of the rows.
+  void look_at_rows(std::int64_t padded) {
+    for (std::vector<std::int64_t>* bounds : {&first_, &end_}) bounds->assign(padded, 0);
+    for (std::vector<float>* sums : {&log_sum_, &delta_}) sums->assign(padded, 0.0f);
+    const auto wide = [](const Bf16& x) { return static_cast<float>(reinterpret_cast<const c10::BFloat16&>(x)); };
+    for (std::int64_t i = 0; i < std::min(padded, head_.rows - first_row_); ++i) {
+      const std::int64_t row = first_row_ + i;
+      const Span seen = head_.seen_by(row);
+      first_[i] = seen.first, end_[i] = seen.end;
+      log_sum_[i] = gradient_.log_sum[row];
+      const Bf16 *out = gradient_.out + row * head_.columns, *d_out = gradient_.d_out + row * head_.columns;
+      for (std::int64_t c = 0; c < head_.columns; ++c) delta_[i] += wide(out[c]) * wide(d_out[c]);
+    }
+    spans_.clear();
+    all_ = {rounded_up(head_.keys), 0};
+    for (std::int64_t t = 0; t < tiles_; ++t) {
+      const Span span = spans_.emplace_back(head_.seen_from(first_row_ + t * kTile));
+      if (!span.empty()) all_ = {std::min(all_.first, span.first), std::max(all_.end, span.end)};
+    }
+    if (all_.empty()) all_ = {0, 0};
+  }
+
+  // What the rows add to the gradients of a tile of keys; the gradients of their scores are kept for their own.
+  void add_to_keys(std::int64_t key, Room& room) {
+    const std::int64_t columns = head_.columns;
+    head_.copy_tile(head_.k, key, head_.keys, room.k.data());
+    head_.copy_tile(head_.v, key, head_.keys, room.v.data());
+    for (std::int64_t t = 0; t < tiles_; ++t) {
+      if (key < spans_[t].first || key >= spans_[t].end) continue;
+      const std::int64_t row = t * kTile;
+      const Part left{0, columns, row, kTile}, right{row, kTile, 0, columns};
+      block_product({room.k.data(), kTile, columns}, q_columns_, left, {room.scores.data(), kTile});
+      block_product({room.v.data(), kTile, columns}, d_columns_, left, {room.d_weights.data(), kTile});
+      simd::functions().ranged_gradient(
+          {room.scores.data(), room.d_weights.data(), log_sum_.data() + row, delta_.data() + row, kTile,
+           first_.data() + row, end_.data() + row, key, room.weights.data(), room.d_scores.data(),
+           d_scores_.at(key - all_.first, row)},
+          0, kTile / 2);
+      const Sums dk{gradient_.dk + key * columns, columns}, dv{gradient_.dv + key * columns, columns};
+      block_product({room.weights.data(), kTile, kTile}, d_rows_, right, dv, /*add=*/true);
+      block_product({room.d_scores.data(), kTile, kTile}, q_rows_, right, dk, /*add=*/true);
+    }
+  }
+
+  // The gradient of a tile of rows, made transposed.
+  void store_queries(std::int64_t tile, float* sums, Bf16* rounded) const {
+    const std::int64_t columns = head_.columns, row = tile * kTile, ld = rounded_up(head_.keys);
+    const Span keys = spans_[tile];
+    std::fill_n(sums, columns * kTile, 0.0f);
+    if (!keys.empty())
+      block_product({gradient_.k_transposed.data() + keys.first, columns, ld}, d_scores_,
+                    {keys.first - all_.first, keys.size(), row, kTile}, {sums, kTile});
+    round_to(rounded, sums, columns * kTile);
+    const std::int64_t count = std::min(kTile, head_.rows - first_row_ - row);
+    for (std::int64_t i = 0; i < count; ++i)
+      for (std::int64_t c = 0; c < columns; ++c)
+        gradient_.dq[(first_row_ + row + i) * columns + c] = rounded[c * kTile + i];
+  }
+
+  const Head& head_;
+  const HeadGradient& gradient_;
+  std::int64_t first_row_ = 0, tiles_ = 0;
+  RightFactor q_columns_, d_columns_;      // [D, rows]
+  RightFactor q_rows_, d_rows_;            // [rows, D]
+  RightFactor d_scores_;                   // [keys from all_.first on, rows]
+  std::vector<std::int64_t> first_, end_;  // [rows]
+  std::vector<float> log_sum_, delta_;     // [rows]
+  std::vector<Span> spans_;                // of keys that each tile of rows sees
+  Span all_{0, 0};
+};
+
+// [keys, D] -> [D, S'], zero beyond the keys.
+std::vector<Bf16> transposed(const Head& head) {
+  const std::int64_t ld = rounded_up(head.keys);
+  std::vector<Bf16> to(static_cast<std::size_t>(head.columns * ld), Bf16{0});
+  for (std::int64_t key = 0; key < head.keys; ++key)
+    for (std::int64_t c = 0; c < head.columns; ++c) to[c * ld + key] = head.k[key * head.columns + c];
+  return to;
+}
 
 }  // namespace
 
 bool has_ranged_attention(const Tensor& q) {
-  return q.is_cpu() && q.scalar_type() == torch::kBFloat16 && !widens(torch::kBFloat16, q.device());
+  return q.is_cpu() && q.scalar_type() == torch::kBFloat16 && q.size(-1) % kTile == 0;
 }
 
 Attended ranged_attention(const RangedAttention& a) {
   const std::int64_t heads = a.q.size(0), rows = a.q.size(1), columns = a.q.size(2);
   Attended result{at::empty_like(a.q), at::empty({heads, rows}, a.q.options().dtype(torch::kFloat))};
-  const std::int64_t step = Head(a, 0).block_rows(), blocks = count_blocks({0, rows}, step);
-  at::parallel_for(0, heads * blocks, 1, [&](std::int64_t begin, std::int64_t end) {
-    Room room;
+  const std::int64_t tiles = rounded_up(rows) / kTile;
+  std::vector<PackedKeys> packed(static_cast<std::size_t>(heads));
+  at::parallel_for(0, 2 * heads, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) packed[i / 2].fill(Head(a, i / 2), i % 2 == 0);
+  });
+  at::parallel_for(0, heads * tiles, 1, [&](std::int64_t begin, std::int64_t end) {
+    ForwardRoom room;
     for (std::int64_t i = begin; i < end; ++i) {
-      const std::int64_t b = from_both_ends(i, heads * blocks), head = b / blocks;
-      const Span of = block(b % blocks, step, {0, rows});
-      const std::int64_t row = head * rows + of.first;
-      attend(Head(a, head), of, room, values(result.out) + row * columns, result.log_sum.data_ptr<float>() + row);
+      const std::int64_t t = from_both_ends(i, heads * tiles), head = t / tiles, row = t % tiles * kTile;
+      const std::int64_t at = head * rows + row;
+      attend(Head(a, head), packed[head], row, room,
+             {simd::bf16(result.out) + at * columns, result.log_sum.data_ptr<float>() + at});
     }
   });
   return result;
@@ -252,21 +293,24 @@ Attended ranged_attention(const RangedAttention& a) {
 AttentionGradients ranged_attention_backward(const RangedAttention& a, const Attended& attended, const Tensor& given) {
   const Tensor d_out = given.contiguous();
   const std::int64_t heads = a.q.size(0), rows = a.q.size(1), columns = a.q.size(2), keys = a.k.size(1);
+  const std::vector<std::int64_t> padded{heads, rounded_up(keys), columns};
   const auto wide = a.k.options().dtype(torch::kFloat);
-  Tensor dq = at::empty_like(a.q), dk = at::zeros(a.k.sizes(), wide), dv = at::zeros(a.k.sizes(), wide);
+  Tensor dq = at::empty_like(a.q), dk = at::zeros(padded, wide), dv = at::zeros(padded, wide);
   for (std::int64_t h = 0; h < heads; ++h) {
     const Head head(a, h);
-    const std::int64_t at = h * rows * columns, at_key = h * keys * columns;
-    HeadGradient{head,
-                 {values(attended.out) + at, columns},
-                 {values(d_out) + at, columns},
-                 attended.log_sum.data_ptr<float>() + h * rows,
-                 values(dq) + at,
-                 dk.data_ptr<float>() + at_key,
-                 dv.data_ptr<float>() + at_key}
-        .run();
+    const std::int64_t at = h * rows * columns, at_key = h * padded[1] * columns;
+    const HeadGradient gradient{simd::bf16(attended.out) + at,
+                                simd::bf16(d_out) + at,
+                                attended.log_sum.const_data_ptr<float>() + h * rows,
+                                transposed(head),
+                                simd::bf16(dq) + at,
+                                dk.data_ptr<float>() + at_key,
+                                dv.data_ptr<float>() + at_key};
+    Chunk chunk(head, gradient);
+    for (std::int64_t row = 0; row < rows; row += kChunkTiles * kTile) chunk.run(row);
   }
-  return {dq, dk.to(torch::kBFloat16), dv.to(torch::kBFloat16)};
+  const auto rounded = [&](const Tensor& sums) { return sums.narrow(1, 0, keys).to(torch::kBFloat16); };
+  return {dq, rounded(dk), rounded(dv)};
 }
 
 }  // namespace bezel::kernels

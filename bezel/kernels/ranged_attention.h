@@ -15,7 +15,7 @@ struct RangedAttention {
   torch::Tensor end;    ///< int64 [B, Q], the key after the last
 };
 
-/// Whether it runs here: bfloat16 on a CPU with instructions for its products.
+/// Whether it runs here: bfloat16 on a CPU, heads of whole vectors.
 bool has_ranged_attention(const torch::Tensor& q);
 
 /// softmax(q kᵀ) v, each query over its run of keys. Scores exist for a few rows at a time, and only for keys that one

@@ -111,6 +111,9 @@ class Merger {
     if (!adapted && (!coded || options_.requantize)) {
       for (const auto& [stored, entry] : matrix.entries) parts.push_back(kept(stored, entry));
     } else if (coded && !matrix.loaded.weight) {
+      if (module.find(".experts.") != std::string::npos)
+        throw Error("tensor '", matrix.stored,
+                    "': experts in codes stay in codes; merge with --requantize, or into the dense base");
       ++report_.dropped;
     } else if (coded && options_.requantize) {
       ++report_.requantized;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include <ATen/ATen.h>
+#include <c10/util/accumulate.h>
 
 #include "bezel/error.h"
 #include "bezel/quant/integer.h"
@@ -57,7 +58,7 @@ StoredParts encode_4bit(const CodeForm& form, const Tensor& matrix) {
 
 StoredParts encode_int8(const Tensor& matrix) {
   const IntegerMatrix codes = quantize_int8(matrix);
-  return {{"weight", codes.codes},
+  return {{"weight", codes.codes.view(matrix.sizes())},
           {"SCB", codes.scales.squeeze(1)},
           {"weight_format", at::zeros({}, at::kByte)}};  // 0: row by row
 }
@@ -79,10 +80,12 @@ CodeForm form_of(const StoredParts& parts, const std::string& name) {
 }
 
 std::vector<PartLayout> layout_of(const CodeForm& form, const std::vector<std::int64_t>& shape) {
-  TORCH_CHECK(shape.size() == 2, "a matrix, not ", shape);
-  const std::int64_t elements = shape[0] * shape[1];
+  TORCH_CHECK(shape.size() == 2 || shape.size() == 3, "a matrix or a stack of them, not ", shape);
+  const std::int64_t elements = c10::multiply_integers(shape);
   if (form.kind == CodeForm::Kind::kInt8)
-    return {{"weight", torch::kChar, shape}, {"SCB", torch::kFloat, {shape[0]}}, {"weight_format", torch::kByte, {}}};
+    return {{"weight", torch::kChar, shape},
+            {"SCB", torch::kFloat, {elements / shape.back()}},
+            {"weight_format", torch::kByte, {}}};
   const std::int64_t blocks = divide_up(elements, kBlock);
   std::vector<PartLayout> parts{{"weight", torch::kByte, {divide_up(elements, 2), 1}},
                                 {"weight.absmax", form.double_quant ? torch::kByte : torch::kFloat, {blocks}},

@@ -28,8 +28,8 @@ struct PartLayout {
   std::vector<std::int64_t> shape;
 };
 
-/// What a matrix of `shape` [out, in] is stored as, `weight` first. Reference: QuantState.as_dict(packed=True), and
-/// Linear8bitLt's SCB.
+/// What a matrix of `shape` [out, in], or a stack [experts, out, in], is stored as, `weight` first. Reference:
+/// QuantState.as_dict(packed=True), and Linear8bitLt's SCB.
 std::vector<PartLayout> layout_of(const CodeForm& form, const std::vector<std::int64_t>& shape);
 
 /// The matrix in codes: tensors of exactly that layout. In 4 bits its dtype, not the form's, is what values are rounded

@@ -6,9 +6,11 @@
 #include <numeric>
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 
 #include "bezel/error.h"
 #include "bezel/kernels/dequantize.h"
+#include "bezel/kernels/quantize.h"
 #include "bezel/quant/tiled.h"
 
 namespace bezel::quant {
@@ -115,6 +117,12 @@ class FourBitCodes final : public Codes {
     return at::cat(rows);
   }
 
+  Tensor vector_product(std::int64_t begin, std::int64_t count, const Tensor& x) const override {
+    const std::int64_t first = begin * columns_;
+    if (!kernels::has_vector_product_4bit(x, matrix_.packed, format_)) return {};
+    return kernels::vector_product_4bit(x, matrix_.packed, scales(first, count * columns_), first, count, format_);
+  }
+
   torch::Device device() const override { return matrix_.packed.device(); }
   std::int64_t bytes() const override {
     const std::int64_t scales = static_cast<std::int64_t>(matrix_.scales.nbytes());
@@ -153,8 +161,13 @@ class FourBitCodes final : public Codes {
     const auto* code = codes.const_data_ptr<std::uint8_t>();
     const auto *map = nested.map.const_data_ptr<float>(), *scale = nested.scales.const_data_ptr<float>();
     auto* to = out.data_ptr<float>();
-    for (std::int64_t i = 0; i < codes.size(0); ++i)
-      to[i] = map[code[i]] * scale[(begin + i) / nested.block_size] + nested.offset;
+    const std::int64_t block = nested.block_size;
+    at::parallel_for(0, codes.size(0), 16384, [&](std::int64_t from, std::int64_t until) {
+      for (std::int64_t i = from; i < until;) {
+        const std::int64_t end = std::min(until, (begin + i) / block * block + block - begin);
+        for (const float by = scale[(begin + i) / block]; i < end; ++i) to[i] = map[code[i]] * by + nested.offset;
+      }
+    });
     return out;
   }
 
@@ -198,8 +211,8 @@ FourBit quantize_4bit(const Tensor& source, FourBitType type, bool double_quant)
   matrix.shape = source.sizes().vec();
   matrix.value_dtype = source.scalar_type();
   const Tensor table = four_bit_table(type);
-  const Tensor order = table.argsort();
-  const Tensor sorted = table.index_select(0, order);
+  const Tensor sorting = table.argsort(), order = sorting.to(torch::kByte);
+  const Tensor sorted = table.index_select(0, sorting);
   const Tensor bounds = (sorted.slice(0, 0, -1) + sorted.slice(0, 1)) / 2;
   const Tensor flat = source.contiguous().view({-1});
   const std::int64_t elements = flat.size(0), block = matrix.block_size;
@@ -209,21 +222,18 @@ FourBit quantize_4bit(const Tensor& source, FourBitType type, bool double_quant)
   for (std::int64_t begin = 0; begin < elements; begin += slice) {
     const std::int64_t count = std::min(slice, elements - begin), full = count / block * block;
     const Tensor x = flat.narrow(0, begin, count).to(torch::kFloat);
-    const Tensor blocks = x.narrow(0, 0, full).view({-1, block});
-    const Tensor largest = std::get<0>(blocks.abs().max(-1));  // [blocks]
-    matrix.scales.narrow(0, begin / block, full / block).copy_(largest);
-    Tensor scaled = blocks.mul(at::reciprocal(largest.clamp_min(kSmallestScale)).unsqueeze(1)).clamp_(-1, 1).view({-1});
-    if (full < count) {  // the last block is not a whole one: bitsandbytes divides there
-      const Tensor rest = x.narrow(0, full, count - full);
-      const Tensor most = rest.abs().max().clamp_min(kSmallestScale);
-      matrix.scales[(begin + full) / block] = most;
-      scaled = at::cat({scaled, rest.div(most).clamp_(-1, 1)});
-    }
-    if (count % 2 != 0) scaled = at::constant_pad_nd(scaled, {0, 1});
-    Tensor codes = at::bucketize(scaled, bounds, /*out_int32=*/true);
-    if (type == FourBitType::kFp4) codes = order.index_select(0, codes);
-    const Tensor pairs = codes.to(torch::kByte).view({-1, 2});
-    matrix.packed.narrow(0, begin / 2, pairs.size(0)).copy_(pairs.select(1, 0).mul(16).add_(pairs.select(1, 1)));
+    const kernels::FourBitCodes codes = kernels::quantize_4bit(x.narrow(0, 0, full), block, bounds, order);
+    matrix.packed.narrow(0, begin / 2, full / 2).copy_(codes.packed);
+    matrix.scales.narrow(0, begin / block, full / block).copy_(codes.scales);
+    if (full == count) continue;
+    // The last block is not a whole one: bitsandbytes divides there.
+    const Tensor rest = x.narrow(0, full, count - full);
+    const Tensor most = rest.abs().max().clamp_min(kSmallestScale);
+    matrix.scales[(begin + full) / block] = most;
+    const Tensor scaled = at::constant_pad_nd(rest.div(most).clamp_(-1, 1), {0, rest.size(0) % 2});
+    const Tensor pairs = order.index_select(0, at::bucketize(scaled, bounds, /*out_int32=*/true)).view({-1, 2});
+    matrix.packed.narrow(0, (begin + full) / 2, pairs.size(0))
+        .copy_(pairs.select(1, 0).mul(16).add_(pairs.select(1, 1)));
   }
   if (double_quant) nest_scales(matrix);
   return matrix;

@@ -73,7 +73,7 @@ std::shared_ptr<const Weight> bitsandbytes_int8(const StoredParts& parts, const 
   const Tensor& absmax = part(parts, "SCB", torch::kFloat, name);
   return integer_weight({.shape = shape,
                          .group_size = shape.back(),
-                         .codes = codes,
+                         .codes = codes.dim() == 3 ? codes.flatten(0, 1) : codes,
                          .scales = absmax.flatten().unsqueeze(1),
                          .factor = 7.874015718698502e-3f},
                         name);

@@ -36,7 +36,7 @@ StoredFormat read_stored_format(const JsonView& config) {
   if (!section) return format;
   const JsonView method = section->at("quant_method");
   const std::string name = method.text();
-  if (name == "bitsandbytes") {
+  if (name == "bitsandbytes" || name == "bezel") {  // "bezel": the same forms, for stacked experts too
     format.method = StoredFormat::Method::kBitsandbytes;
   } else if (name == "compressed-tensors") {
     format.method = StoredFormat::Method::kCompressedTensors;

@@ -19,7 +19,11 @@ class TiledWeight final : public Weight {
   std::int64_t bytes() const override { return codes_->bytes(); }
   std::string storage() const override { return codes_->storage(); }
 
-  torch::Tensor matmul(const torch::Tensor& x) const override { return kernels::matmul_nt(x, tiles()); }
+  torch::Tensor matmul(const torch::Tensor& x) const override {
+    if (x.size(0) == 1)
+      if (const torch::Tensor y = codes_->vector_product(first_row_, shape_[0], x); y.defined()) return y;
+    return kernels::matmul_nt(x, tiles());
+  }
   torch::Tensor matmul_transposed(const torch::Tensor& dy) const override { return kernels::matmul_nn(dy, tiles()); }
 
   torch::Tensor rows(const torch::Tensor& index, torch::ScalarType dtype) const override {

@@ -17,6 +17,12 @@ class Codes {
   virtual torch::Tensor make(std::int64_t begin, std::int64_t count, torch::ScalarType dtype) const = 0;
   /// Rows `index` (int64 [N]) -> [N, columns] in `dtype`.
   virtual torch::Tensor make_rows(const torch::Tensor& index, torch::ScalarType dtype) const = 0;
+  /// x · Wᵀ of rows [begin, begin + count) for a single row x [1, columns], straight from the codes; undefined where
+  /// there is no such product, and rows must be made for one.
+  virtual torch::Tensor vector_product(std::int64_t /*begin*/, std::int64_t /*count*/,
+                                       const torch::Tensor& /*x*/) const {
+    return {};
+  }
   virtual torch::Device device() const = 0;
   virtual std::int64_t bytes() const = 0;
   virtual std::string storage() const = 0;

@@ -10,6 +10,7 @@
 #include "bezel/error.h"
 #include "bezel/io/tensor_io.h"
 #include "bezel/kernels/matmul.h"
+#include "bezel/kernels/vector_product.h"
 
 namespace bezel::quant {
 namespace {
@@ -51,7 +52,10 @@ class DenseWeight final : public Weight {
   std::int64_t bytes() const override { return tensor_.numel() * static_cast<std::int64_t>(c10::elementSize(dtype_)); }
   std::string storage() const override { return lower_name(dtype_); }
 
-  torch::Tensor matmul(const torch::Tensor& x) const override { return kernels::matmul_nt(x, ready()); }
+  torch::Tensor matmul(const torch::Tensor& x) const override {
+    return kernels::has_vector_product(x, ready()) ? kernels::vector_product(x, ready())
+                                                   : kernels::matmul_nt(x, ready());
+  }
 
   torch::Tensor matmul_transposed(const torch::Tensor& dy) const override { return kernels::matmul_nn(dy, ready()); }
 

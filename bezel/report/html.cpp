@@ -119,16 +119,23 @@ std::string towers(const RunHistory& history) {
   return out + "</table></div></section>\n";
 }
 
-std::string predictions(const std::vector<Prediction>& list) {
-  if (list.empty()) return "";
+std::string answer(const char* name, const std::string& text, const std::string& wanted, bool is_due) {
+  const bool is_right = !text.empty() && text == wanted;
+  std::string out = std::string("<div") + (is_right ? " class=\"right\"" : "") + "><h4>" + name +
+                    (is_right ? " (as wanted)" : "") + "</h4>";
+  if (text.empty()) return out + "<p class=\"none\">" + (is_due ? "nothing" : "not yet") + "</p></div>";
+  return out + "<p>" + escaped(text) + "</p></div>";
+}
+
+std::string predictions(const RunHistory& history) {
+  if (history.predictions.empty()) return "";
   std::string out = "<section id=\"predictions\"><h2>Answers before and after</h2><div class=\"answers\">";
-  for (const Prediction& item : list) {
-    const auto row = [](const char* name, const std::string& text) {
-      return text.empty() ? "" : std::string("<dt>") + name + "</dt><dd>" + escaped(text) + "</dd>";
-    };
-    out += "<article><dl>" + row("prompt", item.prompt) + row("wanted", item.wanted) + row("before", item.before) +
-           row("after", item.after) + "</dl></article>";
-  }
+  for (const Prediction& item : history.predictions)
+    out += "<article><dl><dt>asked</dt><dd>" + escaped(asked_text(item.prompt)) + "</dd><dt>wanted</dt><dd>" +
+           escaped(item.wanted) + "</dd></dl><div class=\"both\">" +
+           answer("before training", item.before, item.wanted, true) +
+           answer("after", item.after, item.wanted, history.state == RunState::kDone) + "</div><p class=\"source\">" +
+           escaped(item.source) + "</p></article>";
   return out + "</div></section>\n";
 }
 
@@ -180,8 +187,7 @@ std::string render_html(const RunHistory& history) {
   out += "<title>Bezel: " + escaped(history.model) + "</title>\n<style>" + std::string(style_sheet()) +
          "</style></head>\n<body><main>\n";
   out += header(history) + tiles(history) + "<section id=\"curves\"><h2>Curves</h2>" + charts(history) +
-         "</section>\n" + clips_html(history.clips) + predictions(history.predictions) + towers(history) +
-         settings(history);
+         "</section>\n" + clips_html(history.clips) + predictions(history) + towers(history) + settings(history);
   return out + "<footer>Written by Bezel.</footer></main>\n<script>" + std::string(page_script()) +
          "</script></body></html>\n";
 }

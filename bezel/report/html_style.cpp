@@ -97,13 +97,18 @@ summary{cursor:pointer;color:var(--soft);font-size:.87rem}
 .answers article{background:var(--card);border:1px solid var(--rule);border-radius:8px;padding:.8rem 1rem;break-inside:avoid}
 .answers dl{display:grid;grid-template-columns:5rem minmax(0,1fr);gap:.35rem 1rem;margin:0}
 .answers dt{color:var(--soft);font-size:.8rem;padding-top:.1rem}
-.answers dd{margin:0;white-space:pre-wrap;overflow-wrap:anywhere}
+.answers dd,.both p{margin:0;white-space:pre-wrap;overflow-wrap:anywhere}
+.both{display:grid;grid-template-columns:1fr 1fr;gap:0 1.5rem;margin-top:.7rem;padding-top:.6rem;border-top:1px solid var(--rule)}
+.both div{min-width:0}
+h4{margin:0;font-size:.8rem;font-weight:400;color:var(--soft)}
+.right h4{color:var(--good)}.both .none,.source{color:var(--soft)}
+.source{font-size:.75rem;margin:.5rem 0 0;overflow-wrap:anywhere;max-width:none}
 .notes{padding-left:1.2rem;margin:1rem 0 0;color:var(--soft);max-width:54rem}
 .notes li{overflow-wrap:anywhere}
 footer{margin-top:3rem;color:var(--soft);font-size:.8rem}
 @media (max-width:40rem){main{padding:1.5rem .9rem 3rem}.tiles{grid-template-columns:1fr 1fr}.tiles dd{font-size:1.1rem}
 th,td{padding-right:.7rem}.chart{padding-right:.8rem}.frame{grid-template-columns:3.1rem minmax(0,1fr)}.pairs th{width:9.5rem}
-.answers dl{grid-template-columns:1fr;gap:0}.answers dd{margin-bottom:.5rem}}
+.answers dl,.both{grid-template-columns:1fr;gap:0}.answers dd,.both p{margin-bottom:.5rem}}
 @media print{:root{color-scheme:light;--bg:#fff;--card:#fff;--ink:#111;--soft:#444;--rule:#ccc;--main:#2b5fc7;--raw:#a9bfe8;
 --held:#bf5a13;--good:#2f7a4d;--bad:#b3261e;--h0:#eeece6;--h1:#fbe6d4;--h2:#f7c9a3;--h3:#ee9d63;--h4:#d66f30;--h5:#a5441a;
 --h6:#65240d}body{font-size:12px}main{padding:0;max-width:none}

@@ -70,6 +70,20 @@ std::string escaped(std::string_view text) {
   return out;
 }
 
+std::string asked_text(std::string_view prompt) {
+  constexpr std::string_view kBos = "<bos>";
+  if (prompt.starts_with(kBos)) prompt.remove_prefix(kBos.size());
+  for (const std::string_view begin : {"<|turn>user\n", "<start_of_turn>user\n"})
+    if (const auto turn = prompt.rfind(begin); turn != prompt.npos) {
+      prompt.remove_prefix(turn + begin.size());
+      prompt = prompt.substr(0, std::min(prompt.find("<turn|>"), prompt.find("<end_of_turn>")));
+    }
+  std::string out(prompt);
+  for (const auto& [mark, word] : {std::pair("<|image|>", "[picture] "), std::pair("<|audio|>", "[recording] ")})
+    for (auto at = out.find(mark); at != out.npos; at = out.find(mark)) out.replace(at, 9, word);
+  return out;
+}
+
 std::string number_text(double value, int digits) {
   if (std::isnan(value)) return "–";
   if (std::isinf(value)) return value > 0 ? "∞" : "-∞";

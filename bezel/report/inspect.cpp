@@ -1,10 +1,7 @@
 #include "bezel/report/inspect.h"
 
 #include <algorithm>
-#include <cmath>
-#include <cstring>
 #include <filesystem>
-#include <limits>
 #include <map>
 #include <set>
 
@@ -12,50 +9,16 @@
 #include "bezel/gemma4/model.h"
 #include "bezel/io/checkpoint.h"
 #include "bezel/io/key_map.h"
+#include "bezel/report/inspect_parts.h"
 
 namespace bezel::report {
 namespace {
 
 using io::Json;
 
-constexpr std::string_view kBoundNames[] = {"input_min", "input_max", "output_min", "output_max"};
-
-std::string tower_of(std::string_view canonical) {
-  if (canonical.starts_with("model.vision_tower.")) return "vision";
-  if (canonical.starts_with("model.audio_tower.")) return "audio";
-  if (canonical.starts_with("model.embed_vision.") || canonical.starts_with("model.embed_audio.")) return "projectors";
-  return "language";
-}
-
-std::string_view last_part(std::string_view name) { return name.substr(name.rfind('.') + 1); }
-
-bool is_bound(std::string_view name) {
-  return std::ranges::find(kBoundNames, last_part(name)) != std::end(kBoundNames);
-}
-
-std::int64_t element_count(const io::TensorInfo& info) {
-  std::int64_t count = 1;
-  for (const std::int64_t size : info.shape) count *= size;
-  return count;
-}
-
-/// Value of a one-element floating tensor.
-double scalar_value(const io::SafetensorsFile& file, const io::TensorInfo& info) {
-  if (info.dtype == io::DType::kF32 && info.end_bytes - info.begin_bytes == 4) {
-    float value = 0;
-    std::memcpy(&value, file.data(info), 4);
-    return value;
-  }
-  if (info.end_bytes - info.begin_bytes != 2) return std::numeric_limits<double>::quiet_NaN();
-  std::uint16_t bits = 0;
-  std::memcpy(&bits, file.data(info), 2);
-  if (info.dtype == io::DType::kF16) return static_cast<double>(c10::Half(bits, c10::Half::from_bits()));
-  return static_cast<double>(c10::BFloat16(bits, c10::BFloat16::from_bits()));
-}
-
 /// A checkpoint's tensors by canonical name, next to what the config's model expects.
 struct Comparison {
-  std::map<std::string, std::pair<std::string, io::Checkpoint::Entry>> stored;  ///< canonical -> stored name, entry
+  StoredTensors stored;
   std::vector<std::string> unused_kv;
   std::vector<std::string> unexpected;
   std::vector<std::string> missing;
@@ -138,7 +101,7 @@ Json towers_json(const Comparison& comparison, gemma4::Model& model) {
     out["vision"] = {{"layers", config.vision->num_layers}, {"hidden_size", config.vision->hidden_size}};
   if (config.audio) out["audio"] = {{"layers", config.audio->num_layers}, {"hidden_size", config.audio->hidden_size}};
   for (const auto& [canonical, found] : comparison.stored) {
-    Json& tower = entry(out, tower_of(canonical));
+    Json& tower = entry(out, tower_name_of(canonical));
     tower["tensors"] = tower.value("tensors", 0) + 1;
     tower["parameters"] = tower.value("parameters", std::int64_t{0}) + element_count(*found.second.info);
     const auto bytes = static_cast<std::int64_t>(found.second.info->end_bytes - found.second.info->begin_bytes);
@@ -147,33 +110,9 @@ Json towers_json(const Comparison& comparison, gemma4::Model& model) {
   for (const auto& item : model->named_modules()) {
     const auto* linear = dynamic_cast<const nn::LinearImpl*>(item.value().get());
     if (linear == nullptr || item.key() == "lm_head") continue;
-    Json& tower = entry(out, tower_of(item.key()));
+    Json& tower = entry(out, tower_name_of(item.key()));
     tower["linear_layers"] = tower.value("linear_layers", 0) + 1;
     tower["clipped_layers"] = tower.value("clipped_layers", 0) + (linear->clip ? 1 : 0);
-  }
-  return out;
-}
-
-Json clip_json(const Comparison& comparison) {
-  std::map<std::string, std::pair<double, double>> ranges;
-  std::int64_t bounds = 0;
-  std::int64_t infinite = 0;
-  Json broken = Json::array();
-  for (const auto& [canonical, found] : comparison.stored) {
-    if (!is_bound(canonical)) continue;
-    ++bounds;
-    const double value = scalar_value(*found.second.file, *found.second.info);
-    if (std::isnan(value)) broken.push_back(found.first);
-    if (std::isinf(value)) ++infinite;
-    if (!std::isfinite(value)) continue;
-    const auto [place, fresh] = ranges.try_emplace(std::string(last_part(canonical)), value, value);
-    place->second.first = std::min(place->second.first, value);
-    place->second.second = std::max(place->second.second, value);
-  }
-  Json out = {{"bounds", bounds}, {"infinite", infinite}, {"missing", comparison.missing_bounds}, {"broken", broken}};
-  for (const std::string_view name : kBoundNames) {
-    if (const auto range = ranges.find(std::string(name)); range != ranges.end())
-      out[std::string(name)] = {range->second.first, range->second.second};
   }
   return out;
 }
@@ -204,7 +143,7 @@ Json inspect_checkpoint(const std::string& folder) {
   }
   const io::KeyLayout layout = io::detect_layout(names);
   // A model without weights: its module tree is what the checkpoint should hold.
-  gemma4::Model model(config, torch::kFloat);
+  gemma4::Model model(config, torch::kBFloat16);
   const Comparison comparison = compare(checkpoint, model);
   Json out = {{"kind", "checkpoint"},
               {"path", folder},
@@ -216,7 +155,10 @@ Json inspect_checkpoint(const std::string& folder) {
               {"storage", storage_json(checkpoint)},
               {"towers", towers_json(comparison, model)},
               {"text", text_json(config.text)},
-              {"clip", clip_json(comparison)}};
+              {"clip", clip_json(comparison.stored, comparison.missing_bounds)},
+              {"tree", tree_json(comparison.stored)},
+              {"target_modules", targets_json(model)},
+              {"training_memory", training_memory_json(model, comparison.stored)}};
   out["unused_kv_tensors"] = comparison.unused_kv;
   out["unexpected_tensors"] = comparison.unexpected;
   out["missing_tensors"] = comparison.missing;
@@ -224,6 +166,11 @@ Json inspect_checkpoint(const std::string& folder) {
   out["loads"] = comparison.unexpected.empty() && comparison.missing.empty() && comparison.wrong_shape.empty() &&
                  out["clip"]["broken"].empty();
   return out;
+}
+
+Json inspect_targets(const std::string& folder, const lora::ModulePattern& target_modules) {
+  gemma4::Model model(gemma4::read_model_config(folder), torch::kBFloat16);
+  return selected_json(model, target_modules);
 }
 
 Json inspect(const std::string& folder) {

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "bezel/io/json.h"
+#include "bezel/lora/config.h"
 
 namespace bezel::report {
 
@@ -16,6 +17,10 @@ io::Json inspect_adapter(const std::string& folder);
 
 /// Either of the two: an adapter when the folder has an adapter_config.json.
 io::Json inspect(const std::string& folder);
+
+/// {tower: [module, …]}: the layers that `target_modules` would adapt in a checkpoint, each tower asked by itself.
+/// Throws Error (kConfig) when it is no layer of any tower.
+io::Json inspect_targets(const std::string& folder, const lora::ModulePattern& target_modules);
 
 /// Reads every value of a checkpoint or adapter and returns [{tensor, file, nan, inf}, …] for tensors that hold numbers
 /// that are none; clip bounds may be infinite.

@@ -6,6 +6,7 @@
 #include "bezel/io/safetensors.h"
 #include "bezel/lora/config.h"
 #include "bezel/report/inspect.h"
+#include "bezel/report/inspect_parts.h"
 
 namespace bezel::report {
 namespace {
@@ -16,19 +17,6 @@ struct Layer {
   const io::TensorInfo* a = nullptr;
   const io::TensorInfo* b = nullptr;
 };
-
-std::int64_t element_count(const io::TensorInfo* info) {
-  std::int64_t count = info != nullptr ? 1 : 0;
-  for (std::size_t i = 0; info != nullptr && i < info->shape.size(); ++i) count *= info->shape[i];
-  return count;
-}
-
-std::string tower_of(std::string_view module) {
-  if (module.starts_with("model.vision_tower.")) return "vision";
-  if (module.starts_with("model.audio_tower.")) return "audio";
-  if (module.starts_with("model.embed_")) return "projectors";
-  return "language";
-}
 
 bool fits(const Layer& layer) {
   return layer.a != nullptr && layer.b != nullptr && layer.a->shape.size() == 2 && layer.b->shape.size() == 2 &&
@@ -59,10 +47,11 @@ Json inspect_adapter(const std::string& folder) {
       continue;
     }
     ++ranks[layer.a->shape[0]];
-    Json& tower = towers[tower_of(module)];
+    Json& tower = towers[tower_name_of(module)];
     if (tower.is_null()) tower = Json::object();
     tower["layers"] = tower.value("layers", 0) + 1;
-    tower["parameters"] = tower.value("parameters", std::int64_t{0}) + element_count(layer.a) + element_count(layer.b);
+    tower["parameters"] =
+        tower.value("parameters", std::int64_t{0}) + element_count(*layer.a) + element_count(*layer.b);
   }
   Json rank_counts = Json::object();
   for (const auto& [rank, count] : ranks) rank_counts[std::to_string(rank)] = count;

@@ -134,6 +134,13 @@ train::RunEvents RunReports::events(train::RunEvents inner) {
     add(report);
     if (next) next(report);
   };
+  out.on_predictions = [this, next = inner.on_predictions](const std::vector<train::SamplePrediction>& predictions) {
+    history_.predictions.clear();
+    for (const train::SamplePrediction& item : predictions)
+      history_.predictions.push_back({item.source, item.prompt, item.expected, item.before, item.after});
+    write_page(true);
+    if (next) next(predictions);
+  };
   if (wants_page_)
     out.on_saturation = [this, next = inner.on_saturation](std::int64_t step,
                                                            const std::vector<train::LayerSaturation>& layers) {

@@ -37,11 +37,13 @@ bool has_any_media(const data::Dataset& data) {
 
 }  // namespace
 
-RunBatches::RunBatches(const TrainConfig& config, const gemma4::ModelConfig& model)
+RunBatches::RunBatches(const TrainConfig& config, const gemma4::ModelConfig& model,
+                       std::function<void(std::size_t, std::size_t)> on_progress)
     : config_(config), files_(find_data_files(config)), pad_id_(model.text.pad_token_id) {
   const std::string tokenizer_path = (std::filesystem::path(config.base_model) / "tokenizer.json").string();
   const auto tokenizer = std::make_shared<const data::Tokenizer>(data::Tokenizer::from_file(tokenizer_path));
   data::DatasetOptions options = dataset_options(model);
+  options.on_progress = std::move(on_progress);
   train_ = std::make_unique<data::Dataset>(options, tokenizer);
   train_idx_ = all_of(*train_);
   if (!files_.eval.empty()) {
@@ -171,6 +173,21 @@ std::vector<data::Batch> RunBatches::step(std::int64_t step, WorkNote& note) con
   return batches;
 }
 
+std::vector<RunBatches::Prompt> RunBatches::prompts(std::size_t count) const {
+  const data::Dataset& data = eval_ ? *eval_ : *train_;
+  std::vector<Prompt> prompts;
+  for (const std::size_t idx : eval_idx_.empty() ? train_idx_ : eval_idx_) {
+    if (prompts.size() == count) break;
+    const std::string source = data.source(idx);
+    try {
+      if (auto sample = data.load_prompt(idx)) prompts.push_back({source, std::move(*sample)});
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::kData || !leave_out(source, error.what())) throw;
+    }
+  }
+  return prompts;
+}
+
 std::int64_t RunBatches::num_eval_batches() const {
   return divide_up(static_cast<std::int64_t>(eval_rows_.size()), config_.micro_batch_size);
 }
@@ -201,6 +218,15 @@ bool RunBatches::leave_out(const std::string& source, const std::string& why) co
 std::vector<std::string> RunBatches::take_left_out() const {
   const std::lock_guard lock(mutex_);
   return std::exchange(messages_, {});
+}
+
+void check_towers_see_data(const std::vector<lora::TowerCount>& counts, const RunBatches& batches) {
+  for (const lora::TowerCount& count : counts) {
+    if (count.tower == lora::Tower::kVision && !batches.has_images())
+      throw Error(ErrorKind::kConfig, "lora_towers has vision, but no training sample has a picture");
+    if (count.tower == lora::Tower::kAudio && !batches.has_recordings())
+      throw Error(ErrorKind::kConfig, "lora_towers has audio, but no training sample has a recording");
+  }
 }
 
 }  // namespace bezel::train

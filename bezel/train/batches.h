@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <set>
@@ -11,6 +12,7 @@
 #include "bezel/data/dataset.h"
 #include "bezel/data/packing.h"
 #include "bezel/gemma4/config.h"
+#include "bezel/lora/targets.h"
 #include "bezel/train/config.h"
 #include "bezel/train/prefetch.h"
 
@@ -20,8 +22,10 @@ namespace bezel::train {
 /// threads. With skip_bad_samples, samples whose media cannot be decoded are left out.
 class RunBatches {
  public:
-  /// Reads tokenizer and data sets of a run. Throws Error on whatever is wrong with them.
-  RunBatches(const TrainConfig& config, const gemma4::ModelConfig& model);
+  /// Reads tokenizer and data sets of a run; `on_progress` is told of lines read. Throws Error on whatever is wrong
+  /// with them.
+  RunBatches(const TrainConfig& config, const gemma4::ModelConfig& model,
+             std::function<void(std::size_t done, std::size_t total)> on_progress = {});
 
   const data::Dataset& train_data() const { return *train_; }
   /// Null where held-out samples are part of train_data().
@@ -32,16 +36,25 @@ class RunBatches {
   bool packs() const { return packs_; }
   /// Of an epoch; as many as samples without packing.
   std::int64_t num_rows() const { return num_rows_; }
+  /// Which samples of train_data() share rows in an epoch, in the order of its steps.
+  std::shared_ptr<const data::SampleRows> epoch_rows(std::int64_t epoch) const;
   std::int64_t steps_per_epoch() const;
   /// max_steps, or what num_train_epochs makes.
   std::int64_t total_steps() const;
-  /// Whether any sample that is trained on has a picture, or a recording. Looked up only where a tower or projector
-  /// that is adapted depends on it.
+  /// Whether any sample that is trained on has a picture, or a recording, as far as a tower or projector that is
+  /// adapted depends on it.
   bool has_images() const { return has_images_; }
   bool has_recordings() const { return has_recordings_; }
 
   /// Micro-batches of a step, counted from 0. Throws Error when no sample of the step is left.
   std::vector<data::Batch> step(std::int64_t step, WorkNote& note) const;
+  /// A sample to be answered.
+  struct Prompt {
+    std::string source;  ///< "file:line"
+    data::PromptSample sample;
+  };
+  /// The first `count` held-out samples that have a prompt, or where none is held out of those that are trained on.
+  std::vector<Prompt> prompts(std::size_t count) const;
   std::int64_t num_eval_batches() const;
   /// Without tokens when no sample is left.
   data::Batch eval_batch(std::int64_t idx, WorkNote& note) const;
@@ -58,7 +71,6 @@ class RunBatches {
   void split_off(double val_set_size);
   void find_media();
   data::SampleRows lay_out(const data::Dataset& data, std::vector<std::size_t> samples) const;
-  std::shared_ptr<const data::SampleRows> epoch_rows(std::int64_t epoch) const;
   bool is_left_out(const std::string& source) const;
   data::Batch make_batch(const data::Dataset& data, std::span<const std::size_t> samples, WorkNote& note) const;
 
@@ -81,5 +93,8 @@ class RunBatches {
   mutable std::set<std::string> left_out_;  // sources
   mutable std::vector<std::string> messages_;
 };
+
+/// Throws Error (kConfig) for a tower that would be adapted and sees no data: it would stay as it is, silently.
+void check_towers_see_data(const std::vector<lora::TowerCount>& counts, const RunBatches& batches);
 
 }  // namespace bezel::train

@@ -57,15 +57,16 @@ struct TrainConfig {
   bool skip_bad_samples = false;
   std::int64_t dataloader_num_workers = 1;  ///< 0: samples are read between steps
   double data_timeout_s = 300.0;            ///< for one sample, in a worker; 0: for ever
-  std::optional<bool> cache_soft_tokens;  ///< nothing: where samples come more than once
-  std::string cache_dir;                  ///< empty: "cache" in output_dir
+  std::optional<bool> cache_soft_tokens;    ///< nothing: where samples come more than once
+  std::string cache_dir;                    ///< empty: "cache" in output_dir
   double cache_limit_gb = 4.0;
 
   double val_set_size = 0.0;               ///< below 1: share of the samples; else their number
   std::optional<std::int64_t> eval_steps;  ///< nothing: once an epoch
   std::int64_t logging_steps = 1;
-  std::int64_t save_steps = 100;      ///< 0: only at the end
-  std::int64_t save_total_limit = 3;  ///< 0: keep all
+  std::int64_t save_steps = 100;        ///< 0: only at the end
+  std::int64_t save_total_limit = 3;    ///< 0: keep all
+  std::int64_t sample_predictions = 3;  ///< 0: none
   std::vector<std::string> report_to = {"jsonl", "tensorboard", "html"};
   std::string resume_from_checkpoint;
   bool force_resume = false;

@@ -60,6 +60,7 @@ void check_loop(const TrainConfig& config, const Checker& check) {
   check.count("logging_steps", config.logging_steps, 1);
   check.count("save_steps", config.save_steps, 0);
   check.count("save_total_limit", config.save_total_limit, 0);
+  check.range<std::int64_t>("sample_predictions", config.sample_predictions, 0, 1000);
 }
 
 void check_data(const TrainConfig& config, const Checker& check) {

@@ -382,6 +382,8 @@ constexpr ConfigBinding kBindings[] = {
     bind<&Config::logging_steps>({"logging_steps", "", "whole", "1", "updates between lines"}),
     bind<&Config::save_steps>({"save_steps", "", "whole", "100", "updates between checkpoints; 0: only at the end"}),
     bind<&Config::save_total_limit>({"save_total_limit", "", "whole", "3", "checkpoints kept; 0: all"}),
+    bind<&Config::sample_predictions>(
+        {"sample_predictions", "", "whole", "3", "samples that the model answers before and after training; 0: none"}),
     {{"report_to", "", "list", "[jsonl, tensorboard, html]", "metrics.jsonl, runs/, report.html; or none"},
      "report_to",
      read_report_to,

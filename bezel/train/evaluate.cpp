@@ -32,6 +32,40 @@ EvaluatedSample evaluate_sample(gemma4::Model& model, const lora::Selection* ada
   return sample;
 }
 
+/// Answers of the model as it is, and of its base.
+class Answerer {
+ public:
+  Answerer(gemma4::Model& model, const lora::Selection* adapter, const data::Dataset& data,
+           const AnswerOptions& options)
+      : generator_(model), adapter_(adapter), data_(data), options_(options) {}
+
+  std::optional<AnsweredSample> operator()(std::size_t idx) {
+    const auto asked = data_.load_prompt(idx);
+    if (!asked) return std::nullopt;
+    AnsweredSample sample{.prompt = asked->prompt, .expected = asked->answer};
+    if (adapter_ == nullptr) {
+      sample.base = answer(*asked);
+      return sample;
+    }
+    sample.adapter = answer(*asked);
+    const lora::AdaptersSetAside base(*adapter_);
+    sample.base = answer(*asked);
+    return sample;
+  }
+
+ private:
+  SampleAnswer answer(const data::PromptSample& asked) {
+    generate::Answer said = generate::greedy_answer(generator_, data_.tokenizer(), asked.sample, options_.limits);
+    const data::AnswerScore score = data::score_answer(said.text, asked.answer, options_.ignore_case);
+    return {std::move(said), score};
+  }
+
+  generate::Generator generator_;
+  const lora::Selection* adapter_;
+  const data::Dataset& data_;
+  AnswerOptions options_;
+};
+
 std::optional<data::Sample> load(const data::Dataset& data, std::size_t idx, const EvaluateOptions& options,
                                  std::vector<std::string>& bad) {
   try {
@@ -41,6 +75,16 @@ std::optional<data::Sample> load(const data::Dataset& data, std::size_t idx, con
     bad.push_back(error.what());
     return std::nullopt;
   }
+}
+
+std::vector<PairedSums> paired_answers(const Evaluation& evaluation, bool data::AnswerScore::*member) {
+  std::vector<PairedSums> sums;
+  for (const EvaluatedSample& sample : evaluation.samples) {
+    if (!sample.answered) continue;
+    const SampleAnswer& adapter = sample.answered->adapter.value();
+    sums.push_back({sample.answered->base.score.*member ? 1.0 : 0.0, adapter.score.*member ? 1.0 : 0.0, 1.0});
+  }
+  return sums;
 }
 
 template <typename Value>
@@ -62,11 +106,14 @@ Evaluation evaluate(gemma4::Model& model, const lora::Selection* adapter, const 
   model->eval();
   const std::size_t total = options.limit > 0 ? std::min(options.limit, data.size()) : data.size();
   Evaluation evaluation;
+  std::optional<Answerer> answer;
+  if (options.answers) answer.emplace(model, adapter, data, *options.answers);
   for (std::size_t i = 0; i < total; ++i) {
     if (const auto loaded = load(data, i, options, evaluation.bad)) {
       const data::Batch batch = data::collate({&*loaded, 1}, model->config().text.pad_token_id);
       evaluation.samples.push_back(evaluate_sample(model, adapter, batch.to(options.device)));
       evaluation.samples.back().line = loaded->line;
+      if (answer) evaluation.samples.back().answered = (*answer)(i);
     }
     if (options.on_sample) options.on_sample(i + 1, total);
   }
@@ -89,12 +136,36 @@ EvaluationMeans evaluation_means(const Evaluation& evaluation, bool of_adapter) 
   return means;
 }
 
+AnswerRates answer_rates(const Evaluation& evaluation, bool of_adapter) {
+  AnswerRates rates;
+  for (const EvaluatedSample& sample : evaluation.samples) {
+    if (!sample.answered) continue;
+    const SampleAnswer& answer = of_adapter ? sample.answered->adapter.value() : sample.answered->base;
+    ++rates.samples;
+    rates.unfinished += !answer.said.finished;
+    rates.exact += answer.score.exact;
+    rates.contains += answer.score.contains;
+  }
+  const auto samples = static_cast<double>(std::max<std::int64_t>(1, rates.samples));
+  rates.exact /= samples;
+  rates.contains /= samples;
+  return rates;
+}
+
 std::vector<PairedSums> paired_losses(const Evaluation& evaluation) {
   return paired(evaluation, &SampleScore::loss_sum);
 }
 
 std::vector<PairedSums> paired_correct(const Evaluation& evaluation) {
   return paired(evaluation, &SampleScore::correct);
+}
+
+std::vector<PairedSums> paired_exact(const Evaluation& evaluation) {
+  return paired_answers(evaluation, &data::AnswerScore::exact);
+}
+
+std::vector<PairedSums> paired_contains(const Evaluation& evaluation) {
+  return paired_answers(evaluation, &data::AnswerScore::contains);
 }
 
 }  // namespace bezel::train

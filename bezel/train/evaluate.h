@@ -6,8 +6,10 @@
 #include <string>
 #include <vector>
 
+#include "bezel/data/answer.h"
 #include "bezel/data/dataset.h"
 #include "bezel/gemma4/model.h"
+#include "bezel/generate/answer.h"
 #include "bezel/lora/targets.h"
 #include "bezel/train/paired.h"
 
@@ -19,12 +21,27 @@ struct SampleScore {
   std::int64_t correct = 0;  ///< label tokens that are the most likely one
 };
 
+/// What one model says to a sample's prompt.
+struct SampleAnswer {
+  generate::Answer said;
+  data::AnswerScore score;
+};
+
+/// A sample's last answer as it should be, and as the models give it.
+struct AnsweredSample {
+  std::string prompt;
+  std::string expected;
+  SampleAnswer base{};
+  std::optional<SampleAnswer> adapter{};
+};
+
 struct EvaluatedSample {
   std::size_t line = 0;  ///< in the data file, from 1
   std::int64_t tokens = 0;
   std::int64_t label_tokens = 0;  ///< at least 1
   SampleScore base{};
   std::optional<SampleScore> adapter{};
+  std::optional<AnsweredSample> answered{};  ///< when asked for, of samples that have a prompt
 };
 
 struct Evaluation {
@@ -32,10 +49,17 @@ struct Evaluation {
   std::vector<std::string> bad;  ///< messages of samples left out: media that cannot be decoded
 };
 
+/// How answers are made and compared.
+struct AnswerOptions {
+  generate::GenerateOptions limits;
+  bool ignore_case = false;  ///< see data::score_answer
+};
+
 struct EvaluateOptions {
   torch::Device device = torch::kCPU;
   std::size_t limit = 0;  ///< so many samples from the start; 0: all
   bool skip_bad_samples = false;
+  std::optional<AnswerOptions> answers{};  ///< let the models answer as well, greedily
   std::function<void(std::size_t done, std::size_t total)> on_sample{};
 };
 
@@ -55,8 +79,22 @@ struct EvaluationMeans {
 /// Of the base, or of the adapter, which every sample then has.
 EvaluationMeans evaluation_means(const Evaluation& evaluation, bool of_adapter);
 
+/// Shares of the samples that were answered.
+struct AnswerRates {
+  std::int64_t samples = 0;
+  std::int64_t unfinished = 0;  ///< answers that the bound on their length cut off
+  double exact = 0.0;
+  double contains = 0.0;
+};
+
+/// Of the base, or of the adapter, which every sample then has.
+AnswerRates answer_rates(const Evaluation& evaluation, bool of_adapter);
+
 /// Sums of each sample for paired_difference: adapter against base, loss or number of correct tokens.
 std::vector<PairedSums> paired_losses(const Evaluation& evaluation);
 std::vector<PairedSums> paired_correct(const Evaluation& evaluation);
+/// The same for answers, which weigh 1 each.
+std::vector<PairedSums> paired_exact(const Evaluation& evaluation);
+std::vector<PairedSums> paired_contains(const Evaluation& evaluation);
 
 }  // namespace bezel::train

@@ -16,8 +16,8 @@ namespace fs = std::filesystem;
 using io::Json;
 using io::JsonView;
 
-// Where files are is told by their content; when to report and save, who reads the samples, recomputation and caches change
-// no number.
+// Where files are is told by their content; when to report and save, who reads the samples, recomputation and caches
+// change no number.
 constexpr std::string_view kFreeKeys[] = {"base_model",
                                           "output_dir",
                                           "train_file",
@@ -31,6 +31,7 @@ constexpr std::string_view kFreeKeys[] = {"base_model",
                                           "logging_steps",
                                           "save_steps",
                                           "save_total_limit",
+                                          "sample_predictions",
                                           "report_to",
                                           "cache_soft_tokens",
                                           "cache_dir",

@@ -17,8 +17,10 @@ struct StepSize {
 };
 
 /// About how many bytes the layers keep for the backward pass of such a micro-batch when nothing is recomputed; an
-/// upper bound for text, since layers that compute labelled rows only keep less.
-std::int64_t activation_bytes(const gemma4::ModelConfig& config, const StepSize& size, std::int64_t element_bytes);
+/// upper bound for text, since layers that compute labelled rows only keep less. With `recompute` layers keep their
+/// inputs only, and one of them at a time all of it.
+std::int64_t activation_bytes(const gemma4::ModelConfig& config, const StepSize& size, std::int64_t element_bytes,
+                              bool recompute = false);
 
 /// Lets the process keep memory that tensors give back, instead of returning it to the system and clearing fresh pages
 /// for the next tensor of the same size, which takes a tenth of a step. For a process that trains from now on.

@@ -15,6 +15,7 @@
 #include "bezel/train/device.h"
 #include "bezel/train/forward.h"
 #include "bezel/train/memory.h"
+#include "bezel/train/needs.h"
 #include "bezel/train/output.h"
 #include "bezel/train/random_state.h"
 #include "bezel/train/run_feed.h"
@@ -22,16 +23,6 @@
 
 namespace bezel::train {
 namespace {
-
-/// A tower that is adapted and never sees data would stay as it is, silently.
-void check_towers_see_data(const std::vector<lora::TowerCount>& counts, const RunBatches& batches) {
-  for (const lora::TowerCount& count : counts) {
-    if (count.tower == lora::Tower::kVision && !batches.has_images())
-      throw Error(ErrorKind::kConfig, "lora_towers has vision, but no training sample has a picture");
-    if (count.tower == lora::Tower::kAudio && !batches.has_recordings())
-      throw Error(ErrorKind::kConfig, "lora_towers has audio, but no training sample has a recording");
-  }
-}
 
 // In the order in which the run that was saved had them: the norm of all gradients depends on it.
 lora::Selection adapt(gemma4::Model& model, TrainConfig& config, const RunBatches& batches,
@@ -56,32 +47,6 @@ LossFunction loss_function(gemma4::Model model, torch::Device device) {
     const data::Batch batch = device.is_cpu() ? on_host : on_host.to(device);
     return loss_sum(model, batch);
   };
-}
-
-/// Whether the layers should run again in the backward pass: as told, or where the largest micro-batch would otherwise
-/// take more than half of the memory that is left. Samples are taken to hold one picture and one recording at most, and
-/// packed rows nothing else.
-bool wants_recompute(const TrainConfig& config, const gemma4::ModelConfig& model, const RunBatches& batches,
-                     torch::Device device, std::vector<std::string>& notes) {
-  if (config.gradient_checkpointing) return *config.gradient_checkpointing;
-  if (!device.is_cpu()) return false;
-  constexpr std::int64_t kMaxAudioFrames = 750;  // 30 s
-  const auto& image = batches.train_data().options().media.image;
-  StepSize size{.tokens = config.micro_batch_size * config.max_seq_length};
-  const auto most_soft_tokens = [&](std::int64_t of_sample) {
-    return batches.packs() ? size.tokens : config.micro_batch_size * of_sample;
-  };
-  if (batches.has_images())
-    size.image_patches = most_soft_tokens(image.max_soft_tokens) * image.pooling * image.pooling;
-  if (batches.has_recordings()) size.audio_frames = most_soft_tokens(kMaxAudioFrames);
-  const std::int64_t needed = activation_bytes(model, size, config.dtype == "float32" ? 4 : 2);
-  const std::int64_t available = available_memory_bytes();
-  if (needed <= available / 2) return false;
-  const auto mib = [](std::int64_t bytes) { return std::to_string(bytes >> 20) + " MiB"; };
-  notes.push_back("gradient_checkpointing: on, since a micro-batch of " + std::to_string(size.tokens) +
-                  " tokens may keep " + mib(needed) + " for its backward pass, and " + mib(available) +
-                  " are free; gradient_checkpointing: false keeps it off");
-  return true;
 }
 
 TrainerOptions trainer_options(const TrainConfig& config, const RunBatches& batches) {
@@ -149,6 +114,7 @@ class Run {
         device_(choose_device(wanted.device)),
         model_config_(gemma4::read_model_config(wanted.base_model)),
         batches_(std::make_shared<const RunBatches>(wanted, model_config_)),
+        predictions_(wanted, *batches_),
         feed_(batches_, wanted, events.on_left_out),
         warnings_(make_warnings(wanted, batches_->train_data().options().sample.chat.format)),
         output_(wanted) {
@@ -178,9 +144,15 @@ class Run {
     if (!is_same_run_) save(trainer, trainer.state());
     RunResult result;
     tell_saturation(trainer.state().steps_done);
+    if (resume_)
+      guarded([this] { predictions_.read_before(); });
+    else
+      tell_predictions(&SamplePrediction::before);
     result.summary = trainer.run(feed_.source(trainer.state().steps_done), trainer_events(trainer));
     tell_saturation(trainer.state().steps_done);
+    if (!result.summary.stopped) tell_predictions(&SamplePrediction::after);
     result.adapter = output_.finish(trainer.state(), result.summary, trained(trainer));
+    result.problems = problems_;
     // The adapter is there, but what the run should go on from is not.
     if (save_error_) throw Error(*save_error_);
     return result;
@@ -216,6 +188,23 @@ class Run {
 
   void tell_saturation(std::int64_t step) {
     if (events_.on_saturation) events_.on_saturation(step, measure_saturation(model_, feed_.media_samples(), device_));
+  }
+
+  void tell_predictions(std::string SamplePrediction::*answer) {
+    if (predictions_.empty()) return;
+    predictions_.ask(model_, answer, events_.should_stop);
+    io::throw_if_torn();
+    guarded([this] { predictions_.write(); });
+    if (events_.on_predictions) events_.on_predictions(predictions_.all());
+  }
+
+  // Samples' answers are worth less than the run that they are of.
+  void guarded(const std::function<void()>& action) {
+    try {
+      action();
+    } catch (const Error& error) {
+      problems_.push_back(error.what());
+    }
   }
 
   RunPlan plan(std::int64_t steps_done) {
@@ -263,6 +252,7 @@ class Run {
   torch::Device device_;
   gemma4::ModelConfig model_config_;
   std::shared_ptr<const RunBatches> batches_;
+  SamplePredictions predictions_;
   RunFeed feed_;
   std::vector<std::string> notes_, warnings_;
   OutputFolder output_;
@@ -274,6 +264,7 @@ class Run {
   lora::Selection selection_;
   lora::AdapterBase base_;
   std::optional<Error> save_error_;  // of the newest save
+  std::vector<std::string> problems_;
 };
 
 }  // namespace

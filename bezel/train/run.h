@@ -7,6 +7,7 @@
 #include "bezel/data/dataset.h"
 #include "bezel/lora/targets.h"
 #include "bezel/train/config.h"
+#include "bezel/train/predictions.h"
 #include "bezel/train/saturation.h"
 #include "bezel/train/trainer.h"
 
@@ -36,6 +37,8 @@ struct RunEvents {
   std::function<void(const std::string& why)> on_save_failed;
   /// What the clips clamp, before the first step and after the last; measured only when someone asks.
   std::function<void(std::int64_t step, const std::vector<LayerSaturation>&)> on_saturation = {};
+  /// What the model answers to sample_predictions' samples, before the first step and after the last.
+  std::function<void(const std::vector<SamplePrediction>&)> on_predictions = {};
   /// A sample could not be decoded, or not in time, and takes no part from now on (skip_bad_samples).
   std::function<void(const std::string& why)> on_left_out = {};
   std::function<bool()> should_stop;
@@ -44,6 +47,7 @@ struct RunEvents {
 struct RunResult {
   std::string adapter;  ///< the output folder
   TrainSummary summary;
+  std::vector<std::string> problems;  ///< what is missing beside the adapter, and why
 };
 
 /// Fine-tunes as `config` says, from checking the output folder to writing the adapter, or goes on from a checkpoint.

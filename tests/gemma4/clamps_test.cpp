@@ -120,5 +120,41 @@ TEST(QuantizedModel, EveryTowerTrainsOnCodes) {
     }
 }
 
+TEST(QuantizedModel, EmbeddingsAndTheTiedHeadAreThoseOfTheDequantisedTable) {
+  const test::TempFolder temp;
+  test::write_tiny_checkpoint(temp.path().string());
+  Model coded =
+      load_model(temp.path().string(), {.dtype = torch::kFloat, .storage = {.quantize_embeddings = true}}).model;
+  Model dense = load_model(temp.path().string(), {.dtype = torch::kFloat}).model;
+  auto& table = dense->model->language_model->embed_tokens->weight;
+  const Tensor exact = table->dequantize(torch::kFloat), rounded = coded->head().dequantize(torch::kFloat);
+  EXPECT_FALSE(torch::equal(exact, rounded));
+  table = quant::dense_weight(rounded, "rounded");
+  const data::Batch batch = test::tiny_batch();
+  const auto logits = [&](Model& model) { return model->logits(model->hidden_states(batch).flatten(0, 1)); };
+  EXPECT_TRUE(torch::allclose(logits(coded), logits(dense), 1e-4, 1e-5));
+}
+
+TEST(QuantizedModel, SkippedModulesStayDense) {
+  const test::TempFolder temp;
+  test::write_tiny_checkpoint(temp.path().string());
+  // A start, in the spelling of the file, and an end, in the canonical one.
+  const std::vector<std::string> skip{"model.vision_tower", "self_attn.q_proj.linear", "gate_proj"};
+  Model model =
+      load_model(temp.path().string(), {.dtype = torch::kFloat, .storage = {quant::Storage::kNf4, true, skip}}).model;
+  std::int64_t dense = 0, coded = 0;
+  for (const auto& item : model->named_modules()) {
+    const auto* linear = dynamic_cast<const nn::LinearImpl*>(item.value().get());
+    if (linear == nullptr) continue;
+    const std::string& name = item.key();
+    const bool skipped = name.starts_with("model.vision_tower.") || name.ends_with("gate_proj") ||
+                         (name.starts_with("model.audio_tower.") && name.ends_with("self_attn.q_proj"));
+    EXPECT_EQ(linear->weight->storage(), skipped ? "float32" : "nf4") << name;
+    ++(skipped ? dense : coded);
+  }
+  EXPECT_GT(dense, 16);
+  EXPECT_GT(coded, 16);
+}
+
 }  // namespace
 }  // namespace bezel::gemma4

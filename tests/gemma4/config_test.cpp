@@ -69,9 +69,9 @@ TEST(ModelConfig, VisionRopeTypeIsDefaultOrAxial) {
 
 // A Gemma 3 text model's config.json with `extra` members.
 std::string gemma3(const std::string& extra = "") {
-  return R"({"model_type": "gemma3_text", "architectures": ["Gemma3ForCausalLM"], "hidden_size": 16,
+  return std::string(R"({"model_type": "gemma3_text", "architectures": ["Gemma3ForCausalLM"], "hidden_size": 16,
     "intermediate_size": 24, "num_hidden_layers": 8, "num_attention_heads": 4, "num_key_value_heads": 1, "head_dim": 8,
-    "sliding_window": 512)" +
+    "sliding_window": 512)") +
          (extra.find("query_pre") == std::string::npos ? R"(, "query_pre_attn_scalar": 64)" : "") + extra + "}";
 }
 

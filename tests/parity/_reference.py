@@ -1,4 +1,5 @@
-"""Goldens of transformers + PEFT, made once for each seed in the build folder, and a way to run `bezel forward` on them."""
+"""Goldens of transformers + PEFT, made once for each seed in the build folder, ways to run `bezel` on them, and checks that are
+counted, so that a program tells of all that is wrong."""
 import json
 import os
 import subprocess
@@ -11,6 +12,32 @@ BIN = Path(sys.argv[1] if len(sys.argv) > 1 else os.environ["BEZEL_BIN"])
 PRESETS = {"e2b": ["text", "batch", "image", "images", "audio", "mixed"],
            "dense": ["text", "batch", "image", "images"],
            "moe": ["text", "batch", "image", "images"]}
+
+
+failures = []
+
+
+def check(ok, what):
+    if not ok:
+        failures.append(what)
+        print("FAILED", what)
+
+
+def finish() -> int:
+    """The exit code of a program."""
+    print(f"{len(failures)} failures")
+    return 1 if failures else 0
+
+
+def run(*command, code=0):
+    done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
+    if done.returncode != code:
+        raise SystemExit(f"{' '.join(map(str, command))}\nexit {done.returncode}, wanted {code}\n{done.stdout}{done.stderr}")
+    return done
+
+
+def bezel(*arguments, code=0):
+    return run(BIN / "bezel", *arguments, code=code)
 
 
 def reference(seed: int) -> Path:
@@ -36,10 +63,7 @@ def forward(model: Path, inputs: Path, output: Path, *extra: str) -> dict:
     """Tensors that `bezel forward` writes."""
     from safetensors.torch import load_file
 
-    command = [BIN / "bezel", "forward", "--model", model, "--inputs", inputs, "--output", output, *extra]
-    run = subprocess.run([str(c) for c in command], capture_output=True, text=True)
-    if run.returncode != 0:
-        raise SystemExit(f"{' '.join(str(c) for c in command)}\nexit {run.returncode}\n{run.stdout}{run.stderr}")
+    bezel("forward", "--model", model, "--inputs", inputs, "--output", output, *extra)
     return load_file(output)
 
 

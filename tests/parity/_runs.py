@@ -14,7 +14,7 @@ PATIENCE_S = 300
 # checkpoints.
 FLAGS = {"base-model": MODEL, "dtype": "float32", "threads": 1, "lora-r": 4, "lora-dropout": 0.1, "target-modules": "q_proj,o_proj",
          "packing": "true", "max-seq-length": 72, "micro-batch-size": 2, "gradient-accumulation-steps": 2, "max-steps": 12, "save-steps": 3, "save-total-limit": 2,
-         "logging-steps": 2, "val-set-size": 2, "eval-steps": 5, "learning-rate": 0.01}
+         "logging-steps": 2, "sample-predictions": 0, "val-set-size": 2, "eval-steps": 5, "learning-rate": 0.01}
 TIMES = {"tokens_per_second", "peak_memory_bytes", "eval_runtime", "train_runtime", "train_steps_per_second"}
 
 

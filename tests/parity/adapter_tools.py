@@ -8,7 +8,6 @@ import json
 import math
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -16,27 +15,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from _reference import BIN, ROOT, reference
+from _reference import ROOT, bezel, check, finish, reference, run
 
 TEST_BIN = Path(sys.argv[2] if len(sys.argv) > 2 else os.environ["BEZEL_TEST_BIN"])
-failures = []
-
-
-def check(ok, what):
-    if not ok:
-        failures.append(what)
-        print("FAILED", what)
-
-
-def run(*command, code=0):
-    done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
-    if done.returncode != code:
-        raise SystemExit(f"{command}\nexit {done.returncode}, wanted {code}\n{done.stdout}{done.stderr}")
-    return done
-
-
-def bezel(*arguments, code=0):
-    return run(BIN / "bezel", *arguments, code=code)
 
 
 def load(folder):
@@ -237,8 +218,7 @@ def main():
         verify_good(root, tmp)
         verify_bad(root, tmp)
         examples(tmp)
-    print(f"{len(failures)} failures")
-    return 1 if failures else 0
+    return finish()
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 """Every fenced block of README.md and docs/ does what it says. Blocks of one page run in order in a scratch folder, in which
-gemma-4-E2B-it is the demo's tiny checkpoint and cat.jpg and hello.wav are there:
+gemma-4-E2B-it is the demo's tiny checkpoint, my-adapter a LoRA adapter of it, and cat.jpg, hello.wav, my.jsonl and valid.jsonl
+are there:
 
     bash    runs and must succeed          python  runs, those of one page as one program
     yaml    is read as a training config   json, jsonl  parse
 
 A block behind `<!-- checked only: why -->` needs what a test does not have (the real weights, the network, an install): its
-commands and flags are looked up in place of being run. Keys in the tables of docs/from-other-tools.md must be read, and
+commands and flags are looked up in place of being run. Commands stand in fenced blocks only. Keys in the tables of docs/from-other-tools.md must be read, and
 docs/REFERENCE.md must be what `bezel reference` prints.
 
     doc_blocks.py BEZEL_FOLDER TEST_FOLDER
@@ -25,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BEZEL = (Path(sys.argv[1]) / "bezel").resolve()
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "examples").rglob("*.md"))]
 BLOCK = re.compile(r"(?:<!-- checked only: (?P<why>[^>]+) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S)
+SAMPLE = '{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "A cup."}]}\n'
 REFERENCE = subprocess.run([BEZEL, "reference"], capture_output=True, text=True, check=True).stdout
 
 
@@ -33,7 +35,15 @@ def known_keys():
     return {name for key, others in rows for name in (key, *others.split())}
 
 
-def make_scratch(folder):
+def make_adapter(folder):
+    """Trained once, for all pages."""
+    (folder / "my.jsonl").write_text(SAMPLE * 3)
+    run([BEZEL, "train", "--base-model", ROOT / "demo" / "model", "--train-file", folder / "my.jsonl", "--output-dir", folder / "adapter",
+         "--max-steps", "3", "--learning-rate", "0.01", "--quiet"], folder, "the adapter of all pages")
+    return folder / "adapter"
+
+
+def make_scratch(folder, adapter):
     subprocess.run([sys.executable, ROOT / "demo" / "prepare.py"], check=True)
     (folder / "build").mkdir()
     (folder / "build" / "bezel").symlink_to(BEZEL)
@@ -41,7 +51,9 @@ def make_scratch(folder):
     shutil.copytree(ROOT / "examples", folder / "examples")
     shutil.copyfile(ROOT / "demo" / "assets" / "chelsea.png", folder / "cat.jpg")
     shutil.copyfile(ROOT / "demo" / "assets" / "Front_Left.wav", folder / "hello.wav")
-    (folder / "my.jsonl").write_text('{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "A cup."}]}\n' * 3)
+    for name in ("my.jsonl", "valid.jsonl"):
+        (folder / name).write_text(SAMPLE * 3)
+    shutil.copytree(adapter, folder / "my-adapter")
 
 
 def run(command, folder, what, text=None):
@@ -71,14 +83,14 @@ def check_commands(text, what):
         assert section, f"{what}: no command {words[1]}"
         for flag in (word.split("=")[0] for word in words[2:] if word.startswith("--")):
             name = flag[2:].replace("-", "_")
-            assert f"{flag}" in section[1] or words[1] == "train" and name in known_keys(), f"{what}: {words[1]} has no {flag}"
+            assert f"{flag}" in section[1] or words[1] in ("train", "preprocess") and name in known_keys(), f"{what}: {words[1]} has no {flag}"
 
 
-def check_page(page, counts):
+def check_page(page, counts, adapter):
     name = page.relative_to(ROOT)
     with tempfile.TemporaryDirectory() as scratch_name:
         scratch, program = Path(scratch_name), []
-        make_scratch(scratch)
+        make_scratch(scratch, adapter)
         for block in BLOCK.finditer(page.read_text()):
             language, text = block["language"], block["text"]
             what = f"{name}:{page.read_text()[:block.start('text')].count(chr(10))} ({language or 'no language'})"
@@ -118,8 +130,12 @@ def main():
     assert (ROOT / "docs" / "REFERENCE.md").read_text() == REFERENCE, "docs/REFERENCE.md is old: run `make reference`"
     check_key_tables()
     counts = {}
-    for page in PAGES:
-        check_page(page, counts)
+    with tempfile.TemporaryDirectory() as name:
+        adapter = make_adapter(Path(name))
+        for page in PAGES:
+            bare = re.search(r"^    (build/)?(bezel|cmake|make|pip) .*$", page.read_text(), re.M)
+            assert not bare, f"{page.name}: a command outside of a fenced block: {bare[0]}"
+            check_page(page, counts, adapter)
     print(", ".join(f"{count} {language} {how}" for (language, how), count in sorted(counts.items())))
 
 

@@ -21,19 +21,12 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import Gemma4ForConditionalGeneration
 
-from _reference import BIN, PRESETS, ROOT, forward, reference
+from _reference import BIN, PRESETS, ROOT, check, finish, forward, reference
 
 sys.path.insert(0, str(ROOT / "tools"))
 import make_reference as made  # noqa: E402
 
 COUNT = 64
-failures = []
-
-
-def check(ok, what):
-    print("ok" if ok else "FAILED", what)
-    if not ok:
-        failures.append(what)
 
 
 def bezel(*arguments, expect=0, stdin=None):
@@ -241,8 +234,7 @@ def main():
         chatting(root, tmp)
         command(root, tmp)
         interrupted(root)
-    print(f"{len(failures)} failures")
-    return 1 if failures else 0
+    return finish()
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ PATIENCE_S = 120
 
 def command(model: Path, samples: Path, out: Path, *extra):
     flags = {"base-model": model, "train-file": samples, "output-dir": out, "dtype": "float32", "save-steps": 0,
-             "threads": 1, "report-to": "none"}
+             "threads": 1, "report-to": "none", "sample-predictions": 0}
     return [str(BEZEL), "train", *(f"--{key}={value}" for key, value in flags.items()), *extra]
 
 

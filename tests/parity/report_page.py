@@ -80,6 +80,20 @@ def look(page, path, what, **how):
     return seen
 
 
+def check_answers(page, path, running):
+    """Before and after stand side by side, on a phone one below the other."""
+    tops = "[...document.querySelectorAll('.both')].map((b) => [...b.children].map((c) => c.getBoundingClientRect().top))"
+    for width, is_wide in ((1200, True), (390, False)):
+        page.open(path, width=width)
+        pairs = page.evaluate(tops)
+        assert len(pairs) == 2 and all((before == after) == is_wide for before, after in pairs), (width, pairs)
+    texts = page.evaluate("[...document.querySelectorAll('#predictions article')].map((a) => a.textContent)")
+    assert "asked[picture] What does the soup cost?" in texts[0] and "after (as wanted)Six euros fifty." in texts[0], texts
+    page.open(running)
+    texts = page.evaluate("[...document.querySelectorAll('#predictions .both')].map((a) => a.textContent)")
+    assert all(text.endswith("afternot yet") for text in texts), texts
+
+
 def check_pointer(page, path):
     page.open(path)
     box = page.evaluate("(() => { const b = document.querySelector('#chart-loss .plot').getBoundingClientRect(); "
@@ -118,6 +132,7 @@ def main():
                 print(f"{width} px, {scheme}: {json.dumps(seen)}")
         assert len(backgrounds) == 2, backgrounds
         assert look(page, running, "run that goes on", width=390)["maps"] == 2
+        check_answers(page, done, running)
         check_pointer(page, done)
         check_print(page, done)
         if len(sys.argv) > 3:

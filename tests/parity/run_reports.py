@@ -21,6 +21,7 @@ from _browser import Browser, find_chromium
 ROOT = Path(__file__).resolve().parents[2]
 BEZEL = Path(sys.argv[1]) / "bezel"
 MODEL, ASSETS = ROOT / "demo" / "model", ROOT / "demo" / "assets"
+QUESTIONS = ["What is in the cup?", "Where is the cat?", "Is it raining?"]
 STEPS = 12
 TAGS = {"train/loss": "loss", "train/learning_rate": "learning_rate", "train/grad_norm": "grad_norm",
         "train/tokens_per_second": "tokens_per_second", "train/epoch": "epoch", "eval/loss": "eval_loss"}
@@ -130,6 +131,61 @@ def check_saturation(events, out):
     print(f"clamped values as in transformers + PEFT: {len(got)} layers, {outside} values, at the start and the end")
 
 
+def reference_answers(adapter):
+    """What transformers + PEFT say to the first samples' prompts, greedily."""
+    import torch
+    from peft import PeftModel
+
+    sys.path.insert(0, str(ROOT / "tools"))
+    import make_reference as reference
+
+    base = reference.Gemma4ForConditionalGeneration.from_pretrained(MODEL, dtype=torch.float32, attn_implementation="eager").eval()
+    model = PeftModel.from_pretrained(base, str(adapter)).eval() if adapter else base
+    tokenizer = reference.GemmaTokenizer.from_pretrained(MODEL)
+    stop = [tokenizer.convert_tokens_to_ids(word) for word in ("<eos>", "<turn|>")]
+    for question in QUESTIONS:
+        ids = tokenizer(f"<bos><|turn>user\n{question}<turn|>\n<|turn>model\n", add_special_tokens=False, return_tensors="pt")["input_ids"]
+        with torch.no_grad():
+            out = model.generate(ids, max_new_tokens=64, do_sample=False, pad_token_id=0, eos_token_id=stop)[0, ids.shape[1]:]
+        text = tokenizer.decode([t for t in out.tolist() if t not in stop], skip_special_tokens=False)
+        while "<|channel>" in text or "<channel|>" in text:  # thoughts, which answers are shown without
+            before, _, after = text.partition("<channel|>")
+            text = before.partition("<|channel>")[0] + after
+        yield text.strip(" \t\n\r\f\v")
+
+
+def check_predictions(scratch):
+    """Asked before and after; a run that goes on keeps what was said before; page, file, terminal and events agree."""
+    data = scratch / "questions.jsonl"
+    data.write_text("".join(json.dumps({"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": f"Answer {i}."}]}) + "\n"
+                            for i, question in enumerate(QUESTIONS * 4)))
+    out = scratch / "asked"
+    flags = ("--base-model", MODEL, "--train-file", data, "--output-dir", out, "--dtype", "float32", "--learning-rate", "0.01",
+             "--sample-predictions", len(QUESTIONS), "--save-steps", 2)
+
+    def run(*extra):
+        return subprocess.run([str(a) for a in (BEZEL, "train", *flags, *extra)], capture_output=True, text=True)
+
+    file = lambda: [json.loads(line) for line in (out / "predictions.jsonl").read_text().splitlines()]
+    done = run("--max-steps", 2)
+    assert done.returncode == 0, done.stderr
+    first = file()
+    assert [row["before"] for row in first] == list(reference_answers(None)), first
+    assert [row["after"] for row in first] == list(reference_answers(out)), first
+    assert [row["expected"] for row in first] == [f"Answer {i}." for i in range(len(QUESTIONS))]
+    assert "  before" in done.stdout and QUESTIONS[0] in done.stdout, done.stdout
+    done = run("--max-steps", 4, "--resume", "--force-resume", "--json-lines")
+    assert done.returncode == 0, done.stderr
+    second = file()
+    assert [row["before"] for row in second] == [row["before"] for row in first]
+    assert [row["after"] for row in second] == list(reference_answers(out)) != [row["after"] for row in first]
+    told = [event for event in map(json.loads, done.stdout.splitlines()) if event["event"] == "predictions"]
+    assert len(told) == 1 and told[0]["samples"] == second, told
+    page = (out / "report.html").read_text()
+    assert page.count("<h4>before training") == len(QUESTIONS) and QUESTIONS[1] in page
+    print(f"{len(QUESTIONS)} samples answered before and after as by transformers + PEFT, kept over a resume")
+
+
 def check_json_lines(done):
     assert done.returncode == 0 and done.stderr == "", done
     events = [json.loads(line) for line in done.stdout.splitlines()]
@@ -220,6 +276,7 @@ def main():
         check_events(out, STEPS)
         check_resumed(scratch)
         check_terminal(scratch)
+        check_predictions(scratch)
         both = subprocess.run([BEZEL, "train", "--quiet", "--json-lines"], capture_output=True, text=True)
         assert both.returncode == 2 and "contradict" in both.stderr, both
 

@@ -4,6 +4,7 @@
 
 #include "bezel/error.h"
 #include "bezel/kernels/dequantize.h"
+#include "bezel/kernels/quantize.h"
 #include "bezel/quant/four_bit.h"
 #include "bezel/quant/integer.h"
 
@@ -25,6 +26,44 @@ TEST(Dequantize4bit, FastEqualsPlainBitForBit) {
                                  kernels::dequantize_4bit_plain(packed, part, first, count, format, dtype)))
             << first << ", " << count;
       }
+}
+
+TEST(Dequantize4bit, WholeBlocksEqualPlainBitForBit) {
+  torch::manual_seed(3);
+  const Tensor packed = torch::randint(0, 256, {6 * 192}, torch::kByte), scales = torch::rand({72});
+  for (const std::int64_t block : {32, 64, 192, 384}) {  // those of 64 are looked up by wider instructions
+    const kernels::FourBitFormat format{four_bit_table(FourBitType::kFp4), block, torch::kBFloat16};
+    const std::int64_t first = 384, count = 1152, first_block = first / block;
+    const Tensor part = scales.narrow(0, first_block, count / block);
+    EXPECT_TRUE(torch::equal(kernels::dequantize_4bit(packed, part, first, count, format, torch::kBFloat16),
+                             kernels::dequantize_4bit_plain(packed, part, first, count, format, torch::kBFloat16)))
+        << block;
+  }
+}
+
+TEST(Dequantize4bit, CodesOfWholeBlocksAreThoseOfThePlainForm) {
+  torch::manual_seed(6);
+  const Tensor sorted = std::get<0>(four_bit_table(FourBitType::kNf4).sort());
+  const Tensor bounds = (sorted.slice(0, 0, -1) + sorted.slice(0, 1)) / 2;
+  const Tensor order = torch::randperm(16).to(torch::kByte);
+  // Plain, huge, tiny, zero and constant blocks, values that lie on a bound, and signed zeros.
+  Tensor x = torch::randn({40, 64});
+  x[1] *= 1e30;
+  x[2] *= 1e-37;
+  x[3].zero_();
+  x[4].fill_(-0.37);
+  x[5].narrow(0, 0, 15).copy_(bounds);
+  x[5][20] = 1.0;
+  x[6].fill_(-0.0);
+  for (const std::int64_t block : {32, 64, 128, 160}) {
+    const Tensor flat = x.flatten();
+    const kernels::FourBitCodes got = kernels::quantize_4bit(flat, block, bounds, order);
+    const kernels::FourBitCodes wanted = kernels::quantize_4bit_plain(flat, block, bounds, order);
+    EXPECT_TRUE(torch::equal(got.scales, wanted.scales)) << block;
+    EXPECT_TRUE(torch::equal(got.packed, wanted.packed)) << block;
+  }
+  x[7][3] = NAN;
+  EXPECT_TRUE(kernels::quantize_4bit(x.flatten(), 64, bounds, order).scales[7].isnan().item<bool>());
 }
 
 std::vector<std::shared_ptr<const Weight>> every_storage(const Tensor& matrix) {

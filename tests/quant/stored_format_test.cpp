@@ -32,6 +32,8 @@ TEST(StoredFormat, KnowsTheMethodsThatAreRead) {
   EXPECT_EQ(format_of("{}").method, StoredFormat::Method::kNone);
   EXPECT_EQ(format_of(R"({"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": true}})").method,
             StoredFormat::Method::kBitsandbytes);
+  EXPECT_EQ(format_of(R"({"quantization_config": {"quant_method": "bezel"}})").method,
+            StoredFormat::Method::kBitsandbytes);
   const StoredFormat packed = format_of(compressed(R"({"num_bits": 4, "type": "int", "symmetric": true})"));
   EXPECT_EQ(packed.method, StoredFormat::Method::kCompressedTensors);
   EXPECT_EQ(packed.num_bits, 4);

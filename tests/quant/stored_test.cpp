@@ -74,6 +74,21 @@ TEST(StoredWeight, LayoutIsKnownBeforeTheCodesAre) {
   }
 }
 
+TEST(StoredWeight, AStackOfExpertsIsReadAsItIsEncoded) {
+  torch::manual_seed(5);
+  const std::vector<std::int64_t> shape{3, 10, 24};
+  const Tensor stack = torch::randn(shape);
+  for (const CodeForm form : {CodeForm{}, CodeForm{.kind = CodeForm::Kind::kInt8}}) {
+    const StoredParts parts = encode(form, stack);
+    for (const PartLayout& part : layout_of(form, shape))
+      EXPECT_EQ(parts.at(part.suffix).sizes(), torch::IntArrayRef(part.shape)) << part.suffix;
+    const auto weight = stored_weight(parts, shape, {.method = StoredFormat::Method::kBitsandbytes}, "m");
+    const Tensor values = weight->dequantize(torch::kFloat);
+    EXPECT_LT((values - stack).norm().item<double>(), 0.2 * stack.norm().item<double>());
+    EXPECT_TRUE(torch::equal(weight->select(2)->dequantize(torch::kFloat), values[2]));
+  }
+}
+
 TEST(StoredWeight, ATruncatedOrBrokenQuantStateIsRefused) {
   StoredParts parts = nf4();
   const std::string text = text_of(parts.at(kState));

@@ -138,6 +138,21 @@ TEST(RenderHtml, AFreshRunHasNoChartsAndReloads) {
   for (const char* section : {"id=\"clips\"", "id=\"predictions\""}) EXPECT_FALSE(has(page, section));
 }
 
+TEST(RenderHtml, AnswersThatAreNotThereYetSaySo) {
+  RunHistory history;
+  history.predictions = {{"t:1", "Hi", "b", "a", ""}};
+  EXPECT_TRUE(has(render_html(history), "<h4>after</h4><p class=\"none\">not yet</p>"));
+  history.state = RunState::kDone;
+  EXPECT_TRUE(has(render_html(history), "<h4>after</h4><p class=\"none\">nothing</p>"));
+}
+
+TEST(AskedText, IsTheLastUserTurnWithWordsForMedia) {
+  EXPECT_EQ(asked_text("<bos><|turn>user\na<turn|>\n<|turn>model\nb<turn|>\n<|turn>user\n<|image|>c\n<|audio|>d<turn|>"
+                       "\n<|turn>model\n"),
+            "[picture] c\n[recording] d");
+  EXPECT_EQ(asked_text("<bos>plain <|image|>"), "plain [picture] ");
+}
+
 TEST(RenderHtml, AFinishedRunShowsWhatItKnows) {
   RunHistory history;
   history.state = RunState::kDone;
@@ -145,13 +160,15 @@ TEST(RenderHtml, AFinishedRunShowsWhatItKnows) {
   history.evals = {{20, 1.5}, {40, 1.75}};
   history.total_steps = 40;
   history.clips = {table(0)};
-  history.predictions = {{"t:1", "Hi", "", "<a>", "b"}};
+  history.predictions = {{"t:1", "<bos><|turn>user\nHi<turn|>\n<|turn>model\n", "b", "<a>", "b"}};
   const std::string page = render_html(history);
   EXPECT_FALSE(has(page, "http-equiv=\"refresh\""));
   for (const char* id : {"loss", "rate", "norm", "speed", "memory"})
     EXPECT_TRUE(has(page, std::string("id=\"chart-") + id + "\"")) << id;
   EXPECT_TRUE(has(page, "best 1.5 at step 20"));
-  EXPECT_TRUE(has(page, "<dt>before</dt><dd>&lt;a&gt;</dd>"));
+  EXPECT_TRUE(has(page, "<dt>asked</dt><dd>Hi</dd>"));
+  EXPECT_TRUE(has(page, "<div><h4>before training</h4><p>&lt;a&gt;</p>"));
+  EXPECT_TRUE(has(page, "<div class=\"right\"><h4>after (as wanted)</h4><p>b</p>"));
   EXPECT_FALSE(has(page, "src="));
   EXPECT_FALSE(has(page, "http://"));
   EXPECT_FALSE(has(page, "https://"));

@@ -75,10 +75,13 @@ RunHistory sample(bool running) {
   history.towers = {{"language", 245, 25362432}, {"vision", 112, 3538944}, {"audio", 120, 4915200}};
   history.clips.push_back(clips(0, 1.0));
   if (!running) history.clips.push_back(clips(1200, 1.4));
-  history.predictions = {{"valid.jsonl:3", "<picture> What does the soup cost?", "Six euros fifty.",
-                          "The image shows a menu. I cannot make out the price of the soup.", "Six euros fifty."},
-                         {"valid.jsonl:9", "<recording> Write down the voice note.", "Pick up bread & milk <today>.",
-                          "Pick up red and milk today.", "Pick up bread & milk <today>."}};
+  history.predictions = {
+      {"valid.jsonl:3", "<bos><|turn>user\n<|image|>What does the soup cost?<turn|>\n<|turn>model\n",
+       "Six euros fifty.", "The image shows a menu. I cannot make out the price of the soup.", "Six euros fifty."},
+      {"valid.jsonl:9", "<bos><|turn>user\n<|audio|>Write down the voice note.<turn|>\n<|turn>model\n",
+       "Pick up bread & milk <today>.", "Pick up red and milk today.", "Pick up bread & milk <today>."}};
+  if (running)
+    for (Prediction& item : history.predictions) item.after.clear();
   history.notes = {
       "gradient_checkpointing: on, since a micro-batch of 2048 tokens may keep 3121 MiB for its backward "
       "pass, and 4800 MiB are free; gradient_checkpointing: false keeps it off"};

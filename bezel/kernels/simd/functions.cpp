@@ -6,16 +6,31 @@
 #include <ATen/Version.h>
 
 namespace bezel::kernels::simd {
+namespace {
+
+#if defined(__x86_64__)
+template <typename Table>
+const Table& choose(const Table& baseline, const Table& avx2, const Table& avx512) {
+  const std::string capability = at::get_cpu_capability();
+  return capability == "AVX512" ? avx512 : (capability == "AVX2" ? avx2 : baseline);
+}
+
+const Functions& chosen_functions() { return choose(baseline_functions(), avx2_functions(), avx512_functions()); }
+const Frozen& chosen_frozen() { return choose(baseline_frozen(), avx2_frozen(), avx512_frozen()); }
+#else
+const Functions& chosen_functions() { return baseline_functions(); }
+const Frozen& chosen_frozen() { return baseline_frozen(); }
+#endif
+
+}  // namespace
 
 const Functions& functions() {
-  static const Functions& chosen = []() -> const Functions& {
-#if defined(__x86_64__)
-    const std::string capability = at::get_cpu_capability();
-    if (capability == "AVX512") return avx512_functions();
-    if (capability == "AVX2") return avx2_functions();
-#endif
-    return baseline_functions();
-  }();
+  static const Functions& chosen = chosen_functions();
+  return chosen;
+}
+
+const Frozen& frozen() {
+  static const Frozen& chosen = chosen_frozen();
   return chosen;
 }
 

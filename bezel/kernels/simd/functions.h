@@ -6,6 +6,7 @@
 #include <ATen/Parallel.h>
 #include <torch/types.h>
 
+#include "bezel/kernels/simd/frozen.h"
 #include "bezel/kernels/simd/loops.h"
 #include "bezel/kernels/simd/product.h"
 
@@ -13,6 +14,7 @@ namespace bezel::kernels::simd {
 
 /// The loops for what this machine can do, or for less where ATEN_CPU_CAPABILITY says so.
 const Functions& functions();
+const Frozen& frozen();
 
 /// The product for what this machine can do, likewise.
 void (*product())(const Product&);

@@ -4,24 +4,10 @@
 #include <cmath>
 #include <cstring>
 
+#include "bezel/kernels/simd/bf16.h"
+
 namespace bezel::kernels::simd {
 namespace {
-
-inline float widen(Bf16 value) {
-  const std::uint32_t bits = static_cast<std::uint32_t>(value.bits) << 16;
-  float wide;
-  std::memcpy(&wide, &bits, sizeof wide);
-  return wide;
-}
-
-// To the nearest, ties to even; NaN stays NaN.
-inline Bf16 narrow(float value) {
-  std::uint32_t bits;
-  std::memcpy(&bits, &value, sizeof bits);
-  const std::uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
-  const bool is_nan = (bits & 0x7fffffffu) > 0x7f800000u;
-  return {static_cast<std::uint16_t>(is_nan ? 0x7fc0u : rounded)};
-}
 
 // e^x within 2 units in the last place: 2^n times a polynomial in the rest, |rest| <= ln 2 / 2. Coefficients: Cephes.
 inline float exponential(float x) {
@@ -293,49 +279,6 @@ void cross_entropy(const CrossEntropy& a, std::int64_t begin, std::int64_t end) 
   }
 }
 
-using Bytes = std::uint8_t __attribute__((vector_size(16)));
-constexpr Bytes kLowerHalves = {0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23};
-constexpr Bytes kUpperHalves = {8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
-
-// Both bytes of a block's 16 values, each as a table that one shuffle looks 16 codes up in.
-struct ByteTables {
-  Bytes low, high;
-};
-
-inline ByteTables byte_tables(const float* table, float scale) {
-  std::uint8_t low[16], high[16];
-#pragma omp simd
-  for (int i = 0; i < 16; ++i) {
-    const std::uint16_t bits = narrow(table[i] * scale).bits;
-    low[i] = static_cast<std::uint8_t>(bits);
-    high[i] = static_cast<std::uint8_t>(bits >> 8);
-  }
-  ByteTables bytes;
-  std::memcpy(&bytes.low, low, 16);
-  std::memcpy(&bytes.high, high, 16);
-  return bytes;
-}
-
-inline void look_up(const ByteTables& tables, Bytes codes, Bf16* out) {
-  const Bytes low = __builtin_shuffle(tables.low, codes), high = __builtin_shuffle(tables.high, codes);
-  const Bytes first = __builtin_shuffle(low, high, kLowerHalves), second = __builtin_shuffle(low, high, kUpperHalves);
-  std::memcpy(out, &first, 16);
-  std::memcpy(out + 8, &second, 16);
-}
-
-void four_bit(const FourBit& a, std::int64_t begin, std::int64_t end) {
-  for (std::int64_t b = begin; b < end; ++b) {
-    const ByteTables tables = byte_tables(a.table, a.scales[b]);
-    for (std::int64_t i = b * a.block; i < (b + 1) * a.block; i += 32) {
-      Bytes packed;
-      std::memcpy(&packed, a.packed + i / 2, 16);
-      const Bytes earlier = packed >> 4, later = packed & 15;
-      look_up(tables, __builtin_shuffle(earlier, later, kLowerHalves), a.out + i);
-      look_up(tables, __builtin_shuffle(earlier, later, kUpperHalves), a.out + i + 16);
-    }
-  }
-}
-
 void softmax(const Softmax& a, std::int64_t begin, std::int64_t end) {
   for (std::int64_t n = begin; n < end; ++n) {
     float* z = a.scores + n * a.columns;
@@ -356,6 +299,16 @@ void softmax(const Softmax& a, std::int64_t begin, std::int64_t end) {
   }
 }
 
+// Two rows of bfloat16 as pairs.
+void store_pairs(const Bf16* first, const Bf16* second, std::int64_t columns, Bf16* pairs) {
+#pragma omp simd
+  for (std::int64_t i = 0; i < columns; ++i) {
+    const std::uint32_t both =
+        static_cast<std::uint32_t>(first[i].bits) | (static_cast<std::uint32_t>(second[i].bits) << 16);
+    std::memcpy(pairs + 2 * i, &both, sizeof both);
+  }
+}
+
 void attention_gradient(const AttentionGradient& a, std::int64_t begin, std::int64_t end) {
   for (std::int64_t pair = begin; pair < end; ++pair) {
     for (std::int64_t n = 2 * pair; n < 2 * pair + 2; ++n) {
@@ -369,14 +322,8 @@ void attention_gradient(const AttentionGradient& a, std::int64_t begin, std::int
         dz[i] = narrow(weight * (dw[i] - a.delta[i]));
       }
     }
-    const Bf16 *first = a.d_scores + 2 * pair * a.columns, *second = first + a.columns;
-    Bf16* pairs = a.d_pairs + 2 * pair * a.columns;
-#pragma omp simd
-    for (std::int64_t i = 0; i < a.columns; ++i) {
-      const std::uint32_t both =
-          static_cast<std::uint32_t>(first[i].bits) | (static_cast<std::uint32_t>(second[i].bits) << 16);
-      std::memcpy(pairs + 2 * i, &both, sizeof both);
-    }
+    const Bf16* first = a.d_scores + 2 * pair * a.columns;
+    store_pairs(first, first + a.columns, a.columns, a.d_pairs + 2 * pair * a.columns);
   }
 }
 
@@ -385,69 +332,51 @@ void round(const Rounded& a, std::int64_t begin, std::int64_t end) {
   for (std::int64_t i = begin; i < end; ++i) a.to[i] = narrow(a.from[i]);
 }
 
-struct Columns {
-  std::int64_t first, end;
-};
-
-// The columns that row n sees.
-Columns seen_columns(const RangedScores& a, std::int64_t n) {
-  const std::int64_t first = a.first[n / a.group] - a.shift, end = a.end[n / a.group] - a.shift;
-  if (end <= first || end <= 0 || first >= a.columns) return {0, 0};
-  return {first > 0 ? first : 0, end < a.columns ? end : a.columns};
-}
-
-void clear_outside(Bf16* row, Columns inside, std::int64_t columns) {
-  std::memset(row, 0, static_cast<std::size_t>(inside.first) * sizeof(Bf16));
-  std::memset(row + inside.end, 0, static_cast<std::size_t>(columns - inside.end) * sizeof(Bf16));
-}
-
-void ranged_softmax(const RangedScores& a, std::int64_t begin, std::int64_t end) {
+void ranged_softmax(const RangedSoftmax& a, std::int64_t begin, std::int64_t end) {
   for (std::int64_t n = begin; n < end; ++n) {
-    const Columns seen = seen_columns(a, n);
-    float* z = a.scores + n * a.stride;
-    Bf16* weights = a.weights + n * a.stride;
-    clear_outside(weights, seen, a.columns);
+    const std::int64_t first = a.first[n] - a.shift, until = a.end[n] - a.shift;
+    float* z = a.scores + n * a.columns;
+    Bf16* weights = a.weights + n * a.columns;
     a.log_sum[n] = 0.0f;
-    if (seen.first == seen.end) continue;
+    for (std::int64_t i = 0; i < a.columns; ++i) weights[i] = Bf16{0};
+    if (until <= first) continue;
     float most = -INFINITY, sum = 0.0f;
 #pragma omp simd reduction(max : most)
-    for (std::int64_t i = seen.first; i < seen.end; ++i) most = z[i] > most ? z[i] : most;
+    for (std::int64_t i = first; i < until; ++i) most = z[i] > most ? z[i] : most;
 #pragma omp simd reduction(+ : sum)
-    for (std::int64_t i = seen.first; i < seen.end; ++i) {
+    for (std::int64_t i = first; i < until; ++i) {
       z[i] = exponential(z[i] - most);
       sum += z[i];
     }
     const float inverse = 1.0f / sum;
 #pragma omp simd
-    for (std::int64_t i = seen.first; i < seen.end; ++i) weights[i] = narrow(z[i] * inverse);
+    for (std::int64_t i = first; i < until; ++i) weights[i] = narrow(z[i] * inverse);
     a.log_sum[n] = most + std::log(sum);
   }
 }
 
-void ranged_gradient(const RangedScores& a, std::int64_t begin, std::int64_t end) {
-  for (std::int64_t n = begin; n < end; ++n) {
-    const Columns seen = seen_columns(a, n);
-    const float *z = a.scores + n * a.stride, *dw = a.d_weights + n * a.stride;
-    Bf16 *weights = a.weights + n * a.stride, *dz = a.d_scores + n * a.stride;
-    clear_outside(weights, seen, a.columns);
-    clear_outside(dz, seen, a.columns);
-    const Bf16 *out = a.out + n * a.width, *d_out = a.d_out + n * a.width;
-    const float log_sum = a.log_sum[n];
-    float delta = 0.0f;
-#pragma omp simd reduction(+ : delta)
-    for (std::int64_t i = 0; i < a.width; ++i) delta += widen(out[i]) * widen(d_out[i]);
+void ranged_gradient(const RangedGradient& a, std::int64_t begin, std::int64_t end) {
+  for (std::int64_t pair = begin; pair < end; ++pair) {
+    for (std::int64_t n = 2 * pair; n < 2 * pair + 2; ++n) {
+      const float *z = a.scores + n * a.columns, *dw = a.d_weights + n * a.columns;
+      Bf16 *weights = a.weights + n * a.columns, *dz = a.d_scores + n * a.columns;
+      const std::int64_t row = n + a.shift;
 #pragma omp simd
-    for (std::int64_t i = seen.first; i < seen.end; ++i) {
-      const float weight = exponential(z[i] - log_sum);
-      weights[i] = narrow(weight);
-      dz[i] = narrow(weight * (dw[i] - delta));
+      for (std::int64_t i = 0; i < a.columns; ++i) {
+        const float seen = (a.first[i] <= row) & (row < a.end[i]) ? 1.0f : 0.0f;
+        const float weight = exponential(z[i] - a.log_sum[i]) * seen;
+        weights[i] = narrow(weight);
+        dz[i] = narrow(weight * (dw[i] - a.delta[i]));
+      }
     }
+    const Bf16* first = a.d_scores + 2 * pair * a.columns;
+    store_pairs(first, first + a.columns, a.columns, a.d_pairs + 2 * pair * a.columns);
   }
 }
 
-constexpr Functions kFunctions{
-    rms_norm,      rms_norm_backward, geglu,   geglu_backward,     rotate,         low_rank, masked,
-    cross_entropy, four_bit,          softmax, attention_gradient, ranged_softmax, round,    ranged_gradient};
+constexpr Functions kFunctions{rms_norm,       rms_norm_backward, geglu,   geglu_backward,     rotate,         low_rank,
+                               masked,         cross_entropy,     softmax, attention_gradient, ranged_softmax, round,
+                               ranged_gradient};
 
 }  // namespace
 

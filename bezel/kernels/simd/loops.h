@@ -2,16 +2,13 @@
 
 #include <cstdint>
 
+#include "bezel/kernels/simd/bf16.h"
+
 // Loops over rows of bfloat16 that the compiler vectorises, computing in float32: the same source is compiled for
 // several instruction sets, and functions() picks one. Pointers and numbers only, so that no inline function of a
 // library is compiled here for instructions that other machines lack. Callers share the rows out between threads.
 
 namespace bezel::kernels::simd {
-
-/// A bfloat16 as it lies in memory.
-struct Bf16 {
-  std::uint16_t bits;
-};
 
 /// Rows of x / sqrt(mean(x²) + eps) * weight, plus `residual` where given.
 struct RmsNorm {
@@ -87,15 +84,6 @@ struct CrossEntropy {
   bool gradient;
 };
 
-/// Whole blocks of 4-bit codes -> table[code] * scale of the block.
-struct FourBit {
-  const std::uint8_t* packed;  ///< [blocks * block / 2], the earlier code in the upper half
-  const float* table;          ///< [16]
-  const float* scales;         ///< [blocks]
-  std::int64_t block;          ///< elements of a block, a multiple of 32
-  Bf16* out;                   ///< [blocks * block]
-};
-
 /// Rows of scores -> exp(score - log of the row's sum of them).
 struct Softmax {
   float* scores;  ///< [N, columns]; overwritten
@@ -124,26 +112,34 @@ struct Rounded {
   Bf16* to;
 };
 
-/// One row of scores for each query head, whose query sees the columns [first, end) of its range.
-struct RangedScores {
-  float* scores;              ///< [N, stride]; overwritten
-  std::int64_t stride;        ///< from row to row, of all matrices
-  std::int64_t columns;       ///< of each row; outside its range the results are 0
-  const std::int64_t* first;  ///< [ceil(N / group)]
-  const std::int64_t* end;
-  std::int64_t group;      ///< rows of one query
-  std::int64_t shift;      ///< what the ranges count as column 0
-  Bf16* weights;           ///< [N, stride]: exp(score - log of the row's sum of them)
-  float* log_sum;          ///< [N]; of a row that sees nothing any finite number
-  const float* d_weights;  ///< [N, stride]; this and the rest in the backward pass only
-  Bf16* d_scores;          ///< [N, stride]
-  const Bf16* out;         ///< [N, width]: what attention gave
-  const Bf16* d_out;       ///< [N, width]
-  std::int64_t width;
+/// Softmax as above over a run of columns of each row; the other weights are 0.
+struct RangedSoftmax {
+  float* scores;  ///< [N, columns]; overwritten
+  std::int64_t columns;
+  const std::int64_t* first;  ///< [N], the first column that a row sees, counted from `shift`
+  const std::int64_t* end;    ///< [N], the column after the last
+  std::int64_t shift;
+  Bf16* weights;   ///< [N, columns]
+  float* log_sum;  ///< [N]; 0 for a row that sees nothing
 };
 
-/// Each function works on rows (of Geglu, Rounded: elements, of FourBit: blocks, of AttentionGradient: pairs of rows)
-/// [begin, end).
+/// AttentionGradient where each column sees a run of rows; the others' weights are 0.
+struct RangedGradient {
+  const float* scores;     ///< [N, columns]
+  const float* d_weights;  ///< [N, columns]
+  const float* log_sum;    ///< [columns]
+  const float* delta;      ///< [columns]
+  std::int64_t columns;
+  const std::int64_t* first;  ///< [columns], the first row that a column sees, counted from `shift`
+  const std::int64_t* end;    ///< [columns], the row after the last
+  std::int64_t shift;
+  Bf16* weights;   ///< [N, columns]
+  Bf16* d_scores;  ///< [N, columns]
+  Bf16* d_pairs;   ///< [N / 2, columns, 2]
+};
+
+/// Each function works on rows (of Geglu, Rounded: elements, of the gradients of attention: pairs
+/// of rows) [begin, end).
 struct Functions {
   void (*rms_norm)(const RmsNorm&, std::int64_t begin, std::int64_t end);
   void (*rms_norm_backward)(const RmsNorm&, std::int64_t begin, std::int64_t end);
@@ -153,12 +149,11 @@ struct Functions {
   void (*low_rank)(const LowRank&, std::int64_t begin, std::int64_t end);
   void (*masked)(const Masked&, std::int64_t begin, std::int64_t end);
   void (*cross_entropy)(const CrossEntropy&, std::int64_t begin, std::int64_t end);
-  void (*four_bit)(const FourBit&, std::int64_t begin, std::int64_t end);
   void (*softmax)(const Softmax&, std::int64_t begin, std::int64_t end);
   void (*attention_gradient)(const AttentionGradient&, std::int64_t begin, std::int64_t end);
-  void (*ranged_softmax)(const RangedScores&, std::int64_t begin, std::int64_t end);
+  void (*ranged_softmax)(const RangedSoftmax&, std::int64_t begin, std::int64_t end);
   void (*round)(const Rounded&, std::int64_t begin, std::int64_t end);
-  void (*ranged_gradient)(const RangedScores&, std::int64_t begin, std::int64_t end);
+  void (*ranged_gradient)(const RangedGradient&, std::int64_t begin, std::int64_t end);
 };
 
 // One for each instruction set, from loops.cpp.

@@ -1,0 +1,148 @@
+"""docs/BENCHMARKS.md from the figures of vs_transformers.py."""
+import os
+import platform
+
+# work: [tokens/s of tuned, tokens/s of stock, memory of tuned, start of tuned] that are aimed at
+AIMS = {"text": (1.6, 3.5, 0.65, 0.1), "image": (2.0, None, 0.45, 0.1), "audio": (1.6, None, 0.6, 0.1), "text2048": (1.7, None, 0.45, None),
+        "scattered": (2.5, 2.5, 0.5, None), "chats": (2.0, None, 0.5, None), "avx2": (1.5, None, 0.3, None), "nf4": (1.6, None, None, None)}
+MOST_BYTES = {"text8192": 6.0e9, "nf4": 2.0e9, "nf4-while-loading": 2.0e9}
+ROOFLINE_AIM = {"text": 0.65}
+DECODE_AIMS = {"decode": 2.0, "decode-nf4": 3.0}
+MEANS = {
+    "text": "512 tokens, labels on the last 128",
+    "image": "text and a picture of 2,304 patches, vision tower adapted too",
+    "audio": "text and 10.24 s of sound, audio tower adapted too",
+    "text2048": "2,048 tokens, labels on the last 512",
+    "scattered": "512 tokens, 128 labels at the ends of four turns",
+    "chats": "64 chats of 20 to 1,200 tokens, labels on the last quarter of each; micro-batches of 4 of like length there, packed here",
+    "text8192": "8,192 tokens, labels on the last 2,048",
+    "avx2": "as text, with the instructions of AVX2 alone; the peers in float32, which is faster for them there",
+    "nf4": "as text, from a checkpoint in NF4; the peers quantise with bitsandbytes while they load",
+    "nf4-while-loading": "as text, Bezel quantising while it loads",
+}
+
+
+def figures(run):
+    return f"{run['tokens_per_s']:.0f} tokens/s, {run['bytes'] / 1e9:.2f} GB, {run['start_s']:.1f} s"
+
+
+def aimed(value, aim, at_least=True):
+    if aim is None:
+        return f"{value:.2f}x"
+    met = value >= aim if at_least else value <= aim
+    return f"{value:.2f}x ({'>=' if at_least else '<='} {aim}{'' if met else ', missed'})"
+
+
+def training_line(name, result):
+    ours, tuned, stock = result["bezel"], result.get("tuned"), result.get("stock")
+    aim = AIMS.get(name, (None,) * 4)
+    cells = [figures(ours), figures(tuned) if tuned else "", figures(stock) if stock else ""]
+    cells.append(aimed(ours["tokens_per_s"] / tuned["tokens_per_s"], aim[0]) if tuned else "")
+    cells.append(aimed(ours["tokens_per_s"] / stock["tokens_per_s"], aim[1]) if stock else "")
+    memory = [aimed(ours["bytes"] / tuned["bytes"], aim[2], False)] if tuned else []
+    if most := MOST_BYTES.get(name):
+        memory.append(f"<= {most / 1e9:.1f} GB" + ("" if ours["bytes"] <= most else ", missed"))
+    cells.append("; ".join(memory))
+    cells.append(aimed(ours["start_s"] / tuned["start_s"], aim[3], False) if tuned else "")
+    reached = ", " + aimed(roofline(result), ROOFLINE_AIM.get(name)).replace("x", "") if result.get("product_rate") else ""
+    cells.append(f"{result['flops'] / 1e12:.2f} T{reached}")
+    return f"| {name} | " + " | ".join(cells) + " |"
+
+
+def roofline(result):
+    """Share of the measured product rate that the needed FLOPs of a step come to."""
+    return result["flops"] / result["bezel"]["step_s"] / result["product_rate"]
+
+
+def decode_line(name, result):
+    ours, peer = result["bezel"], result["stock"]
+    share = ours["bytes_per_s"] / ours["memory_bytes_per_s"]
+    wanted = " (>= 0.75" + ("" if share >= 0.75 else ", missed") + ")" if name == "decode" else ""
+    return (f"| {name} | {1e3 * ours['median_s']:.1f} ms | {1e3 * peer['median_s']:.1f} ms | {aimed(peer['median_s'] / ours['median_s'], DECODE_AIMS[name])} | "
+            f"{ours['bytes_per_token'] / 1e9:.2f} GB | {ours['bytes_per_s'] / 1e9:.1f} of {ours['memory_bytes_per_s'] / 1e9:.1f} GB/s: {share:.2f}{wanted} |")
+
+
+def plain_lines(name, result):
+    if name == "lengths":
+        return [f"| {tokens} | {run['tokens_per_s']:.0f} | {run['bytes'] / 1e9:.2f} GB | {run['flops'] / 1e9 / int(tokens):.2f} G | {run['flops'] / run['step_s'] / 1e9:.0f} GFLOP/s |"
+                for tokens, run in result.items()]
+    return [f"| {kind} | {run['tokens_per_s']:.0f} | {run['bytes'] / 1e9:.2f} GB |" for kind, run in result.items()]
+
+
+def lines_of(name, results):
+    """The table rows of one part of the results; none if it was not measured."""
+    result = results.get(name)
+    if result is None:
+        return []
+    if name in DECODE_AIMS:
+        return [decode_line(name, result)]
+    return [training_line(name, result)] if "bezel" in result else plain_lines(name, result)
+
+
+def machine():
+    cpu = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), platform.machine())
+    flags = next((line for line in open("/proc/cpuinfo") if line.startswith("flags")), "").split()
+    has = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if flag in flags]
+    return f"{cpu}, {os.cpu_count()} cores, {', '.join(has)}"
+
+
+def table(head, names, results):
+    rows = [line for name in names for line in lines_of(name, results)]
+    columns = head.count("|") - 1
+    return "\n".join([head, "|" + "---|" * columns, *rows]) if rows else ""
+
+
+def section(title, text, body):
+    return f"\n## {title}\n\n{text}\n\n{body}\n" if body else ""
+
+
+def notes(results):
+    said = []
+    if index := results.get("scattered", {}).get("index"):
+        ratio = results["scattered"]["bezel"]["tokens_per_s"] / index["tokens_per_s"]
+        said.append(f"A peer that is told the positions of scattered labels (a tensor as `logits_to_keep`) makes {index['tokens_per_s']:.0f} tokens/s with "
+                    f"{index['bytes'] / 1e9:.2f} GB; Bezel {ratio:.2f}x of that.")
+    if (text := results.get("text")) and (nf4 := results.get("nf4")):
+        said.append(f"Training on NF4 runs at {nf4['bezel']['tokens_per_s'] / text['bezel']['tokens_per_s']:.2f} of the speed on bfloat16 (0.85 is aimed at).")
+    if threads := results.get("threads"):
+        fewest, most = min(threads, key=int), max(threads, key=int)
+        said.append(f"{most} threads give {threads[most]['tokens_per_s'] / threads[fewest]['tokens_per_s']:.2f} times the tokens/s of {fewest} (1.7 is aimed at for 2).")
+    return "\n".join(f"- {line}" for line in said)
+
+
+def page(results):
+    import peft
+    import torch
+    import transformers
+
+    names = [*MEANS]
+    measured = [name for name in names if name in results]
+    missing = [name for name in [*names, *DECODE_AIMS, "shares", "lengths", "threads"] if name not in results]
+    rates = [r["product_rate"] for name in measured if (r := results[name]).get("product_rate")]
+    rounds = sorted({(results[name]["rounds"], results[name]["steps"]) for name in measured})
+    how = "; ".join(f"{r} {'round' if r == 1 else 'rounds'} of {s} steps" for r, s in rounds)
+    return (f"""# Benchmarks
+
+Made by `make bench` (benchmarks/vs_transformers.py): training steps of LoRA of rank 16, bfloat16, on a checkpoint with E2B's
+geometry and random weights cut to ten text layers (tools/make_bench_model.py). Bezel and the peers ran in turn on the same tensors
+({how}); figures are medians over the steps after the first. In brackets what is aimed at. GB are 10^9 bytes, the most that a
+process had resident, pages of mapped files included. Start: from the start of the process until the first forward begins.
+
+Tuned: transformers + PEFT as an expert runs them: adapters in bfloat16, logits from the first label on, explicit masks or eager
+attention, whichever was faster. Stock: as the documentation shows.
+
+Machine: {machine()}. torch {torch.__version__}, transformers {transformers.__version__}, peft {peft.__version__}.
+"""
+            + section("Training", (f"Needed: FLOPs that a step cannot do without (benchmarks/needed_flops.py), and the share of the machine's product rate that they come to\n"
+                                   f"in the time of Bezel's step. A bfloat16 product of 512 x 1,536 by 1,536 x 6,144 ran at {sum(rates) / len(rates) / 1e9:.0f} GFLOP/s in the same runs.") if rates else "",
+                      table("| work | Bezel | tuned | stock | tokens/s of tuned | tokens/s of stock | memory of tuned | start of tuned | needed |", names, results))
+            + "\n" + "\n".join(f"- {name}: {MEANS[name]}" for name in measured) + "\n"
+            + section("Decoding", "Greedy tokens behind a prompt of 512, medians; weights read for each token, beside what plain reading of memory with all threads\n"
+                      "gives in the same run. The peer is `generate` over bfloat16 in both rows.",
+                      table("| work | Bezel | transformers | times as fast | read for a token | memory |", DECODE_AIMS, results))
+            + section("Share of labels", "512 tokens, by how many of them carry labels and where.", table("| labels, % | tokens/s | memory |", ["shares"], results))
+            + section("Length", "One row, labels on its last quarter. Needed FLOPs of a token grow with the pairs that full attention sees.",
+                      table("| tokens | tokens/s | memory | needed for a token | reached |", ["lengths"], results))
+            + section("Threads", "As text.", table("| threads | tokens/s | memory |", ["threads"], results))
+            + section("Beside", "Further figures of the same runs:", notes(results))
+            + f"\nNot measured: any GPU{''.join('; ' + name for name in missing)}.\n")

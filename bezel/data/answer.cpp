@@ -1,0 +1,56 @@
+#include "bezel/data/answer.h"
+
+#include <algorithm>
+
+#include "bezel/data/sample_media.h"
+
+namespace bezel::data {
+namespace {
+
+constexpr std::string_view kBos = "<bos>";
+
+bool is_blank(char c) { return std::string_view(" \t\n\r\f\v").find(c) != std::string_view::npos; }
+
+std::string normalised(std::string_view text, bool ignore_case) {
+  std::string out;
+  for (const char c : text) {
+    if (!is_blank(c))
+      out += ignore_case && c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+    else if (!out.empty() && out.back() != ' ')
+      out += ' ';
+  }
+  if (out.ends_with(' ')) out.pop_back();
+  return out;
+}
+
+}  // namespace
+
+std::optional<PromptAndAnswer> split_answer(const SampleText& sample, ChatFormat format) {
+  if (sample.answers.empty() || sample.answers.back().first <= kBos.size()) return std::nullopt;
+  const auto [begin, end] = sample.answers.back();
+  PromptAndAnswer asked;
+  asked.prompt.text = sample.text.substr(0, begin);
+  const auto take = [&](const std::vector<MediaSource>& media, std::string_view placeholder) {
+    const std::size_t count = std::min(media.size(), count_of(asked.prompt.text, placeholder));
+    return std::vector<MediaSource>(media.begin(), media.begin() + static_cast<std::ptrdiff_t>(count));
+  };
+  asked.prompt.images = take(sample.images, "<|image|>");
+  asked.prompt.audios = take(sample.audios, "<|audio|>");
+  if (asked.prompt.text.ends_with("<|turn>model\n"))
+    asked.prompt.text += generation_tail(format, /*enable_thinking=*/false);
+  asked.answer = answer_text(std::string_view(sample.text).substr(begin, end - begin));
+  return asked;
+}
+
+std::string answer_text(std::string_view text) {
+  for (const std::string_view end : {"<turn|>", "<end_of_turn>", "<eos>"})
+    if (text.ends_with(end)) text.remove_suffix(end.size());
+  return without_thoughts(text);
+}
+
+AnswerScore score_answer(std::string_view said, std::string_view expected, bool ignore_case) {
+  const std::string one = normalised(said, ignore_case), other = normalised(expected, ignore_case);
+  return {one == other, other.empty() ? one.empty() : one.find(other) != std::string::npos};
+}
+
+}  // namespace bezel::data

@@ -1,0 +1,24 @@
+#include "bezel/generate/answer.h"
+
+#include <algorithm>
+
+#include "bezel/data/answer.h"
+#include "bezel/generate/text_stream.h"
+
+namespace bezel::generate {
+
+Answer greedy_answer(Generator& generator, const data::Tokenizer& tokenizer, const data::Sample& prompt,
+                     const GenerateOptions& options, const std::function<bool(std::int64_t)>& on_token) {
+  generator.forget();
+  Sampler sampler({.greedy = true}, /*seed=*/0);
+  const data::Batch batch = data::collate({&prompt, 1}, /*pad_id=*/0);  // one row has no padding
+  const Generated out = generate(generator, batch, sampler, options, on_token);
+  TextStream stream(tokenizer, /*skip_special=*/false);
+  std::string text;
+  for (const std::int64_t token : out.tokens)
+    if (std::ranges::find(options.stop_ids, token) == options.stop_ids.end()) text += stream.push(token);
+  text += stream.finish();
+  return {data::answer_text(text), static_cast<std::int64_t>(out.tokens.size()), out.finish == Finish::kStopToken};
+}
+
+}  // namespace bezel::generate

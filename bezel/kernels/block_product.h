@@ -1,0 +1,52 @@
+#pragma once
+
+#include <vector>
+
+#include "bezel/kernels/simd/functions.h"
+
+namespace bezel::kernels {
+
+/// A right factor [inner, columns] as products take it: neighbouring rows in pairs, kWidth columns at a time, so that
+/// what a tile of the result walks through lies together.
+class RightFactor {
+ public:
+  static constexpr std::int64_t kWidth = 64;
+
+  /// Room for `inner` rows, an even number, and `columns`, a multiple of kWidth.
+  void resize(std::int64_t inner, std::int64_t columns);
+  /// x [rows, columns] as it lies; rows beyond are zero.
+  void pack(const simd::Bf16* x, std::int64_t rows);
+  /// The transpose of x [count, inner]; columns beyond are zero.
+  void pack_transposed(const simd::Bf16* x, std::int64_t count);
+  /// Pair of rows `row / 2` of the block of columns that begins at `column`.
+  simd::Bf16* at(std::int64_t row, std::int64_t column) { return values_.data() + column * inner_ + row * kWidth; }
+  const simd::Bf16* at(std::int64_t row, std::int64_t column) const {
+    return values_.data() + column * inner_ + row * kWidth;
+  }
+
+ private:
+  std::vector<simd::Bf16> values_;
+  std::int64_t inner_ = 0, columns_ = 0;
+};
+
+/// Which part of a right factor, in whole pairs of rows and blocks of columns.
+struct Part {
+  std::int64_t row = 0, rows = 0, column = 0, columns = 0;
+};
+
+/// A left factor, by rows that are `stride` apart; their number is a multiple of 4.
+struct LeftFactor {
+  const simd::Bf16* data;
+  std::int64_t rows, stride;
+};
+
+/// Where a result goes, likewise.
+struct Sums {
+  float* data;
+  std::int64_t stride;
+};
+
+/// c [rows, part.columns] = a [rows, part.rows] · the part, or += with `add`, in float32 on this thread.
+void block_product(LeftFactor a, const RightFactor& b, Part part, Sums c, bool add = false);
+
+}  // namespace bezel::kernels

@@ -1,0 +1,62 @@
+#pragma once
+
+#include <cstdint>
+
+#include "bezel/kernels/simd/bf16.h"
+
+// Loops that pass over a frozen matrix once, compiled and chosen as those of loops.h are.
+
+namespace bezel::kernels::simd {
+
+/// Whole blocks of 4-bit codes -> table[code] * scale of the block.
+struct FourBit {
+  const std::uint8_t* packed;  ///< [blocks * block / 2], the earlier code in the upper half
+  const float* table;          ///< [16]
+  const float* scales;         ///< [blocks]
+  std::int64_t block;          ///< elements of a block, a multiple of 32
+  Bf16* out;                   ///< [blocks * block]
+};
+
+/// Whole blocks of values -> 4-bit codes: order[how many of `bounds` lie below value / scale].
+struct ToFourBit {
+  const float* x;             ///< [blocks * block]
+  const float* bounds;        ///< [15], ascending
+  const std::uint8_t* order;  ///< [16]
+  float smallest;             ///< a scale that is less than this counts as it
+  std::int64_t block;         ///< elements of a block, even
+  std::uint8_t* packed;       ///< [blocks * block / 2], the earlier code in the upper half
+  float* scales;              ///< [blocks]: the largest magnitude
+};
+
+/// Rows of a matrix times one vector.
+struct VectorProduct {
+  const Bf16* w;         ///< [M, K]
+  const float* x;        ///< [2, K / 2]: the even elements of the vector, then the odd ones
+  std::int64_t columns;  ///< K, even
+  Bf16* y;               ///< [M]
+};
+
+/// The same for rows in blocks of 4-bit codes.
+struct FourBitVectorProduct {
+  const std::uint8_t* packed;  ///< [M, K / 2]
+  const float* table;          ///< [16]
+  const float* scales;         ///< [M, K / 64]
+  const float* x;              ///< [4, K / 4]: elements 1, 0, 3, 2 of each four, in that order
+  std::int64_t columns;        ///< K, a multiple of 64
+  Bf16* y;                     ///< [M]
+};
+
+/// Each function works on rows (of FourBit and ToFourBit: blocks) [begin, end).
+struct Frozen {
+  void (*four_bit)(const FourBit&, std::int64_t begin, std::int64_t end);
+  void (*to_four_bit)(const ToFourBit&, std::int64_t begin, std::int64_t end);
+  void (*vector)(const VectorProduct&, std::int64_t begin, std::int64_t end);
+  void (*four_bit_vector)(const FourBitVectorProduct&, std::int64_t begin, std::int64_t end);
+};
+
+// One for each instruction set, from frozen.cpp.
+const Frozen& baseline_frozen();
+const Frozen& avx2_frozen();
+const Frozen& avx512_frozen();
+
+}  // namespace bezel::kernels::simd

@@ -1,0 +1,42 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "bezel/io/json.h"
+#include "bezel/report/data_check.h"
+#include "bezel/train/batches.h"
+#include "bezel/train/config.h"
+#include "bezel/train/needs.h"
+
+namespace bezel::report {
+
+/// What a run would take, known without its weights.
+struct RunEstimate {
+  std::vector<lora::TowerCount> towers{};
+  std::int64_t num_train = 0;
+  std::int64_t num_eval = 0;
+  bool packs = false;
+  std::int64_t num_rows = 0;  ///< of an epoch; as many as samples without packing
+  std::int64_t steps_per_epoch = 0;
+  std::int64_t total_steps = 0;
+  bool recompute = false;
+  train::MemoryNeed memory{};
+  std::int64_t available_bytes = 0;  ///< of memory, now
+  train::Work work{};                ///< of all steps
+  double flops = 0.0;                ///< of all steps
+  double flops_per_s = 0.0;          ///< of a matrix product on this CPU, just measured
+  std::vector<std::string> notes{};
+
+  /// If all of it ran as fast as that product, which it does not.
+  double least_seconds() const { return flops / flops_per_s; }
+};
+
+/// `check` is of the samples that are trained on. Throws Error where the run would refuse to begin: names that match no
+/// layer, towers that see no data.
+RunEstimate estimate_run(const train::TrainConfig& config, const train::RunBatches& batches, const DataCheck& check);
+
+io::Json memory_json(const train::MemoryNeed& need);
+
+}  // namespace bezel::report

@@ -1,0 +1,63 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "bezel/gemma4/model.h"
+#include "bezel/lora/targets.h"
+#include "bezel/quant/options.h"
+#include "bezel/train/batches.h"
+#include "bezel/train/config.h"
+#include "bezel/train/memory.h"
+
+namespace bezel::train {
+
+/// Whether the layers should run again in the backward pass: as told, or where the largest micro-batch would otherwise
+/// take more than half of the memory that is left, which then is a line in `notes`. Samples are taken to hold one
+/// picture and one recording at most, and packed rows nothing else.
+bool wants_recompute(const TrainConfig& config, const gemma4::ModelConfig& model, const RunBatches& batches,
+                     torch::Device device, std::vector<std::string>& notes);
+
+/// A training run as far as its memory and work depend on it.
+struct RunShape {
+  quant::StorageOptions storage{};
+  bool images = false;      ///< the vision tower is read
+  bool recordings = false;  ///< the audio tower is read
+  bool recompute = false;
+  StepSize largest{};  ///< the largest micro-batch
+};
+
+/// About what a run takes in memory, in bytes.
+struct MemoryNeed {
+  std::int64_t process = 0;      ///< program, LibTorch and what its threads hold
+  std::int64_t weights = 0;      ///< frozen matrices as they are kept; dense ones are pages of the checkpoint's files
+  std::int64_t adapters = 0;     ///< A and B, their gradients and both moments, in float32
+  std::int64_t activations = 0;  ///< kept for the backward pass; an upper bound
+  std::int64_t loss = 0;         ///< the logits of a few rows
+
+  std::int64_t total() const { return process + weights + adapters + activations + loss; }
+};
+
+/// `model` needs no weights: its module tree and dtype are enough. Tables that are read row by row, and towers that no
+/// sample has data for, are left out. Codes that the checkpoint itself holds are not known here.
+MemoryNeed memory_need(gemma4::Model& model, std::int64_t trainable_parameters, const RunShape& run);
+
+/// What a stretch of training goes through, padding left out.
+struct Work {
+  std::int64_t samples = 0;
+  std::int64_t tokens = 0;
+  std::int64_t label_tokens = 0;
+  std::int64_t image_patches = 0;
+  std::int64_t audio_frames = 0;  ///< after subsampling
+};
+
+/// Floating-point operations of the matrix products and of attention, forward, backward and, with `recompute`, forward
+/// again. Layers above the last one with keys of its own count labelled tokens only. `model` needs no weights.
+double training_flops(gemma4::Model& model, const lora::Selection& selection, const Work& work, bool recompute);
+
+/// Floating-point operations a second of a product of a frozen matrix as it is computed here: 512 rows in `dtype`, for
+/// a fifth of a second.
+double product_flops_per_s(torch::ScalarType dtype);
+
+}  // namespace bezel::train

@@ -1,0 +1,56 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "bezel/gemma4/model.h"
+#include "bezel/generate/answer.h"
+#include "bezel/io/json.h"
+#include "bezel/train/batches.h"
+#include "bezel/train/config.h"
+
+namespace bezel::train {
+
+/// What a model answers to a sample before and after training; "" where it was not asked.
+struct SamplePrediction {
+  std::string source;    ///< "valid.jsonl:3"
+  std::string prompt;    ///< one placeholder for each picture and recording
+  std::string expected;  ///< the answer that the sample holds
+  std::string before;
+  std::string after;
+};
+
+io::Json to_json(const SamplePrediction& prediction);
+
+/// A few samples that are answered greedily before the first step and after the last (config key sample_predictions):
+/// held-out ones, or where there are none those that are trained on. They lie in predictions.jsonl of the output
+/// folder.
+class SamplePredictions {
+ public:
+  /// Decodes the samples' media. Samples without a prompt are passed over, and with skip_bad_samples those whose media
+  /// cannot be decoded. Throws Error for others. `batches` must outlive this.
+  SamplePredictions(const TrainConfig& config, const RunBatches& batches);
+
+  bool empty() const { return asked_.empty(); }
+  const std::vector<SamplePrediction>& all() const { return predictions_; }
+
+  /// Takes what was said before training from the file, for a run that goes on; of samples that are not in it, it stays
+  /// unknown. Throws Error when the file is damaged.
+  void read_before();
+  /// Throws Error (kIo).
+  void write() const;
+  /// Asks the model for one of the two answers. That takes a minute at most: what is not said by then, or before
+  /// `should_stop`, is left out.
+  void ask(gemma4::Model& model, std::string SamplePrediction::*answer, const std::function<bool()>& should_stop);
+
+ private:
+  std::string path_;
+  const data::Tokenizer& tokenizer_;
+  generate::GenerateOptions limits_;
+  std::vector<data::PromptSample> asked_;
+  std::vector<SamplePrediction> predictions_;
+};
+
+}  // namespace bezel::train
