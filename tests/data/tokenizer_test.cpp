@@ -204,7 +204,8 @@ TEST(TokenizerFile, StepsAndWhatTheyMakeOfATextAreBounded) {
   EXPECT_TRUE(test::says(error_of(file), "at most 16 of its kind"));
 
   file = small_file();
-  file["decoder"]["decoders"][0] = {{"type", "Replace"}, {"pattern", {{"String", "b"}}}, {"content", std::string(9000, 'b')}};
+  file["decoder"]["decoders"][0] = {
+      {"type", "Replace"}, {"pattern", {{"String", "b"}}}, {"content", std::string(9000, 'b')}};
   const Tokenizer talkative = Tokenizer::from_json(file.dump(), "t.json");
   EXPECT_TRUE(test::says(test::error_of([&] { talkative.decode(Ids{2}); }), "more than 4112 bytes of a text of 1"));
 
@@ -229,7 +230,8 @@ TEST(TokenizerFile, AnObjectOfAMillionKeysIsRefused) {
   std::string text = "{\"rest\":{";
   for (int i = 0; i < 1'000'000; ++i) text += "\"" + std::to_string(i) + "\":0,";
   text.back() = '}';
-  EXPECT_TRUE(test::says(test::error_of([&] { Tokenizer::from_json(text + "}", "t.json"); }), "with more than 4096 keys"));
+  EXPECT_TRUE(
+      test::says(test::error_of([&] { Tokenizer::from_json(text + "}", "t.json"); }), "with more than 4096 keys"));
 }
 
 TEST(TokenizerFile, BrokenJsonIsRefused) {
