@@ -2,6 +2,7 @@
 // refused by the file's name, and nothing else happens.
 #include <filesystem>
 #include <functional>
+#include <limits>
 
 #include <gtest/gtest.h>
 
@@ -111,7 +112,7 @@ TEST(WrongTypes, InWhatTheProcessorReads) {
 TEST(WrongTypes, InTheTokenizersConfig) {
   const test::TempFolder folder;
   Json json = file_of("tokenizer_config.json");
-  json["chat_template"] = {{{"name", "default"}, {"template", "<|turn><turn|>"}}};
+  json["chat_template"] = Json::array({{{"name", "default"}, {"template", "<|turn><turn|>"}}});
   const auto read = [](const std::string& path) { data::foreign_template_warning(path, data::ChatFormat::kEdge); };
   EXPECT_GT(spoil(json, "tokenizer_config.json", in_folder(folder, "tokenizer_config.json", read)), 10u);
 }
@@ -145,9 +146,12 @@ TEST(WrongTypes, InATokenizer) {
   // Of the tables a few: their own test has the rest.
   Json words = Json::object();
   for (const char* word : {"<unk>", "a", "b", "ab"}) words[word] = words.size();
-  json["model"].update({{"vocab", words}, {"merges", {{"a", "b"}}}, {"byte_fallback", false}, {"unk_token", "<unk>"}});
-  json["added_tokens"] = {{{"id", 4}, {"content", "<bos>"}, {"special", true}, {"normalized", false}}};
-  json["post_processor"]["special_tokens"]["<bos>"]["ids"] = {4};
+  json["model"].update({{"vocab", words},
+                        {"merges", Json::array({Json::array({"a", "b"})})},
+                        {"byte_fallback", false},
+                        {"unk_token", "<unk>"}});
+  json["added_tokens"] = Json::array({{{"id", 4}, {"content", "<bos>"}, {"special", true}, {"normalized", false}}});
+  json["post_processor"]["special_tokens"]["<bos>"]["ids"] = Json::array({4});
   const auto read = [](const Json& value) {
     data::Tokenizer::from_json(value.dump(), "tokenizer.json").encode("ab <bos> a", true);
   };
