@@ -6,6 +6,7 @@
 #include "bezel/data/chat_template.h"
 #include "bezel/io/gguf_model.h"
 #include "bezel/io/json.h"
+#include "bezel/io/regular_file.h"
 
 namespace bezel::generate {
 namespace {
@@ -91,7 +92,7 @@ Settings read_settings(const std::string& model, const data::Tokenizer& tokenize
   const bool is_gguf = io::is_gguf_path(model);
   const std::string path = path_in(model, "generation_config.json");
   bool has_eos = false;
-  if (!is_gguf && std::filesystem::exists(path)) {
+  if (!is_gguf && io::is_there(path)) {
     const Json json = io::read_json_file(path);
     const JsonView config(json, path);
     read_sampling(config, settings);

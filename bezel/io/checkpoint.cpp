@@ -13,7 +13,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::size_t kMaxIndexBytes = 100'000'000;
+constexpr std::size_t kMaxIndexBytes = 64u << 20;
 
 [[noreturn]] void fail_without_weights(const fs::path& folder) {
   std::error_code error;

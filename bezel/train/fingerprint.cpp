@@ -5,6 +5,7 @@
 #include <set>
 
 #include "bezel/io/checkpoint.h"
+#include "bezel/io/file_sample.h"
 #include "bezel/io/gguf_model.h"
 #include "bezel/io/regular_file.h"
 #include "bezel/io/sha256.h"
@@ -50,11 +51,9 @@ std::string weights_fingerprint(const io::SafetensorsFile& file) {
   const io::RegularFile bytes(file.path());
   io::Sha256 hash;
   hash.update(std::to_string(bytes.size_bytes()) + "\n");
-  std::string sample(kSampleBytes, '\0');
   for (const io::TensorInfo& tensor : file.tensors()) {
     hash.update(tensor.name + " " + std::string(io::dtype_name(tensor.dtype)) + Json(tensor.shape).dump() + "\n");
-    const std::size_t wanted = std::min(kSampleBytes, tensor.end_bytes - tensor.begin_bytes);
-    hash.update(sample.data(), bytes.read(sample.data(), wanted, file.data_begin() + tensor.begin_bytes));
+    io::update_with_samples(hash, bytes, file.data_begin() + tensor.begin_bytes, tensor.end_bytes - tensor.begin_bytes);
   }
   return hash.finish();
 }
@@ -63,13 +62,13 @@ std::string weights_fingerprint(const io::GgufFile& file) {
   const io::RegularFile bytes(file.path());
   io::Sha256 hash;
   hash.update(std::to_string(bytes.size_bytes()) + "\n");
-  std::string sample(kSampleBytes, '\0');
-  const auto add = [&](std::size_t begin, std::size_t size) {
-    hash.update(sample.data(), bytes.read(sample.data(), std::min(size, kSampleBytes), begin));
-  };
+  // What describes the tensors, in full: all that comes before the first of them.
   const std::size_t data_begin = file.tensors().empty() ? file.size_bytes() : file.tensors().front().begin_bytes;
-  for (std::size_t at = 0; at < data_begin; at += kSampleBytes) add(at, data_begin - at);
-  for (const io::GgufTensor& tensor : file.tensors()) add(tensor.begin_bytes, tensor.size_bytes);
+  std::string sample(kSampleBytes, '\0');
+  for (std::size_t at = 0; at < data_begin; at += kSampleBytes)
+    hash.update(sample.data(), bytes.read(sample.data(), std::min(data_begin - at, kSampleBytes), at));
+  for (const io::GgufTensor& tensor : file.tensors())
+    io::update_with_samples(hash, bytes, tensor.begin_bytes, tensor.size_bytes);
   return hash.finish();
 }
 
