@@ -16,7 +16,7 @@
 namespace bezel::cli {
 namespace {
 
-struct Options {
+struct BenchOptions {
   std::string model;
   std::string inputs;
   std::vector<std::string> towers{"language"};
@@ -36,7 +36,7 @@ struct Options {
 
 using Json = nlohmann::ordered_json;
 
-void print_training(const Options& options, const train::BenchResult& result, Json& out) {
+void print_training(const BenchOptions& options, const train::BenchResult& result, Json& out) {
   out["gradient_checkpointing"] = options.recompute;
   out["start_s"] = result.start_s;
   out["step_s"] = result.step_s;
@@ -54,7 +54,7 @@ void print_training(const Options& options, const train::BenchResult& result, Js
               bytes_text(static_cast<double>(result.peak_anonymous_bytes)).c_str(), result.start_s);
 }
 
-void print_decoding(const Options& options, const generate::DecodeTimes& times, Json& out) {
+void print_decoding(const BenchOptions& options, const generate::DecodeTimes& times, Json& out) {
   out["decode"] = {{"prompt_tokens", times.prompt_tokens},
                    {"prefill_s", times.prefill_s},
                    {"token_s", times.token_s},
@@ -71,7 +71,8 @@ void print_decoding(const Options& options, const generate::DecodeTimes& times, 
               100.0 * times.bytes_per_s() / times.memory_bytes_per_s, bytes_text(times.memory_bytes_per_s).c_str());
 }
 
-train::BenchResult train_steps(const Options& options, gemma4::Model& model, const std::vector<data::Batch>& batches) {
+train::BenchResult train_steps(const BenchOptions& options, gemma4::Model& model,
+                               const std::vector<data::Batch>& batches) {
   const gemma4::ModelConfig& config = model->config();
   lora::LoraConfig lora{.rank = options.rank, .alpha = 2.0 * static_cast<double>(options.rank), .towers = {}};
   for (const std::string& tower : options.towers) lora.towers.push_back(lora::parse_tower(tower));
@@ -82,7 +83,7 @@ train::BenchResult train_steps(const Options& options, gemma4::Model& model, con
   return train::bench_training(model, selection, batches, options.steps);
 }
 
-void bench(const Options& options) {
+void bench(const BenchOptions& options) {
   if (options.threads > 0) at::set_num_threads(options.threads);
   if (options.label_tokens > options.tokens)
     throw Error(ErrorKind::kConfig, "--label-tokens ", options.label_tokens, " is more than --tokens ", options.tokens);
@@ -118,7 +119,7 @@ void bench(const Options& options) {
 }  // namespace
 
 void add_bench(CLI::App& app, int&) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<BenchOptions>();
   CLI::App* command = app.add_subcommand("bench", "Time training steps or decoding on given or synthetic tensors");
   command->add_option("--model", options->model, "checkpoint folder or GGUF file")->required();
   command->add_option("--inputs", options->inputs, "safetensors file with in.input_ids, in.labels, in.pixel_values …");

@@ -11,7 +11,7 @@
 namespace bezel::cli {
 namespace {
 
-struct Options {
+struct ConvertOptions {
   std::string model;
   std::string adapter;
   std::string layout;
@@ -28,7 +28,7 @@ void warn_of_flat_adapter(const std::string& folder) {
                folder.c_str());
 }
 
-void convert_to_gguf(const Options& options) {
+void convert_to_gguf(const ConvertOptions& options) {
   if (options.adapter.empty() || !options.layout.empty())
     throw Error(ErrorKind::kConfig, "--to gguf takes --adapter, and no --layout");
   std::string architecture;
@@ -41,7 +41,7 @@ void convert_to_gguf(const Options& options) {
               made.left_behind.size(), options.output.c_str());
 }
 
-void convert(const Options& options) {
+void convert(const ConvertOptions& options) {
   if (!options.to.empty()) return convert_to_gguf(options);
   if (options.layout.empty()) throw Error(ErrorKind::kConfig, "convert takes either --layout or --to");
   if (options.model.empty() == options.adapter.empty())
@@ -65,7 +65,7 @@ void convert(const Options& options) {
 }  // namespace
 
 void add_convert(CLI::App& app, int&) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<ConvertOptions>();
   CLI::App* command =
       app.add_subcommand("convert", "Between the key layouts of checkpoints and adapters; adapters for llama.cpp");
   command->add_option("--model", options->model,

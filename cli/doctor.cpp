@@ -12,7 +12,7 @@ namespace {
 
 using io::Json;
 
-struct Options {
+struct DoctorOptions {
   std::string device = "cpu";
   bool json = false;
 };
@@ -31,7 +31,7 @@ void print_machine(const Json& machine) {
               machine["cuda_devices"].get<long long>());
 }
 
-int doctor(const Options& options) {
+int doctor(const DoctorOptions& options) {
   const torch::Device device = train::choose_device(options.device);
   Json report{{"machine", report::machine()}, {"device", device.str()}, {"checks", Json::array()}};
   if (!options.json) {
@@ -60,7 +60,7 @@ int doctor(const Options& options) {
 }  // namespace
 
 void add_doctor(CLI::App& app, int& status) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<DoctorOptions>();
   CLI::App* command = app.add_subcommand("doctor", "What this machine is, and whether Bezel computes right on it");
   command->add_option("--device", options->device, "cpu, cuda, cuda:N or auto")->capture_default_str();
   command->add_flag("--json", options->json, "as JSON");

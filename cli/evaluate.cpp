@@ -23,7 +23,7 @@ using io::Json;
 constexpr const char* kMethod =
     "paired by sample: ratio of sums over samples, linearised, Student's t, 95%; see docs/EVALUATE.md";
 
-struct Options {
+struct EvaluateArguments {
   train::TrainConfig config;  // the keys of it that say how data is read and weights are kept
   std::string adapter;
   std::string per_sample;
@@ -47,7 +47,7 @@ Json rates_json(const train::AnswerRates& rates) {
 }
 
 // How the models answered; the rates stand beside their losses.
-void add_answers(const train::Evaluation& evaluation, const Options& options, Json& summary) {
+void add_answers(const train::Evaluation& evaluation, const EvaluateArguments& options, Json& summary) {
   const train::AnswerRates base = train::answer_rates(evaluation, false);
   summary["answers"] = {{"samples", base.samples},
                         {"without_prompt", static_cast<std::int64_t>(evaluation.samples.size()) - base.samples},
@@ -61,7 +61,8 @@ void add_answers(const train::Evaluation& evaluation, const Options& options, Js
   summary["contains_difference"] = difference_json(train::paired_contains(evaluation));
 }
 
-Json summary_json(const train::Evaluation& evaluation, const Options& options, const data::DatasetReport& data) {
+Json summary_json(const train::Evaluation& evaluation, const EvaluateArguments& options,
+                  const data::DatasetReport& data) {
   const train::EvaluationMeans base = train::evaluation_means(evaluation, false);
   Json json{{"samples", evaluation.samples.size()},
             {"label_tokens", base.label_tokens},
@@ -169,7 +170,7 @@ std::string data_file(const std::string& path) {
   return (std::filesystem::path(path) / "valid.jsonl").string();
 }
 
-train::EvaluateOptions evaluate_options(const Options& options, const data::Tokenizer& tokenizer,
+train::EvaluateOptions evaluate_options(const EvaluateArguments& options, const data::Tokenizer& tokenizer,
                                         torch::Device device) {
   train::EvaluateOptions made{
       .device = device, .limit = options.limit, .skip_bad_samples = options.config.skip_bad_samples};
@@ -185,7 +186,7 @@ train::EvaluateOptions evaluate_options(const Options& options, const data::Toke
   return made;
 }
 
-void evaluate(const Options& options) {
+void evaluate(const EvaluateArguments& options) {
   train::TrainConfig config = options.config;
   config.train_file = data_file(config.train_file);
   const torch::Device device = train::choose_device(config.device);
@@ -228,7 +229,7 @@ void add_data_options(CLI::App& command, train::TrainConfig& config) {
 }  // namespace
 
 void add_evaluate(CLI::App& app, int&) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<EvaluateArguments>();
   train::TrainConfig& config = options->config;
   CLI::App* command = app.add_subcommand("evaluate", "Loss, token accuracy and answers, of the base and an adapter");
   command->add_option("--model", config.base_model, "checkpoint folder or GGUF file")->required();

@@ -11,7 +11,7 @@
 namespace bezel::cli {
 namespace {
 
-struct Options {
+struct ForwardOptions {
   std::string model;
   std::string inputs;
   std::string output;
@@ -22,7 +22,7 @@ struct Options {
   bool grads = false;
 };
 
-void forward(const Options& options) {
+void forward(const ForwardOptions& options) {
   const torch::ScalarType dtype = options.dtype == "bfloat16" ? torch::kBFloat16 : torch::kFloat;
   const data::RawInputs inputs = data::read_raw_inputs(options.inputs);
   gemma4::LoadedModel loaded = gemma4::load_model(
@@ -41,7 +41,7 @@ void forward(const Options& options) {
 }  // namespace
 
 void add_forward(CLI::App& app, int&) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<ForwardOptions>();
   CLI::App* command = app.add_subcommand("forward", "Raw tensors in, logits, loss and gradients out");
   command->add_option("--model", options->model, "checkpoint folder or GGUF file")->required();
   command->add_option("--inputs", options->inputs, "safetensors file with in.input_ids, in.labels, in.pixel_values …")

@@ -21,7 +21,7 @@
 namespace bezel::cli {
 namespace {
 
-struct Options {
+struct GenerateArguments {
   std::string model;
   std::vector<std::string> adapters;
   generate::Question question;
@@ -48,7 +48,7 @@ void catch_signals() {
   for (const int number : {SIGINT, SIGTERM}) sigaction(number, &action, nullptr);
 }
 
-void check_usage(const Options& options) {
+void check_usage(const GenerateArguments& options) {
   const int sources = options.has_prompt + options.chat + !options.inputs.empty();
   // --chat takes a first question along.
   if (sources != 1 && !(options.chat && options.has_prompt && options.inputs.empty()))
@@ -68,7 +68,7 @@ void check_usage(const Options& options) {
 /// What runs through all answers.
 class Session {
  public:
-  explicit Session(const Options& options);
+  explicit Session(const GenerateArguments& options);
 
   /// Answers what was asked last, with the adapter that is attached; returns the answer.
   generate::Generated answer(const data::Batch& prompt, const std::string& adapter);
@@ -85,7 +85,7 @@ class Session {
                   const std::string& adapter) const;
   bool read_question(generate::Question& question);
 
-  const Options& options_;
+  const GenerateArguments& options_;
   generate::Conversation conversation_;
   generate::SamplingOptions sampling_;
   generate::GenerateOptions limits_;
@@ -94,7 +94,7 @@ class Session {
   std::unique_ptr<generate::Generator> generator_;
 };
 
-Session::Session(const Options& options)
+Session::Session(const GenerateArguments& options)
     : options_(options), conversation_(options.model, gemma4::read_model_config(options.model), options.conversation) {
   generate::Settings settings = generate::read_settings(options.model, conversation_.tokenizer());
   sampling_ = settings.sampling;
@@ -229,7 +229,7 @@ void Session::chat() {
   }
 }
 
-int generate_text(const Options& options) {
+int generate_text(const GenerateArguments& options) {
   check_usage(options);
   if (options.threads > 0) at::set_num_threads(options.threads);
   catch_signals();
@@ -241,7 +241,7 @@ int generate_text(const Options& options) {
   return stop_signal == 0 ? 0 : 128 + static_cast<int>(stop_signal);
 }
 
-void add_input_options(CLI::App& command, Options& options) {
+void add_input_options(CLI::App& command, GenerateArguments& options) {
   command.add_option("--model", options.model, "checkpoint folder or GGUF file")->required();
   command.add_option("--adapter", options.adapters, "PEFT adapter folder; several are compared with the base");
   command.add_option("--prompt", options.question.text, "what to ask; with --chat the first question");
@@ -256,7 +256,7 @@ void add_input_options(CLI::App& command, Options& options) {
   command.add_option("--inputs", options.inputs, "safetensors file with in.input_ids, in.pixel_values … as a prompt");
 }
 
-void add_sampling_options(CLI::App& command, Options& options) {
+void add_sampling_options(CLI::App& command, GenerateArguments& options) {
   command.add_flag("--greedy", options.greedy, "always the most probable token");
   command.add_option("--temperature", options.temperature, "divides the logits; 0 is --greedy")
       ->check(CLI::NonNegativeNumber);
@@ -270,7 +270,7 @@ void add_sampling_options(CLI::App& command, Options& options) {
   command.add_flag("--ignore-eos", options.ignore_eos, "go on behind <turn|> and <eos>");
 }
 
-void add_machine_options(CLI::App& command, Options& options) {
+void add_machine_options(CLI::App& command, GenerateArguments& options) {
   command.add_option("--dtype", options.dtype, "of the arithmetic")
       ->check(CLI::IsMember({"float32", "bfloat16"}))
       ->capture_default_str();
@@ -288,7 +288,7 @@ void add_machine_options(CLI::App& command, Options& options) {
 }  // namespace
 
 void add_generate(CLI::App& app, int& status) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<GenerateArguments>();
   CLI::App* command = app.add_subcommand("generate", "Text from a prompt, pictures and recordings, as it comes");
   add_input_options(*command, *options);
   add_sampling_options(*command, *options);

@@ -20,7 +20,7 @@ constexpr std::size_t kShownNames = 10;
 
 std::string number(const Json& value) { return with_commas(value.get<long long>()); }
 
-void print_row(const char* name, const std::string& text) { std::printf("%-15s %s\n", name, text.c_str()); }
+void print_line(const char* name, const std::string& text) { std::printf("%-15s %s\n", name, text.c_str()); }
 
 void print_names(const char* title, const Json& names, const char* meaning) {
   if (names.empty()) return;
@@ -53,19 +53,19 @@ void print_clip(const Json& clip) {
 }
 
 void print_checkpoint(const Json& report, bool clips) {
-  print_row("checkpoint", report["path"]);
-  print_row("architecture", report["architecture"]);
-  print_row("key layout", report["layout"]);
-  print_row("tensors", number(report["tensors"]) + " in " + number(report["files"]) + " file(s)");
-  print_row("parameters", number(report["parameters"]));
+  print_line("checkpoint", report["path"]);
+  print_line("architecture", report["architecture"]);
+  print_line("key layout", report["layout"]);
+  print_line("tensors", number(report["tensors"]) + " in " + number(report["files"]) + " file(s)");
+  print_line("parameters", number(report["parameters"]));
   for (const auto& [type, sums] : report["storage"].items())
-    print_row("storage",
-              type + ": " + number(sums["tensors"]) + " tensors, " + bytes_text(sums["bytes"].get<double>()));
+    print_line("storage",
+               type + ": " + number(sums["tensors"]) + " tensors, " + bytes_text(sums["bytes"].get<double>()));
   const Json& text = report["text"];
-  print_row("text", "vocabulary " + number(text["vocab_size"]) + ", " + number(text["attention_heads"]) + " heads, " +
-                        number(text["full_attention_layers"]) + " full-attention layers, window " +
-                        number(text["sliding_window"]) + ", " + number(text["kv_sharing_layers"]) +
-                        " layers share keys and values, " + number(text["experts"]) + " experts");
+  print_line("text", "vocabulary " + number(text["vocab_size"]) + ", " + number(text["attention_heads"]) + " heads, " +
+                         number(text["full_attention_layers"]) + " full-attention layers, window " +
+                         number(text["sliding_window"]) + ", " + number(text["kv_sharing_layers"]) +
+                         " layers share keys and values, " + number(text["experts"]) + " experts");
   print_towers(report["towers"]);
   print_tree(report["tree"]);
   print_clip(report["clip"]);
@@ -82,15 +82,15 @@ void print_checkpoint(const Json& report, bool clips) {
 }
 
 void print_adapter(const Json& report) {
-  print_row("adapter", report["path"]);
-  print_row("base model", report["base_model"]);
+  print_line("adapter", report["path"]);
+  print_line("base model", report["base_model"]);
   char text[96];
   std::snprintf(text, sizeof text, "r %lld, alpha %g%s", report["lora_r"].get<long long>(),
                 report["lora_alpha"].get<double>(), report["use_rslora"].get<bool>() ? ", rsLoRA" : "");
-  print_row("LoRA", text);
-  print_row("tensors", number(report["tensors"]));
+  print_line("LoRA", text);
+  print_line("tensors", number(report["tensors"]));
   for (const auto& [rank, count] : report["layers_by_rank"].items())
-    print_row("rank", rank + ": " + number(count) + " layers");
+    print_line("rank", rank + ": " + number(count) + " layers");
   std::printf("\n%-12s %7s %14s\n", "tower", "layers", "parameters");
   for (const auto& [name, tower] : report["towers"].items())
     std::printf("%-12s %7s %14s\n", name.c_str(), number(tower["layers"]).c_str(), number(tower["parameters"]).c_str());
@@ -106,7 +106,7 @@ void print_scan(const Json& scan) {
                 item["tensor"].get<std::string>().c_str(), number(item["nan"]).c_str(), number(item["inf"]).c_str());
 }
 
-struct Options {
+struct InspectOptions {
   std::string path;
   std::string target_modules;
   bool json = false;
@@ -115,7 +115,7 @@ struct Options {
 };
 
 // As a config's key would be read.
-int show_targets(const Options& options) {
+int show_targets(const InspectOptions& options) {
   const train::TrainConfig config = train::parse_train_config(
       "", "--target-modules", {{"--target-modules", "target_modules", options.target_modules}}, false);
   const Json selected = report::inspect_targets(options.path, config.lora.target_modules);
@@ -126,7 +126,7 @@ int show_targets(const Options& options) {
   return 0;
 }
 
-int inspect(const Options& options) {
+int inspect(const InspectOptions& options) {
   if (!options.target_modules.empty()) return show_targets(options);
   Json report = report::inspect(options.path);
   bool good = report["loads"].get<bool>();
@@ -146,7 +146,7 @@ int inspect(const Options& options) {
 }  // namespace
 
 void add_inspect(CLI::App& app, int& status) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<InspectOptions>();
   CLI::App* command = app.add_subcommand("inspect", "What a checkpoint, an adapter or a GGUF file holds");
   command->add_option("path", options->path, "checkpoint or adapter folder, or GGUF file")->required();
   command->add_flag("--json", options->json, "as JSON, with every name");

@@ -13,7 +13,7 @@ using io::Json;
 // JSON has no NaN.
 Json number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
 
-void print(const Json& row) {
+void print_event(const Json& row) {
   std::printf("%s\n", row.dump(-1, ' ', false, Json::error_handler_t::replace).c_str());
   std::fflush(stdout);
 }
@@ -70,43 +70,43 @@ Json step_row(const train::StepReport& report) {
 train::RunEvents json_line_events() {
   train::RunEvents events;
   events.on_start = [](const train::RunPlan& plan) {
-    for (const std::string& warning : plan.warnings) print({{"event", "warning"}, {"text", warning}});
-    print(start_row(plan));
+    for (const std::string& warning : plan.warnings) print_event({{"event", "warning"}, {"text", warning}});
+    print_event(start_row(plan));
   };
-  events.on_step = [](const train::StepReport& report) { print(step_row(report)); };
+  events.on_step = [](const train::StepReport& report) { print_event(step_row(report)); };
   events.on_eval = [](const train::EvalReport& report) {
-    print({{"event", "eval"},
-           {"step", report.step},
-           {"loss", number(report.loss)},
-           {"labels", report.num_labels},
-           {"seconds", report.seconds}});
+    print_event({{"event", "eval"},
+                 {"step", report.step},
+                 {"loss", number(report.loss)},
+                 {"labels", report.num_labels},
+                 {"seconds", report.seconds}});
   };
   events.on_saturation = [](std::int64_t step, const std::vector<train::LayerSaturation>& layers) {
-    if (!layers.empty()) print(saturation_row(step, layers));
+    if (!layers.empty()) print_event(saturation_row(step, layers));
   };
   events.on_predictions = [](const std::vector<train::SamplePrediction>& predictions) {
     Json rows = Json::array();
     for (const train::SamplePrediction& item : predictions) rows.push_back(train::to_json(item));
-    print({{"event", "predictions"}, {"samples", rows}});
+    print_event({{"event", "predictions"}, {"samples", rows}});
   };
-  events.on_save = [](const std::string& folder) { print({{"event", "save"}, {"folder", folder}}); };
-  events.on_save_failed = [](const std::string& why) { print({{"event", "save_failed"}, {"why", why}}); };
-  events.on_left_out = [](const std::string& why) { print({{"event", "left_out"}, {"why", why}}); };
+  events.on_save = [](const std::string& folder) { print_event({{"event", "save"}, {"folder", folder}}); };
+  events.on_save_failed = [](const std::string& why) { print_event({{"event", "save_failed"}, {"why", why}}); };
+  events.on_left_out = [](const std::string& why) { print_event({{"event", "left_out"}, {"why", why}}); };
   return events;
 }
 
 void print_json_end(const train::RunResult& result) {
   const train::TrainSummary& summary = result.summary;
-  print({{"event", "end"},
-         {"steps", summary.steps},
-         {"first_loss", number(summary.first_loss)},
-         {"last_loss", number(summary.last_loss)},
-         {"mean_loss", number(summary.mean_loss)},
-         {"tokens", summary.num_tokens},
-         {"seconds", summary.seconds},
-         {"skipped_steps", summary.skipped_steps},
-         {"stopped", summary.stopped},
-         {"adapter", result.adapter}});
+  print_event({{"event", "end"},
+               {"steps", summary.steps},
+               {"first_loss", number(summary.first_loss)},
+               {"last_loss", number(summary.last_loss)},
+               {"mean_loss", number(summary.mean_loss)},
+               {"tokens", summary.num_tokens},
+               {"seconds", summary.seconds},
+               {"skipped_steps", summary.skipped_steps},
+               {"stopped", summary.stopped},
+               {"adapter", result.adapter}});
 }
 
 }  // namespace bezel::cli

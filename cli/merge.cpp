@@ -10,7 +10,7 @@
 namespace bezel::cli {
 namespace {
 
-struct Options {
+struct MergeArguments {
   std::string model;
   std::string adapter;
   std::string output;
@@ -24,7 +24,7 @@ torch::ScalarType parse_dtype(const std::string& name) {
   return name == "float16" ? torch::kHalf : torch::kBFloat16;
 }
 
-void print(const Options& options, const lora::MergeReport& report) {
+void print(const MergeArguments& options, const lora::MergeReport& report) {
   std::printf("%s matrices merged", with_commas(report.merged).c_str());
   if (report.from_codes > 0) std::printf(", %s taken out of their codes", with_commas(report.from_codes).c_str());
   std::printf("; %s in %lld file(s)\n", bytes_text(static_cast<double>(report.written.bytes)).c_str(),
@@ -42,7 +42,7 @@ void print(const Options& options, const lora::MergeReport& report) {
   std::printf("%s\n", options.output.c_str());
 }
 
-void merge(const Options& options) {
+void merge(const MergeArguments& options) {
   // In float32, so that nothing is rounded before it is added.
   gemma4::LoadedModel loaded = gemma4::load_model(options.model, {.dtype = torch::kFloat});
   const gemma4::ModelConfig& config = loaded.model->config();
@@ -59,7 +59,7 @@ void merge(const Options& options) {
 }  // namespace
 
 void add_merge(CLI::App& app, int&) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<MergeArguments>();
   CLI::App* command = app.add_subcommand("merge", "Base + adapter as a checkpoint, key layout kept");
   command->add_option("--model", options->model, "checkpoint folder")->required();
   command->add_option("--adapter", options->adapter, "PEFT adapter folder")->required();

@@ -22,7 +22,7 @@ namespace {
 using io::Json;
 
 /// What is no key of a config.
-struct Options {
+struct PreprocessOptions {
   std::optional<std::size_t> show;
   bool dry_run = false, json = false, whole = false;
   std::string color = "auto";
@@ -43,8 +43,8 @@ std::size_t parse_count(const std::string& flag, const std::string& text) {
 }
 
 // Takes the command's own flags out of the arguments; the rest is for the config's table of keys.
-Options take_options(std::vector<std::string>& arguments) {
-  Options options;
+PreprocessOptions take_options(std::vector<std::string>& arguments) {
+  PreprocessOptions options;
   std::vector<std::string> rest;
   for (std::size_t i = 0; i < arguments.size(); ++i) {
     const std::string& item = arguments[i];
@@ -107,7 +107,7 @@ train::RunBatches read_data(train::TrainConfig config) {
   return train::RunBatches(config, gemma4::read_model_config(config.base_model), std::ref(bar));
 }
 
-Json show(const data::Dataset& data, const Options& options) {
+Json show(const data::Dataset& data, const PreprocessOptions& options) {
   Json rows = Json::array();
   const bool colour = options.color == "always" || (options.color == "auto" && ::isatty(STDOUT_FILENO) == 1);
   for (std::size_t i = 0; i < std::min(*options.show, data.size()); ++i) {
@@ -121,7 +121,7 @@ Json show(const data::Dataset& data, const Options& options) {
 }
 
 // The first rows of the first epoch: which samples share them.
-Json show_rows(const train::RunBatches& batches, const Options& options) {
+Json show_rows(const train::RunBatches& batches, const PreprocessOptions& options) {
   const auto rows = batches.epoch_rows(0);
   const data::Dataset& data = batches.train_data();
   Json out = Json::array();
@@ -144,7 +144,8 @@ report::DataCheck check(const data::Dataset& data) {
 }
 
 // Returns whether every sample can be used.
-bool dry_run(const train::TrainConfig& config, const train::RunBatches& batches, const Options& options, Json& out) {
+bool dry_run(const train::TrainConfig& config, const train::RunBatches& batches, const PreprocessOptions& options,
+             Json& out) {
   const report::DataCheck train = check(batches.train_data());
   out["train"] = check_json(batches.train_data(), train);
   bool good = is_good(batches.train_data(), train);
@@ -164,7 +165,7 @@ bool dry_run(const train::TrainConfig& config, const train::RunBatches& batches,
 }
 
 int preprocess(std::vector<std::string> arguments) {
-  const Options options = take_options(arguments);
+  const PreprocessOptions options = take_options(arguments);
   const train::TrainConfig config = config_of(std::move(arguments));
   const train::RunBatches batches = read_data(config);
   Json out = Json::object();

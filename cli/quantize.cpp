@@ -8,7 +8,7 @@
 namespace bezel::cli {
 namespace {
 
-struct Options {
+struct QuantizeOptions {
   std::string model;
   std::string type;
   std::string output;
@@ -18,7 +18,7 @@ struct Options {
   bool experts = false;
 };
 
-void quantize(const Options& options) {
+void quantize(const QuantizeOptions& options) {
   const gemma4::QuantizeReport report = gemma4::quantize_checkpoint(
       options.model, options.output,
       {.storage = quant::parse_storage(options.type), .double_quant = !options.single, .skip = options.skip},
@@ -32,7 +32,7 @@ void quantize(const Options& options) {
 }  // namespace
 
 void add_quantize(CLI::App& app, int&) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<QuantizeOptions>();
   CLI::App* command = app.add_subcommand("quantize", "Write a checkpoint in 4 or 8 bits, as bitsandbytes reads it");
   command->add_option("--model", options->model, "checkpoint folder")->required();
   command->add_option("--type", options->type, "nf4 or int8")->required()->check(CLI::IsMember({"nf4", "int8"}));

@@ -11,7 +11,7 @@ namespace {
 
 using io::Json;
 
-struct Options {
+struct VerifyAdapterOptions {
   std::string model;
   std::string adapter;
   std::vector<std::string> tools{"peft"};
@@ -44,7 +44,7 @@ void print(const Json& report) {
   for (const Json& problem : report["problems"]) std::printf("  - %s\n", problem.get<std::string>().c_str());
 }
 
-int verify(const Options& options) {
+int verify(const VerifyAdapterOptions& options) {
   const Json report = report::verify_adapter(options.model, options.adapter, options.tools);
   if (options.json)
     std::printf("%s\n", report.dump(2).c_str());
@@ -56,7 +56,7 @@ int verify(const Options& options) {
 }  // namespace
 
 void add_verify_adapter(CLI::App& app, int& status) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<VerifyAdapterOptions>();
   CLI::App* command = app.add_subcommand("verify-adapter", "Does an adapter load, here and elsewhere, and do anything");
   command->add_option("--model", options->model, "checkpoint folder or GGUF file")->required();
   command->add_option("--adapter", options->adapter, "PEFT adapter folder")->required();
