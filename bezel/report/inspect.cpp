@@ -100,7 +100,7 @@ Json towers_json(const gemma4::Source& source, gemma4::Model& model) {
   for (const auto& [canonical, found] : source.all()) {
     Json& tower = entry(out, tower_name_of(canonical));
     tower["tensors"] = tower.value("tensors", 0) + 1;
-    tower["parameters"] = tower.value("parameters", std::int64_t{0}) + element_count(found);
+    tower["parameters"] = tower.value("parameters", std::int64_t{0}) + element_count(found.shape);
     tower["bytes"] = tower.value("bytes", std::int64_t{0}) + found.bytes();
   }
   for (const auto& item : model->named_modules()) {
@@ -133,7 +133,7 @@ Json inspect_checkpoint(const std::string& folder) {
   std::int64_t parameters = 0;
   for (const auto& [name, tensor] : source.all()) {
     files.insert(tensor.path());
-    parameters += element_count(tensor);
+    parameters += element_count(tensor.shape);
   }
   const io::KeyLayout layout = io::detect_layout(source.stored_names());
   // A model without weights: its module tree is what the checkpoint should hold.

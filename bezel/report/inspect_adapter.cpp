@@ -51,7 +51,7 @@ Json inspect_adapter(const std::string& folder) {
     if (tower.is_null()) tower = Json::object();
     tower["layers"] = tower.value("layers", 0) + 1;
     tower["parameters"] =
-        tower.value("parameters", std::int64_t{0}) + element_count(*layer.a) + element_count(*layer.b);
+        tower.value("parameters", std::int64_t{0}) + element_count(layer.a->shape) + element_count(layer.b->shape);
   }
   Json rank_counts = Json::object();
   for (const auto& [rank, count] : ranks) rank_counts[std::to_string(rank)] = count;

@@ -96,9 +96,9 @@ std::string tower_name_of(std::string_view canonical) {
   return "language";
 }
 
-std::int64_t element_count(const gemma4::SourceTensor& tensor) {
+std::int64_t element_count(const std::vector<std::int64_t>& shape) {
   std::int64_t count = 1;
-  for (const std::int64_t size : tensor.shape) count *= size;
+  for (const std::int64_t size : shape) count *= size;
   return count;
 }
 
@@ -111,7 +111,7 @@ Json tree_json(const StoredTensors& tensors) {
     Group& group = groups[{tower_name_of(canonical), name, found.type_name(), found.shape}];
     if (layer >= 0) group.layers.insert(layer);
     ++group.count;
-    group.parameters += element_count(found);
+    group.parameters += element_count(found.shape);
     group.bytes += found.bytes();
   }
   Json out = Json::object();

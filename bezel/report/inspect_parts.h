@@ -3,6 +3,7 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "bezel/gemma4/model.h"
 #include "bezel/gemma4/source.h"
@@ -18,7 +19,7 @@ using StoredTensors = std::map<std::string, gemma4::SourceTensor>;
 /// "language", "vision", "audio" or "projectors".
 std::string tower_name_of(std::string_view canonical);
 
-std::int64_t element_count(const gemma4::SourceTensor& tensor);
+std::int64_t element_count(const std::vector<std::int64_t>& shape);
 
 /// {tower: [{name, layers, count, storage, shape, parameters, bytes}, …]}: tensors that differ in the number of their
 /// layer only are one row, `name` with `*` for it and `layers` in words ("0-3, 5"); clip bounds are one row a tower.
