@@ -74,7 +74,7 @@ void Reader::read_words() {
                   " bytes or no UTF-8");
     std::string word(texts[i]);
     // Conversion writes the runs of blanks among the user-defined words as blanks.
-    if (types_[i] == kUserDefined) word = Replace{" ", std::string(kBlank)}.apply(word);
+    if (types_[i] == kUserDefined) word = Replace{" ", std::string(kBlank)}.apply(word, kBlank.size() * word.size());
     if (!spec_.words.add(word))
       throw Error(file_.path(), ": key '", tokens.key(), "': word ", i, " is also word ", spec_.words.find(word));
     const bool special = types_[i] == kControl || types_[i] == kUnknown;
