@@ -11,7 +11,8 @@ std::string one_line(const std::string& text) {
     if (out.size() >= kMaxBytes) return out + " …";
     const auto byte = static_cast<unsigned char>(text[i]);
     // U+0080 to U+009F are control characters too, and two bytes each in UTF-8.
-    const bool is_c1 = byte == 0xC2 && i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) < 0xA0;
+    const auto next = static_cast<unsigned char>(i + 1 < text.size() ? text[i + 1] : '\0');
+    const bool is_c1 = byte == 0xC2 && next >= 0x80 && next < 0xA0;
     if (byte >= 0x20 && byte != 0x7F && !is_c1) {
       out += text[i];
       continue;
