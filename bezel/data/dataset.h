@@ -57,7 +57,7 @@ struct MediaInfo {
   gemma4::ImageSize size{};      ///< of a picture, upright
   std::int64_t samples = 0;      ///< of a recording at 16 kHz, at most what is read of it
   std::int64_t soft_tokens = 0;  ///< of a recording an upper bound that may be one too large
-  std::string fingerprint;       ///< of a file: stands for its size, and 4 KiB each at begin, middle and end
+  std::string fingerprint{};     ///< of a file: stands for its size, and 4 KiB each at begin, middle and end
 };
 
 struct DatasetOptions {
