@@ -126,15 +126,17 @@ def check_dry_run(model, folder):
 
 def check_damage(model, folder):
     lines = (folder / "t.jsonl").read_text().splitlines()
-    (folder / "torn.png").write_bytes((folder / "a.png").read_bytes()[:2000])
-    bad = ['{"messages": 3}', lines[0].replace("a.png", "torn.png"), lines[0].replace("a.png", "none.png")]
+    damaged = bytearray((folder / "a.png").read_bytes())
+    damaged[len(damaged) // 2] ^= 1  # found by its checksum, and only when it is decoded
+    (folder / "damaged.png").write_bytes(damaged)
+    bad = ['{"messages": 3}', lines[0].replace("a.png", "damaged.png"), lines[0].replace("a.png", "none.png")]
     (folder / "t.jsonl").write_text("\n".join([lines[3], bad[0], *lines[3:4] * 70, bad[1], bad[2]]) + "\n")
     out = preprocess(*common(model, folder, "--dry-run", "--json"), code=3)
     data = json.loads(out)["train"]
     found = sorted(int(message.split(":")[1]) for message in data["bad"])
     assert data["bad_samples"] == 3 and found == [2, 73, 74], data
     text = preprocess(*common(model, folder, "--dry-run"), code=3)
-    assert "t.jsonl:73: " in text and "torn.png" in text, text
+    assert "t.jsonl:73: " in text and "damaged.png" in text, text
     preprocess(*common(model, folder, "--dry-run", "--skip-bad-samples"))
     # A tower without data is refused as the run would refuse it.
     assert "picture" in preprocess(*common(model, folder, "--dry-run", "--lora-towers", "[vision]", file=write_text(folder)), code=2)

@@ -78,10 +78,11 @@ class DataCheckTest : public ::testing::Test {
 
 TEST_F(DataCheckTest, CountsSamplesAndFindsMediaThatCannotBeDecoded) {
   write("good.png", png(96, 48));
-  const std::string whole = png(96, 48);
-  write("torn.png", whole.substr(0, whole.size() / 2));
+  std::string damaged = png(96, 48);
+  damaged[damaged.size() / 2] ^= 1;  // found by its checksum, and only when it is decoded
+  write("damaged.png", damaged);
   write("a.wav", test::make_wav(1, 1, 16000, 16, test::pcm16(std::vector<std::int16_t>(8000, 100))));
-  const data::Dataset data = open(line(R"("hi")") + line(picture("good.png")) + line(picture("torn.png")) +
+  const data::Dataset data = open(line(R"("hi")") + line(picture("good.png")) + line(picture("damaged.png")) +
                                   line(R"([{"type":"audio","path":"a.wav"}])") + "{\"messages\": 3}\n");
   EXPECT_EQ(data.report().num_bad, 1u);
   std::vector<std::size_t> seen;
@@ -103,11 +104,11 @@ TEST_F(DataCheckTest, CountsSamplesAndFindsMediaThatCannotBeDecoded) {
     for (const auto& image : sample.images) image_tokens += static_cast<std::size_t>(image.num_soft_tokens);
     for (const auto& audio : sample.recordings) audio_tokens += static_cast<std::size_t>(audio.soft_rows.size(0));
   }
-  // The torn picture has a good header: by that it is as long as the good one.
-  const data::SampleSize& torn = data.sample_size(2);
-  EXPECT_EQ(check.tokens(), tokens + torn.tokens);
-  EXPECT_EQ(check.label_tokens, labels + torn.label_tokens);
-  EXPECT_EQ(check.image_tokens, image_tokens + torn.image_tokens);
+  // The damaged picture has a good header: by that it is as long as the good one.
+  const data::SampleSize& bad = data.sample_size(2);
+  EXPECT_EQ(check.tokens(), tokens + bad.tokens);
+  EXPECT_EQ(check.label_tokens, labels + bad.label_tokens);
+  EXPECT_EQ(check.image_tokens, image_tokens + bad.image_tokens);
   EXPECT_LE(check.audio_tokens - audio_tokens, 1u);
 }
 
@@ -123,7 +124,7 @@ TEST_F(DataCheckTest, ThreadsChangeNothing) {
   at::set_num_threads(threads);
   ASSERT_EQ(one.size(), several.size());
   EXPECT_EQ(one.report().bad, several.report().bad);
-  EXPECT_EQ(one.report().num_bad, 215u);
+  EXPECT_EQ(one.report().num_bad, 214u);
   for (std::size_t i = 0; i < one.size(); ++i) {
     EXPECT_EQ(one.line(i), several.line(i));
     EXPECT_EQ(one.num_tokens(i), several.num_tokens(i));
