@@ -1,7 +1,7 @@
 # The two commands: `make demo` and `make test`. Each sets up what is missing first.
 #
 # LIBTORCH=/some/libtorch   build on that LibTorch instead of the one in .venv
-.PHONY: setup build wheel demo test bench soak reference clean format
+.PHONY: setup build wheel demo test test-asan fuzz bench soak reference clean format
 
 PYTHON := .venv/bin/python3
 
@@ -22,6 +22,7 @@ demo:
 	@cmake --preset release
 	@cmake --build --preset release --target bezel_cli
 	@$(PYTHON) demo/prepare.py
+	@$(PYTHON) demo/capitals.py
 	@demo/run.sh
 
 # Test programs run side by side: threads that spin while they wait would starve each other.
@@ -30,6 +31,21 @@ test:
 	@cmake --preset dev
 	@cmake --build --preset dev
 	@OMP_WAIT_POLICY=passive ctest --test-dir build-dev --output-on-failure -j2
+
+# Every unit test under ASan and UBSan: a build of half an hour, so no part of `make test`, which does so for the parsers.
+test-asan:
+	@tools/setup.sh test
+	@cmake --preset asan
+	@cmake --build --preset asan --target parser_tests bezel_tests
+	@tests/sanitized.sh build-asan
+
+# Every fuzz target in turn, for so many seconds, with the lines that it reached.
+SECONDS := 60
+fuzz:
+	@tools/setup.sh fuzz
+	@cmake --preset fuzz
+	@cmake --build --preset fuzz
+	@tests/fuzz/run.sh build-fuzz $(SECONDS)
 
 # Beside transformers + PEFT on this machine, an hour's work for both; then each vectorised loop beside ATen's operators.
 bench:
@@ -51,7 +67,7 @@ reference: build
 	@build/bezel reference > docs/REFERENCE.md
 
 clean:
-	rm -rf build build-dev build-asan dist demo/out demo/assets
+	rm -rf build build-dev build-asan build-fuzz dist demo/out demo/assets demo/out-capitals demo/capitals
 
 format:
 	@git ls-files '*.h' '*.cpp' | xargs clang-format -i

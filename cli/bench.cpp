@@ -120,7 +120,7 @@ void bench(const Options& options) {
 void add_bench(CLI::App& app, int&) {
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("bench", "Time training steps or decoding on given or synthetic tensors");
-  command->add_option("--model", options->model, "checkpoint folder")->required();
+  command->add_option("--model", options->model, "checkpoint folder or GGUF file")->required();
   command->add_option("--inputs", options->inputs, "safetensors file with in.input_ids, in.labels, in.pixel_values …");
   command->add_option("--lora_towers,--lora-towers", options->towers, "language, vision, audio, projectors")
       ->delimiter(',')

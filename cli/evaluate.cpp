@@ -218,7 +218,7 @@ void add_data_options(CLI::App& command, train::TrainConfig& config) {
       ->capture_default_str();
   command.add_option("--max-soft-tokens", config.max_soft_tokens, "of a picture: 70, 140, 280, 560 or 1120");
   command.add_option("--chat-format", config.chat_format, "")
-      ->check(CLI::IsMember({"auto", "edge", "large"}))
+      ->check(CLI::IsMember({"auto", "edge", "large", "gemma3"}))
       ->capture_default_str();
   command.add_flag("--train-on-inputs", config.train_on_inputs, "score the prompts too");
   command.add_flag("--mask-history", config.mask_history, "score the last assistant turn only");
@@ -231,7 +231,7 @@ void add_evaluate(CLI::App& app, int&) {
   auto options = std::make_shared<Options>();
   train::TrainConfig& config = options->config;
   CLI::App* command = app.add_subcommand("evaluate", "Loss, token accuracy and answers, of the base and an adapter");
-  command->add_option("--model", config.base_model, "checkpoint folder")->required();
+  command->add_option("--model", config.base_model, "checkpoint folder or GGUF file")->required();
   command->add_option("--data", config.train_file, "JSONL file, or a folder with valid.jsonl")->required();
   command->add_option("--adapter", options->adapter, "PEFT adapter folder, compared with the base in the same run");
   command->add_option("--per-sample", options->per_sample, "JSONL file to write, one line a sample");

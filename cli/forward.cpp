@@ -43,7 +43,7 @@ void forward(const Options& options) {
 void add_forward(CLI::App& app, int&) {
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("forward", "Raw tensors in, logits, loss and gradients out");
-  command->add_option("--model", options->model, "checkpoint folder")->required();
+  command->add_option("--model", options->model, "checkpoint folder or GGUF file")->required();
   command->add_option("--inputs", options->inputs, "safetensors file with in.input_ids, in.labels, in.pixel_values …")
       ->required();
   command->add_option("--output", options->output, "safetensors file to write")->required();

@@ -242,7 +242,7 @@ int generate_text(const Options& options) {
 }
 
 void add_input_options(CLI::App& command, Options& options) {
-  command.add_option("--model", options.model, "checkpoint folder")->required();
+  command.add_option("--model", options.model, "checkpoint folder or GGUF file")->required();
   command.add_option("--adapter", options.adapters, "PEFT adapter folder; several are compared with the base");
   command.add_option("--prompt", options.question.text, "what to ask; with --chat the first question");
   command.add_option("--image", options.question.images, "JPEG, PNG or WebP; stands before the text");

@@ -147,8 +147,8 @@ int inspect(const Options& options) {
 
 void add_inspect(CLI::App& app, int& status) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand("inspect", "What a checkpoint or adapter folder holds");
-  command->add_option("path", options->path, "checkpoint or adapter folder")->required();
+  CLI::App* command = app.add_subcommand("inspect", "What a checkpoint, an adapter or a GGUF file holds");
+  command->add_option("path", options->path, "checkpoint or adapter folder, or GGUF file")->required();
   command->add_flag("--json", options->json, "as JSON, with every name");
   command->add_flag("--check", options->check, "read every value and look for NaN and Inf");
   command->add_flag("--clips", options->clips, "the clip bounds of each layer");

@@ -53,11 +53,11 @@ void print_clip_layers(const Json& layers) {
 }
 
 void print_targets(const Json& targets) {
-  std::printf("\n%-26s", "target_modules adapts");
+  std::printf("\n%-30s", "target_modules adapts");
   for (const char* tower : kTowers) std::printf(" %10s", tower);
   std::printf("  layers\n");
   for (const auto& [name, towers] : targets.items()) {
-    std::printf("  %-24s", name.c_str());
+    std::printf("  %-28s", name.c_str());
     for (const char* tower : kTowers)
       std::printf(" %10s", towers.contains(tower) ? with_commas(towers[tower].get<long long>()).c_str() : "-");
     std::printf("\n");

@@ -69,7 +69,10 @@ Json step_row(const train::StepReport& report) {
 
 train::RunEvents json_line_events() {
   train::RunEvents events;
-  events.on_start = [](const train::RunPlan& plan) { print(start_row(plan)); };
+  events.on_start = [](const train::RunPlan& plan) {
+    for (const std::string& warning : plan.warnings) print({{"event", "warning"}, {"text", warning}});
+    print(start_row(plan));
+  };
   events.on_step = [](const train::StepReport& report) { print(step_row(report)); };
   events.on_eval = [](const train::EvalReport& report) {
     print({{"event", "eval"},
@@ -87,6 +90,7 @@ train::RunEvents json_line_events() {
     print({{"event", "predictions"}, {"samples", rows}});
   };
   events.on_save = [](const std::string& folder) { print({{"event", "save"}, {"folder", folder}}); };
+  events.on_save_failed = [](const std::string& why) { print({{"event", "save_failed"}, {"why", why}}); };
   events.on_left_out = [](const std::string& why) { print({{"event", "left_out"}, {"why", why}}); };
   return events;
 }

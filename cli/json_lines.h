@@ -4,8 +4,8 @@
 
 namespace bezel::cli {
 
-/// Events that print one JSON object a line on stdout, each with the key "event": start, saturation, predictions,
-/// step, eval, save.
+/// Events that print one JSON object a line on stdout, each with the key "event": warning, start, saturation,
+/// predictions, step, eval, save, save_failed, left_out.
 train::RunEvents json_line_events();
 
 /// The last line, with the event "end".

@@ -10,12 +10,13 @@
 #include "bezel/error.h"
 #include "bezel/io/torn_map.h"
 #include "cli/command.h"
+#include "cli/one_line.h"
 
 namespace bezel::cli {
 namespace {
 
 int fail(ErrorKind kind, const std::string& message) {
-  std::cerr << "bezel: " << message << '\n';
+  std::cerr << "bezel: " << one_line(message) << '\n';
   return static_cast<int>(kind);
 }
 
@@ -42,8 +43,9 @@ void open_standard_files() {
 }
 
 int run(int argc, char** argv) {
-  CLI::App app{"Fine-tunes Gemma 4 (text, vision, audio) with LoRA: Hugging Face checkpoints in, PEFT adapters out.",
-               "bezel"};
+  CLI::App app{
+      "Fine-tunes Gemma 4, and the text models of Gemma 3, with LoRA: Hugging Face checkpoints in, PEFT adapters out.",
+      "bezel"};
   app.require_subcommand(1);
   app.set_version_flag("--version", [] { return version_text(); });
   app.footer(
@@ -93,9 +95,9 @@ int main(int argc, char** argv) {
   } catch (const c10::Error& error) {
     const std::string message = error.what_without_backtrace();
     if (cli::is_out_of_memory(message)) return cli::fail_memory(cli::first_line(message));
-    std::cerr << "bezel: a mistake in bezel itself: " << message << '\n';
+    std::cerr << "bezel: a mistake in bezel itself: " << cli::one_line(message) << '\n';
   } catch (const std::exception& error) {
-    std::cerr << "bezel: a mistake in bezel itself: " << error.what() << '\n';
+    std::cerr << "bezel: a mistake in bezel itself: " << cli::one_line(error.what()) << '\n';
   }
   return 1;
 }

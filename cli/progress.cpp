@@ -9,6 +9,7 @@
 #include "bezel/lora/config.h"
 #include "bezel/report/sparkline.h"
 #include "cli/command.h"
+#include "cli/one_line.h"
 
 namespace bezel::cli {
 namespace {
@@ -55,11 +56,23 @@ std::string data_text(const train::RunPlan& plan) {
 
 }  // namespace
 
+std::string save_failed_text(const std::string& why) {
+  return "no checkpoint was written, training goes on and tries again later: " + why;
+}
+
+train::RunEvents warning_events() {
+  const auto warn = [](const std::string& text) { std::fprintf(stderr, "warning: %s\n", one_line(text).c_str()); };
+  train::RunEvents events;
+  events.on_start = [warn](const train::RunPlan& plan) { std::ranges::for_each(plan.warnings, warn); };
+  events.on_save_failed = [warn](const std::string& why) { warn(save_failed_text(why)); };
+  return events;
+}
+
 Progress::Progress() : is_terminal_(::isatty(STDERR_FILENO) == 1) {}
 
 void Progress::line(const std::string& text) {
   // Over a bar: back to the line's begin, and clear it.
-  std::fprintf(stderr, "%s%s\n", has_bar_ ? "\r\033[K" : "", text.c_str());
+  std::fprintf(stderr, "%s%s\n", has_bar_ ? "\r\033[K" : "", one_line(text).c_str());
   has_bar_ = false;
 }
 
@@ -74,6 +87,7 @@ void Progress::start(const train::RunPlan& plan) {
   }
   line(data_text(plan));
   for (const std::string& bad : plan.data.bad) line("  left out: " + bad);
+  for (const std::string& warning : plan.warnings) line("warning: " + warning);
   for (const std::string& note : plan.notes) line("note: " + note);
   if (plan.steps_done > 0) line("resumed after step " + with_commas(plan.steps_done));
   line(with_commas(plan.total_steps) + " steps, " + with_commas(plan.steps_per_epoch) + " an epoch, on " + plan.device);
@@ -100,9 +114,7 @@ void Progress::evaluation(const train::EvalReport& report) {
 
 void Progress::left_out(const std::string& why) { line("left out: " + why); }
 
-void Progress::save_failed(const std::string& why) {
-  line("warning: no checkpoint was written, training goes on and tries again later: " + why);
-}
+void Progress::save_failed(const std::string& why) { line("warning: " + save_failed_text(why)); }
 
 void Progress::saved(const std::string& folder) { line("saved " + folder); }
 

@@ -7,6 +7,12 @@
 
 namespace bezel::cli {
 
+/// What to say of a checkpoint that could not be written.
+std::string save_failed_text(const std::string& why);
+
+/// Events that say on stderr what no run should be without: its warnings, and saves that failed.
+train::RunEvents warning_events();
+
 /// Shows a run on stderr: a bar that moves on a terminal, plain lines elsewhere.
 class Progress {
  public:

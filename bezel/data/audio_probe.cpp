@@ -1,12 +1,10 @@
 #include "bezel/data/audio_probe.h"
 
-#include <algorithm>
-#include <cstdio>
-#include <cstring>
 #include <memory>
 
 #include <sndfile.h>
 
+#include "bezel/data/sound_memory.h"
 #include "bezel/error.h"
 #include "bezel/gemma4/media_size.h"
 
@@ -14,31 +12,6 @@ namespace bezel::data {
 namespace {
 
 using SoundFile = std::unique_ptr<SNDFILE, int (*)(SNDFILE*)>;
-
-struct Memory {
-  std::string_view bytes;
-  sf_count_t at = 0;
-};
-
-sf_count_t memory_size(void* user) { return static_cast<sf_count_t>(static_cast<Memory*>(user)->bytes.size()); }
-sf_count_t memory_tell(void* user) { return static_cast<Memory*>(user)->at; }
-
-sf_count_t memory_seek(sf_count_t offset, int whence, void* user) {
-  auto& memory = *static_cast<Memory*>(user);
-  const sf_count_t base = whence == SEEK_CUR ? memory.at : whence == SEEK_END ? memory_size(user) : 0;
-  memory.at = std::clamp<sf_count_t>(base + offset, 0, memory_size(user));
-  return memory.at;
-}
-
-sf_count_t memory_read(void* to, sf_count_t count, void* user) {
-  auto& memory = *static_cast<Memory*>(user);
-  const sf_count_t got = std::clamp<sf_count_t>(memory_size(user) - memory.at, 0, count);
-  if (got > 0) std::memcpy(to, memory.bytes.data() + memory.at, static_cast<std::size_t>(got));
-  memory.at += got;
-  return got;
-}
-
-sf_count_t no_write(const void*, sf_count_t, void*) { return 0; }
 
 std::int64_t samples_of(const SoundFile& file, const SF_INFO& info, std::int64_t max_samples, std::string_view name) {
   if (!file) throw Error(name, ": not a recording that can be read: ", sf_strerror(nullptr));
@@ -57,10 +30,9 @@ std::int64_t probe_audio_file(const std::string& path, std::int64_t max_samples,
 }
 
 std::int64_t probe_audio_bytes(std::string_view bytes, std::int64_t max_samples, std::string_view name) {
-  SF_VIRTUAL_IO io{memory_size, memory_seek, memory_read, no_write, memory_tell};
-  Memory memory{bytes};
+  SoundMemory memory{{reinterpret_cast<const std::byte*>(bytes.data()), bytes.size()}};
   SF_INFO info{};
-  const SoundFile file(sf_open_virtual(&io, SFM_READ, &info, &memory), &sf_close);
+  const SoundFile file(memory.open(info), &sf_close);
   return samples_of(file, info, max_samples, name);
 }
 

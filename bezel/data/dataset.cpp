@@ -14,7 +14,7 @@
 #include "bezel/data/token_check.h"
 #include "bezel/error.h"
 #include "bezel/gemma4/media_size.h"
-#include "bezel/io/regular_file.h"
+#include "bezel/io/file_sample.h"
 
 namespace bezel::data {
 namespace {
@@ -127,8 +127,7 @@ Dataset::ScannedLine Dataset::scan_line(std::size_t line_idx) const {
 }
 
 void Dataset::add_line(std::size_t line_idx, const ScannedLine& line) {
-  for (const MediaInfo& media : line.media)
-    if (!media.path.empty()) media_hash_.update(std::to_string(media.file_bytes) + "\n");
+  for (const MediaInfo& media : line.media) media_hash_.update(media.fingerprint);
   if (line.error) {
     if (!options_.skip_bad_samples) throw *line.error;
     if (report_.num_bad++ < kMaxListed) report_.bad.push_back(line.error->what());
@@ -156,7 +155,13 @@ std::vector<MediaInfo> Dataset::probe_media(const SampleText& text, std::string_
 MediaInfo Dataset::probe(const MediaSource& source, std::string_view name) const {
   MediaInfo info{.kind = source.kind, .path = source.path};
   const std::string path = source.bytes.empty() ? resolve(source, name) : "";
-  if (!path.empty()) info.file_bytes = io::RegularFile(path).size_bytes();
+  if (!path.empty()) {
+    const io::RegularFile file(path);
+    io::Sha256 hash;
+    hash.update(std::to_string(file.size_bytes()) + "\n");
+    io::update_with_samples(hash, file, 0, file.size_bytes());
+    info.fingerprint = hash.finish();
+  }
   if (source.kind == MediaKind::kImage) {
     info.size = path.empty() ? probe_image_size(as_bytes(source.bytes), name) : probe_image_file(path);
     const ImageSettings& image = options_.media.image;

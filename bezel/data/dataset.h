@@ -57,7 +57,7 @@ struct MediaInfo {
   gemma4::ImageSize size{};      ///< of a picture, upright
   std::int64_t samples = 0;      ///< of a recording at 16 kHz, at most what is read of it
   std::int64_t soft_tokens = 0;  ///< of a recording an upper bound that may be one too large
-  std::uint64_t file_bytes = 0;  ///< of the file, where there is one
+  std::string fingerprint;       ///< of a file: stands for its size, and 4 KiB each at begin, middle and end
 };
 
 struct DatasetOptions {
@@ -106,7 +106,8 @@ class Dataset {
   /// "file:line" of sample `idx`.
   std::string source(std::size_t idx) const { return file_.source(entries_[idx].line_idx); }
 
-  /// Stands for all samples: the bytes of the file, and the sizes of the media files it names.
+  /// Stands for all samples: the bytes of the file, and of the media files that it names the sizes and 4 KiB each at
+  /// begin, middle and end.
   const std::string& fingerprint() const { return fingerprint_; }
 
   /// Reads sample `idx` and decodes its media; `whole` leaves its end on. Throws Error "file:line: ...", also when the

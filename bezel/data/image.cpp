@@ -10,7 +10,7 @@
 namespace bezel::data {
 namespace {
 
-constexpr std::uintmax_t kMaxFileBytes = std::uintmax_t{1} << 30;
+constexpr std::uintmax_t kMaxFileBytes = std::uintmax_t{256} << 20;
 
 /// Copied, not mapped: a file that shrinks while it is decoded must not end the process.
 std::vector<std::byte> read_image_file(const std::string& path) {

@@ -7,6 +7,7 @@
 
 #include "bezel/error.h"
 #include "bezel/io/json.h"
+#include "bezel/io/regular_file.h"
 
 namespace bezel::data {
 namespace {
@@ -117,8 +118,7 @@ MediaSettings read_processor_config(const std::string& model_dir) {
   const std::filesystem::path dir(model_dir);
   for (const char* name : {"processor_config.json", "preprocessor_config.json"}) {
     const std::string path = (dir / name).string();
-    std::error_code ignored;
-    if (!std::filesystem::exists(path, ignored)) continue;
+    if (!io::is_there(path)) continue;
     const io::Json json = io::read_json_file(path);
     const io::JsonView root(json, path);
     const auto image = root.find("image_processor");

@@ -1,8 +1,10 @@
 #include "bezel/data/replace.h"
 
+#include "bezel/error.h"
+
 namespace bezel::data {
 
-std::string Replace::apply(std::string_view text, std::vector<std::size_t>* edits) const {
+std::string Replace::apply(std::string_view text, std::size_t max_bytes, std::vector<std::size_t>* edits) const {
   std::string out;
   out.reserve(text.size() + text.size() / 2);
   std::size_t done = 0;
@@ -10,6 +12,8 @@ std::string Replace::apply(std::string_view text, std::vector<std::size_t>* edit
     if (edits != nullptr) edits->push_back(hit);
     out.append(text, done, hit - done);
     out.append(content);
+    if (out.size() > max_bytes)
+      throw Error("a replacement in tokenizer.json makes more than ", max_bytes, " bytes of a text of ", text.size());
     done = hit + pattern.size();
   }
   out.append(text, done);

@@ -12,8 +12,9 @@ struct Replace {
   std::string pattern;  ///< not empty
   std::string content;
 
-  /// `text` after the replacement; where `edits` is given, it receives the offset in `text` of each occurrence.
-  std::string apply(std::string_view text, std::vector<std::size_t>* edits = nullptr) const;
+  /// `text` after the replacement; where `edits` is given, it receives the offset in `text` of each occurrence. Throws
+  /// Error when replacing makes more than `max_bytes`.
+  std::string apply(std::string_view text, std::size_t max_bytes, std::vector<std::size_t>* edits = nullptr) const;
 };
 
 /// Translates offsets in a text made by Replace::apply back to offsets in the text it was made from. Offsets must be

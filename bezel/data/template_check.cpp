@@ -5,8 +5,10 @@
 #include <string_view>
 
 #include "bezel/error.h"
+#include "bezel/io/gguf_model.h"
 #include "bezel/io/json.h"
 #include "bezel/io/mapped_file.h"
+#include "bezel/io/regular_file.h"
 
 namespace bezel::data {
 namespace {
@@ -48,12 +50,17 @@ std::string warning(const std::string& path, ChatFormat format) {
 
 std::string foreign_template_warning(const std::string& folder, ChatFormat format) {
   const ChatTokens turn = chat_tokens(format);
+  if (io::is_gguf_path(folder)) {
+    const auto file = io::GgufFile::open(folder);
+    const io::GgufValue* text = file->get("tokenizer.chat_template");
+    return text == nullptr || has_turns(text->text(), turn) ? "" : warning(folder, format);
+  }
   const auto in_folder = [&](const char* name) { return (fs::path(folder) / name).string(); };
   const std::string jinja = in_folder("chat_template.jinja");
-  if (fs::exists(jinja)) return is_known_file(jinja, turn) ? "" : warning(jinja, format);
+  if (io::is_there(jinja)) return is_known_file(jinja, turn) ? "" : warning(jinja, format);
   for (const char* name : {"chat_template.json", "tokenizer_config.json"}) {
     const std::string path = in_folder(name);
-    if (!fs::exists(path)) continue;
+    if (!io::is_there(path)) continue;
     const io::Json json = io::read_json_file(path);
     if (const auto value = io::JsonView(json, path).find("chat_template"))
       return is_known_value(*value, turn) ? "" : warning(path, format);

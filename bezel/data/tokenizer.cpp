@@ -4,18 +4,24 @@
 #include <cctype>
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 
 #include <sys/stat.h>
 
+#include "bezel/data/tokenizer_gguf.h"
 #include "bezel/data/utf8.h"
 #include "bezel/error.h"
+#include "bezel/io/gguf_model.h"
 
 namespace bezel::data {
 namespace {
 
 constexpr std::int64_t kMaxFileBytes = std::int64_t{256} << 20;
 constexpr std::size_t kMaxTextBytes = std::size_t{1} << 30;  // offsets are 32 bits wide and a normaliser may treble it
+
+// What all the steps of a normaliser or decoder together may make of a text. Gemma's trebles blanks.
+std::size_t max_replaced_bytes(std::size_t text_bytes) { return 16 * text_bytes + 4096; }
 
 // The byte that a word such as "<0x0A>" stands for, or -1.
 int byte_of(std::string_view word) {
@@ -66,9 +72,14 @@ Tokenizer Tokenizer::from_json(std::string_view text, std::string_view source) {
   return Tokenizer(parse_tokenizer(text, source));
 }
 
+Tokenizer Tokenizer::of_model(const std::string& model) {
+  if (io::is_gguf_path(model)) return Tokenizer(read_gguf_tokenizer(*io::GgufFile::open(model)));
+  return from_file((std::filesystem::path(model) / "tokenizer.json").string());
+}
+
 std::string Tokenizer::normalize(std::string_view text) const {
   std::string out(text);
-  for (const Replace& step : spec_.normalizer) out = step.apply(out);
+  for (const Replace& step : spec_.normalizer) out = step.apply(out, max_replaced_bytes(text.size()));
   return out;
 }
 
@@ -100,7 +111,8 @@ void Tokenizer::encode_piece(std::string_view piece, std::size_t offset, Encodin
   std::string normal;
   std::vector<std::vector<std::size_t>> edits(spec_.normalizer.size());
   for (std::size_t i = 0; i < spec_.normalizer.size(); ++i) {
-    normal = spec_.normalizer[i].apply(i == 0 ? piece : std::string_view(normal), &edits[i]);
+    const std::string_view before = i == 0 ? piece : std::string_view(normal);
+    normal = spec_.normalizer[i].apply(before, max_replaced_bytes(piece.size()), &edits[i]);
   }
   std::vector<BpeToken> tokens;
   encode_normalized(spec_.normalizer.empty() ? piece : std::string_view(normal), tokens);
@@ -163,7 +175,8 @@ std::string Tokenizer::decode(std::span<const std::int64_t> ids, bool skip_speci
       throw Error("token id ", id, " is not in the vocabulary of ", vocab_size(), " tokens");
     if (skip_special_tokens && is_special_[static_cast<std::size_t>(id)]) continue;
     std::string word(spec_.words.word(static_cast<std::size_t>(id)));
-    for (const Replace& step : spec_.decoder) word = step.apply(word);
+    const std::size_t most = max_replaced_bytes(word.size());
+    for (const Replace& step : spec_.decoder) word = step.apply(word, most);
     if (const int byte = byte_of(word); byte >= 0) {
       bytes += static_cast<char>(byte);
       continue;

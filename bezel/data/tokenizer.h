@@ -19,6 +19,8 @@ class Tokenizer {
   /// Reads tokenizer.json; see parse_tokenizer for what is refused.
   static Tokenizer from_file(const std::string& path);
   static Tokenizer from_json(std::string_view text, std::string_view source);
+  /// That of a model: `model`/tokenizer.json of a checkpoint folder, or what the metadata of a GGUF file says.
+  static Tokenizer of_model(const std::string& model);
 
   struct Encoding {
     std::vector<std::int64_t> ids;

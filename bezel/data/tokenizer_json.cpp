@@ -13,6 +13,17 @@ namespace {
 
 using io::JsonView;
 
+// Far beyond what any tokenizer has. A chain of replacements multiplies, and special tokens are put around every text.
+constexpr std::size_t kMaxSteps = 16;
+constexpr std::size_t kMaxSpecial = 64;
+constexpr std::size_t kMaxTokenBytes = 1024;
+
+template <typename Item>
+void push_bounded(std::vector<Item>& list, Item item, std::size_t most, const JsonView& at) {
+  if (list.size() >= most) at.fail("at most " + std::to_string(most) + " of its kind");
+  list.push_back(std::move(item));
+}
+
 [[noreturn]] void unknown_component(const JsonView& at, std::string_view what, std::string_view known) {
   throw Error(at.source(), ": key '", at.key(), "': ", what, " '", at.at("type").text(), "' is not known; Bezel reads ",
               known);
@@ -32,7 +43,7 @@ void read_normalizer(const JsonView& step, std::vector<Replace>& out) {
   if (type == "Sequence") {
     for (const JsonView& inner : step.at("normalizers").elements()) read_normalizer(inner, out);
   } else if (type == "Replace") {
-    out.push_back(read_replace(step));
+    push_bounded(out, read_replace(step), kMaxSteps, step);
   } else {
     unknown_component(step, "normalizer", "Replace and Sequence");
   }
@@ -49,7 +60,7 @@ void read_pre_tokenizer(const JsonView& step, std::vector<std::string>& out) {
   if (!pattern) step.at("pattern").fail("{\"String\": ...}; regular expressions are not read");
   if (step.at("behavior").text() != "MergedWithPrevious") step.at("behavior").fail("\"MergedWithPrevious\"");
   if (const auto invert = step.find("invert"); invert && invert->boolean()) invert->fail("false");
-  out.push_back(pattern->text());
+  push_bounded(out, pattern->text(), kMaxSteps, step);
   if (out.back().empty()) pattern->fail("a string that is not empty");
 }
 
@@ -60,7 +71,7 @@ void read_decoder(const JsonView& decoder, std::vector<Replace>& out) {
   for (const JsonView& step : decoder.at("decoders").elements()) {
     const std::string type = step.at("type").text();
     if (type == "Replace" && stage == 0) {
-      out.push_back(read_replace(step));
+      push_bounded(out, read_replace(step), kMaxSteps, step);
     } else if (type == "ByteFallback" && stage == 0) {
       stage = 1;
     } else if (type == "Fuse" && stage == 1) {
@@ -77,7 +88,7 @@ std::int32_t read_id(const JsonView& value) { return static_cast<std::int32_t>(v
 void append_special(const JsonView& specials, const JsonView& name, const TokenizerSpec& spec,
                     std::vector<std::int32_t>& out) {
   for (const JsonView& id : specials.at(name.text()).at("ids").elements()) {
-    out.push_back(read_id(id));
+    push_bounded(out, read_id(id), kMaxSpecial, id);
     if (static_cast<std::size_t>(out.back()) >= spec.words.size()) id.fail("an id of the vocabulary");
   }
 }
@@ -154,14 +165,7 @@ void read_fallback(const JsonView& model, TokenizerSpec& spec) {
     if (out.unknown_id < 0) model.fail("byte_fallback or unk_token");
     return;
   }
-  constexpr std::string_view kHex = "0123456789ABCDEF";
-  for (std::size_t byte = 0; byte < 256; ++byte) {
-    const std::string name = std::string("<0x") + kHex[byte / 16] + kHex[byte % 16] + ">";
-    out.byte_ids[byte] = spec.words.find(name);
-    if (out.byte_ids[byte] < 0)
-      throw Error(model.source(), ": key 'model.vocab': '", name,
-                  "' is missing, but byte_fallback needs all 256 bytes");
-  }
+  fill_byte_ids(spec, model.source(), "model.vocab");
 }
 
 void check_model(const JsonView& model, const TokenizerDocument& document) {
@@ -183,7 +187,8 @@ AddedToken read_added(const JsonView& item) {
   for (const char* name : {"single_word", "lstrip", "rstrip"})
     if (flag(name)) item.at(name).fail("false");
   AddedToken out{item.at("content").text(), read_id(item.at("id")), flag("special"), flag("normalized")};
-  if (out.content.empty()) item.at("content").fail("a string that is not empty");
+  if (out.content.empty() || out.content.size() > kMaxTokenBytes)
+    item.at("content").fail("a string of 1 to " + std::to_string(kMaxTokenBytes) + " bytes");
   return out;
 }
 
@@ -208,6 +213,16 @@ void read_added_tokens(const JsonView& list, TokenizerSpec& spec) {
 }
 
 }  // namespace
+
+void fill_byte_ids(TokenizerSpec& spec, std::string_view source, std::string_view key) {
+  constexpr std::string_view kHex = "0123456789ABCDEF";
+  for (std::size_t byte = 0; byte < 256; ++byte) {
+    const std::string name = std::string("<0x") + kHex[byte / 16] + kHex[byte % 16] + ">";
+    spec.fallback.byte_ids[byte] = spec.words.find(name);
+    if (spec.fallback.byte_ids[byte] < 0)
+      throw Error(source, ": key '", key, "': '", name, "' is missing, but byte_fallback needs all 256 bytes");
+  }
+}
 
 TokenizerSpec parse_tokenizer(std::string_view text, std::string_view source) {
   const TokenizerDocument document = read_tokenizer_document(text, source);

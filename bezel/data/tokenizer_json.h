@@ -35,4 +35,8 @@ struct TokenizerSpec {
 /// are negative, repeated or leave holes, repeated words, merges whose parts or result are no words.
 TokenizerSpec parse_tokenizer(std::string_view text, std::string_view source);
 
+/// Fills the ids of the words for single bytes, "<0x00>" to "<0xFF>". Throws Error naming `source` and `key` when one
+/// is missing.
+void fill_byte_ids(TokenizerSpec& spec, std::string_view source, std::string_view key);
+
 }  // namespace bezel::data

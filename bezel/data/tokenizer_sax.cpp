@@ -9,6 +9,7 @@ using io::Json;
 
 constexpr std::size_t kMaxBytes = std::size_t{256} << 20;
 constexpr std::size_t kMaxDepth = 64;
+constexpr std::size_t kMaxMembers = 4096;
 
 // A document of half a million merges would take seconds as nodes, so the two tables go straight into flat lists.
 class Reader {
@@ -54,6 +55,9 @@ class Reader {
       out_.vocab.push_back({begin, out_.text.size(), 0});
       return true;
     }
+    // Looked through one by one, which the two tables never are.
+    if (levels_.back()->size() >= kMaxMembers)
+      throw Error(source_, ": an object outside of vocab with more than ", kMaxMembers, " keys");
     if (levels_.back()->contains(name)) throw Error(source_, ": key '", name, "' appears twice in one object");
     key_ = std::move(name);
     return true;

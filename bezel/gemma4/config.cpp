@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "bezel/error.h"
+#include "bezel/gemma4/gguf_config.h"
 
 namespace bezel::gemma4 {
 namespace {
@@ -106,22 +107,9 @@ void read_layer_shapes(const JsonView& text, TextConfig& config, std::optional<H
 
 void read_kv_sharing(const JsonView& text, TextConfig& config) {
   config.num_kv_shared_layers = count_or(text, "num_kv_shared_layers", 0, 0);
-  if (config.num_kv_shared_layers == 0) return;
-  const std::int64_t first = config.num_layers - config.num_kv_shared_layers;
-  if (first <= 0)
+  if (config.num_kv_shared_layers >= config.num_layers)
     text.at("num_kv_shared_layers").fail("fewer than num_hidden_layers (" + std::to_string(config.num_layers) + ")");
-  for (std::int64_t i = first; i < config.num_layers; ++i) config.layers[i].kv_mode = KvMode::kReuse;
-  for (const LayerType type : {LayerType::kSliding, LayerType::kFull}) {
-    const auto uses = [&](const TextLayerConfig& layer) { return layer.type == type; };
-    const auto begin = config.layers.begin();
-    const auto end = begin + first;
-    const auto store = std::find_if(std::make_reverse_iterator(end), std::make_reverse_iterator(begin), uses);
-    if (store != std::make_reverse_iterator(begin))
-      store->kv_mode = KvMode::kStore;
-    else if (std::any_of(end, config.layers.end(), uses))
-      throw Error(text.source(), ": the last ", config.num_kv_shared_layers, " layers share keys and values, but no ",
-                  type == LayerType::kFull ? "full" : "sliding", "-attention layer before them computes any");
-  }
+  share_keys_and_values(config, text.source());
 }
 
 void read_experts(const JsonView& text, TextConfig& config) {
@@ -323,10 +311,28 @@ ModelConfig read_model_config(const JsonView& json) {
   return config;
 }
 
-ModelConfig read_model_config(const std::string& folder) {
-  const std::string path = folder + "/config.json";
+ModelConfig read_model_config(const std::string& model) {
+  if (io::is_gguf_path(model)) return read_gguf_config(io::GgufModel::open(model));
+  const std::string path = model + "/config.json";
   const io::Json json = io::read_json_file(path);
   return read_model_config(JsonView(json, path));
+}
+
+void share_keys_and_values(TextConfig& config, const std::string& source) {
+  if (config.num_kv_shared_layers == 0) return;
+  const std::int64_t first = config.num_layers - config.num_kv_shared_layers;
+  for (std::int64_t i = first; i < config.num_layers; ++i) config.layers[i].kv_mode = KvMode::kReuse;
+  for (const LayerType type : {LayerType::kSliding, LayerType::kFull}) {
+    const auto uses = [&](const TextLayerConfig& layer) { return layer.type == type; };
+    const auto begin = config.layers.begin();
+    const auto end = begin + first;
+    const auto store = std::find_if(std::make_reverse_iterator(end), std::make_reverse_iterator(begin), uses);
+    if (store != std::make_reverse_iterator(begin))
+      store->kv_mode = KvMode::kStore;
+    else if (std::any_of(end, config.layers.end(), uses))
+      throw Error(source, ": the last ", config.num_kv_shared_layers, " layers share keys and values, but no ",
+                  type == LayerType::kFull ? "full" : "sliding", "-attention layer before them computes any");
+  }
 }
 
 }  // namespace bezel::gemma4

@@ -133,7 +133,11 @@ struct ModelConfig {
 /// values that cannot be, and for architectures other than gemma4, gemma4_text and gemma3_text.
 ModelConfig read_model_config(const io::JsonView& json);
 
-/// The same from `folder`/config.json.
-ModelConfig read_model_config(const std::string& folder);
+/// The same from `model`/config.json, or from the metadata of a GGUF file.
+ModelConfig read_model_config(const std::string& model);
+
+/// Sets what each layer does with keys and values, as num_kv_shared_layers says. Throws Error naming `source` when a
+/// layer would have none to read.
+void share_keys_and_values(TextConfig& config, const std::string& source);
 
 }  // namespace bezel::gemma4

@@ -2,68 +2,20 @@
 
 #include <algorithm>
 #include <cmath>
-#include <map>
 #include <sstream>
 
 #include <ATen/ATen.h>
 
 #include "bezel/error.h"
-#include "bezel/io/tensor_io.h"
+#include "bezel/gemma4/source.h"
 #include "bezel/quant/four_bit.h"
 #include "bezel/quant/integer.h"
-#include "bezel/quant/stored.h"
+#include "bezel/quant/packed.h"
 
 namespace bezel::gemma4 {
 namespace {
 
 using torch::Tensor;
-
-// Looks tensors up by canonical name and remembers which were taken.
-class Source {
- public:
-  explicit Source(const io::Checkpoint& checkpoint) : folder_(checkpoint.folder()) {
-    for (const auto& [stored, entry] : checkpoint.entries()) {
-      std::string canonical = io::canonical_tensor_name(stored);
-      const auto [place, fresh] = found_.emplace(std::move(canonical), Found{stored, entry});
-      if (!fresh)
-        throw Error(folder_, ": tensors '", place->second.stored, "' and '", stored,
-                    "' are two spellings of one tensor; keep one");
-    }
-  }
-
-  struct Found {
-    std::string stored;
-    io::Checkpoint::Entry entry;
-    bool taken = false;
-  };
-
-  Found* take(const std::string& canonical) {
-    const auto place = found_.find(canonical);
-    if (place == found_.end()) return nullptr;
-    place->second.taken = true;
-    return &place->second;
-  }
-
-  /// The tensors stored under `module` for its matrix.
-  quant::StoredParts take_parts(const std::string& module) {
-    quant::StoredParts parts;
-    const std::string prefix = module + ".";
-    for (auto place = found_.lower_bound(prefix); place != found_.end() && place->first.starts_with(prefix); ++place) {
-      const std::string suffix = place->first.substr(prefix.size());
-      if (!quant::is_part_of_matrix(suffix)) continue;
-      place->second.taken = true;
-      parts.emplace(suffix, io::map_tensor(place->second.entry.file, *place->second.entry.info));
-    }
-    return parts;
-  }
-
-  const std::map<std::string, Found>& all() const { return found_; }
-  const std::string& folder() const { return folder_; }
-
- private:
-  std::string folder_;
-  std::map<std::string, Found> found_;
-};
 
 std::string text_of(const std::vector<std::int64_t>& shape) {
   std::ostringstream out;
@@ -73,16 +25,17 @@ std::string text_of(const std::vector<std::int64_t>& shape) {
   return out.str();
 }
 
-Tensor checked(const Source::Found& found, const nn::Slot& slot) {
-  const io::TensorInfo& info = *found.entry.info;
-  const std::string& path = found.entry.file->path();
-  if (info.shape != slot.shape)
-    throw Error(path, ": tensor '", found.stored, "': got shape ", text_of(info.shape), ", config.json makes it ",
-                text_of(slot.shape), "; config and weights are of different models");
-  Tensor tensor = io::map_tensor(found.entry.file, info);
+void check_shape(const SourceTensor& found, const nn::Slot& slot, const char* config_name) {
+  if (found.shape == slot.shape) return;
+  throw Error(found.path(), ": tensor '", found.stored, "': got shape ", text_of(found.shape), ", ", config_name,
+              " makes it ", text_of(slot.shape), "; config and weights are of different models");
+}
+
+Tensor floating(const SourceTensor& found) {
+  const Tensor tensor = found.map();
   const auto type = tensor.scalar_type();
   if (type != torch::kFloat && type != torch::kBFloat16 && type != torch::kHalf)
-    throw Error(path, ": tensor '", found.stored, "': got dtype ", io::dtype_name(info.dtype),
+    throw Error(found.path(), ": tensor '", found.stored, "': got dtype ", found.type_name(),
                 ", expected F32, BF16 or F16");
   return tensor;
 }
@@ -96,7 +49,7 @@ void assign(const std::shared_ptr<const quant::Weight>& weight, const nn::Slot& 
   slot.assign_weight(weight->device() == options.device ? weight : weight->to(options.device));
 }
 
-void fill_matrix(const Tensor& tensor, const std::string& module, const Source::Found& found, const nn::Slot& slot,
+void fill_matrix(const Tensor& tensor, const std::string& module, const SourceTensor& found, const nn::Slot& slot,
                  const LoadOptions& options) {
   switch (storage_of(module, slot, options.storage)) {
     case quant::Storage::kDense:
@@ -111,12 +64,12 @@ void fill_matrix(const Tensor& tensor, const std::string& module, const Source::
       assign(quant::integer_weight(quant::quantize_int8(tensor), found.stored), slot, options);
       break;
   }
-  found.entry.file->release(*found.entry.info);
+  found.release();
 }
 
-void fill_vector(const Tensor& tensor, const Source::Found& found, const nn::Slot& slot, const LoadOptions& options) {
+void fill_vector(const Tensor& tensor, const SourceTensor& found, const nn::Slot& slot, const LoadOptions& options) {
   const Tensor value = tensor.to(slot.wide ? torch::kFloat : options.dtype);
-  const std::string& path = found.entry.file->path();
+  const std::string& path = found.path();
   if (slot.kind == nn::SlotKind::kClipBound) {
     if (std::isnan(value.item<float>()))
       throw Error(path, ": clip bound '", found.stored, "': got NaN, expected a number or an infinity");
@@ -147,23 +100,26 @@ void fill(torch::nn::Module& root, Source& source, const quant::StoredFormat& fo
       if (slot.kind == nn::SlotKind::kMatrix)  // a stack of experts bears the module's name
         if (const auto parts = source.take_parts(slot.name == "weight" ? item.key() : canonical);
             quant::is_quantized(parts)) {
-          assign(quant::stored_weight(parts, slot.shape, format, source.folder() + ": matrix '" + canonical + "'"),
-                 slot, options);
+          assign(quant::stored_weight(parts, slot.shape, format, source.path() + ": matrix '" + canonical + "'"), slot,
+                 options);
           continue;
         }
-      const Source::Found* found = source.take(canonical);
+      const SourceTensor* found = source.take(canonical);
       if (found == nullptr) {
         if (slot.kind == nn::SlotKind::kClipBound) continue;  // the reference leaves missing bounds infinite
-        throw Error(source.folder(), ": tensor '", canonical, "' is missing; config.json makes it ",
+        throw Error(source.path(), ": tensor '", canonical, "' is missing; ", source.config_name(), " makes it ",
                     text_of(slot.shape));
       }
-      const Tensor tensor = checked(*found, slot);
-      if (slot.kind == nn::SlotKind::kMatrix)
-        fill_matrix(tensor, item.key(), *found, slot, options);
+      check_shape(*found, slot, source.config_name());
+      if (slot.kind != nn::SlotKind::kMatrix)
+        fill_vector(floating(*found), *found, slot, options);
+      else if (found->is_packed())
+        assign(quant::packed_weight(found->map(), found->gguf_entry.info->type, slot.shape, found->stored), slot,
+               options);
       else
-        fill_vector(tensor, *found, slot, options);
+        fill_matrix(floating(*found), item.key(), *found, slot, options);
     }
-    if (const auto* linear = dynamic_cast<nn::LinearImpl*>(module)) check_bounds(source.folder(), item.key(), *linear);
+    if (const auto* linear = dynamic_cast<nn::LinearImpl*>(module)) check_bounds(source.path(), item.key(), *linear);
   }
 }
 
@@ -186,17 +142,11 @@ std::vector<std::string> leftovers(const Source& source, const ModelConfig& conf
     // A tied head may be stored beside the embeddings it equals.
     const bool tied_head = config.text.tie_word_embeddings && canonical == "lm_head.weight";
     if (!tied_head && !is_unused_kv(canonical, config.text))
-      throw Error(found.entry.file->path(), ": tensor '", found.stored,
-                  "' has no place in the model that config.json describes");
+      throw Error(found.path(), ": tensor '", found.stored, "' has no place in the model that ", source.config_name(),
+                  " describes");
     ignored.push_back(found.stored);
   }
   return ignored;
-}
-
-std::vector<std::string> stored_names(const io::Checkpoint& checkpoint) {
-  std::vector<std::string> names;
-  for (const auto& [stored, entry] : checkpoint.entries()) names.push_back(stored);
-  return names;
 }
 
 }  // namespace
@@ -209,12 +159,11 @@ quant::Storage storage_of(const std::string& module, const nn::Slot& slot, const
   return skipped ? quant::Storage::kDense : options.storage;
 }
 
-LoadedModel load_model(const std::string& folder, const LoadOptions& options) {
+LoadedModel load_model(const std::string& model, const LoadOptions& options) {
   LoadedModel loaded;
-  const ModelConfig config = read_model_config(folder);
-  const io::Checkpoint checkpoint = io::Checkpoint::open(folder);
-  Source source(checkpoint);
-  loaded.layout = io::detect_layout(stored_names(checkpoint));
+  const ModelConfig config = read_model_config(model);
+  Source source(model);
+  loaded.layout = io::detect_layout(source.stored_names());
   loaded.model = Model(config, options.dtype);
   fill(*loaded.model, source, config.quantization, options);
   loaded.ignored = leftovers(source, config);

@@ -23,12 +23,13 @@ struct LoadedModel {
   std::vector<std::string> ignored;  ///< stored names of the k/v tensors of KV-sharing layers
 };
 
-/// Loads a Gemma 4 checkpoint folder strictly: a tensor that is missing, left over (except the k_proj, v_proj, k_norm
-/// and v_norm that checkpoints carry for KV-sharing layers) or of another shape than the config says is an Error that
-/// names it. Matrices stay mapped, as they are stored; float16 ones and those wider than `dtype` are converted when
-/// they are first used, and with options.storage they are quantised one after the other, the pages of the file given
-/// back. Vectors are kept in `dtype`. Clip bounds may be missing: they stay infinite, as in the reference.
-LoadedModel load_model(const std::string& folder, const LoadOptions& options);
+/// Loads a Gemma 4 checkpoint folder, or the language model in a GGUF file, strictly: a tensor that is missing, left
+/// over (except the k_proj, v_proj, k_norm and v_norm that checkpoints carry for KV-sharing layers) or of another shape
+/// than the config says is an Error that names it. Matrices stay mapped, as they are stored; float16 ones and those
+/// wider than `dtype` are converted when they are first used, and with options.storage they are quantised one after the
+/// other, the pages of the file given back; those that a GGUF file packs into blocks stay so. Vectors are kept in
+/// `dtype`. Clip bounds may be missing: they stay infinite, as in the reference.
+LoadedModel load_model(const std::string& model, const LoadOptions& options);
 
 /// How load_model keeps the dense matrix `slot` of `module`.
 quant::Storage storage_of(const std::string& module, const nn::Slot& slot, const quant::StorageOptions& options);

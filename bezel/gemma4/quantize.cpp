@@ -57,15 +57,14 @@ io::CheckpointPart coded_part(const io::Checkpoint::Entry& entry, const std::str
   return part;
 }
 
+// With experts in codes, no key that would let transformers take it for a checkpoint of bitsandbytes.
 io::Json quantization_config(const Plan& plan, const quant::StorageOptions& options, bool experts,
                              const std::string& compute) {
   const bool four = options.storage == quant::Storage::kNf4;
-  io::Json config{{"quant_method", experts ? "bezel" : "bitsandbytes"},
-                  {"load_in_4bit", four},
-                  {"load_in_8bit", !four},
-                  {"llm_int8_skip_modules", plan.dense},
-                  {"llm_int8_threshold", 6.0},
-                  {"llm_int8_has_fp16_weight", false}};
+  if (experts) return {{"quant_method", "bezel"}, {"bits", four ? 4 : 8}, {"skipped_modules", plan.dense}};
+  io::Json config{{"quant_method", "bitsandbytes"}, {"load_in_4bit", four},
+                  {"load_in_8bit", !four},          {"llm_int8_skip_modules", plan.dense},
+                  {"llm_int8_threshold", 6.0},      {"llm_int8_has_fp16_weight", false}};
   if (four) {
     config["bnb_4bit_quant_type"] = "nf4";
     config["bnb_4bit_use_double_quant"] = options.double_quant;

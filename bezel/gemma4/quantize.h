@@ -18,10 +18,9 @@ struct QuantizeReport {
 /// bitsandbytes read it: key layout kept, codes and scales beside each other, quantization_config in config.json with
 /// the modules that stay dense. Embeddings, head, routers, norms, convolutions, clip bounds and stacked experts stay as
 /// they are; so do tensors of layers that the model does not use. With `experts` stacks are put into codes too, under
-/// `….experts.gate_up_proj.weight` and so on: only Bezel reads that, and quant_method says so ("bezel"), which makes
-/// others refuse it. Holds one matrix at a time; see io::write_checkpoint for shards and files. Throws Error (kConfig)
-/// when `output` exists or there are no experts, Error when the checkpoint holds codes already or does not fit its
-/// config.
+/// `….experts.gate_up_proj.weight` and so on: only Bezel reads that, and quant_method says so ("bezel"). Holds one
+/// matrix at a time; see io::write_checkpoint for shards and files. Throws Error (kConfig) when `output` exists or
+/// there are no experts, Error when the checkpoint holds codes already or does not fit its config.
 QuantizeReport quantize_checkpoint(const std::string& folder, const std::string& output,
                                    const quant::StorageOptions& options, bool experts = false,
                                    std::size_t max_shard_bytes = io::kMaxShardBytes);

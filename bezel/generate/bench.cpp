@@ -4,9 +4,11 @@
 #include <atomic>
 #include <chrono>
 
+#include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
 #include "bezel/generate/generator.h"
+#include "bezel/io/tensor_io.h"
 
 namespace bezel::generate {
 namespace {
@@ -26,14 +28,15 @@ std::uint64_t sum(const std::uint64_t* words, std::int64_t count) {
 
 // The best of several passes over a buffer that no cache holds.
 double read_bandwidth() {
-  constexpr std::int64_t kWords = std::int64_t{256} << 17;  // 256 MiB
-  const std::vector<std::uint64_t> words(kWords, 1);
+  constexpr std::int64_t kWords = std::int64_t{256} << 17;                                     // 256 MiB
+  const torch::Tensor memory = io::in_large_pages(at::ones({1}, at::kLong).expand({kWords}));  // as weights lie
+  const auto* words = reinterpret_cast<const std::uint64_t*>(memory.const_data_ptr<std::int64_t>());
   double best_s = 1e30;
   std::atomic<std::uint64_t> total = 0;
   for (int pass = 0; pass < 6; ++pass) {
     const auto begin = Clock::now();
     at::parallel_for(0, kWords, kWords / at::get_num_threads() + 1,
-                     [&](std::int64_t from, std::int64_t to) { total += sum(words.data() + from, to - from); });
+                     [&](std::int64_t from, std::int64_t to) { total += sum(words + from, to - from); });
     best_s = std::min(best_s, seconds_since(begin));
   }
   TORCH_CHECK(total > 0, "summed nothing");  // and so the sums are computed

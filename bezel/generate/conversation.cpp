@@ -1,7 +1,6 @@
 #include "bezel/generate/conversation.h"
 
 #include <algorithm>
-#include <filesystem>
 
 #include "bezel/data/audio.h"
 #include "bezel/data/dataset.h"
@@ -38,7 +37,7 @@ void check_count(std::string_view text, std::string_view placeholder, std::size_
 }  // namespace
 
 Conversation::Conversation(const std::string& folder, const gemma4::ModelConfig& config, ConversationOptions options)
-    : tokenizer_(data::Tokenizer::from_file((std::filesystem::path(folder) / "tokenizer.json").string())),
+    : tokenizer_(data::Tokenizer::of_model(folder)),
       ids_{config.image_token_id, config.video_token_id, config.audio_token_id},
       options_(std::move(options)),
       format_(data::detect_chat_format(config)),

@@ -4,8 +4,10 @@
 
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
+#include <unistd.h>
 
 #include "bezel/error.h"
+#include "bezel/quant/at_hand.h"
 
 namespace bezel::generate {
 namespace {
@@ -42,12 +44,26 @@ std::int64_t chunk_end(std::span<const std::int64_t> types, std::int64_t begin, 
   return end;
 }
 
+// Every token reads the decoder and the head from end to end; experts stay in the file, of which it reads a few. So
+// does a model that would fill the memory that other work needs.
+void keep_weights_at_hand(const gemma4::Model& model) {
+  const double memory = static_cast<double>(::sysconf(_SC_PHYS_PAGES)) * static_cast<double>(::sysconf(_SC_PAGESIZE));
+  std::vector<const quant::Weight*> weights{&model->head()};
+  for (const auto& module : model->model->language_model->modules())
+    if (const auto* linear = dynamic_cast<const nn::LinearImpl*>(module.get())) weights.push_back(linear->weight.get());
+  double bytes = 0;
+  for (const quant::Weight* weight : weights) bytes += static_cast<double>(weight->bytes());
+  if (bytes > memory / 2) return;
+  for (const quant::Weight* weight : weights) quant::keep_at_hand(*weight);
+}
+
 }  // namespace
 
 Generator::Generator(gemma4::Model model, std::int64_t chunk_tokens)
     : model_(std::move(model)), chunk_tokens_(chunk_tokens), cache_(model_->config().text) {
   TORCH_CHECK(chunk_tokens > 0, "a chunk holds a token at least, not ", chunk_tokens);
   model_->eval();
+  keep_weights_at_hand(model_);
 }
 
 void Generator::forget() {

@@ -4,7 +4,9 @@
 #include <filesystem>
 
 #include "bezel/data/chat_template.h"
+#include "bezel/io/gguf_model.h"
 #include "bezel/io/json.h"
+#include "bezel/io/regular_file.h"
 
 namespace bezel::generate {
 namespace {
@@ -72,14 +74,25 @@ void read_sampling(const JsonView& config, Settings& settings) {
   if (const auto value = config.find("max_new_tokens")) settings.max_new_tokens = value->whole(1);
 }
 
+// What a GGUF file names as ends of a text and of a turn.
+std::vector<std::int64_t> gguf_eos(const std::string& path) {
+  std::vector<std::int64_t> ids;
+  const auto file = io::GgufFile::open(path);
+  for (const char* key : {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"})
+    if (const io::GgufValue* value = file->get(key))
+      if (const std::int64_t id = value->whole(); std::ranges::find(ids, id) == ids.end()) ids.push_back(id);
+  return ids;
+}
+
 }  // namespace
 
-Settings read_settings(const std::string& folder, const data::Tokenizer& tokenizer) {
+Settings read_settings(const std::string& model, const data::Tokenizer& tokenizer) {
   Settings settings;
   settings.sampling.top_k = 50;
-  const std::string path = path_in(folder, "generation_config.json");
+  const bool is_gguf = io::is_gguf_path(model);
+  const std::string path = path_in(model, "generation_config.json");
   bool has_eos = false;
-  if (std::filesystem::exists(path)) {
+  if (!is_gguf && io::is_there(path)) {
     const Json json = io::read_json_file(path);
     const JsonView config(json, path);
     read_sampling(config, settings);
@@ -89,7 +102,7 @@ Settings read_settings(const std::string& folder, const data::Tokenizer& tokeniz
       has_eos = true;
     }
   }
-  if (!has_eos) settings.stop_ids = config_eos(folder);
+  if (!has_eos) settings.stop_ids = is_gguf ? gguf_eos(model) : config_eos(model);
   for (const data::ChatFormat format : {data::ChatFormat::kEdge, data::ChatFormat::kGemma3}) {
     const auto turn = tokenizer.token_id(data::chat_tokens(format).end);
     if (turn && std::ranges::find(settings.stop_ids, *turn) == settings.stop_ids.end())

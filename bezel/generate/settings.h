@@ -19,9 +19,9 @@ struct Settings {
 };
 
 /// Reads generation_config.json of a checkpoint folder, with transformers' defaults for what it does not say (greedy;
-/// where it samples top_k 50), and eos_token_id of config.json where it has none. The token
-/// that ends a turn, where the tokenizer has it, always stops. Throws Error naming file and key on values that cannot
-/// be.
-Settings read_settings(const std::string& folder, const data::Tokenizer& tokenizer);
+/// where it samples top_k 50), and eos_token_id of config.json where it has none; of a GGUF file the ids of its ends.
+/// The token that ends a turn, where the tokenizer has it, always stops. Throws Error naming file and key on values
+/// that cannot be.
+Settings read_settings(const std::string& model, const data::Tokenizer& tokenizer);
 
 }  // namespace bezel::generate

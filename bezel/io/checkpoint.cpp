@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "bezel/error.h"
+#include "bezel/io/gguf_model.h"
 #include "bezel/io/json.h"
 
 namespace bezel::io {
@@ -12,7 +13,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::size_t kMaxIndexBytes = 100'000'000;
+constexpr std::size_t kMaxIndexBytes = 64u << 20;
 
 [[noreturn]] void fail_without_weights(const fs::path& folder) {
   std::error_code error;
@@ -30,6 +31,10 @@ void check_folder(const fs::path& folder) {
   std::error_code error;
   if (!fs::exists(folder, error))
     throw Error(ErrorKind::kIo, folder.string(), ": no such folder; expected a checkpoint folder on this machine");
+  if (is_gguf_path(folder.string()))
+    throw Error(folder.string(),
+                ": a GGUF file, which is trained, evaluated and asked as it is; this reads a checkpoint ",
+                "folder, with config.json and model.safetensors");
   if (!fs::is_directory(folder, error))
     throw Error(folder.string(), ": not a folder; expected the folder that holds config.json and model.safetensors");
 }

@@ -20,10 +20,15 @@ std::string shortened(const Json& value) {
   return text.size() <= kMax ? text : text.substr(0, kMax) + "…";
 }
 
+/// A value takes ten times the memory of its text when that is as short as "[],": four million of those, and beyond
+/// them one for every 24 bytes, which is less than a step takes in a long run's history.
+std::size_t most_values(std::size_t text_bytes) { return 4'000'000 + text_bytes / 24; }
+
 /// Builds a document while checking what nlohmann's own parser lets pass: depth, duplicate keys, huge numbers.
 class StrictBuilder {
  public:
-  StrictBuilder(std::string_view source, int max_depth) : source_(source), max_depth_(max_depth) {}
+  StrictBuilder(std::string_view source, int max_depth, std::size_t max_values)
+      : source_(source), max_depth_(max_depth), values_left_(max_values) {}
 
   Json take() { return std::move(root_); }
 
@@ -88,6 +93,7 @@ class StrictBuilder {
   }
 
   Json* place(Json&& value) {
+    if (values_left_-- == 0) throw Error(source_, ": more values than any such file has");
     if (levels_.empty()) {
       root_ = std::move(value);
       return &root_;
@@ -124,6 +130,7 @@ class StrictBuilder {
   Json root_;
   std::string_view source_;
   int max_depth_;
+  std::size_t values_left_;
   std::vector<Level> levels_;
 };
 
@@ -136,7 +143,7 @@ Json parse_json(std::string_view text, std::string_view source, const JsonLimits
     throw Error(source, ": starts with a UTF-8 byte order mark; save it without one");
   if (const auto nul = text.find('\0'); nul != std::string_view::npos)
     throw Error(source, ": a NUL byte at offset ", nul, ", not JSON text");
-  StrictBuilder builder(source, limits.max_depth);
+  StrictBuilder builder(source, limits.max_depth, most_values(text.size()));
   Json::sax_parse(text.begin(), text.end(), &builder, Json::input_format_t::json, /*strict=*/true);
   return builder.take();
 }

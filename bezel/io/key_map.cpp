@@ -12,6 +12,8 @@ namespace {
 constexpr std::string_view kVision = "model.vision_tower.encoder.layers.";
 constexpr std::string_view kAudio = "model.audio_tower.layers.";
 constexpr std::string_view kText = "model.language_model.";
+constexpr std::string_view kTextLayers = "model.language_model.layers.";
+constexpr std::string_view kGgufLayers = "blk.";
 constexpr std::string_view kLinear = ".linear";
 constexpr std::string_view kAdapterPrefix = "base_model.model.";
 // DoRA's vector, the one part that PEFT stores without `.weight`.
@@ -31,6 +33,42 @@ constexpr std::array<std::string_view, 6> kTextChildren = {"layers",
                                                            "norm",
                                                            "per_layer_model_projection",
                                                            "per_layer_projection_norm"};
+using GgufName = std::pair<std::string_view, std::string_view>;  // ours, llama.cpp's
+// Tensors of a decoder layer: below `model.language_model.layers.N.`, and below `blk.N.` in a GGUF file. Reference:
+// gguf's MODEL_ARCH.GEMMA4 and GEMMA3, llama.cpp's conversion/gemma.py.
+constexpr std::array<GgufName, 25> kGgufLayerNames{{{"self_attn.q_proj.weight", "attn_q.weight"},
+                                                    {"self_attn.k_proj.weight", "attn_k.weight"},
+                                                    {"self_attn.v_proj.weight", "attn_v.weight"},
+                                                    {"self_attn.o_proj.weight", "attn_output.weight"},
+                                                    {"self_attn.q_norm.weight", "attn_q_norm.weight"},
+                                                    {"self_attn.k_norm.weight", "attn_k_norm.weight"},
+                                                    {"mlp.gate_proj.weight", "ffn_gate.weight"},
+                                                    {"mlp.up_proj.weight", "ffn_up.weight"},
+                                                    {"mlp.down_proj.weight", "ffn_down.weight"},
+                                                    {"input_layernorm.weight", "attn_norm.weight"},
+                                                    {"post_attention_layernorm.weight", "post_attention_norm.weight"},
+                                                    {"pre_feedforward_layernorm.weight", "ffn_norm.weight"},
+                                                    {"post_feedforward_layernorm.weight", "post_ffw_norm.weight"},
+                                                    {"layer_scalar", "layer_output_scale.weight"},
+                                                    {"per_layer_input_gate.weight", "inp_gate.weight"},
+                                                    {"per_layer_projection.weight", "proj.weight"},
+                                                    {"post_per_layer_input_norm.weight", "post_norm.weight"},
+                                                    {"router.proj.weight", "ffn_gate_inp.weight"},
+                                                    {"router.scale", "ffn_gate_inp.scale"},
+                                                    {"router.per_expert_scale", "ffn_down_exps.scale"},
+                                                    {"experts.gate_up_proj", "ffn_gate_up_exps.weight"},
+                                                    {"experts.down_proj", "ffn_down_exps.weight"},
+                                                    {"pre_feedforward_layernorm_2.weight", "pre_ffw_norm_2.weight"},
+                                                    {"post_feedforward_layernorm_1.weight", "post_ffw_norm_1.weight"},
+                                                    {"post_feedforward_layernorm_2.weight", "post_ffw_norm_2.weight"}}};
+// The others, whole.
+constexpr std::array<GgufName, 6> kGgufNames{
+    {{"model.language_model.embed_tokens.weight", "token_embd.weight"},
+     {"model.language_model.norm.weight", "output_norm.weight"},
+     {"model.language_model.embed_tokens_per_layer.weight", "per_layer_token_embd.weight"},
+     {"model.language_model.per_layer_model_projection.weight", "per_layer_model_proj.weight"},
+     {"model.language_model.per_layer_projection_norm.weight", "per_layer_proj_norm.weight"},
+     {"lm_head.weight", "output.weight"}}};
 constexpr std::array<std::string_view, 4> kBounds = {".input_min", ".input_max", ".output_min", ".output_max"};
 
 bool drop_prefix(std::string_view& text, std::string_view prefix) {
@@ -88,6 +126,21 @@ std::string without_text_prefix(std::string_view name) {
   return drop_prefix(rest, kText) ? std::string("model.").append(rest) : std::string(name);
 }
 
+// `name`, which one side of the tables spells, as the other side does.
+std::optional<std::string> renamed(std::string_view name, std::string_view GgufName::*from,
+                                   std::string_view from_layers, std::string_view GgufName::*to,
+                                   std::string_view to_layers) {
+  for (const GgufName& row : kGgufNames)
+    if (row.*from == name) return std::string(row.*to);
+  if (!drop_prefix(name, from_layers)) return std::nullopt;
+  const std::string_view numbered = name;
+  if (!drop_layer_number(name)) return std::nullopt;
+  const std::string_view number = numbered.substr(0, numbered.size() - name.size());
+  for (const GgufName& row : kGgufLayerNames)
+    if (row.*from == name) return std::string(to_layers).append(number).append(row.*to);
+  return std::nullopt;
+}
+
 }  // namespace
 
 bool is_clippable_module(std::string_view module) {
@@ -131,6 +184,14 @@ KeyLayout detect_layout(const std::vector<std::string>& stored_names) {
                   "' are two spellings of one tensor; keep one of them");
   }
   return layout;
+}
+
+std::optional<std::string> canonical_gguf_name(std::string_view stored) {
+  return renamed(stored, &GgufName::second, kGgufLayers, &GgufName::first, kTextLayers);
+}
+
+std::optional<std::string> gguf_tensor_name(std::string_view canonical) {
+  return renamed(canonical, &GgufName::first, kTextLayers, &GgufName::second, kGgufLayers);
 }
 
 std::string peft_module_name(std::string_view canonical_module, bool text_only, KeyLayout layout) {

@@ -34,6 +34,13 @@ std::string respelt_tensor_name(std::string_view stored, KeyLayout layout);
 /// otherwise. Throws Error naming both when the same tensor is there in both spellings.
 KeyLayout detect_layout(const std::vector<std::string>& stored_names);
 
+/// Bezel's name of a tensor of a GGUF file as llama.cpp names them (`blk.3.attn_q.weight`); nothing for one that no
+/// language model of Gemma has.
+std::optional<std::string> canonical_gguf_name(std::string_view stored);
+
+/// The inverse: the name in a GGUF file of a tensor of canonical name; nothing for one that has none there.
+std::optional<std::string> gguf_tensor_name(std::string_view canonical);
+
 /// Module name as transformers + PEFT spell it: `.linear` behind clippable layers, unless the layout is kFlat.
 std::string peft_module_name(std::string_view canonical_module, bool text_only = false,
                              KeyLayout layout = KeyLayout::kNested);

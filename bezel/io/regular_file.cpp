@@ -38,6 +38,11 @@ std::size_t RegularFile::read(char* to, std::size_t size_bytes, std::uint64_t of
   return done;
 }
 
+bool is_there(const std::string& path) {
+  struct stat info {};
+  return ::lstat(path.c_str(), &info) == 0 || (errno != ENOENT && errno != ENOTDIR);
+}
+
 std::string read_text_file(const std::string& path) {
   const RegularFile file(path);
   std::string text(file.size_bytes(), '\0');

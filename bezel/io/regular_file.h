@@ -25,6 +25,9 @@ class RegularFile {
   std::uint64_t size_bytes_ = 0;
 };
 
+/// Whether something of that name is there, if only a link that leads nowhere: opening it then says what is wrong.
+bool is_there(const std::string& path);
+
 /// All of a regular file. Throws as RegularFile does.
 std::string read_text_file(const std::string& path);
 

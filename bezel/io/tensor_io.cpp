@@ -3,7 +3,11 @@
 #include <array>
 #include <cstdint>
 #include <cstring>
+#include <functional>
 #include <memory>
+
+#include <ATen/ATen.h>
+#include <sys/mman.h>
 
 #include "bezel/error.h"
 
@@ -24,13 +28,34 @@ constexpr std::array<std::pair<DType, torch::ScalarType>, 13> kTypes{{{DType::kB
                                                                       {DType::kI64, torch::kInt64},
                                                                       {DType::kF64, torch::kFloat64}}};
 
-// What keeps the map of a tensor alive, and tells it from other tensors.
+// What keeps the map of a tensor alive, and lets its pages go.
 struct Mapped {
-  std::shared_ptr<const SafetensorsFile> file;
-  TensorInfo info;
+  std::function<void()> release;
 };
 
 void drop_mapped(void* mapped) { delete static_cast<Mapped*>(mapped); }
+
+const Mapped* mapped_of(const torch::Tensor& tensor) {
+  return tensor.is_meta() ? nullptr : tensor.storage().data_ptr().cast_context<Mapped>(&drop_mapped);
+}
+
+/// A tensor over the bytes of `info`, which `file` has, or a copy of them when they are not aligned to their element
+/// size.
+template <typename File, typename Info>
+torch::Tensor over(const std::shared_ptr<const File>& file, const Info& info, std::size_t size_bytes,
+                   const std::vector<std::int64_t>& shape, torch::ScalarType type) {
+  const std::byte* bytes = file->data(info);
+  if (reinterpret_cast<std::uintptr_t>(bytes) % c10::elementSize(type) != 0) {
+    torch::Tensor copy = torch::empty(shape, type);
+    std::memcpy(copy.data_ptr(), bytes, size_bytes);
+    return copy;
+  }
+  auto* mapped = new Mapped{[file, info] { file->release(info); }};
+  return at::for_blob(const_cast<std::byte*>(bytes), shape)
+      .context(mapped, &drop_mapped)
+      .options(torch::dtype(type))
+      .make_tensor();
+}
 
 }  // namespace
 
@@ -49,24 +74,42 @@ DType to_dtype(torch::ScalarType type) {
 torch::Tensor map_tensor(const std::shared_ptr<const SafetensorsFile>& file, const TensorInfo& info) {
   // BOOL goes by way of bytes: a bool that is neither 0 nor 1 is undefined behaviour.
   const bool is_bool = info.dtype == DType::kBool;
-  const auto options = torch::dtype(is_bool ? torch::kUInt8 : to_scalar_type(info.dtype));
-  if (info.begin_bytes == info.end_bytes) return torch::empty(info.shape, is_bool ? torch::kBool : options);
-  const std::byte* bytes = file->data(info);
-  if (reinterpret_cast<std::uintptr_t>(bytes) % dtype_bytes(info.dtype) != 0) {
-    torch::Tensor copy = torch::empty(info.shape, options);
-    std::memcpy(copy.data_ptr(), bytes, info.end_bytes - info.begin_bytes);
-    return copy;
-  }
-  auto* data = const_cast<std::byte*>(bytes);
-  const torch::Tensor view =
-      at::for_blob(data, info.shape).context(new Mapped{file, info}, &drop_mapped).options(options).make_tensor();
+  const auto type = is_bool ? torch::kUInt8 : to_scalar_type(info.dtype);
+  if (info.begin_bytes == info.end_bytes) return torch::empty(info.shape, is_bool ? torch::kBool : type);
+  const torch::Tensor view = over(file, info, info.end_bytes - info.begin_bytes, info.shape, type);
   return is_bool ? view.ne(0) : view;
 }
 
+bool is_mapped(const torch::Tensor& tensor) { return mapped_of(tensor) != nullptr; }
+
 void release_pages(const torch::Tensor& tensor) {
-  if (tensor.is_meta()) return;
-  const auto* mapped = tensor.storage().data_ptr().cast_context<Mapped>(&drop_mapped);
-  if (mapped != nullptr) mapped->file->release(mapped->info);
+  if (const Mapped* mapped = mapped_of(tensor)) mapped->release();
+}
+
+torch::Tensor in_large_pages(const torch::Tensor& tensor) {
+  constexpr std::size_t kPage = std::size_t{2} << 20;
+  const std::size_t bytes = (tensor.nbytes() + 2 * kPage - 1) / kPage * kPage;  // room to begin at a page's start
+  void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED)
+    throw Error(ErrorKind::kMemory, "no memory for a copy of ", tensor.nbytes(), " bytes of weights");
+  ::madvise(memory, bytes, MADV_HUGEPAGE);  // a wish
+  void* start = reinterpret_cast<void*>((reinterpret_cast<std::uintptr_t>(memory) + kPage - 1) / kPage * kPage);
+  torch::Tensor copy = at::from_blob(
+      start, tensor.sizes(), [memory, bytes](void*) { ::munmap(memory, bytes); }, tensor.options());
+  return copy.copy_(tensor);
+}
+
+torch::Tensor map_tensor(const std::shared_ptr<const GgufFile>& file, const GgufTensor& info) {
+  if (is_packed(info.type)) {
+    const GgufTypeInfo& type = gguf_type_info(info.type);
+    const std::int64_t row_bytes = info.shape.back() / type.block_elements * type.block_bytes;
+    const std::int64_t rows = static_cast<std::int64_t>(info.size_bytes) / row_bytes;
+    return over(file, info, info.size_bytes, {rows, row_bytes}, torch::kUInt8);
+  }
+  const auto type = info.type == GgufType::kF32   ? torch::kFloat
+                    : info.type == GgufType::kF16 ? torch::kHalf
+                                                  : torch::kBFloat16;
+  return over(file, info, info.size_bytes, info.shape, type);
 }
 
 void put_tensor(TensorSink& sink, const std::string& name, const torch::Tensor& tensor) {

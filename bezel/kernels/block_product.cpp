@@ -1,7 +1,5 @@
 #include "bezel/kernels/block_product.h"
 
-#include <algorithm>
-
 namespace bezel::kernels {
 
 using simd::Bf16;

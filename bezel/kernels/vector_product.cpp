@@ -7,14 +7,13 @@
 namespace bezel::kernels {
 
 bool has_vector_product(const torch::Tensor& x, const torch::Tensor& w) {
-  return x.size(0) == 1 && x.size(1) % 2 == 0 && simd::takes({x, w});
+  return x.size(0) == 1 && simd::takes({x, w});
 }
 
 torch::Tensor vector_product(const torch::Tensor& x, const torch::Tensor& w) {
   TORCH_CHECK(has_vector_product(x, w) && w.size(1) == x.size(1), x.sizes(), " times ", w.sizes());
-  const torch::Tensor parts = x.view({-1, 2}).t().to(torch::kFloat).contiguous();  // [2, K / 2]
   torch::Tensor y = at::empty({1, w.size(0)}, x.options());
-  const simd::VectorProduct arguments{simd::bf16(w), simd::data<float>(parts), w.size(1), simd::bf16(y)};
+  const simd::VectorProduct arguments{simd::bf16(w), simd::bf16(x), w.size(1), simd::bf16(y)};
   simd::for_rows(simd::frozen().vector, arguments, w.size(0), w.size(1));
   return y;
 }

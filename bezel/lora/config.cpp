@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "bezel/error.h"
+#include "bezel/io/pattern.h"
 
 namespace bezel::lora {
 namespace {
@@ -13,6 +14,7 @@ using io::Json;
 using io::JsonView;
 
 constexpr std::int64_t kMaxRank = 1 << 16;
+constexpr std::size_t kMaxPatterns = 4096;  // of names or regexes; each is held against every layer
 
 // Keys that change nothing about a finished adapter: where it came from, how it was started, group sizes of features
 // that have a switch of their own.
@@ -76,8 +78,21 @@ void check_initialisation(const JsonView& json) {
   init->fail("true, false, gaussian, orthogonal or eva: other initialisations change the base weights too");
 }
 
+void check_count(const JsonView& json) {
+  if (json.value().size() > kMaxPatterns) json.fail("at most " + std::to_string(kMaxPatterns) + " entries");
+}
+
+// Compiled here only to name file and key.
+void check_regex(const JsonView& json, const std::string& pattern) {
+  const io::Pattern compiled(pattern, json.source() + ": key '" + json.key() + "'", ErrorKind::kData);
+}
+
 ModulePattern read_pattern(const JsonView& json) {
-  if (json.is_string()) return ModulePattern::from_text(json.text());
+  if (json.is_string()) {
+    check_regex(json, json.text());
+    return ModulePattern::from_text(json.text());
+  }
+  check_count(json);
   std::vector<std::string> names;
   for (const JsonView& name : json.elements()) names.push_back(name.text());
   return ModulePattern::from_names(std::move(names));
@@ -87,10 +102,18 @@ void read_patterns(const JsonView& json, LoraConfig& config) {
   if (const auto targets = json.find("target_modules")) config.target_modules = read_pattern(*targets);
   if (const auto excluded = json.find("exclude_modules")) config.exclude_modules = read_pattern(*excluded);
   if (const auto ranks = json.find("rank_pattern")) {
-    for (const auto& [name, rank] : ranks->members()) config.rank_pattern.emplace_back(name, rank.whole(1, kMaxRank));
+    check_count(*ranks);
+    for (const auto& [name, rank] : ranks->members()) {
+      check_regex(*ranks, name);
+      config.rank_pattern.emplace_back(name, rank.whole(1, kMaxRank));
+    }
   }
   if (const auto alphas = json.find("alpha_pattern")) {
-    for (const auto& [name, alpha] : alphas->members()) config.alpha_pattern.emplace_back(name, alpha.number());
+    check_count(*alphas);
+    for (const auto& [name, alpha] : alphas->members()) {
+      check_regex(*alphas, name);
+      config.alpha_pattern.emplace_back(name, alpha.number());
+    }
   }
 }
 

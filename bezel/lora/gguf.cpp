@@ -1,6 +1,5 @@
 #include "bezel/lora/gguf.h"
 
-#include <array>
 #include <filesystem>
 #include <optional>
 
@@ -8,6 +7,7 @@
 
 #include "bezel/error.h"
 #include "bezel/io/gguf_writer.h"
+#include "bezel/io/key_map.h"
 #include "bezel/lora/adapter_io.h"
 #include "bezel/lora/match.h"
 
@@ -18,29 +18,10 @@ using torch::Tensor;
 
 constexpr std::string_view kLayers = "model.language_model.layers.";
 
-// Layers that llama.cpp multiplies by way of its adapters, by what follows the layer number.
-constexpr std::array<std::pair<std::string_view, std::string_view>, 9> kNames = {{
-    {"self_attn.q_proj", "attn_q"},
-    {"self_attn.k_proj", "attn_k"},
-    {"self_attn.v_proj", "attn_v"},
-    {"self_attn.o_proj", "attn_output"},
-    {"mlp.gate_proj", "ffn_gate"},
-    {"mlp.up_proj", "ffn_up"},
-    {"mlp.down_proj", "ffn_down"},
-    {"per_layer_input_gate", "inp_gate"},
-    {"per_layer_projection", "proj"},
-}};
-
-// "blk.3.attn_q.weight" of a canonical module name; nothing for a module without a counterpart.
+// "blk.3.attn_q.weight" of a canonical module name; nothing for a module that llama.cpp multiplies without adapters.
 std::optional<std::string> gguf_name(std::string_view module) {
-  if (!module.starts_with(kLayers)) return std::nullopt;
-  const std::string_view rest = module.substr(kLayers.size());
-  const std::size_t dot = rest.find('.');
-  if (dot == std::string_view::npos) return std::nullopt;
-  for (const auto& [name, short_name] : kNames)
-    if (rest.substr(dot + 1) == name)
-      return std::string("blk.").append(rest.substr(0, dot)).append(".").append(short_name).append(".weight");
-  return std::nullopt;
+  if (!module.starts_with(kLayers) || module.find(".router.") != std::string_view::npos) return std::nullopt;
+  return io::gguf_tensor_name(std::string(module).append(".weight"));
 }
 
 std::string architecture_of(const io::Json& config, const std::map<std::string, StoredPair>& pairs,

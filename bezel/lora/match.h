@@ -1,19 +1,15 @@
 #pragma once
 
 #include <optional>
-#include <regex>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include "bezel/io/pattern.h"
 #include "bezel/lora/config.h"
 
 namespace bezel::lora {
-
-/// A Python regular expression as std::regex. Named groups and \A, \Z are rewritten; what ECMAScript lacks (inline
-/// flags, look-behind, \g) throws Error (kConfig). `key` names the setting in errors.
-std::regex compile_regex(const std::string& pattern, std::string_view key);
 
 /// Every spelling under which a module may be asked for: canonical, and PEFT's where it differs.
 std::vector<std::string> spellings(const std::string& canonical, bool text_only);
@@ -28,32 +24,45 @@ class ModuleMatcher {
 
  private:
   ModulePattern pattern_;
-  std::optional<std::regex> regex_;
+  std::optional<io::Pattern> regex_;
 };
 
 /// Whether `name` is `key`, or ends in "." and `key`.
 bool has_suffix(std::string_view name, std::string_view key);
+
+/// Whether a pattern holds letters, digits, '_' and '.' only: of those there may be one for each layer.
+bool is_plain(std::string_view pattern);
+/// Whether whole dotted parts at the end of `name` match a plain pattern, in which '.' is any character.
+bool matches_plain(std::string_view name, std::string_view pattern);
 
 /// rank_pattern or alpha_pattern made ready for asking.
 template <typename Value>
 class PatternTable {
  public:
   PatternTable(const std::vector<std::pair<std::string, Value>>& entries, std::string_view key) {
-    for (const auto& [pattern, value] : entries)
-      entries_.emplace_back(compile_regex("(.*\\.)?(" + pattern + ")", key), value);
+    for (const auto& [pattern, value] : entries) {
+      entries_.push_back({pattern, std::nullopt, value});
+      if (!is_plain(pattern)) entries_.back().regex.emplace("(.*\\.)?(" + pattern + ")", key);
+    }
   }
 
   /// Value of the first entry that matches PEFT's spelling (the last one), else of the first that matches another, else
   /// `fallback`.
   Value find(const std::vector<std::string>& module_spellings, Value fallback) const {
     for (auto name = module_spellings.rbegin(); name != module_spellings.rend(); ++name)
-      for (const auto& [regex, value] : entries_)
-        if (std::regex_match(*name, regex)) return value;
+      for (const Entry& entry : entries_)
+        if (entry.regex ? entry.regex->matches(*name) : matches_plain(*name, entry.plain)) return entry.value;
     return fallback;
   }
 
  private:
-  std::vector<std::pair<std::regex, Value>> entries_;
+  struct Entry {
+    std::string plain;
+    std::optional<io::Pattern> regex;  // where it is not plain
+    Value value;
+  };
+
+  std::vector<Entry> entries_;
 };
 
 /// The up to `count` of `candidates` nearest to `name` by edit distance, nearest first.

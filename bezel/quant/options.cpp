@@ -1,8 +1,7 @@
 #include "bezel/quant/options.h"
 
-#include <regex>
-
 #include "bezel/error.h"
+#include "bezel/io/pattern.h"
 
 namespace bezel::quant {
 
@@ -17,12 +16,7 @@ bool is_skipped(std::string_view name, const std::vector<std::string>& patterns)
   for (const std::string& pattern : patterns) {
     if (name.ends_with(pattern)) return true;
     if (pattern.ends_with('.') && name.starts_with(pattern)) return true;
-    try {
-      const std::regex regex("(?:" + pattern + ")(?=\\.|$)");
-      if (std::regex_search(name.begin(), name.end(), regex, std::regex_constants::match_continuous)) return true;
-    } catch (const std::regex_error& error) {
-      throw Error(ErrorKind::kConfig, "quantize_skip: '", pattern, "' is no regular expression: ", error.what());
-    }
+    if (io::Pattern("(?:" + pattern + ")(?=\\.|$)", "quantize_skip").matches_begin(name)) return true;
   }
   return false;
 }

@@ -26,6 +26,8 @@ class TiledWeight final : public Weight {
   }
   torch::Tensor matmul_transposed(const torch::Tensor& dy) const override { return kernels::matmul_nn(dy, tiles()); }
 
+  void release_pages() const override { codes_->release_pages(); }
+
   torch::Tensor rows(const torch::Tensor& index, torch::ScalarType dtype) const override {
     return codes_->make_rows(index + first_row_, dtype);
   }

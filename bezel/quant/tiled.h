@@ -23,6 +23,8 @@ class Codes {
                                        const torch::Tensor& /*x*/) const {
     return {};
   }
+  /// Weight::release_pages.
+  virtual void release_pages() const {}
   virtual torch::Device device() const = 0;
   virtual std::int64_t bytes() const = 0;
   virtual std::string storage() const = 0;

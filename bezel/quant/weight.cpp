@@ -11,9 +11,12 @@
 #include "bezel/io/tensor_io.h"
 #include "bezel/kernels/matmul.h"
 #include "bezel/kernels/vector_product.h"
+#include "bezel/quant/at_hand.h"
 
 namespace bezel::quant {
 namespace {
+
+constexpr std::size_t kLargeBytes = std::size_t{4} << 20;  // below, most of a large page may stay empty
 
 std::string lower_name(torch::ScalarType dtype) {
   switch (dtype) {
@@ -67,6 +70,13 @@ class DenseWeight final : public Weight {
     return found;
   }
 
+  void keep_at_hand() const {
+    if (!ready().is_cpu() || tensor_.nbytes() < kLargeBytes || !io::is_mapped(tensor_)) return;
+    const torch::Tensor mapped = tensor_;
+    tensor_ = io::in_large_pages(mapped);
+    io::release_pages(mapped);
+  }
+
   void release_pages() const override { io::release_pages(tensor_); }
 
   torch::Tensor dequantize(torch::ScalarType dtype) const override { return tensor_.to(dtype_).to(dtype); }
@@ -97,6 +107,10 @@ class DenseWeight final : public Weight {
 };
 
 }  // namespace
+
+void keep_at_hand(const Weight& weight) {
+  if (const auto* dense = dynamic_cast<const DenseWeight*>(&weight)) dense->keep_at_hand();
+}
 
 std::shared_ptr<const Weight> dense_weight(torch::Tensor tensor, std::string name,
                                            std::optional<torch::ScalarType> keep_as) {

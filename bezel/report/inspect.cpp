@@ -7,7 +7,7 @@
 
 #include "bezel/error.h"
 #include "bezel/gemma4/model.h"
-#include "bezel/io/checkpoint.h"
+#include "bezel/gemma4/source.h"
 #include "bezel/io/key_map.h"
 #include "bezel/report/inspect_parts.h"
 
@@ -16,9 +16,8 @@ namespace {
 
 using io::Json;
 
-/// A checkpoint's tensors by canonical name, next to what the config's model expects.
+/// What of a model's tensors fits what its config expects.
 struct Comparison {
-  StoredTensors stored;
   std::vector<std::string> unused_kv;
   std::vector<std::string> unexpected;
   std::vector<std::string> missing;
@@ -43,10 +42,8 @@ bool is_unused_kv(std::string_view canonical, const gemma4::TextConfig& text) {
   return is_kv && layer >= text.num_layers - text.num_kv_shared_layers && layer < text.num_layers;
 }
 
-Comparison compare(const io::Checkpoint& checkpoint, gemma4::Model& model) {
+Comparison compare(const gemma4::Source& source, gemma4::Model& model) {
   Comparison result;
-  for (const auto& [name, entry] : checkpoint.entries())
-    result.stored.emplace(io::canonical_tensor_name(name), std::pair(name, entry));
   std::set<std::string> expected;
   for (const auto& item : model->named_modules()) {
     const auto* module = dynamic_cast<const nn::Module*>(item.value().get());
@@ -54,32 +51,32 @@ Comparison compare(const io::Checkpoint& checkpoint, gemma4::Model& model) {
     for (const nn::Slot& slot : module->slots()) {
       const std::string name = item.key() + "." + slot.name;
       expected.insert(name);
-      const auto found = result.stored.find(name);
-      if (found == result.stored.end()) {
+      const auto found = source.all().find(name);
+      if (found == source.all().end()) {
         if (slot.kind == nn::SlotKind::kClipBound)
           ++result.missing_bounds;
         else
           result.missing.push_back(name);
-      } else if (found->second.second.info->shape != slot.shape) {
-        result.wrong_shape.push_back(found->second.first + ": " + shape_text(found->second.second.info->shape) +
-                                     ", config.json makes it " + shape_text(slot.shape));
+      } else if (found->second.shape != slot.shape) {
+        result.wrong_shape.push_back(found->second.stored + ": " + shape_text(found->second.shape) + ", " +
+                                     source.config_name() + " makes it " + shape_text(slot.shape));
       }
     }
   }
   const gemma4::TextConfig& text = model->config().text;
-  for (const auto& [name, found] : result.stored) {
+  for (const auto& [name, found] : source.all()) {
     if (expected.count(name) > 0 || (text.tie_word_embeddings && name == "lm_head.weight")) continue;
-    (is_unused_kv(name, text) ? result.unused_kv : result.unexpected).push_back(found.first);
+    (is_unused_kv(name, text) ? result.unused_kv : result.unexpected).push_back(found.stored);
   }
   return result;
 }
 
-Json storage_json(const io::Checkpoint& checkpoint) {
+Json storage_json(const gemma4::Source& source) {
   std::map<std::string, std::pair<std::int64_t, std::int64_t>> by_type;
-  for (const auto& [name, entry] : checkpoint.entries()) {
-    auto& [tensors, bytes] = by_type[std::string(io::dtype_name(entry.info->dtype))];
+  for (const auto& [name, tensor] : source.all()) {
+    auto& [tensors, bytes] = by_type[tensor.type_name()];
     ++tensors;
-    bytes += static_cast<std::int64_t>(entry.info->end_bytes - entry.info->begin_bytes);
+    bytes += tensor.bytes();
   }
   Json out = Json::object();
   for (const auto& [type, sums] : by_type) out[type] = {{"tensors", sums.first}, {"bytes", sums.second}};
@@ -93,19 +90,18 @@ Json& entry(Json& out, const std::string& name) {
   return value;
 }
 
-Json towers_json(const Comparison& comparison, gemma4::Model& model) {
+Json towers_json(const gemma4::Source& source, gemma4::Model& model) {
   Json out = Json::object();
   const gemma4::ModelConfig& config = model->config();
   out["language"] = {{"layers", config.text.num_layers}, {"hidden_size", config.text.hidden_size}};
   if (config.vision)
     out["vision"] = {{"layers", config.vision->num_layers}, {"hidden_size", config.vision->hidden_size}};
   if (config.audio) out["audio"] = {{"layers", config.audio->num_layers}, {"hidden_size", config.audio->hidden_size}};
-  for (const auto& [canonical, found] : comparison.stored) {
+  for (const auto& [canonical, found] : source.all()) {
     Json& tower = entry(out, tower_name_of(canonical));
     tower["tensors"] = tower.value("tensors", 0) + 1;
-    tower["parameters"] = tower.value("parameters", std::int64_t{0}) + element_count(*found.second.info);
-    const auto bytes = static_cast<std::int64_t>(found.second.info->end_bytes - found.second.info->begin_bytes);
-    tower["bytes"] = tower.value("bytes", std::int64_t{0}) + bytes;
+    tower["parameters"] = tower.value("parameters", std::int64_t{0}) + element_count(found);
+    tower["bytes"] = tower.value("bytes", std::int64_t{0}) + found.bytes();
   }
   for (const auto& item : model->named_modules()) {
     const auto* linear = dynamic_cast<const nn::LinearImpl*>(item.value().get());
@@ -132,33 +128,33 @@ Json text_json(const gemma4::TextConfig& text) {
 
 Json inspect_checkpoint(const std::string& folder) {
   const gemma4::ModelConfig config = gemma4::read_model_config(folder);
-  const io::Checkpoint checkpoint = io::Checkpoint::open(folder);
-  std::vector<std::string> names;
+  const gemma4::Source source(folder);
   std::set<std::string> files;
   std::int64_t parameters = 0;
-  for (const auto& [name, entry] : checkpoint.entries()) {
-    names.push_back(name);
-    files.insert(entry.file->path());
-    parameters += element_count(*entry.info);
+  for (const auto& [name, tensor] : source.all()) {
+    files.insert(tensor.path());
+    parameters += element_count(tensor);
   }
-  const io::KeyLayout layout = io::detect_layout(names);
+  const io::KeyLayout layout = io::detect_layout(source.stored_names());
   // A model without weights: its module tree is what the checkpoint should hold.
   gemma4::Model model(config, torch::kBFloat16);
-  const Comparison comparison = compare(checkpoint, model);
+  const Comparison comparison = compare(source, model);
   Json out = {{"kind", "checkpoint"},
               {"path", folder},
               {"architecture", config.architecture()},
-              {"layout", layout == io::KeyLayout::kFlat ? "flat" : "nested"},
+              {"layout", source.is_gguf()                 ? "GGUF"
+                         : layout == io::KeyLayout::kFlat ? "flat"
+                                                          : "nested"},
               {"files", files.size()},
-              {"tensors", names.size()},
+              {"tensors", source.all().size()},
               {"parameters", parameters},
-              {"storage", storage_json(checkpoint)},
-              {"towers", towers_json(comparison, model)},
+              {"storage", storage_json(source)},
+              {"towers", towers_json(source, model)},
               {"text", text_json(config.text)},
-              {"clip", clip_json(comparison.stored, comparison.missing_bounds)},
-              {"tree", tree_json(comparison.stored)},
+              {"clip", clip_json(source.all(), comparison.missing_bounds)},
+              {"tree", tree_json(source.all())},
               {"target_modules", targets_json(model)},
-              {"training_memory", training_memory_json(model, comparison.stored)}};
+              {"training_memory", training_memory_json(model, source.all())}};
   out["unused_kv_tensors"] = comparison.unused_kv;
   out["unexpected_tensors"] = comparison.unexpected;
   out["missing_tensors"] = comparison.missing;
@@ -176,6 +172,7 @@ Json inspect_targets(const std::string& folder, const lora::ModulePattern& targe
 Json inspect(const std::string& folder) {
   namespace fs = std::filesystem;
   std::error_code error;
+  if (io::is_gguf_path(folder)) return inspect_checkpoint(folder);
   if (!fs::is_directory(folder, error)) throw Error(ErrorKind::kIo, folder, ": no such folder");
   if (fs::exists(fs::path(folder) / "adapter_config.json", error)) return inspect_adapter(folder);
   return inspect_checkpoint(folder);

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <optional>
 #include <set>
@@ -27,17 +26,10 @@ bool is_bound(std::string_view name) {
 }
 
 /// Value of a one-element floating tensor.
-double scalar_value(const io::SafetensorsFile& file, const io::TensorInfo& info) {
-  if (info.dtype == io::DType::kF32 && info.end_bytes - info.begin_bytes == 4) {
-    float value = 0;
-    std::memcpy(&value, file.data(info), 4);
-    return value;
-  }
-  if (info.end_bytes - info.begin_bytes != 2) return std::numeric_limits<double>::quiet_NaN();
-  std::uint16_t bits = 0;
-  std::memcpy(&bits, file.data(info), 2);
-  if (info.dtype == io::DType::kF16) return static_cast<double>(c10::Half(bits, c10::Half::from_bits()));
-  return static_cast<double>(c10::BFloat16(bits, c10::BFloat16::from_bits()));
+double scalar_value(const gemma4::SourceTensor& tensor) {
+  const torch::Tensor value = tensor.map();
+  if (value.numel() != 1 || !value.is_floating_point()) return std::numeric_limits<double>::quiet_NaN();
+  return value.item<double>();
 }
 
 // "layers.12.mlp.up_proj.weight" -> "layers.*.mlp.up_proj.weight" and 12; -1 where there is no layer.
@@ -79,7 +71,7 @@ std::int64_t decoder_bytes(const StoredTensors& tensors) {
   std::int64_t bytes = 0;
   for (const auto& [canonical, found] : tensors)
     if (tower_name_of(canonical) == "language" && canonical.find("embed_tokens_per_layer") == std::string::npos)
-      bytes += static_cast<std::int64_t>(found.second.info->end_bytes - found.second.info->begin_bytes);
+      bytes += found.bytes();
   return bytes;
 }
 
@@ -104,9 +96,9 @@ std::string tower_name_of(std::string_view canonical) {
   return "language";
 }
 
-std::int64_t element_count(const io::TensorInfo& info) {
+std::int64_t element_count(const gemma4::SourceTensor& tensor) {
   std::int64_t count = 1;
-  for (const std::int64_t size : info.shape) count *= size;
+  for (const std::int64_t size : tensor.shape) count *= size;
   return count;
 }
 
@@ -114,14 +106,13 @@ Json tree_json(const StoredTensors& tensors) {
   using Key = std::tuple<std::string, std::string, std::string, std::vector<std::int64_t>>;  // tower, name, type, shape
   std::map<Key, Group> groups;
   for (const auto& [canonical, found] : tensors) {
-    const io::TensorInfo& info = *found.second.info;
     auto [name, layer] = without_layer(name_in_tower(canonical));
     if (is_bound(canonical)) name = "clip bounds";
-    Group& group = groups[{tower_name_of(canonical), name, std::string(io::dtype_name(info.dtype)), info.shape}];
+    Group& group = groups[{tower_name_of(canonical), name, found.type_name(), found.shape}];
     if (layer >= 0) group.layers.insert(layer);
     ++group.count;
-    group.parameters += element_count(info);
-    group.bytes += static_cast<std::int64_t>(info.end_bytes - info.begin_bytes);
+    group.parameters += element_count(found);
+    group.bytes += found.bytes();
   }
   Json out = Json::object();
   for (const auto& [key, group] : groups) {
@@ -146,11 +137,11 @@ Json clip_json(const StoredTensors& tensors, std::size_t missing_bounds) {
   for (const auto& [canonical, found] : tensors) {
     if (!is_bound(canonical)) continue;
     ++bounds;
-    const double value = scalar_value(*found.second.file, *found.second.info);
+    const double value = scalar_value(found);
     const std::string layer = canonical.substr(0, canonical.rfind('.')), which(last_part(canonical));
     if (!layers.contains(layer))
       for (const std::string_view name : kBoundNames) layers[layer][std::string(name)] = nullptr;
-    if (std::isnan(value)) broken.push_back(found.first);
+    if (std::isnan(value)) broken.push_back(found.stored);
     if (std::isinf(value)) ++infinite;
     if (!std::isfinite(value)) continue;
     layers[layer][which] = value;
@@ -215,7 +206,8 @@ Json training_memory_json(gemma4::Model& model, const StoredTensors& tensors) {
       lora::select_targets(*model, lora, {model->config().text_only, false, false}).parameters();
   Json out{
       {"assumes", {{"lora_r", lora.rank}, {"lora_towers", {"language"}}, {"dtype", "bfloat16"}, {"tokens", kTokens}}}};
-  const bool is_quantized = model->config().quantization.method != quant::StoredFormat::Method::kNone;
+  const bool is_quantized = model->config().quantization.method != quant::StoredFormat::Method::kNone ||
+                            std::ranges::any_of(tensors, [](const auto& named) { return named.second.is_packed(); });
   const auto add = [&](const char* name, quant::Storage storage) {
     train::RunShape run{.storage = {.storage = storage}, .largest = {.tokens = kTokens}};
     train::MemoryNeed need = train::memory_need(model, parameters, run);

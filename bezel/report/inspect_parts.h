@@ -3,23 +3,22 @@
 #include <map>
 #include <string>
 #include <string_view>
-#include <utility>
 
 #include "bezel/gemma4/model.h"
-#include "bezel/io/checkpoint.h"
+#include "bezel/gemma4/source.h"
 #include "bezel/io/json.h"
 #include "bezel/lora/config.h"
 
 /// Parts of what inspect() says of a checkpoint.
 namespace bezel::report {
 
-/// Canonical name -> name as stored, and where it lies.
-using StoredTensors = std::map<std::string, std::pair<std::string, io::Checkpoint::Entry>>;
+/// Tensors by canonical name.
+using StoredTensors = std::map<std::string, gemma4::SourceTensor>;
 
 /// "language", "vision", "audio" or "projectors".
 std::string tower_name_of(std::string_view canonical);
 
-std::int64_t element_count(const io::TensorInfo& info);
+std::int64_t element_count(const gemma4::SourceTensor& tensor);
 
 /// {tower: [{name, layers, count, storage, shape, parameters, bytes}, …]}: tensors that differ in the number of their
 /// layer only are one row, `name` with `*` for it and `layers` in words ("0-3, 5"); clip bounds are one row a tower.

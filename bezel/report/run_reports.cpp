@@ -156,7 +156,8 @@ void RunReports::start(const train::RunPlan& plan) {
   history_.total_steps = plan.total_steps;
   history_.num_samples = plan.num_samples;
   history_.num_eval_samples = plan.num_eval_samples;
-  history_.notes = plan.notes;
+  history_.notes = plan.warnings;
+  history_.notes.insert(history_.notes.end(), plan.notes.begin(), plan.notes.end());
   for (const lora::TowerCount& tower : plan.towers)
     history_.towers.push_back({std::string(lora::tower_name(tower.tower)), tower.layers, tower.parameters});
   std::vector<Setting> found = describe_environment();

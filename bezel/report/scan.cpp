@@ -1,8 +1,12 @@
+#include <algorithm>
 #include <bit>
 #include <cstring>
 #include <filesystem>
 
 #include "bezel/io/checkpoint.h"
+#include "bezel/io/gguf_model.h"
+#include "bezel/io/tensor_io.h"
+#include "bezel/kernels/unpack.h"
 #include "bezel/report/inspect.h"
 
 namespace bezel::report {
@@ -60,9 +64,37 @@ void scan_file(const io::SafetensorsFile& file, Json& out) {
   }
 }
 
+/// Values of packed tensors are looked at a few rows at a time.
+Count count_tensor(const std::shared_ptr<const io::GgufFile>& file, const io::GgufTensor& info) {
+  const auto count_floats = [](const torch::Tensor& values) {
+    return count_values<std::uint32_t>(static_cast<const std::byte*>(values.const_data_ptr()), values.nbytes(),
+                                       0x7f800000u, 0x007fffffu);
+  };
+  constexpr std::int64_t kRows = 256;
+  const torch::Tensor mapped = io::map_tensor(file, info);
+  if (!io::is_packed(info.type)) return count_floats(mapped.to(torch::kFloat).contiguous());
+  Count count;
+  for (std::int64_t begin = 0; begin < mapped.size(0); begin += kRows) {
+    const torch::Tensor rows = mapped.narrow(0, begin, std::min(kRows, mapped.size(0) - begin));
+    const Count part = count_floats(kernels::unpack(rows, info.type, torch::kFloat));
+    count = {count.nan + part.nan, count.inf + part.inf};
+  }
+  return count;
+}
+
+Json scan_gguf(const std::string& path) {
+  Json out = Json::array();
+  const io::GgufModel model = io::GgufModel::open(path);
+  for (const auto& [name, entry] : model.entries())
+    if (const Count count = count_tensor(entry.file, *entry.info); count.nan + count.inf > 0)
+      out.push_back({{"tensor", name}, {"file", entry.file->path()}, {"nan", count.nan}, {"inf", count.inf}});
+  return out;
+}
+
 }  // namespace
 
 Json scan_values(const std::string& folder) {
+  if (io::is_gguf_path(folder)) return scan_gguf(folder);
   Json out = Json::array();
   const auto adapter = std::filesystem::path(folder) / "adapter_model.safetensors";
   std::error_code error;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <filesystem>
 #include <numeric>
 #include <utility>
 
@@ -40,8 +39,7 @@ bool has_any_media(const data::Dataset& data) {
 RunBatches::RunBatches(const TrainConfig& config, const gemma4::ModelConfig& model,
                        std::function<void(std::size_t, std::size_t)> on_progress)
     : config_(config), files_(find_data_files(config)), pad_id_(model.text.pad_token_id) {
-  const std::string tokenizer_path = (std::filesystem::path(config.base_model) / "tokenizer.json").string();
-  const auto tokenizer = std::make_shared<const data::Tokenizer>(data::Tokenizer::from_file(tokenizer_path));
+  const auto tokenizer = std::make_shared<const data::Tokenizer>(data::Tokenizer::of_model(config.base_model));
   data::DatasetOptions options = dataset_options(model);
   options.on_progress = std::move(on_progress);
   train_ = std::make_unique<data::Dataset>(options, tokenizer);

@@ -268,7 +268,8 @@ constexpr ConfigBinding unbuilt(std::string_view name, std::string_view help, st
 }
 
 constexpr ConfigBinding kBindings[] = {
-    bind<&Config::base_model>({"base_model", "model model_name_or_path", "folder", "", "checkpoint to fine-tune"}),
+    bind<&Config::base_model>(
+        {"base_model", "model model_name_or_path", "folder", "", "checkpoint folder or GGUF file to fine-tune"}),
     bind<&Config::output_dir>({"output_dir", "", "folder", "", "where the adapter goes"}),
     bind<&Config::train_file>({"train_file", "train_data", "file", "",
                                "samples, one JSON object a line; or a folder with train.jsonl and valid.jsonl"}),

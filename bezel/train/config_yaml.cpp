@@ -99,7 +99,7 @@ class Builder : public YAML::EventHandler {
     } else if (!frame.has_key) {
       set_key(frame, value);
     } else {
-      frame.value.members.emplace_back(std::move(frame.pending_key), std::move(value));
+      frame.value.members.push_back({std::move(frame.pending_key), std::move(value)});
       frame.has_key = false;
     }
   }
@@ -212,7 +212,7 @@ ConfigValue parse_flag_value(const std::string& key, const std::string& flag, co
     const char closing = text.front() == '[' ? ']' : '}';
     if (text.back() == closing) {
       ConfigValue root = parse_config_yaml(key + ": " + text, flag);
-      value = std::move(root.members.at(0).second);
+      value = std::move(root.members.at(0).value);
       value.where = flag;
       return value;
     }

@@ -3,15 +3,15 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 namespace bezel::train {
 
+struct ConfigMember;
+
 /// A value of a training config: YAML, or the text after a flag.
 struct ConfigValue {
   enum class Kind { kNull, kScalar, kList, kMap };
-  using Member = std::pair<std::string, ConfigValue>;
 
   Kind kind = Kind::kNull;
   std::string text;     ///< of a scalar
@@ -19,7 +19,7 @@ struct ConfigValue {
   std::string where;    ///< "config.yaml:12" or "--lora-r"
   std::string key;
   std::vector<ConfigValue> items;
-  std::vector<Member> members;
+  std::vector<ConfigMember> members;
 
   /// Typed reading; each throws Error (kConfig) naming place, key, value and what was expected.
   std::string as_text() const;
@@ -30,6 +30,11 @@ struct ConfigValue {
   std::vector<std::string> as_texts() const;
 
   [[noreturn]] void fail(std::string_view expected) const;
+};
+
+struct ConfigMember {
+  std::string name;
+  ConfigValue value;
 };
 
 /// Parses one YAML document that is a map (or empty). `source` is the file's name in errors.

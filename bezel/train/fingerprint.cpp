@@ -5,6 +5,8 @@
 #include <set>
 
 #include "bezel/io/checkpoint.h"
+#include "bezel/io/file_sample.h"
+#include "bezel/io/gguf_model.h"
 #include "bezel/io/regular_file.h"
 #include "bezel/io/sha256.h"
 #include "bezel/train/config_binding.h"
@@ -43,17 +45,30 @@ constexpr std::string_view kFreeKeys[] = {"base_model",
 constexpr const char* kSmallFiles[] = {"config.json", "tokenizer.json", "processor_config.json",
                                        "preprocessor_config.json"};
 
+constexpr std::size_t kSampleBytes = 4096;
+
 std::string weights_fingerprint(const io::SafetensorsFile& file) {
-  constexpr std::size_t kSampleBytes = 4096;
   const io::RegularFile bytes(file.path());
   io::Sha256 hash;
   hash.update(std::to_string(bytes.size_bytes()) + "\n");
-  std::string sample(kSampleBytes, '\0');
   for (const io::TensorInfo& tensor : file.tensors()) {
     hash.update(tensor.name + " " + std::string(io::dtype_name(tensor.dtype)) + Json(tensor.shape).dump() + "\n");
-    const std::size_t wanted = std::min(kSampleBytes, tensor.end_bytes - tensor.begin_bytes);
-    hash.update(sample.data(), bytes.read(sample.data(), wanted, file.data_begin() + tensor.begin_bytes));
+    io::update_with_samples(hash, bytes, file.data_begin() + tensor.begin_bytes, tensor.end_bytes - tensor.begin_bytes);
   }
+  return hash.finish();
+}
+
+std::string weights_fingerprint(const io::GgufFile& file) {
+  const io::RegularFile bytes(file.path());
+  io::Sha256 hash;
+  hash.update(std::to_string(bytes.size_bytes()) + "\n");
+  // What describes the tensors, in full: all that comes before the first of them.
+  const std::size_t data_begin = file.tensors().empty() ? file.size_bytes() : file.tensors().front().begin_bytes;
+  std::string sample(kSampleBytes, '\0');
+  for (std::size_t at = 0; at < data_begin; at += kSampleBytes)
+    hash.update(sample.data(), bytes.read(sample.data(), std::min(data_begin - at, kSampleBytes), at));
+  for (const io::GgufTensor& tensor : file.tensors())
+    io::update_with_samples(hash, bytes, tensor.begin_bytes, tensor.size_bytes);
   return hash.finish();
 }
 
@@ -80,6 +95,11 @@ std::map<std::string, std::string> config_facts(const TrainConfig& config) {
 
 std::vector<std::string> base_files(const std::string& folder) {
   std::vector<std::string> paths;
+  if (io::is_gguf_path(folder)) {
+    const io::GgufModel model = io::GgufModel::open(folder);
+    for (const auto& part : model.parts()) paths.push_back(part->path());
+    return paths;
+  }
   std::error_code error;
   for (const char* name : kSmallFiles)
     if (const fs::path path = fs::path(folder) / name; fs::exists(path, error)) paths.push_back(path.string());
@@ -93,9 +113,11 @@ std::vector<std::string> base_files(const std::string& folder) {
 std::map<std::string, std::string> base_facts(const std::string& folder) {
   std::map<std::string, std::string> facts;
   for (const std::string& path : base_files(folder)) {
-    const bool is_weights = path.ends_with(".safetensors");
+    const bool is_safetensors = path.ends_with(".safetensors");
     facts.emplace("base_model/" + fs::path(path).filename().string(),
-                  is_weights ? weights_fingerprint(*io::SafetensorsFile::open(path)) : io::sha256_file(path));
+                  io::is_gguf_path(path) ? weights_fingerprint(*io::GgufFile::open(path))
+                  : is_safetensors       ? weights_fingerprint(*io::SafetensorsFile::open(path))
+                                         : io::sha256_file(path));
   }
   return facts;
 }

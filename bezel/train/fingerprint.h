@@ -23,8 +23,8 @@ std::map<std::string, std::string> config_facts(const TrainConfig& config);
 std::vector<std::string> base_files(const std::string& folder);
 
 /// SHA-256 of config.json, tokenizer.json and the other small files of a checkpoint folder by their names, and of the
-/// weights: every header, every file's size, and the first 4 KiB of every tensor. Reads no more of them: hashing the
-/// whole would take longer than many a run.
+/// weights: every header, every file's size, and of every tensor 4 KiB at its begin, middle and end. Reads no more of
+/// them: hashing the whole would take longer than many a run.
 std::map<std::string, std::string> base_facts(const std::string& folder);
 
 /// One line for each key of `was` and `now` that differs: "seed: was 42, is 7".

@@ -30,6 +30,32 @@ constexpr const char* kProcessorFiles[] = {"tokenizer.json",      "tokenizer_con
                                            "chat_template.jinja", "processor_config.json", "preprocessor_config.json",
                                            "tokenizer.model",     "added_tokens.json",     "chat_template.json"};
 
+constexpr std::uintmax_t kMaxProcessorBytes = std::uintmax_t{256} << 20;
+
+// They are copied last, when hours of training would be lost over them.
+void check_processor_files(const std::string& folder) {
+  for (const char* name : kProcessorFiles) {
+    const fs::path path = fs::path(folder) / name;
+    std::error_code error;
+    const std::uintmax_t size_bytes = fs::is_regular_file(path, error) ? fs::file_size(path, error) : 0;
+    if (!error && size_bytes > kMaxProcessorBytes)
+      throw Error(path.string(), ": ", size_bytes, " bytes, at most ", kMaxProcessorBytes,
+                  " are copied beside an adapter");
+  }
+}
+
+void copy_file(const std::string& from, const std::string& to) {
+  const io::RegularFile source(from);
+  std::string chunk(std::size_t{1} << 20, '\0');
+  io::write_file_atomically(to, [&](io::FileSink& sink) {
+    std::uint64_t offset = 0;
+    for (std::size_t got = chunk.size(); got == chunk.size(); offset += got) {
+      got = source.read(chunk.data(), chunk.size(), offset);
+      sink.write(chunk.data(), got);
+    }
+  });
+}
+
 /// JSON has no NaN: a loss that is none is written as null.
 Json number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
 
@@ -94,6 +120,7 @@ OutputFolder::OutputFolder(const TrainConfig& config) : config_(config), path_(c
   std::error_code error;
   if (fs::equivalent(path_, config.base_model, error))
     throw Error(ErrorKind::kConfig, "output_dir '", path_, "' is the checkpoint's own folder; choose another");
+  check_processor_files(config.base_model);
   make_folder(path_);
   lock_ = lock_folder(path_);
   run_id_ = read_run_id(lock_);
@@ -224,7 +251,7 @@ void OutputFolder::copy_processor_files() const {
     const fs::path source = fs::path(config_.base_model) / name;
     std::error_code error;
     if (!fs::is_regular_file(source, error)) continue;
-    io::write_file_atomically(file(name), io::read_text_file(source.string()));
+    copy_file(source.string(), file(name));
   }
 }
 

@@ -35,17 +35,17 @@ std::string joined(const std::vector<std::string>& lines) {
 
 // The newest one in `folder` that is whole, of run `run_id` unless that is "".
 std::optional<ResumePoint> newest(const std::string& folder, const std::string& run_id,
-                                  std::vector<std::string>& notes) {
+                                  std::vector<std::string>& warnings) {
   std::vector<std::string> damaged;
   for (const NumberedCheckpoint& checkpoint : list_checkpoints(folder)) {
     try {
       ResumePoint point = open_checkpoint(checkpoint.path);
       if (!run_id.empty() && point.state.run_id != run_id) {
-        notes.push_back(checkpoint.path + " is of an earlier run and left alone");
+        warnings.push_back(checkpoint.path + " is of an earlier run and left alone");
         continue;
       }
       for (const std::string& line : damaged)
-        notes.push_back("DAMAGED checkpoint passed over, going on from " + point.folder + " instead: " + line);
+        warnings.push_back("DAMAGED checkpoint passed over, going on from " + point.folder + " instead: " + line);
       return point;
     } catch (const Error& error) {
       damaged.emplace_back(error.what());
@@ -68,22 +68,22 @@ std::vector<NumberedCheckpoint> list_checkpoints(const std::string& folder) {
 }
 
 std::optional<ResumePoint> find_resume_point(const TrainConfig& config, const std::string& run_id,
-                                             std::vector<std::string>& notes) {
+                                             std::vector<std::string>& warnings) {
   const std::string& wanted = config.resume_from_checkpoint;
   if (wanted.empty()) return std::nullopt;
   if (wanted == "auto") {
-    auto point = newest(config.output_dir, run_id, notes);
-    if (!point) notes.push_back("no checkpoint to resume in " + config.output_dir + ": starting from the beginning");
+    auto point = newest(config.output_dir, run_id, warnings);
+    if (!point) warnings.push_back("no checkpoint to resume in " + config.output_dir + ": starting from the beginning");
     return point;
   }
   std::error_code error;
   if (!fs::is_directory(wanted, error))
     throw Error(ErrorKind::kConfig, "resume_from_checkpoint '", wanted, "': no such folder");
   if (list_checkpoints(wanted).empty()) return open_checkpoint(wanted);
-  return newest(wanted, "", notes);
+  return newest(wanted, "", warnings);
 }
 
-bool check_same_run(const ResumePoint& point, const RunFacts& now, bool force, std::vector<std::string>& notes) {
+bool check_same_run(const ResumePoint& point, const RunFacts& now, bool force, std::vector<std::string>& warnings) {
   const RunFacts& was = point.state.facts;
   std::vector<std::string> lines = differences(was.inputs, now.inputs);
   const std::vector<std::string> config = differences(was.config, now.config);
@@ -91,9 +91,9 @@ bool check_same_run(const ResumePoint& point, const RunFacts& now, bool force, s
   if (!lines.empty() && !force)
     throw Error(ErrorKind::kConfig, point.folder, ": is of another run: ", joined(lines),
                 "; force_resume: true goes on all the same");
-  for (const std::string& line : lines) notes.push_back("resumed with another " + line);
+  for (const std::string& line : lines) warnings.push_back("resumed with another " + line);
   for (const std::string& line : differences(was.machine, now.machine))
-    notes.push_back("the last bits may differ from those of a run that was not stopped: " + line);
+    warnings.push_back("the last bits may differ from those of a run that was not stopped: " + line);
   return lines.empty();
 }
 

@@ -27,13 +27,13 @@ struct ResumePoint {
 
 /// The checkpoint that resume_from_checkpoint asks for, its files held against their SHA-256: the folder it names, or
 /// the newest one that is whole of those in the output folder, or in the folder it names. Passed over, with a line in
-/// `notes`: damaged ones, and with "auto" those of another run than `run_id` ("": unknown). Nothing when it asks for
+/// `warnings`: damaged ones, and with "auto" those of another run than `run_id` ("": unknown). Nothing when it asks for
 /// none, or for "auto" and there is none. Throws Error when it names what is no checkpoint, and when all are damaged.
 std::optional<ResumePoint> find_resume_point(const TrainConfig& config, const std::string& run_id,
-                                             std::vector<std::string>& notes);
+                                             std::vector<std::string>& warnings);
 
 /// Whether the run that was saved is this one. Throws Error (kConfig) listing what differs when it is not; with `force`
-/// those are lines in `notes`. What may only change the last bits (threads, CPU) is always a note.
-bool check_same_run(const ResumePoint& point, const RunFacts& now, bool force, std::vector<std::string>& notes);
+/// those are lines in `warnings`, and so is always what may only change the last bits (threads, CPU).
+bool check_same_run(const ResumePoint& point, const RunFacts& now, bool force, std::vector<std::string>& warnings);
 
 }  // namespace bezel::train

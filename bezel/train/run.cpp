@@ -65,19 +65,14 @@ TrainerOptions trainer_options(const TrainConfig& config, const RunBatches& batc
   return options;
 }
 
-/// What the user should know beside the plan; a chat_format other than auto says that the template is no surprise.
-std::vector<std::string> make_notes(const TrainConfig& config, data::ChatFormat format) {
-  std::vector<std::string> notes;
-  if (config.chat_format == "auto")
-    if (std::string warning = data::foreign_template_warning(config.base_model, format); !warning.empty())
-      notes.push_back(std::move(warning));
-  if (!config.init_adapter.empty())
-    notes.push_back("rank, alpha and layers are those of init_adapter " + config.init_adapter);
-  return notes;
+/// A chat_format other than auto says that the template is no surprise.
+std::vector<std::string> make_warnings(const TrainConfig& config, data::ChatFormat format) {
+  if (config.chat_format != "auto") return {};
+  std::string warning = data::foreign_template_warning(config.base_model, format);
+  return warning.empty() ? std::vector<std::string>() : std::vector<std::string>{std::move(warning)};
 }
 
-RunPlan make_plan(const lora::Selection& selection, const RunBatches& batches, torch::Device device,
-                  std::vector<std::string> notes) {
+RunPlan make_plan(const lora::Selection& selection, const RunBatches& batches, torch::Device device) {
   RunPlan plan;
   plan.towers = selection.counts();
   plan.data = batches.train_data().report();
@@ -87,7 +82,6 @@ RunPlan make_plan(const lora::Selection& selection, const RunBatches& batches, t
   plan.steps_per_epoch = batches.steps_per_epoch();
   plan.total_steps = batches.total_steps();
   plan.device = device.str();
-  plan.notes = std::move(notes);
   return plan;
 }
 
@@ -122,14 +116,16 @@ class Run {
         batches_(std::make_shared<const RunBatches>(wanted, model_config_)),
         predictions_(wanted, *batches_),
         feed_(batches_, wanted, events.on_left_out),
-        notes_(make_notes(wanted, batches_->train_data().options().sample.chat.format)),
+        warnings_(make_warnings(wanted, batches_->train_data().options().sample.chat.format)),
         output_(wanted) {
     if (config_.threads) at::set_num_threads(static_cast<int>(*config_.threads));
     torch::manual_seed(static_cast<std::uint64_t>(config_.seed));
     watch_ = watch_inputs(config_, *batches_);
     state_.facts = make_facts(config_, *batches_, device_);
-    resume_ = find_resume_point(config_, output_.run_id(), notes_);
-    if (resume_) is_same_run_ = check_same_run(*resume_, state_.facts, config_.force_resume, notes_);
+    if (!config_.init_adapter.empty())
+      notes_.push_back("rank, alpha and layers are those of init_adapter " + config_.init_adapter);
+    resume_ = find_resume_point(config_, output_.run_id(), warnings_);
+    if (resume_) is_same_run_ = check_same_run(*resume_, state_.facts, config_.force_resume, warnings_);
     if (!is_same_run_) resume_->state.run_id.clear();
   }
 
@@ -212,7 +208,9 @@ class Run {
   }
 
   RunPlan plan(std::int64_t steps_done) {
-    RunPlan plan = make_plan(selection_, *batches_, device_, std::move(notes_));
+    RunPlan plan = make_plan(selection_, *batches_, device_);
+    plan.notes = std::move(notes_);
+    plan.warnings = std::move(warnings_);
     plan.steps_done = steps_done;
     return plan;
   }
@@ -256,7 +254,7 @@ class Run {
   std::shared_ptr<const RunBatches> batches_;
   SamplePredictions predictions_;
   RunFeed feed_;
-  std::vector<std::string> notes_;
+  std::vector<std::string> notes_, warnings_;
   OutputFolder output_;
   io::FileWatch watch_;
   TrainingState state_;

@@ -80,6 +80,23 @@ class DatasetTest : public ::testing::Test {
   DatasetOptions options_;
 };
 
+// Recordings of one length have one size, and may all begin with silence.
+TEST_F(DatasetTest, FingerprintTellsMediaOfTheSameSizeApart) {
+  const std::string line = R"({"text":"<|audio|>a","audios":["a.wav"]})";
+  const std::string sound = wav(16000);
+  const auto fingerprint_of = [&](const std::string& bytes) {
+    write("a.wav", bytes);
+    return open(line).fingerprint();
+  };
+  const std::string before = fingerprint_of(sound);
+  EXPECT_EQ(fingerprint_of(sound), before);
+  for (const std::size_t at : {std::size_t{100}, sound.size() / 2, sound.size() - 1}) {
+    std::string other = sound;
+    other[at] ^= 1;
+    EXPECT_NE(fingerprint_of(other), before) << at;
+  }
+}
+
 // What transformers' processors would give for the same samples, padded on the right.
 RawInputs raw_of(const std::vector<Sample>& samples, std::int64_t pad_id) {
   std::vector<at::Tensor> ids, labels, mask, types;

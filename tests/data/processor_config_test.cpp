@@ -50,6 +50,17 @@ TEST(ProcessorConfig, RefusesWhatItCannotFollow) {
   }
 }
 
+// Not taken for a folder without one, whose defaults may be others.
+TEST(ProcessorConfig, ALinkThatLeadsNowhereIsNamed) {
+  const test::TempFolder folder;
+  for (const char* target : {"nowhere", "processor_config.json"}) {
+    std::filesystem::create_symlink(target, folder / "processor_config.json");
+    EXPECT_TRUE(test::says(test::error_of([&] { read_processor_config(folder.path().string()); }),
+                           folder / "processor_config.json"));
+    std::filesystem::remove(folder / "processor_config.json");
+  }
+}
+
 TEST(ProcessorConfig, BudgetOfTheTrainingConfigIsChecked) {
   EXPECT_NO_THROW(check_image_budget(1120));
   try {

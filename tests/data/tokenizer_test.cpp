@@ -190,6 +190,50 @@ TEST(TokenizerFile, UnknownComponentsAreRefusedByName) {
   EXPECT_NE(error_of(file).find("<0x00>"), std::string::npos);
 }
 
+// A few kilobytes of these would otherwise make of one letter more text than any memory holds, or put a million tokens
+// around it.
+TEST(TokenizerFile, StepsAndWhatTheyMakeOfATextAreBounded) {
+  const Json doubles = {{"type", "Replace"}, {"pattern", {{"String", "a"}}}, {"content", "aa"}};
+  auto file = small_file();
+  file["normalizer"]["normalizers"] = std::vector<Json>(15, doubles);
+  const Tokenizer tokenizer = Tokenizer::from_json(file.dump(), "t.json");
+  const std::string text(1000, 'a');
+  EXPECT_TRUE(test::says(test::error_of([&] { tokenizer.encode(text); }), "more than 20096 bytes of a text of"));
+  EXPECT_EQ(tokenizer.encode("b").ids, (Ids{2}));
+  file["normalizer"]["normalizers"] = std::vector<Json>(17, doubles);
+  EXPECT_TRUE(test::says(error_of(file), "at most 16 of its kind"));
+
+  file = small_file();
+  file["decoder"]["decoders"][0] = {
+      {"type", "Replace"}, {"pattern", {{"String", "b"}}}, {"content", std::string(9000, 'b')}};
+  const Tokenizer talkative = Tokenizer::from_json(file.dump(), "t.json");
+  EXPECT_TRUE(test::says(test::error_of([&] { talkative.decode(Ids{2}); }), "more than 4112 bytes of a text of 1"));
+
+  file = small_file();
+  const Json split = {{"type", "Split"}, {"pattern", {{"String", " "}}}, {"behavior", "MergedWithPrevious"}};
+  file["pre_tokenizer"] = {{"type", "Sequence"}, {"pretokenizers", std::vector<Json>(100'000, split)}};
+  EXPECT_TRUE(test::says(error_of(file), "at most 16 of its kind"));
+
+  file = small_file();
+  file["post_processor"] = {{"type", "TemplateProcessing"},
+                            {"single", {{{"SpecialToken", {{"id", "<x>"}}}}, {{"Sequence", {{"id", "A"}}}}}},
+                            {"special_tokens", {{"<x>", {{"ids", std::vector<int>(65, 9)}}}}}};
+  EXPECT_TRUE(test::says(error_of(file), "at most 64 of its kind"));
+
+  file = small_file();
+  file["added_tokens"][1]["content"] = std::string(2000, 'a');
+  EXPECT_TRUE(test::says(error_of(file), "a string of 1 to 1024 bytes"));
+}
+
+// Each key of an object is held against all before it, which is quadratic.
+TEST(TokenizerFile, AnObjectOfAMillionKeysIsRefused) {
+  std::string text = "{\"rest\":{";
+  for (int i = 0; i < 1'000'000; ++i) text += "\"" + std::to_string(i) + "\":0,";
+  text.back() = '}';
+  EXPECT_TRUE(
+      test::says(test::error_of([&] { Tokenizer::from_json(text + "}", "t.json"); }), "with more than 4096 keys"));
+}
+
 TEST(TokenizerFile, BrokenJsonIsRefused) {
   EXPECT_THROW(Tokenizer::from_json("{", "t.json"), Error);
   EXPECT_THROW(Tokenizer::from_json("[]", "t.json"), Error);

@@ -1,18 +1,18 @@
 #include "bezel/io/atomic_write.h"
 
-#include <csignal>
 #include <iterator>
 
 #include <gtest/gtest.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 
+#include "tests/support/file_size_limit.h"
 #include "tests/support/temp_folder.h"
 
 namespace bezel::io {
 namespace {
 
 using test::error_of;
+using test::FileSizeLimit;
 using test::read_bytes;
 using test::TempFolder;
 using test::write_bytes;
@@ -20,27 +20,6 @@ using test::write_bytes;
 std::ptrdiff_t count_files(const TempFolder& folder) {
   return std::distance(std::filesystem::directory_iterator(folder.path()), {});
 }
-
-/// While alive, files cannot grow past `max_bytes`: write() comes back short, then fails.
-class FileSizeLimit {
- public:
-  explicit FileSizeLimit(rlim_t max_bytes) {
-    ::getrlimit(RLIMIT_FSIZE, &old_limit_);
-    const rlimit limit{max_bytes, old_limit_.rlim_max};
-    ::setrlimit(RLIMIT_FSIZE, &limit);
-    old_handler_ = std::signal(SIGXFSZ, SIG_IGN);
-  }
-  FileSizeLimit(const FileSizeLimit&) = delete;
-  FileSizeLimit& operator=(const FileSizeLimit&) = delete;
-  ~FileSizeLimit() {
-    ::setrlimit(RLIMIT_FSIZE, &old_limit_);
-    std::signal(SIGXFSZ, old_handler_);
-  }
-
- private:
-  rlimit old_limit_{};
-  void (*old_handler_)(int) = nullptr;
-};
 
 TEST(AtomicWrite, WritesAndReplaces) {
   const TempFolder folder;

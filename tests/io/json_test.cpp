@@ -34,6 +34,12 @@ TEST(Json, RefusesWhatTheLibraryLetsPass) {
   EXPECT_NE(error_of("[1]", {.max_bytes = 2}).find("at most 2"), std::string::npos);
 }
 
+TEST(Json, NumberOfValuesIsCapped) {
+  std::string text = "[";
+  while (text.size() < 15u << 20) text += "[],";
+  EXPECT_NE(error_of(text + "0]").find("more values"), std::string::npos);
+}
+
 TEST(Json, FindsADuplicateKeyInALargeObject) {
   for (const int repeated : {0, 7, 8, 9, 99}) {
     std::string text = "{";

@@ -163,5 +163,27 @@ TEST(KeyMap, WritesAdapterKeysInTheReleasedSpelling) {
   EXPECT_EQ(adapter_key(kTextProj, "lora_A", true), "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight");
 }
 
+TEST(KeyMap, NamesOfGgufFiles) {
+  EXPECT_EQ(canonical_gguf_name("blk.31.attn_output.weight"), "model.language_model.layers.31.self_attn.o_proj.weight");
+  EXPECT_EQ(canonical_gguf_name("blk.0.layer_output_scale.weight"), "model.language_model.layers.0.layer_scalar");
+  EXPECT_EQ(canonical_gguf_name("token_embd.weight"), "model.language_model.embed_tokens.weight");
+  for (const char* name : {"blk.attn_q.weight", "blk.1x.attn_q.weight", "blk.1.attn_q.bias", "blk.1.",
+                           "v.blk.0.attn_q.weight", "attn_q.weight", "rope_freqs.weight", ""})
+    EXPECT_EQ(canonical_gguf_name(name), std::nullopt) << name;
+  EXPECT_EQ(gguf_tensor_name(kVisionProj + ".weight"), std::nullopt);
+}
+
+TEST(KeyMap, EveryLanguageTensorOfTheReleasedModelHasAGgufName) {
+  std::set<std::string> names;
+  for (const std::string& name : released_names()) {
+    if (!name.starts_with("model.language_model.")) continue;
+    const auto stored = gguf_tensor_name(name);
+    ASSERT_TRUE(stored) << name;
+    EXPECT_TRUE(names.insert(*stored).second) << *stored;
+    EXPECT_EQ(canonical_gguf_name(*stored), name);
+  }
+  EXPECT_EQ(names.size(), 600u);
+}
+
 }  // namespace
 }  // namespace bezel::io

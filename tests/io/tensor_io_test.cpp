@@ -72,6 +72,21 @@ TEST(TensorIo, MapsWithoutCopyingAndKeepsTheMapAlive) {
   EXPECT_TRUE(torch::equal(x, torch::arange(6)));
 }
 
+TEST(TensorIo, LargePagesHoldACopyThatOutlivesTheMap) {
+  const TempFolder folder;
+  save_safetensors(folder / "a", {{"x", torch::arange(700000).view({700, 1000})}});
+  auto file = SafetensorsFile::open(folder / "a");
+  torch::Tensor mapped = map_tensor(file, *file->find("x"));
+  torch::Tensor copy = in_large_pages(mapped);
+  EXPECT_TRUE(is_mapped(mapped));
+  EXPECT_FALSE(is_mapped(copy));
+  EXPECT_EQ(reinterpret_cast<std::uintptr_t>(copy.data_ptr()) % (std::size_t{2} << 20), 0u);
+  mapped = {};
+  file.reset();
+  copy[0][0] = 5;  // writable, which the map is not
+  EXPECT_EQ(copy.sum().item<std::int64_t>(), std::int64_t{700000} * 699999 / 2 + 5);
+}
+
 TEST(TensorIo, CopiesUnalignedTensors) {
   const TempFolder folder;
   const float value = 1.5f;

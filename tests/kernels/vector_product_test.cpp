@@ -25,7 +25,7 @@ void expect_close(const Tensor& got, const Tensor& wanted) {
 TEST(FusedVectorProduct, IsThatOfTheMatrix) {
   torch::manual_seed(21);
   for (const std::int64_t rows : {1, 3, 4, 131})
-    for (const std::int64_t columns : {2, 30, 64, 100, 1536}) {
+    for (const std::int64_t columns : {1, 7, 30, 64, 100, 1536}) {
       const Tensor x = random({1, columns}), w = random({rows, columns});
       ASSERT_TRUE(has_vector_product(x, w));
       expect_close(vector_product(x, w), vector_product_plain(x, w));
@@ -34,7 +34,6 @@ TEST(FusedVectorProduct, IsThatOfTheMatrix) {
 
 TEST(FusedVectorProduct, TakesNothingElse) {
   EXPECT_FALSE(has_vector_product(random({2, 8}), random({3, 8})));
-  EXPECT_FALSE(has_vector_product(random({1, 7}), random({3, 7})));
   EXPECT_FALSE(has_vector_product(random({1, 8}), random({8, 3}).t()));
   EXPECT_FALSE(has_vector_product(random({1, 8}).to(torch::kFloat), random({3, 8})));
 }

@@ -6,6 +6,7 @@
 
 #include "bezel/error.h"
 #include "bezel/lora/match.h"
+#include "tests/support/temp_folder.h"
 
 namespace bezel::lora {
 namespace {
@@ -76,6 +77,17 @@ TEST(AdapterConfig, RefusesOtherTypesBiasesAndBadCounts) {
   fails(R"([])");
 }
 
+TEST(AdapterConfig, PatternsAreBoundedAndNamedWithTheirFile) {
+  io::Json json = {{"peft_type", "LORA"}, {"r", 8}, {"lora_alpha", 8}, {"target_modules", "(a*)*("}};
+  const auto refusal = [&] { return test::error_of([&] { parse_adapter_config(json, "a.json"); }); };
+  EXPECT_TRUE(test::says(refusal(), "a.json: key 'target_modules': regex '(a*)*('"));
+  json["target_modules"] = std::vector<std::string>(5000, "q_proj");
+  EXPECT_TRUE(test::says(refusal(), "at most 4096 entries"));
+  json["target_modules"] = "q_proj";
+  json["rank_pattern"] = {{"a{1,99999}", 2}};
+  EXPECT_TRUE(test::says(refusal(), "a.json: key 'rank_pattern': regex"));
+}
+
 TEST(AdapterConfig, WritesFullNamesAndWhatDiffersByLayer) {
   LoraConfig config{.rank = 4, .alpha = 8};
   const io::Json json = adapter_config_json(config, {{"a.q_proj.linear", 4, 8}, {"b.v_proj", 2, 3.5}}, "base", "Arch");
@@ -86,18 +98,6 @@ TEST(AdapterConfig, WritesFullNamesAndWhatDiffersByLayer) {
   const AdapterConfig back = parse_adapter_config(json, "written");
   EXPECT_EQ(back.lora.rank, 4);
   EXPECT_EQ(back.lora.target_modules.names.size(), 2u);
-}
-
-TEST(Match, RegexesFollowPython) {
-  const auto matches = [](const std::string& pattern, const std::string& name) {
-    return std::regex_match(name, compile_regex(pattern, "target_modules"));
-  };
-  EXPECT_TRUE(matches(R"(model\.layers\.\d+\.(?:q|v)_proj)", "model.layers.12.v_proj"));
-  EXPECT_FALSE(matches(R"(layers\.\d+\.q_proj)", "model.layers.12.q_proj"));
-  EXPECT_TRUE(matches(R"((?P<tower>vision|audio)\.q(?!x).*)", "vision.q_proj"));
-  EXPECT_TRUE(matches(R"(\Amodel.*[qv]_proj\Z)", "model.v_proj"));
-  for (const char* pattern : {"(?i)q_proj", "(?<=a)b", "(?P=name)", "(unclosed", "a(?P<x"})
-    EXPECT_THROW(compile_regex(pattern, "target_modules"), Error) << pattern;
 }
 
 TEST(Match, NamesAreWholeSuffixes) {
@@ -115,6 +115,17 @@ TEST(Match, PatternsMatchAtTheEndAndTheFirstCounts) {
   EXPECT_EQ(table.find({"model.q_proj", "model.q_proj.linear"}, 1), 5);
   const PatternTable<std::int64_t> both({{"q_proj", 5}, {R"(q_proj\.linear)", 7}}, "rank_pattern");
   EXPECT_EQ(both.find({"model.q_proj", "model.q_proj.linear"}, 1), 7);  // as PEFT, which knows the last spelling only
+}
+
+TEST(Match, APlainPatternMatchesAsTheRegexItIs) {
+  for (const std::string pattern : {"q_proj", "a.q_proj", "layers.1.q_proj", "", "."}) {
+    ASSERT_TRUE(is_plain(pattern));
+    const io::Pattern regex("(.*\\.)?(" + pattern + ")", "rank_pattern");
+    for (const std::string name :
+         {"q_proj", "a.q_proj", "a_q_proj", "x.a_q_proj", "layers.11.q_proj", "layers.1.q_proj.", "a.", ""})
+      EXPECT_EQ(matches_plain(name, pattern), regex.matches(name)) << pattern << " " << name;
+  }
+  EXPECT_FALSE(is_plain("q|v"));
 }
 
 TEST(Match, NearestNamesComeFirst) {

@@ -64,8 +64,8 @@ class Preset:
     def say(self, text, image):
         """Text and the smallest margin of what the model, as it is now, answers; None when it holds special tokens."""
         raw = dict(text=[text], **({"images": [[image]]} if image else {}))
-        inputs = self.processor(**raw, return_tensors="pt", add_special_tokens=False)
-        inputs.pop("num_soft_tokens_per_image", None)
+        made_here = dict(self.processor(**raw, return_tensors="pt", add_special_tokens=False))
+        inputs = {key: torch.as_tensor(value) for key, value in made_here.items() if key != "num_soft_tokens_per_image"}
         out = self.tuned.generate(**inputs, max_new_tokens=COUNT, do_sample=False, pad_token_id=0, eos_token_id=STOP,
                                   return_dict_in_generate=True, output_logits=True)
         tops = [logits[0].topk(2).values for logits in out.logits]

@@ -1,4 +1,5 @@
-"""docs/FAULTS.md names tests for each kind of bad input; every one of them must exist, and no row may be left out.
+"""docs/FAULTS.md names tests for each kind of bad input, and SECURITY.md for each promise; every one of them must exist, and
+no row of FAULTS.md may be left out.
 
     fault_rows.py BEZEL_FOLDER TEST_FOLDER
 
@@ -10,7 +11,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-ROWS = set(range(1, 35))
+ROWS = set(range(1, 38))
 
 
 def named_tests():
@@ -24,8 +25,15 @@ def named_tests():
     return rows
 
 
+def promised_tests():
+    """Promise -> names of tests, from SECURITY.md."""
+    rows = [[cell.strip() for cell in line.split("|")] for line in (ROOT / "SECURITY.md").read_text().splitlines() if line.startswith("|")]
+    return {cells[1]: cells[3].replace("`", "").split() for cells in rows[2:]}
+
+
 def tests_of_the_sources():
-    names = {f"parity.{path.stem}" for path in (ROOT / "tests" / "parity").glob("*.py") if not path.name.startswith("_")}
+    names = {"soak.short"} | {f"fuzz.{path.name.removesuffix('.dict')}" for path in (ROOT / "tests" / "fuzz").glob("*.dict")}
+    names |= {f"parity.{path.stem}" for path in (ROOT / "tests" / "parity").glob("*.py") if not path.name.startswith("_")}
     for path in (ROOT / "tests").rglob("*_test.cpp"):
         names.update(".".join(found) for found in re.findall(r"^TEST(?:_F)?\((\w+),\s*(\w+)\)", path.read_text(), re.M))
     return names
@@ -42,12 +50,15 @@ def main():
     unbuilt = {name.removesuffix("_NOT_BUILT") for name in built if name.endswith("_NOT_BUILT")}
     if unbuilt:
         print(f"not built, so looked up in the sources only: {', '.join(sorted(unbuilt))}")
-    for row, names in sorted(rows.items()):
+    promises = promised_tests()
+    assert len(promises) >= 8, promises
+    for row, names in [*sorted(rows.items()), *promises.items()]:
         assert names, f"row {row} names no test"
         for name in names:
             assert name in written, f"row {row}: no source has the test {name}"
             assert name in built or unbuilt, f"row {row}: ctest does not list the test {name}"
-    print(f"{len(rows)} rows, {len(set().union(*rows.values()))} tests")
+    print(f"{len(rows)} rows, {len(set().union(*rows.values()))} tests; {len(promises)} promises, "
+          f"{len(set().union(*promises.values()))} tests")
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ def compare(name, model, folder, tmp, architecture, prefix):
     alpha = float(reader.fields["adapter.lora.alpha"].parts[-1][0])
     state = get_peft_model_state_dict(model)
     scales = {layer.removeprefix("base_model.model."): module.scaling["default"] for layer, module in model.named_modules()
-              if hasattr(module, "scaling")}
+              if hasattr(module, "lora_A")}
     known = {TENSOR_NAMES[t] for t in MODEL_TENSORS[getattr(MODEL_ARCH, architecture.upper())]}
     tensors = {tensor.name: torch.from_numpy(tensor.data.copy()) for tensor in reader.tensors}
     used, worst = set(), 0.0

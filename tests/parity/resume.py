@@ -6,11 +6,12 @@ damaged checkpoints are passed over, and those of another run are refused.
 import json
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from _runs import Runs, check_manifest, contents, copy, kill, signals, write_manifest, write_samples
+from _runs import PATIENCE_S, Runs, check_manifest, contents, copy, kill, signals, write_manifest, write_samples
 
 RESUME = "--resume-from-checkpoint=auto"
 
@@ -80,12 +81,28 @@ def check_damage(runs, wanted):
         text = runs.run(out, RESUME)
         assert "DAMAGED checkpoint passed over" in text and str(file) in text, text
         runs.same(out, wanted)
+    check_loud(runs, file=f"checkpoint-{newest}/optimizer.safetensors")
     copy(runs.folder / "damaged", runs.folder / "all-damaged")
     for checkpoint in (runs.folder / "all-damaged").glob("checkpoint-*"):
         (checkpoint / "MANIFEST.json").unlink()
     before = contents(runs.folder / "all-damaged")
     assert "every checkpoint is damaged" in runs.run("all-damaged", RESUME, expect=3)
     assert contents(runs.folder / "all-damaged") == before
+
+
+def check_loud(runs, file):
+    """--quiet leaves warnings alone, and --json-lines makes events of them."""
+    for flag in ("--quiet", "--json-lines"):
+        out = copy(runs.folder / "damaged", runs.folder / f"damaged{flag}")
+        (out / file).write_bytes(b"cut")
+        done = subprocess.run(runs.command(out.name, RESUME, flag), capture_output=True, text=True, timeout=PATIENCE_S)
+        text = done.stderr if flag == "--quiet" else done.stdout
+        lines = [line for line in text.splitlines() if "DAMAGED checkpoint passed over" in line and str(out / file) in line]
+        assert done.returncode == 0 and len(lines) == 1, (flag, done)
+        if flag == "--quiet":
+            assert lines[0].startswith("warning: ") and done.stdout == "" and len(done.stderr.splitlines()) == 1, done
+        else:
+            assert json.loads(lines[0])["event"] == "warning" and done.stderr == "", done
 
 
 def check_every_part_counts(runs, wanted):

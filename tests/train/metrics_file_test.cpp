@@ -1,10 +1,8 @@
 #include "bezel/train/metrics_file.h"
 
-#include <csignal>
-
 #include <gtest/gtest.h>
-#include <sys/resource.h>
 
+#include "tests/support/file_size_limit.h"
 #include "tests/support/temp_folder.h"
 
 namespace bezel::train {
@@ -12,14 +10,6 @@ namespace {
 
 using test::read_bytes;
 using test::TempFolder;
-
-// Files cannot grow past `max_bytes`: a write comes back short, then fails.
-void limit_file_size(rlim_t max_bytes) {
-  rlimit limit{};
-  ::getrlimit(RLIMIT_FSIZE, &limit);
-  limit.rlim_cur = max_bytes;
-  ::setrlimit(RLIMIT_FSIZE, &limit);
-}
 
 TEST(MetricsFile, GoesOnFromWhatItBeganWith) {
   const TempFolder folder;
@@ -36,14 +26,13 @@ TEST(MetricsFile, LinesThatFoundNoRoomComeLater) {
   const TempFolder folder;
   MetricsFile file;
   file.begin(folder / "m", "");
-  auto* const old_handler = std::signal(SIGXFSZ, SIG_IGN);
-  limit_file_size(15);  // the second line is cut in the middle
-  for (const int step : {1, 2, 3}) file.add({{"step", step}});
   const std::string wanted = "{\"step\":1}\n{\"step\":2}\n{\"step\":3}\n";
-  EXPECT_EQ(file.text(), wanted);
-  EXPECT_TRUE(test::says(test::error_of([&] { file.finish(); }), "m: cannot be written: File too large"));
-  limit_file_size(RLIM_INFINITY);
-  std::signal(SIGXFSZ, old_handler);
+  {
+    const test::FileSizeLimit full(15);  // the second line is cut in the middle
+    for (const int step : {1, 2, 3}) file.add({{"step", step}});
+    EXPECT_EQ(file.text(), wanted);
+    EXPECT_TRUE(test::says(test::error_of([&] { file.finish(); }), "m: cannot be written: File too large"));
+  }
   file.finish();
   EXPECT_EQ(read_bytes(folder / "m"), wanted);
 }

@@ -54,6 +54,7 @@ TrainConfig tiny_run() {
   config.dtype = "float32";
   config.threads = 1;
   config.dataloader_num_workers = 0;
+  config.sample_predictions = 0;
   config.lora.rank = 2;
   config.lora.alpha = 4;
   config.lora.dropout = 0.2;

@@ -162,39 +162,26 @@ void to_four_bit(const ToFourBit& a, std::int64_t begin, std::int64_t end) {
   }
 }
 
-// Rows that are read side by side, so that each of them has its own stream and the vector is read once for all.
-constexpr std::int64_t kRows = 4;
-constexpr std::int64_t kPageElements = 2048;
-
-template <std::int64_t kCount>
-void vector_rows(const VectorProduct& a, std::int64_t first) {
-  const float *even = a.x, *odd = a.x + a.columns / 2;
-  // The rows that come next where they are short, otherwise a page ahead: no prefetcher passes the end of a page.
-  const std::int64_t ahead = a.columns <= kPageElements ? kCount * a.columns : kPageElements;
-  Floats left[kCount] = {}, right[kCount] = {};
+// Neighbours lie in one word of each, the earlier in its lower half; several sums, so that none waits for the last.
+inline float row_product(const Bf16* w, const Bf16* x, std::int64_t columns) {
+  constexpr std::int64_t kStep = 2 * kLanes;
+  Floats even[2] = {}, odd[2] = {};
   std::int64_t i = 0;
-  for (; i + 2 * kLanes <= a.columns; i += 2 * kLanes) {
-    const Floats x_even = load<Floats>(even + i / 2), x_odd = load<Floats>(odd + i / 2);
-    for (std::int64_t m = 0; m < kCount; ++m) {
-      const Bf16* w = a.w + (first + m) * a.columns + i;
-      __builtin_prefetch(w + ahead);
-      const Words pairs = load<Words>(w);
-      left[m] += reinterpret_cast<Floats>(pairs << 16) * x_even;
-      right[m] += reinterpret_cast<Floats>(pairs & 0xffff0000u) * x_odd;
+  for (; i + 2 * kStep <= columns; i += 2 * kStep)
+    for (std::int64_t k = 0; k < 2; ++k) {
+      const Words left = load<Words>(w + i + k * kStep), right = load<Words>(x + i + k * kStep);
+      even[k] += reinterpret_cast<Floats>(left << 16) * reinterpret_cast<Floats>(right << 16);
+      odd[k] += reinterpret_cast<Floats>(left & 0xffff0000u) * reinterpret_cast<Floats>(right & 0xffff0000u);
     }
-  }
-  for (std::int64_t m = 0; m < kCount; ++m) {
-    const Bf16* w = a.w + (first + m) * a.columns;
-    float total = sum(left[m] + right[m]);
-    for (std::int64_t j = i; j < a.columns; j += 2) total += widen(w[j]) * even[j / 2] + widen(w[j + 1]) * odd[j / 2];
-    a.y[first + m] = narrow(total);
-  }
+  float total = sum((even[0] + odd[0]) + (even[1] + odd[1]));
+  for (; i < columns; ++i) total += widen(w[i]) * widen(x[i]);
+  return total;
 }
 
+// Row by row: one stream from end to end is what processors foresee best.
 void vector(const VectorProduct& a, std::int64_t begin, std::int64_t end) {
-  std::int64_t row = begin;
-  for (; row + kRows <= end; row += kRows) vector_rows<kRows>(a, row);
-  for (; row < end; ++row) vector_rows<1>(a, row);
+  for (std::int64_t row = begin; row < end; ++row)
+    a.y[row] = narrow(row_product(a.w + row * a.columns, a.x, a.columns));
 }
 
 #if defined(__AVX512BW__)

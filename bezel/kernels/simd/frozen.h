@@ -31,8 +31,8 @@ struct ToFourBit {
 /// Rows of a matrix times one vector.
 struct VectorProduct {
   const Bf16* w;         ///< [M, K]
-  const float* x;        ///< [2, K / 2]: the even elements of the vector, then the odd ones
-  std::int64_t columns;  ///< K, even
+  const Bf16* x;         ///< [K]
+  std::int64_t columns;  ///< K
   Bf16* y;               ///< [M]
 };
 

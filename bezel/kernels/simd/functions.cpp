@@ -17,9 +17,11 @@ const Table& choose(const Table& baseline, const Table& avx2, const Table& avx51
 
 const Functions& chosen_functions() { return choose(baseline_functions(), avx2_functions(), avx512_functions()); }
 const Frozen& chosen_frozen() { return choose(baseline_frozen(), avx2_frozen(), avx512_frozen()); }
+const Unpackers& chosen_unpackers() { return choose(baseline_unpackers(), avx2_unpackers(), avx512_unpackers()); }
 #else
 const Functions& chosen_functions() { return baseline_functions(); }
 const Frozen& chosen_frozen() { return baseline_frozen(); }
+const Unpackers& chosen_unpackers() { return baseline_unpackers(); }
 #endif
 
 }  // namespace
@@ -31,6 +33,11 @@ const Functions& functions() {
 
 const Frozen& frozen() {
   static const Frozen& chosen = chosen_frozen();
+  return chosen;
+}
+
+const Unpackers& unpackers() {
+  static const Unpackers& chosen = chosen_unpackers();
   return chosen;
 }
 

@@ -9,11 +9,13 @@
 #include "bezel/kernels/simd/frozen.h"
 #include "bezel/kernels/simd/loops.h"
 #include "bezel/kernels/simd/product.h"
+#include "bezel/kernels/simd/unpack.h"
 
 namespace bezel::kernels::simd {
 
 /// The loops for what this machine can do, or for less where ATEN_CPU_CAPABILITY says so.
 const Functions& functions();
+const Unpackers& unpackers();
 const Frozen& frozen();
 
 /// The product for what this machine can do, likewise.

@@ -1,0 +1,82 @@
+#include "bezel/io/gguf_model.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "bezel/error.h"
+
+namespace bezel::io {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::int64_t kMaxParts = 99999;  // five digits in a name
+
+std::string five_digits(std::int64_t number) {
+  const std::string digits = std::to_string(number);
+  return std::string(5 - std::min<std::size_t>(digits.size(), 5), '0') + digits;
+}
+
+/// "-00002-of-00003.gguf"
+std::string part_suffix(std::int64_t number, std::int64_t count) {
+  return "-" + five_digits(number) + "-of-" + five_digits(count) + ".gguf";
+}
+
+std::int64_t count_of(const GgufFile& file) {
+  const GgufValue* count = file.get("split.count");
+  return count == nullptr ? 1 : count->whole(1, kMaxParts);
+}
+
+void check_part(const GgufFile& part, std::int64_t idx, std::int64_t count) {
+  const std::int64_t says_idx = part.at("split.no").whole(0, kMaxParts), says_count = count_of(part);
+  if (says_idx != idx || says_count != count)
+    throw Error(part.path(), ": holds part ", says_idx + 1, " of ", says_count, ", expected part ", idx + 1, " of ",
+                count, "; the parts are of different models, or were renamed");
+}
+
+}  // namespace
+
+bool is_gguf_path(const std::string& path) { return path.ends_with(".gguf"); }
+
+GgufModel GgufModel::open(const std::string& path) {
+  GgufModel model;
+  model.parts_.push_back(GgufFile::open(path));
+  if (const std::int64_t count = count_of(model.metadata()); count > 1) model.open_others(count);
+  model.list_tensors();
+  return model;
+}
+
+void GgufModel::open_others(std::int64_t count) {
+  const std::string suffix = part_suffix(1, count);
+  if (const std::int64_t idx = metadata().at("split.no").whole(0, kMaxParts); idx != 0)
+    throw Error(path(), ": part ", idx + 1, " of ", count, " of a model; name its first part, …", suffix);
+  if (!path().ends_with(suffix))
+    throw Error(path(), ": the first of ", count, " parts, whose name must end in ", suffix,
+                " for the others to be found");
+  const std::string stem = path().substr(0, path().size() - suffix.size());
+  for (std::int64_t idx = 1; idx < count; ++idx) {
+    const std::string name = stem + part_suffix(idx + 1, count);
+    std::error_code error;
+    if (!fs::exists(name, error))
+      throw Error(name, ": missing; ", path(), " is the first of ", count, " parts (incomplete download?)");
+    parts_.push_back(GgufFile::open(name));
+    check_part(*parts_.back(), idx, count);
+  }
+}
+
+void GgufModel::list_tensors() {
+  for (const auto& part : parts_)
+    for (const GgufTensor& tensor : part->tensors())
+      if (!entries_.emplace(tensor.name, Entry{part, &tensor}).second)
+        throw Error(part->path(), ": tensor '", tensor.name, "' is also in a part before it");
+  if (const GgufValue* total = metadata().get("split.tensors.count"))
+    if (const std::int64_t wanted = total->whole(); wanted != static_cast<std::int64_t>(entries_.size()))
+      throw Error(path(), ": the parts hold ", entries_.size(), " tensors, key 'split.tensors.count' says ", wanted);
+}
+
+const GgufModel::Entry* GgufModel::find(std::string_view name) const {
+  const auto found = entries_.find(name);
+  return found == entries_.end() ? nullptr : &found->second;
+}
+
+}  // namespace bezel::io

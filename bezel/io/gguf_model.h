@@ -1,0 +1,45 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "bezel/io/gguf.h"
+
+namespace bezel::io {
+
+/// Whether `path` names a GGUF file rather than a checkpoint folder: by its ending, `.gguf`.
+bool is_gguf_path(const std::string& path);
+
+/// A model in a GGUF file, or in several (`…-00001-of-00003.gguf`).
+class GgufModel {
+ public:
+  struct Entry {
+    std::shared_ptr<const GgufFile> file;
+    const GgufTensor* info = nullptr;  ///< owned by `file`
+  };
+  using Entries = std::map<std::string, Entry, std::less<>>;
+
+  /// Opens `path`, the only part or the first, and with it the others. Throws Error naming the part that is missing, is
+  /// not the one its name says, or repeats a tensor; and as GgufFile::open does.
+  static GgufModel open(const std::string& path);
+
+  const std::vector<std::shared_ptr<const GgufFile>>& parts() const { return parts_; }
+  /// The part that has the metadata.
+  const GgufFile& metadata() const { return *parts_.front(); }
+  /// Every tensor of all parts.
+  const Entries& entries() const { return entries_; }
+  const Entry* find(std::string_view name) const;
+  const std::string& path() const { return metadata().path(); }
+
+ private:
+  void open_others(std::int64_t count);
+  void list_tensors();
+
+  std::vector<std::shared_ptr<const GgufFile>> parts_;
+  Entries entries_;
+};
+
+}  // namespace bezel::io

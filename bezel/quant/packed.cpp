@@ -1,0 +1,70 @@
+#include "bezel/quant/packed.h"
+
+#include <mutex>
+
+#include <ATen/ATen.h>
+
+#include "bezel/error.h"
+#include "bezel/io/tensor_io.h"
+#include "bezel/kernels/unpack.h"
+#include "bezel/quant/tiled.h"
+
+namespace bezel::quant {
+namespace {
+
+using torch::Tensor;
+
+class PackedCodes final : public Codes {
+ public:
+  PackedCodes(Tensor rows, io::GgufType type, std::string name)
+      : rows_(std::move(rows)), type_(type), name_(std::move(name)) {}
+
+  Tensor make(std::int64_t begin, std::int64_t count, torch::ScalarType dtype) const override {
+    std::call_once(first_use_, [this] { check(rows_, "holds"); });
+    return kernels::unpack(rows_.narrow(0, begin, count), type_, dtype);
+  }
+  Tensor vector_product(std::int64_t begin, std::int64_t count, const Tensor& x) const override {
+    if (!kernels::has_packed_product(x, rows_)) return {};
+    std::call_once(first_use_, [this] { check(rows_, "holds"); });
+    return kernels::packed_product(x, rows_.narrow(0, begin, count), type_);
+  }
+  Tensor make_rows(const Tensor& index, torch::ScalarType dtype) const override {
+    const Tensor found = rows_.index_select(0, index);
+    check(found, "a row that was looked up holds");
+    return kernels::unpack(found, type_, dtype);
+  }
+  void release_pages() const override { io::release_pages(rows_); }
+  torch::Device device() const override { return rows_.device(); }
+  std::int64_t bytes() const override { return static_cast<std::int64_t>(rows_.nbytes()); }
+  std::string storage() const override { return std::string(io::gguf_type_info(type_).name); }
+  std::shared_ptr<const Codes> to(torch::Device device) const override {
+    return std::make_shared<PackedCodes>(rows_.to(device), type_, name_);
+  }
+
+ private:
+  void check(const Tensor& rows, const char* what) const {
+    if (!rows.is_meta() && !kernels::has_finite_scales(rows, type_))
+      throw Error("tensor '", name_, "': ", what, " a scale that is NaN or Inf; the file is damaged");
+  }
+
+  Tensor rows_;  // uint8 [rows, bytes of a row]
+  io::GgufType type_;
+  std::string name_;
+  mutable std::once_flag first_use_;
+};
+
+}  // namespace
+
+std::shared_ptr<const Weight> packed_weight(Tensor rows, io::GgufType type, std::vector<std::int64_t> shape,
+                                            std::string name) {
+  const io::GgufTypeInfo& info = io::gguf_type_info(type);
+  std::int64_t elements = 1;
+  for (const std::int64_t dim : shape) elements *= dim;
+  TORCH_CHECK(rows.dim() == 2 && rows.scalar_type() == torch::kByte &&
+                  rows.size(1) * info.block_elements == shape.back() * info.block_bytes &&
+                  rows.size(0) * shape.back() == elements,
+              "packed rows of shape ", rows.sizes(), " in ", info.name, " are no matrix of shape ", shape);
+  return tiled_weight(std::make_shared<PackedCodes>(std::move(rows), type, std::move(name)), std::move(shape));
+}
+
+}  // namespace bezel::quant

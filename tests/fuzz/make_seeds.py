@@ -1,0 +1,194 @@
+"""Inputs from which fuzzing starts, and which the tests replay: FOLDER/<target>/<name>, a few hundred bytes each.
+
+    make_seeds.py FOLDER
+
+Needs Pillow, soundfile and numpy. tests/fuzz/found holds inputs that a reader once failed on.
+"""
+import io
+import json
+import math
+import struct
+import sys
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def safetensors(header, data=b"", size=None):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text) if size is None else size) + text + data
+
+
+def tensor(dtype, shape, begin, end):
+    return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+
+
+def safetensors_seeds():
+    yield "empty", safetensors({})
+    yield "two", safetensors({"__metadata__": {"format": "pt"}, "a": tensor("F32", [2, 1], 0, 8), "b": tensor("BF16", [], 8, 10)}, bytes(10))
+    every = ["BOOL", "U8", "I8", "U16", "I16", "F16", "BF16", "U32", "I32", "F32", "U64", "I64", "F64"]
+    yield "every_type", safetensors({name: tensor(name, [0, 7], 0, 0) for name in every})
+    yield "hole", safetensors({"a": tensor("U8", [1], 0, 1), "b": tensor("U8", [1], 2, 3)}, bytes(3))
+    yield "overlap", safetensors({"a": tensor("U8", [2], 0, 2), "b": tensor("U8", [2], 1, 3)}, bytes(3))
+    yield "overflow", safetensors({"a": tensor("F64", [2**62, 4, 0], 0, 0)})
+    yield "no_counts", safetensors({"a": tensor("U8", [-1, 2.0, 1e3, 2**64], 0, -1)})
+    yield "twice", safetensors(b'{"a":{"dtype":"U8","shape":[0],"data_offsets":[0,0]},"a":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}')
+    yield "long_header", safetensors({}, size=2**63)
+
+
+def json_seeds():
+    yield "config", json.dumps({"model_type": "gemma4", "text_config": {"head_dim": 256, "rope": 1e6, "x": None}, "list": [1, -2, 3.5, True]}).encode()
+    yield "numbers", b"[0,-0,1e400,1e-400,18446744073709551616,-9223372036854775809,9223372036854775808,0.1E+2]"
+    yield "texts", '["\\u0000","\\ud83d\\ude00","\\ud83d","\\"\\\\\\/\\b\\f\\n\\r\\t","é😀"]'.encode()
+    yield "twice", b'{"a":1,"a":2}'
+    yield "deep", b"[" * 70 + b"]" * 70
+    yield "many", json.dumps({str(i): i for i in range(12)}).encode()
+    yield "utf16", '{"a": 1}'.encode("utf-16")
+    yield "bom", b"\xef\xbb\xbf{}"
+
+
+def small_tokenizer(**change):
+    words = ["<pad>", "<eos>", "<bos>", "<unk>", "▁", "a", "b", "e", "ab", "abe", "<0x41>", "<0xE2>"]
+    added = [{"id": i, "content": words[i], "single_word": False, "lstrip": False, "rstrip": False, "normalized": i == 3, "special": i < 3}
+             for i in range(4)]
+    return {"version": "1.0", "truncation": None, "padding": None, "added_tokens": added,
+            "normalizer": {"type": "Replace", "pattern": {"String": " "}, "content": "▁"},
+            "pre_tokenizer": {"type": "Split", "pattern": {"String": " "}, "behavior": "MergedWithPrevious", "invert": False},
+            "post_processor": {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<bos>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+                               "pair": [], "special_tokens": {"<bos>": {"id": "<bos>", "ids": [2], "tokens": ["<bos>"]}}},
+            "decoder": {"type": "Sequence", "decoders": [{"type": "Replace", "pattern": {"String": "▁"}, "content": " "},
+                                                         {"type": "ByteFallback"}, {"type": "Fuse"}]},
+            "model": {"type": "BPE", "dropout": None, "unk_token": "<unk>", "continuing_subword_prefix": None, "end_of_word_suffix": None,
+                      "fuse_unk": True, "byte_fallback": True, "ignore_merges": False,
+                      "vocab": {word: i for i, word in enumerate(words)}, "merges": [["a", "b"], ["ab", "e"]], **change}}
+
+
+def tokenizer_seeds():
+    def both(value, text):
+        return json.dumps(value, ensure_ascii=False).encode() + b"\0" + text.encode()
+
+    yield "small", both(small_tokenizer(), "a abe <eos> A é <bos>ab")
+    yield "merges_as_text", both(small_tokenizer(merges=["a b", "ab e"]), "abe abe")
+    yield "no_fallback", both(small_tokenizer(byte_fallback=False, fuse_unk=False), "éé a")
+    yield "bad_ids", both(small_tokenizer(vocab={"a": -1, "b": 0, "c": 2**40}), "a")
+    yield "text", b"\0" + "Hello<|turn>user\nnaïve 日本語 😀   <image|>\t<turn|>".encode()
+    yield "run", b"\0" + b"a" * 200 + b" " * 50
+    yield "no_utf8", b"\0abc\xff\xc0\x80\xed\xa0\x80\xf4\x90\x80\x80"
+
+
+def jsonl_seeds():
+    for path in sorted((ROOT / "examples" / "data").glob("*.jsonl")):
+        yield path.stem, path.read_bytes()
+    yield "layout", b'\xef\xbb\xbf{"text":"a"}\r\n\r\n\n{"text":"b"}'
+    pixel = "iVBORw0KGgo="
+    yield "data_uris", json.dumps({"messages": [{"role": "user", "content": [
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64," + pixel}},
+        {"type": "input_audio", "input_audio": {"data": pixel, "format": "wav"}}]}, {"role": "assistant", "content": "b"}]}).encode()
+    call = {"type": "function", "function": {"name": "f", "arguments": "{\"a\": [1, {\"b\": null}]}"}}
+    yield "calls", json.dumps({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "tool_calls": [call]},
+                                            {"role": "tool", "name": "f", "content": "{}"}, {"role": "assistant", "content": "c"}],
+                               "tools": [{"type": "function", "function": {"name": "f", "description": "d", "parameters": {
+                                   "type": "object", "properties": {"a": {"type": "array", "items": {"type": "string", "enum": ["x"]}}}, "required": ["a"]}}}]}).encode()
+    yield "wrong_types", b'{"messages":{"role":1}}\n{"text":["a"]}\n{"prompt":1,"completion":null}\n{"conversations":[1]}\n[]\n3\n"a"'
+
+
+def picture(mode, form, size=(9, 7), **options):
+    image = Image.linear_gradient("L").resize(size).convert("RGB")
+    image.putpixel((1, 2), (250, 3, 90))
+    buffer = io.BytesIO()
+    image = image.convert(mode) if mode != "I;16" else Image.fromarray((np.arange(size[0] * size[1]) * 900).astype(np.uint16).reshape(size[1], size[0]))
+    image.save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+def image_seeds():
+    for mode in ("L", "RGB", "RGBA", "P", "LA", "1", "I;16"):
+        yield "png_" + mode.replace(";", ""), picture(mode, "PNG")
+    yield "png_transparent", picture("P", "PNG", transparency=3)
+    for mode in ("L", "RGB", "CMYK"):
+        yield "jpeg_" + mode, picture(mode, "JPEG")
+    yield "jpeg_progressive", picture("RGB", "JPEG", progressive=True, size=(33, 17))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    yield "jpeg_turned", picture("RGB", "JPEG", exif=exif)
+    yield "png_turned", picture("RGB", "PNG", exif=exif)
+    yield "webp", picture("RGB", "WEBP")
+    yield "webp_lossless", picture("RGBA", "WEBP", lossless=True, exif=exif)
+    frames = [Image.new("RGB", (8, 8), (i * 90, 0, 0)) for i in range(2)]
+    for form in ("WEBP", "PNG"):
+        buffer = io.BytesIO()
+        frames[0].save(buffer, form, save_all=True, append_images=frames[1:])
+        yield "moving_" + form.lower(), buffer.getvalue()
+
+
+def audio_seeds():
+    tone = np.array([math.sin(i / 5) for i in range(800)], dtype=np.float32) / 2
+    for name, form, subtype, rate, channels in (("wav", "WAV", "PCM_16", 16000, 1), ("wav_float", "WAV", "FLOAT", 8000, 2),
+                                               ("wav_alaw", "WAV", "ALAW", 8000, 1), ("wav_adpcm", "WAV", "IMA_ADPCM", 8000, 1),
+                                               ("wav_ms_adpcm", "WAV", "MS_ADPCM", 8000, 1), ("wavex", "WAVEX", "PCM_24", 48000, 3),
+                                               ("rf64", "RF64", "PCM_16", 16000, 1), ("w64", "W64", "PCM_U8", 16000, 1),
+                                               ("flac", "FLAC", "PCM_16", 44100, 2), ("ogg", "OGG", "VORBIS", 16000, 1),
+                                               ("opus", "OGG", "OPUS", 16000, 1), ("mp3", "MP3", "MPEG_LAYER_III", 16000, 1),
+                                               ("aiff", "AIFF", "PCM_16", 22050, 1), ("au", "AU", "PCM_16", 8000, 1), ("caf", "CAF", "PCM_16", 16000, 1)):
+        buffer = io.BytesIO()
+        soundfile.write(buffer, np.stack([tone[:400 if form != "MP3" else 800]] * channels, axis=1), rate, format=form, subtype=subtype)
+        yield name, buffer.getvalue()
+    yield "claims_4_gib", b"RIFF\xff\xff\xff\xffWAVEfmt \x10\0\0\0\1\0\1\0\x80>\0\0\0}\0\0\2\0\x10\0data\xff\xff\xff\xff" + bytes(56)
+
+
+def config_seeds():
+    yield "example", (ROOT / "examples" / "train_e2b.yaml").read_bytes()
+    yield "demo", (ROOT / "demo" / "config.yaml").read_bytes()
+    yield "most_keys", b"""model: m
+datasets_file: x
+dtype: float32
+load_in_4bit: true
+lora_towers: [vision, audio]
+lora_target: 'q_proj, v_proj'
+exclude_modules: [k_proj]
+rank_pattern: {q_proj: 4, '.*v_proj': 2}
+alpha_pattern: {q_proj: 1.5}
+lr: 1e-4
+lr_scheduler_type: linear
+warmup_steps: 3
+max_steps: ~
+seed: 7
+report_to: [jsonl]
+quantize_skip: [lm_head]
+"""
+    yield "quoted", b"base_model: \"a\\u0000b\\n\"\ntrain_file: 'it''s'\noutput_dir: |\n  text\n  more\nseed: !!int 3\n"
+    yield "flow", b"{base_model: a, train_file: b, output_dir: c, lora_r: 3, target_modules: [a, [b]]}"
+    yield "aliases", b"a: &a [x]\nb: [*a, *a]\n<<: *a\n"
+    yield "documents", b"%YAML 1.2\n---\nseed: 1\n...\n---\nseed: 2\n"
+    yield "crlf", b"seed: 1\r\nlora_r: 2\r\n\tlora_alpha: 3\r\n"
+
+
+def adapter_config_seeds():
+    usual = {"peft_type": "LORA", "r": 8, "lora_alpha": 16, "lora_dropout": 0.1, "bias": "none", "target_modules": ["q_proj", "v_proj"],
+             "base_model_name_or_path": "google/gemma-4-E2B-it", "use_rslora": False, "rank_pattern": {}, "alpha_pattern": {}}
+    for name, change in (("usual", {}), ("regex", {"target_modules": r".*\.layers\.(1|17)\.(self_attn\.)?[qkv]_proj(?!x)"}),
+                         ("all_linear", {"target_modules": "all-linear"}), ("patterns", {"rank_pattern": {"q_proj": 4, "^.*v_proj$": 2}, "alpha_pattern": {"(?:k|q)_proj": 3.5}}),
+                         ("exclude", {"exclude_modules": r"model\.(?P<tower>vision_tower).*"}), ("slow", {"target_modules": "(.*)*(.*)*(a|a)*x"}),
+                         ("dora", {"use_dora": True}), ("start", {"init_lora_weights": "pissa"}), ("bias", {"bias": "all"}),
+                         ("counts", {"r": -1, "lora_alpha": 1e400}), ("repeats", {"target_modules": "(((a{1,9}){1,9}){1,9}){1,9}"})):
+        yield name, json.dumps({**usual, **change}).encode()
+
+
+SEEDS = {"safetensors": safetensors_seeds, "json": json_seeds, "tokenizer": tokenizer_seeds, "jsonl": jsonl_seeds, "image": image_seeds,
+         "audio": audio_seeds, "config": config_seeds, "adapter_config": adapter_config_seeds}
+
+
+def main():
+    for target, seeds in SEEDS.items():
+        folder = Path(sys.argv[1]) / target
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in seeds():
+            (folder / name).write_bytes(content)
+
+
+if __name__ == "__main__":
+    main()

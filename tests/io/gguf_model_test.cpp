@@ -1,0 +1,86 @@
+#include "bezel/io/gguf_model.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/support/gguf_bytes.h"
+#include "tests/support/temp_folder.h"
+
+namespace bezel::io {
+namespace {
+
+using test::error_of;
+using test::GgufBytes;
+using test::raw;
+using test::says;
+using test::TempFolder;
+using test::write_bytes;
+
+std::string part_name(int number) { return "m-0000" + std::to_string(number) + "-of-00003.gguf"; }
+
+void write_part(const TempFolder& folder, int file, int number, const std::string& tensor, int tensors = 3) {
+  GgufBytes bytes;
+  bytes.key("split.no", 2, raw<std::uint16_t>(static_cast<std::uint16_t>(number - 1)));
+  bytes.key("split.count", 2, raw<std::uint16_t>(3)).key("split.tensors.count", 5, raw<std::int32_t>(tensors));
+  bytes.tensor(tensor, {8}, 0, std::string(32, 'x'));
+  write_bytes(folder / part_name(file), bytes.bytes());
+}
+
+void write_parts(const TempFolder& folder, int tensors = 3) {
+  write_part(folder, 1, 1, "a", tensors);
+  write_part(folder, 2, 2, "b", tensors);
+  write_part(folder, 3, 3, "c", tensors);
+}
+
+std::string complaint(const TempFolder& folder, int number = 1) {
+  return error_of([&] { GgufModel::open(folder / part_name(number)); });
+}
+
+TEST(GgufModelTest, OpensAllParts) {
+  const TempFolder folder;
+  write_parts(folder);
+  const GgufModel model = GgufModel::open(folder / part_name(1));
+  ASSERT_EQ(model.entries().size(), 3u);
+  ASSERT_NE(model.find("c"), nullptr);
+  EXPECT_EQ(model.find("c")->file->path(), folder / part_name(3));
+  EXPECT_EQ(model.find("d"), nullptr);
+}
+
+TEST(GgufModelTest, OneFileIsOnePart) {
+  const TempFolder folder;
+  write_bytes(folder / "m.gguf", GgufBytes().tensor("a", {8}, 0, std::string(32, 'x')).bytes());
+  EXPECT_EQ(GgufModel::open(folder / "m.gguf").parts().size(), 1u);
+}
+
+TEST(GgufModelTest, NamesTheMissingPart) {
+  const TempFolder folder;
+  write_parts(folder);
+  std::filesystem::remove(folder / part_name(2));
+  EXPECT_TRUE(says(complaint(folder), folder / part_name(2)));
+  EXPECT_TRUE(says(complaint(folder), "missing"));
+}
+
+TEST(GgufModelTest, AsksForTheFirstPart) {
+  const TempFolder folder;
+  write_parts(folder);
+  EXPECT_TRUE(says(complaint(folder, 2), "name its first part, …-00001-of-00003.gguf"));
+}
+
+TEST(GgufModelTest, RefusesPartsOfOtherPlacesAndNames) {
+  const TempFolder folder;
+  write_parts(folder);
+  write_part(folder, 3, 2, "c");
+  EXPECT_TRUE(says(complaint(folder), part_name(3) + ": holds part 2 of 3, expected part 3 of 3"));
+  write_part(folder, 3, 3, "a");
+  EXPECT_TRUE(says(complaint(folder), "tensor 'a' is also in a part before it"));
+  std::filesystem::rename(folder / part_name(1), folder / "first.gguf");
+  EXPECT_TRUE(says(error_of([&] { GgufModel::open(folder / "first.gguf"); }), "must end in -00001-of-00003.gguf"));
+}
+
+TEST(GgufModelTest, RefusesAnotherNumberOfTensors) {
+  const TempFolder folder;
+  write_parts(folder, 4);
+  EXPECT_TRUE(says(complaint(folder), "hold 3 tensors, key 'split.tensors.count' says 4"));
+}
+
+}  // namespace
+}  // namespace bezel::io

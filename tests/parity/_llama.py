@@ -1,0 +1,52 @@
+"""Greedy texts of llama.cpp (npm node-llama-cpp, prebuilt), and whether Bezel would write the same."""
+import json
+import os
+import subprocess
+
+import torch
+from safetensors.torch import save_file
+
+from _reference import BIN, ROOT, forward
+
+NUM_TOKENS = 48
+
+
+def greedy(model, prompts, adapter=None) -> list:
+    """The likeliest tokens behind each of `prompts` (lists of tokens), with an adapter in a GGUF file."""
+    request = dict(model=str(model), prompts=prompts, tokens=NUM_TOKENS, threads=int(os.environ.get("OMP_NUM_THREADS", 2)))
+    if adapter:
+        request["adapter"] = str(adapter)
+    run = subprocess.run(["node", ROOT / "tests" / "parity" / "_llama.mjs"], input=json.dumps(request), capture_output=True, text=True)
+    if run.returncode != 0:
+        raise SystemExit(f"llama.cpp on {model}: exit {run.returncode}\n{run.stderr[-2000:]}")
+    return json.loads(run.stdout)["texts"]
+
+
+def margins_where_apart(model, prompts, texts, tmp, *extra) -> list:
+    """For each text that is not Bezel's: how far apart the logits of Bezel's two likeliest tokens are where the first token
+    differs. What Bezel would write is read off its logits behind the text itself: the likeliest token at each place."""
+    margins = []
+    for prompt, text in zip(prompts, texts, strict=True):
+        save_file({"in.input_ids": torch.tensor([prompt + text[:-1]])}, tmp / "text.safetensors")
+        out = forward(model, tmp / "text.safetensors", tmp / "logits.safetensors", "--dtype", "float32", *extra)
+        logits = out["logits"][0, len(prompt) - 1:]
+        differ = (logits.argmax(-1) != torch.tensor(text)).nonzero().flatten()
+        if len(differ):
+            first, second = logits[differ[0]].topk(2).values
+            margins.append((first - second).item())
+    return margins
+
+
+def compare(name, model, prompts, tmp, check, adapter=None) -> list:
+    """Texts of llama.cpp, held against Bezel: at most two of twenty may go apart, where two tokens are within 0.1. `adapter`
+    is a PEFT folder; llama.cpp reads what `bezel convert --to gguf` makes of it."""
+    extra, converted = [], None
+    if adapter:
+        converted, extra = tmp / "adapter.gguf", ["--adapter", adapter]
+        subprocess.run([BIN / "bezel", "convert", "--adapter", adapter, "--to", "gguf", "--output", converted], check=True, capture_output=True)
+    texts = greedy(model, prompts, converted)
+    margins = margins_where_apart(model, prompts, texts, tmp, *extra)
+    check(10 * len(margins) <= len(prompts) and all(margin < 0.1 for margin in margins),
+          f"{name}: {len(prompts) - len(margins)} of {len(prompts)} texts of llama.cpp are Bezel's; margins at the others "
+          f"[{', '.join(f'{margin:.3f}' for margin in margins)}]")
+    return texts

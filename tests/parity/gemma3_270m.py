@@ -1,0 +1,125 @@
+"""Trained weights: Gemma 3 270M from its GGUF file, beside transformers + PEFT (which expand it to float32) and beside
+llama.cpp (npm node-llama-cpp, which reads the same codes).
+
+ - logits of 20 texts equal transformers' within LOGITS;
+ - the loss of every step of an epoch over the demo's task is within 2 % of transformers + PEFT, from the same adapter;
+ - llama.cpp goes on with 20 texts as Bezel does (_llama.py says how that is judged), also with the adapter of that epoch.
+   llama.cpp rounds what it multiplies with packed matrices to 8 bits, which alone moves logits by about 0.1 (it and transformers
+   part at margins up to 0.13); so the texts are such as the model is sure how to go on with.
+
+    gemma3_270m.py BEZEL_FOLDER TEST_FOLDER [--epochs 1]
+"""
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from _llama import NUM_TOKENS, compare
+from _reference import BIN, ROOT, forward
+
+MODEL = ROOT / ".venv" / "models" / "gemma-3-270m-q4_k_m.gguf"
+# float32 over 18 layers: what transformers' own eager and sdpa forms differ by on these texts is printed beside it.
+LOGITS = 2e-3
+TEXTS = ["The capital of France is", "1, 2, 3, 4, 5, 6, 7,", "Monday, Tuesday, Wednesday,", "def add(a, b):\n    return",
+         "Roses are red, violets are", "The quick brown fox", "To be, or not to be,", "Once upon a time, there was a",
+         "import numpy as np\nx = np.", "Water boils at a temperature of", "A, B, C, D, E, F,",
+         "The largest planet in the solar system is", "Q: What is 2 + 2?\nA:", "January, February, March,", "Dear Sir or Madam,",
+         "The chemical symbol for gold is", "Ingredients:\n- 2 cups of flour\n-", "<html>\n<head>\n<title>", "Bonjour, je m'appelle",
+         "two, four, six, eight,"]
+failures = []
+
+
+def check(ok, what):
+    print("ok" if ok else "FAILED", what, flush=True)
+    if not ok:
+        failures.append(what)
+
+
+def padded(rows):
+    """Token ids of several texts as `bezel forward` and transformers take them."""
+    width = max(map(len, rows))
+    ids = torch.tensor([row + [0] * (width - len(row)) for row in rows])
+    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
+    return dict(input_ids=ids, attention_mask=mask)
+
+
+def bezel_logits(rows, tmp, *extra):
+    inputs = padded(rows)
+    save_file({f"in.{key}": value for key, value in inputs.items()}, tmp / "in.safetensors")
+    return forward(MODEL, tmp / "in.safetensors", tmp / "out.safetensors", "--dtype", "float32", *extra)["logits"]
+
+
+def logits(model, rows, tmp):
+    worst = own = 0.0
+    for at in range(0, len(rows), 10):
+        inputs = padded(rows[at:at + 10])
+        real = inputs["attention_mask"] == 1
+        with torch.no_grad():
+            model.set_attn_implementation("eager")
+            wanted = model(**inputs, use_cache=False).logits[real]
+            model.set_attn_implementation("sdpa")
+            own = max(own, (model(**inputs, use_cache=False).logits[real] - wanted).abs().max().item())
+        got = bezel_logits(rows[at:at + 10], tmp)[real]
+        worst = max(worst, (got - wanted).abs().max().item())
+    check(worst <= LOGITS, f"logits of {len(rows)} texts differ by {worst:.1e} from transformers, whose own forms differ by {own:.1e}")
+
+
+def train(tmp, epochs):
+    """Losses of Bezel and of transformers + PEFT from one adapter, over the same batches in the same order."""
+    subprocess.run([sys.executable, ROOT / "demo" / "capitals.py"], check=True)
+    data, start, out = ROOT / "demo" / "capitals" / "train.jsonl", tmp / "start", tmp / "adapter"
+    fresh = ["--base-model", MODEL, "--train-file", data, "--shuffle", "false", "--micro-batch-size", "8", "--gradient-accumulation-steps", "1",
+             "--dtype", "float32", "--report-to", "none", "--sample-predictions", "0", "--quiet"]
+    bezel = lambda *extra: subprocess.run([str(c) for c in [BIN / "bezel", "train", *fresh, *extra]], check=True, capture_output=True)
+    bezel("--output-dir", start, "--max-steps", "1", "--learning-rate", "1e-9", "--lora-r", "16", "--save-steps", "0")
+    bezel("--output-dir", out, "--num-train-epochs", epochs, "--learning-rate", "2e-4", "--init-adapter", start, "--save-steps", "0")
+    history = json.loads((out / "trainer_state.json").read_text())["log_history"]
+    ours = [entry["loss"] for entry in history if "loss" in entry]
+    peer = subprocess.run([sys.executable, ROOT / "tools" / "hf_peft_capitals.py", MODEL, data, "--init", start, "--dtype", "float32",
+                           "--epochs", str(epochs)], check=True, capture_output=True, text=True)
+    theirs = json.loads(peer.stdout.splitlines()[-1])["losses"]
+    worst = max(abs(a - b) / b for a, b in zip(ours, theirs, strict=True))
+    check(worst <= 0.02, f"losses of {len(ours)} steps within {100 * worst:.3f} % of transformers + PEFT; {ours[0]:.3f} to {ours[-1]:.3f}")
+    return out
+
+
+def generated(prompt, text, tmp):
+    """`bezel generate` itself, token by token."""
+    save_file({"in.input_ids": torch.tensor([prompt])}, tmp / "prompt.safetensors")
+    run = subprocess.run([str(c) for c in [BIN / "bezel", "generate", "--model", MODEL, "--inputs", tmp / "prompt.safetensors", "--dtype", "float32",
+                                           "--greedy", "--ignore-eos", "--max-new-tokens", NUM_TOKENS, "--json"]],
+                         capture_output=True, text=True, check=True)
+    check(json.loads(run.stdout)["tokens"] == text, "bezel generate writes what llama.cpp does")
+
+
+def main():
+    p = argparse.ArgumentParser()
+    p.add_argument("folders", nargs="*")
+    p.add_argument("--epochs", type=int, default=1)
+    options = p.parse_args()
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    given = dict(gguf_file=MODEL.name)
+    tokenizer = AutoTokenizer.from_pretrained(MODEL.parent, **given)
+    model = AutoModelForCausalLM.from_pretrained(MODEL.parent, dtype=torch.float32, **given).eval()
+    rows = [tokenizer("<bos>" + text, add_special_tokens=False)["input_ids"] for text in TEXTS]
+    with tempfile.TemporaryDirectory() as name:
+        tmp = Path(name)
+        logits(model, rows, tmp)
+        del model
+        base = compare("base", MODEL, rows, tmp, check)
+        generated(rows[0], base[0], tmp)
+        adapter = train(tmp, options.epochs)
+        tuned = compare("adapter", MODEL, rows, tmp, check, adapter)
+        check(sum(a != b for a, b in zip(base, tuned)) >= 10, "the adapter changes llama.cpp's text")
+    print(len(failures), "failures")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,82 @@
+"""Language models of Gemma 4 in GGUF files, written with PyPI gguf under llama.cpp's names, against the same weights as
+safetensors: logits, trained adapters and generated text, bit for bit, for each shape of the model and plain and packed
+values.
+
+    gguf_parity.py BEZEL_FOLDER TEST_FOLDER
+"""
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from gguf import GGMLQuantizationType as Type
+from safetensors.numpy import load_file
+
+from _gguf import write_gguf
+from _reference import BIN, PRESETS, forward, reference
+
+SAMPLES = [{"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]}
+           for question, answer in (("Name three primes.", "2, 3 and 5."), ("Is 91 prime?", "No, it is 7 times 13."),
+                                    ("Count to three.", "1, 2, 3.\n\n"), ("café?", "日本語, ελληνικά"))]
+
+
+def same(got: dict, want: dict) -> bool:
+    return got.keys() == want.keys() and all(np.array_equal(got[key], want[key]) for key in got)
+
+
+def bezel(*words) -> str:
+    done = subprocess.run([str(BIN / "bezel"), *map(str, words)], capture_output=True, text=True)
+    if done.returncode != 0:
+        raise SystemExit(f"{' '.join(map(str, words))}\nexit {done.returncode}\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def logits_agree(model: Path, gguf: Path, folder: Path, scratch: Path) -> bool:
+    outputs = []
+    for base in (model, gguf):
+        made = forward(base, folder / "case-text.safetensors", scratch / "out.safetensors")
+        outputs.append({key: made[key].numpy() for key in ("logits", "loss")})
+    return same(*outputs)
+
+
+def trained_adapter(base: Path, samples: Path, out: Path, dtype: str) -> dict:
+    bezel("train", f"--base-model={base}", f"--train-file={samples}", f"--output-dir={out}", "--max-steps=3", "--seed=1",
+          f"--dtype={dtype}", "--lora-r=4", "--learning-rate=1e-2", "--micro-batch-size=2", "--gradient-accumulation-steps=1",
+          "--report-to=none", "--save-steps=0", "--quiet")
+    # The file's model is text only, so its adapter names the decoder's layers as a text-only model does.
+    return {key.replace(".language_model.", "."): value for key, value in load_file(out / "adapter_model.safetensors").items()}
+
+
+def check_preset(name: str, folder: Path, kind: Type, scratch: Path) -> int:
+    gguf, model = scratch / f"{name}-{kind.name}.gguf", scratch / f"{name}-{kind.name}"
+    write_gguf(folder / "model", gguf, kind, equivalent=model)
+    samples = scratch / "samples.jsonl"
+    samples.write_text("".join(json.dumps(sample) + "\n" for sample in SAMPLES))
+    results = {"logits": logits_agree(model, gguf, folder, scratch)}
+    for dtype in ("float32", "bfloat16"):
+        results[f"adapter in {dtype}"] = same(*(
+            trained_adapter(base, samples, scratch / f"out-{base.name}-{dtype}", dtype) for base in (model, gguf)))
+    results["text"] = len({bezel("generate", "--model", base, "--dtype", "float32", "--max-new-tokens", 12, "--prompt",
+                                 "Name three primes.") for base in (model, gguf)}) == 1
+    report = json.loads(bezel("inspect", gguf, "--json", "--check"))
+    results["inspect"] = report["loads"] and report["storage"].get(kind.name, {}).get("tensors", 0) > 0 and not report["bad_values"]
+    print(f"{name} {kind.name}: " + ", ".join(f"{what} {'same' if good else 'DIFFERS'}" for what, good in results.items()))
+    return sum(not good for good in results.values())
+
+
+def main():
+    failures = 0
+    seed = reference(0)
+    with tempfile.TemporaryDirectory() as name:
+        for preset in PRESETS:
+            failures += check_preset(preset, seed / preset, Type.F32, Path(name))
+        for kind in (Type.Q8_0, Type.Q4_0, Type.BF16):
+            failures += check_preset("e2b", seed / "e2b", kind, Path(name))
+        failures += check_preset("moe", seed / "moe", Type.Q5_0, Path(name))
+    sys.exit(f"{failures} comparisons failed" if failures else 0)
+
+
+if __name__ == "__main__":
+    main()
