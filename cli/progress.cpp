@@ -65,6 +65,7 @@ train::RunEvents warning_events() {
   train::RunEvents events;
   events.on_start = [warn](const train::RunPlan& plan) { std::ranges::for_each(plan.warnings, warn); };
   events.on_save_failed = [warn](const std::string& why) { warn(save_failed_text(why)); };
+  events.on_left_out = [warn](const std::string& why) { warn("left out: " + why); };
   return events;
 }
 

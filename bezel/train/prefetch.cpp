@@ -19,7 +19,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 // A decoder that is well ends within this; one that hangs must not keep the process.
-constexpr std::chrono::seconds kPatience(2);
+constexpr std::chrono::seconds kShutdownPatience(2);
 
 std::int64_t bytes_of(const Prefetch::Batches& batches) {
   std::int64_t bytes = 0;
@@ -32,18 +32,18 @@ class NoNote final : public WorkNote {
   void begin(const std::string&) override {}
 };
 
+}  // namespace
+
 // One step on its way.
-struct Job {
+struct Prefetch::Job {
   std::int64_t step = 0;
   std::string doing;
   Clock::time_point since = Clock::now();
   bool is_lost = false;  // the consumer has given up on the thread that makes it
   bool is_done = false;
-  Prefetch::Batches batches;
+  Batches batches;
   std::exception_ptr error;
 };
-
-}  // namespace
 
 // Outlives the Prefetch where a thread hangs.
 struct Prefetch::Shared {
@@ -80,6 +80,7 @@ struct Prefetch::Shared {
 namespace {
 
 using Shared = Prefetch::Shared;
+using Job = Prefetch::Job;
 
 class JobNote final : public WorkNote {
  public:
@@ -148,7 +149,7 @@ Prefetch::~Prefetch() {
   std::unique_lock lock(shared_->mutex);
   shared_->stopping = true;
   shared_->worker_wakes.notify_all();
-  shared_->consumer_wakes.wait_for(lock, kPatience, [&] { return shared_->num_threads == 0; });
+  shared_->consumer_wakes.wait_for(lock, kShutdownPatience, [&] { return shared_->num_threads == 0; });
 }
 
 Prefetch::Batches Prefetch::next() {

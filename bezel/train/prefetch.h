@@ -47,6 +47,7 @@ class Prefetch {
   /// leave_out() says to make the step again.
   Batches next();
 
+  struct Job;
   struct Shared;
 
  private:

@@ -193,6 +193,8 @@ TEST(Prefetch, TheTimeOfEachSampleCounts) {
 }
 
 TEST(Prefetch, AThreadThatHangsDoesNotKeepTheProcess) {
+  // A fork of this process would be without the threads of OpenMP that other tests have started.
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
   const auto hang_and_exit = [] {
     const auto gate = std::make_shared<Gate>();
     const auto make = [gate](std::int64_t step, WorkNote& note) {
