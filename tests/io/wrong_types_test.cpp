@@ -120,6 +120,8 @@ TEST(WrongTypes, InTheTokenizersConfig) {
 TEST(WrongTypes, InTheGenerationConfig) {
   const test::TempFolder folder;
   const data::Tokenizer tokenizer = data::Tokenizer::from_file(kModel + "tokenizer.json");
+  // Read where the file says nothing of the ids that end a text.
+  std::filesystem::copy_file(kModel + "config.json", folder.path() / "config.json");
   Json json = file_of("generation_config.json");
   json.update({{"do_sample", true}, {"temperature", 0.5}, {"top_k", 3}, {"top_p", 0.5}, {"max_new_tokens", 7}});
   const auto read = [&](const std::string& path) { generate::read_settings(path, tokenizer); };
