@@ -1,9 +1,9 @@
 #include "bezel/generate/answer.h"
 
 #include <algorithm>
+#include <vector>
 
 #include "bezel/data/answer.h"
-#include "bezel/generate/text_stream.h"
 
 namespace bezel::generate {
 
@@ -13,11 +13,12 @@ Answer greedy_answer(Generator& generator, const data::Tokenizer& tokenizer, con
   Sampler sampler({.greedy = true}, /*seed=*/0);
   const data::Batch batch = data::collate({&prompt, 1}, /*pad_id=*/0);  // one row has no padding
   const Generated out = generate(generator, batch, sampler, options, on_token);
-  TextStream stream(tokenizer, /*skip_special=*/false);
-  std::string text;
+  // As a whole: of bytes that make no character, a stream shows those that alone would be one.
+  std::vector<std::int64_t> kept;
   for (const std::int64_t token : out.tokens)
-    if (std::ranges::find(options.stop_ids, token) == options.stop_ids.end()) text += stream.push(token);
-  text += stream.finish();
+    if (token < tokenizer.vocab_size() && std::ranges::find(options.stop_ids, token) == options.stop_ids.end())
+      kept.push_back(token);
+  const std::string text = tokenizer.decode(kept);
   return {data::answer_text(text), static_cast<std::int64_t>(out.tokens.size()), out.finish == Finish::kStopToken};
 }
 

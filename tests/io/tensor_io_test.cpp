@@ -81,7 +81,7 @@ TEST(TensorIo, LargePagesHoldACopyThatOutlivesTheMap) {
   EXPECT_TRUE(is_mapped(mapped));
   EXPECT_FALSE(is_mapped(copy));
   EXPECT_EQ(reinterpret_cast<std::uintptr_t>(copy.data_ptr()) % (std::size_t{2} << 20), 0u);
-  mapped = {};
+  mapped = torch::Tensor();
   file.reset();
   copy[0][0] = 5;  // writable, which the map is not
   EXPECT_EQ(copy.sum().item<std::int64_t>(), std::int64_t{700000} * 699999 / 2 + 5);
