@@ -32,8 +32,7 @@ def promised_tests():
 
 
 def tests_of_the_sources():
-    names = {"soak.short"} | {f"fuzz.{path.name.removesuffix('.dict')}" for path in (ROOT / "tests" / "fuzz").glob("*.dict")}
-    names |= {f"parity.{path.stem}" for path in (ROOT / "tests" / "parity").glob("*.py") if not path.name.startswith("_")}
+    names = {"soak.short"} | {f"parity.{path.stem}" for path in (ROOT / "tests" / "parity").glob("*.py") if not path.name.startswith("_")}
     for path in (ROOT / "tests").rglob("*_test.cpp"):
         names.update(".".join(found) for found in re.findall(r"^TEST(?:_F)?\((\w+),\s*(\w+)\)", path.read_text(), re.M))
     return names

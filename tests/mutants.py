@@ -3,6 +3,8 @@ soundfile. What Bezel reads, the package must read too, and to the same content.
 reads must be of the kinds in docs/FAULTS.md, "Stricter than others".
 
     mutants.py BEZEL_FOLDER TEST_FOLDER [SECONDS_FOR_EACH]
+
+No part of `make test` yet.
 """
 import base64
 import io
@@ -23,7 +25,7 @@ import soundfile
 import soxr
 import tokenizers
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "fuzz"))
 import make_seeds as seeds
 
