@@ -72,8 +72,10 @@ def check_targets(name, folder, report):
     # PEFT refuses the towers' wrappers, and takes the layers inside them.
     wanted = peft_layers(folder, r".*language_model\..*\.(q_proj|down_proj)|.*_tower\..*\.(q_proj|down_proj)\.linear")
     got = json.loads(inspect(folder, "--target-modules", regex, "--json"))
-    check({t: sorted(n) for t, n in got.items()} == {t: sorted(n) for t, n in wanted.items()}, f"{name}: layers of {regex}")
-    check(json.loads(inspect(folder, "--target-modules", "q_proj,down_proj", "--json")) == got, f"{name}: the same by names")
+    in_order = lambda layers: {tower: sorted(names) for tower, names in layers.items()}
+    check(in_order(got) == in_order(wanted), f"{name}: layers of {regex}")
+    by_names = json.loads(inspect(folder, "--target-modules", "q_proj,down_proj", "--json"))
+    check(in_order(by_names) == in_order(got), f"{name}: the same by names")
     for tower, modules in wanted.items():
         for leaf in ("q_proj", "down_proj"):
             count = sum(module.endswith(leaf) for module in modules)
