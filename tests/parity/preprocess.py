@@ -35,7 +35,7 @@ def write_samples(folder):
         {"messages": [user(text("Hi")), {"role": "assistant", "content": "Hello."}, user({"type": "audio", "path": "c.wav"}, text("And now?")),
                       {"role": "assistant", "content": "naïve 日本語\ttab"}]},
         {"messages": [user({"type": "image", "path": "b.png"}, {"type": "image", "path": "a.png"}), {"role": "assistant", "content": "Two."}]},
-        {"prompt": "Name three ", "completion": "primes"},
+        {"prompt": "Name three:\n", "completion": "zebras"},
         {"messages": [user(text("Count")), {"role": "assistant", "content": "1, 2, 3, 4, 5, 6, 7, 8, 9, " * 30}]},
     ]
     (folder / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -51,7 +51,7 @@ def common(model, folder, *more, file="t.jsonl"):
 RENDERED = ["<bos><|turn>user\n<|image|>What is in the picture?<turn|>\n<|turn>model\n⟦A cat.<turn|>⟧\n",
             "<bos><|turn>user\nHi<turn|>\n<|turn>model\n⟦Hello.<turn|>⟧\n<|turn>user\n<|audio|>And now?<turn|>\n<|turn>model\n⟦naïve 日本語\ttab<turn|>⟧\n",
             "<bos><|turn>user\n<|image|><|image|><turn|>\n<|turn>model\n⟦Two.<turn|>⟧\n",
-            "<bos>Name three ⟦primes<eos>⟧"]
+            "<bos>Name three:\n⟦zebras<eos>⟧"]
 
 
 def check_show(model, folder):
