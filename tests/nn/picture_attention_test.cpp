@@ -33,7 +33,7 @@ TEST(PictureAttention, AndItsGradientsEqualTheFloatFormula) {
     const auto error = [](const Tensor& a, const Tensor& b) {
       return ((a.to(torch::kFloat) - b).norm() / b.norm()).item<double>();
     };
-    EXPECT_LE(error(got, wanted), 1e-2);          // a few roundings to bfloat16
+    EXPECT_LE(error(got, wanted), 2e-2);          // of q, k and weights to bfloat16; scores grow to ten
     for (int i = tokens > 1 ? 0 : 2; i < 3; ++i)  // one key alone: q and k do not matter
       EXPECT_LE(error(narrow[i].grad(), wide[i].grad()), 3e-2) << tokens << " " << i;
   }

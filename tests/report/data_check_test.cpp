@@ -64,9 +64,9 @@ class DataCheckTest : public ::testing::Test {
   static std::string picture(const std::string& name) {
     return R"([{"type":"image","path":")" + name + R"("},{"type":"text","text":"what"}])";
   }
-  static std::string png(std::uint32_t width, std::uint32_t height) {
+  static std::string png(std::uint32_t width, std::uint32_t height, bool whole = true) {
     std::string rows;
-    for (std::uint32_t y = 0; y < height; ++y) rows.append(1, '\0').append(3 * width, '\x40');
+    for (std::uint32_t y = 0; y < (whole ? height : height / 2); ++y) rows.append(1, '\0').append(3 * width, '\x40');
     return test::make_png({.width = width, .height = height, .rows = rows});
   }
 
@@ -78,9 +78,7 @@ class DataCheckTest : public ::testing::Test {
 
 TEST_F(DataCheckTest, CountsSamplesAndFindsMediaThatCannotBeDecoded) {
   write("good.png", png(96, 48));
-  std::string damaged = png(96, 48);
-  damaged[damaged.size() / 2] ^= 1;  // found by its checksum, and only when it is decoded
-  write("damaged.png", damaged);
+  write("damaged.png", png(96, 48, false));  // half of its rows, as only decoding shows
   write("a.wav", test::make_wav(1, 1, 16000, 16, test::pcm16(std::vector<std::int16_t>(8000, 100))));
   const data::Dataset data = open(line(R"("hi")") + line(picture("good.png")) + line(picture("damaged.png")) +
                                   line(R"([{"type":"audio","path":"a.wav"}])") + "{\"messages\": 3}\n");

@@ -33,7 +33,7 @@ gemma4::Model adapted_model(double dropout, bool bidirectional) {
   torch::manual_seed(5);
   lora::attach(lora::select_targets(*model, config), config);
   const at::NoGradGuard no_grad;
-  for (const Tensor& tensor : nn::adapter_tensors(*model)) tensor.normal_(0.0, 0.2);
+  for (const Tensor& tensor : nn::adapter_tensors(*model)) tensor.normal_(0.0, 0.05);
   model->train();
   return model;
 }

@@ -17,6 +17,10 @@ namespace {
 using torch::Tensor;
 using Ids = std::vector<std::int64_t>;
 
+// Relative, of all gradients together: products of other sizes round in another order, and this model of random weights
+// makes that forty times larger. The same samples in rows of their own, two at a time, differ as much.
+constexpr double kRounding = 1e-5;
+
 constexpr std::int64_t kImage = 60, kAudio = 61;
 
 /// A sample whose every label position in `labelled` carries loss; media of the tiny model for its placeholders.
@@ -73,10 +77,10 @@ TEST_P(PackedLoss, EqualsThatOfTheSamplesOneByOne) {
   const auto wanted = summed(apart);
   for (const bool recompute : {false, true}) {
     model->set_recompute(recompute);
-    test::expect_close(summed({packed}), wanted, 1e-6);
+    test::expect_close(summed({packed}), wanted, kRounding);
   }
   model->set_recompute(false);
-  test::expect_close(summed({data::collate(all, 0)}), wanted, 1e-6);
+  test::expect_close(summed({data::collate(all, 0)}), wanted, kRounding);
 }
 
 // The control: without the boundaries it is another sum.
@@ -93,7 +97,7 @@ TEST_P(PackedLoss, AnySplitOfTheSamplesGivesTheSame) {
   const auto wanted = summed({data::collate_packed(all)});
   const std::span<const data::Sample> view(all);
   test::expect_close(summed({data::collate_packed(view.first(2)), data::collate_packed(view.subspan(2))}), wanted,
-                     1e-6);
+                     kRounding);
 }
 
 INSTANTIATE_TEST_SUITE_P(Pictures, PackedLoss, testing::Bool(),
