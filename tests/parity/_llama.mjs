@@ -7,7 +7,9 @@ const {model: modelPath, adapter, prompts, tokens, threads = 1} = JSON.parse(rea
 const llama = await getLlama({gpu: false, build: "never", progressLogs: false, logLevel: "error", maxThreads: threads});
 const model = await llama.loadModel({modelPath});
 const contextSize = Math.max(...prompts.map((prompt) => prompt.length)) + tokens + 8;
+// Keys and values in float16, its default, would move logits by hundredths.
 const context = await model.createContext({
+  experimentalKvCacheKeyType: "F32", experimentalKvCacheValueType: "F32", flashAttention: false,
   contextSize, sequences: prompts.length, batchSize: contextSize * prompts.length, threads,
   ...(adapter ? {lora: {adapters: [{filePath: adapter}]}} : {})});
 

@@ -7,7 +7,9 @@ llama.cpp (npm node-llama-cpp, which reads the same codes).
    llama.cpp rounds what it multiplies with packed matrices to 8 bits, which alone moves logits by about 0.1 (it and transformers
    part at margins up to 0.13); so the texts are such as the model is sure how to go on with.
 
-    gemma3_270m.py BEZEL_FOLDER TEST_FOLDER [--epochs 1]
+The second and the adapter's part of the third take minutes, so `make test` leaves them out: they need --full.
+
+    gemma3_270m.py BEZEL_FOLDER TEST_FOLDER [--full] [--epochs 1]
 """
 import argparse
 import json
@@ -25,12 +27,13 @@ from _reference import BIN, ROOT, forward
 MODEL = ROOT / ".venv" / "models" / "gemma-3-270m-q4_k_m.gguf"
 # float32 over 18 layers: what transformers' own eager and sdpa forms differ by on these texts is printed beside it.
 LOGITS = 2e-3
-TEXTS = ["The capital of France is", "1, 2, 3, 4, 5, 6, 7,", "Monday, Tuesday, Wednesday,", "def add(a, b):\n    return",
-         "Roses are red, violets are", "The quick brown fox", "To be, or not to be,", "Once upon a time, there was a",
-         "import numpy as np\nx = np.", "Water boils at a temperature of", "A, B, C, D, E, F,",
-         "The largest planet in the solar system is", "Q: What is 2 + 2?\nA:", "January, February, March,", "Dear Sir or Madam,",
-         "The chemical symbol for gold is", "Ingredients:\n- 2 cups of flour\n-", "<html>\n<head>\n<title>", "Bonjour, je m'appelle",
-         "two, four, six, eight,"]
+TEXTS = ["1, 2, 3, 4, 5, 6, 7,", "2, 4, 6, 8, 10, 12,", "10, 20, 30, 40, 50,", "0.1, 0.2, 0.3, 0.4,", "2001, 2002, 2003, 2004,",
+         "0 1 0 1 0 1 0 1", "Hello, hello, hello, hello,", "yes no yes no yes no yes", "one two three one two three one two",
+         "red, green, blue, red, green, blue, red,", "The cat sat on the mat. The cat sat on the mat. The cat",
+         "Jan 1\nJan 2\nJan 3\nJan 4\n", "Chapter 1\nChapter 2\nChapter 3\n", "- item 1\n- item 2\n- item 3\n",
+         "<li>1</li>\n<li>2</li>\n<li>3</li>\n", '{"id": 1}\n{"id": 2}\n{"id": 3}\n', "| a | b |\n|---|---|\n| 1 | 2 |\n",
+         "row 1, column 1\nrow 1, column 2\nrow 1, column 3\n", "def f1():\n    return 1\n\ndef f2():\n    return 2\n\ndef",
+         "SELECT name FROM users WHERE id = 1;\nSELECT name FROM users WHERE id = 2;\n"]
 failures = []
 
 
@@ -73,7 +76,7 @@ def train(tmp, epochs):
     """Losses of Bezel and of transformers + PEFT from one adapter, over the same batches in the same order."""
     subprocess.run([sys.executable, ROOT / "demo" / "capitals.py"], check=True)
     data, start, out = ROOT / "demo" / "capitals" / "train.jsonl", tmp / "start", tmp / "adapter"
-    fresh = ["--base-model", MODEL, "--train-file", data, "--shuffle", "false", "--micro-batch-size", "8", "--gradient-accumulation-steps", "1",
+    fresh = ["--base-model", MODEL, "--train-file", data, "--shuffle", "false", "--packing", "false", "--micro-batch-size", "8", "--gradient-accumulation-steps", "1",
              "--dtype", "float32", "--report-to", "none", "--sample-predictions", "0", "--quiet"]
     bezel = lambda *extra: subprocess.run([str(c) for c in [BIN / "bezel", "train", *fresh, *extra]], check=True, capture_output=True)
     bezel("--output-dir", start, "--max-steps", "1", "--learning-rate", "1e-9", "--lora-r", "16", "--save-steps", "0")
@@ -100,6 +103,7 @@ def generated(prompt, text, tmp):
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("folders", nargs="*")
+    p.add_argument("--full", action="store_true")
     p.add_argument("--epochs", type=int, default=1)
     options = p.parse_args()
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -114,9 +118,10 @@ def main():
         del model
         base = compare("base", MODEL, rows, tmp, check)
         generated(rows[0], base[0], tmp)
-        adapter = train(tmp, options.epochs)
-        tuned = compare("adapter", MODEL, rows, tmp, check, adapter)
-        check(sum(a != b for a, b in zip(base, tuned)) >= 10, "the adapter changes llama.cpp's text")
+        if options.full:
+            adapter = train(tmp, options.epochs)
+            tuned = compare("adapter", MODEL, rows, tmp, check, adapter)
+            check(sum(a != b for a, b in zip(base, tuned)) >= 10, "the adapter changes llama.cpp's text")
     print(len(failures), "failures")
     return 1 if failures else 0
 
