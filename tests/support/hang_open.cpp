@@ -1,6 +1,7 @@
 // Preloaded into `bezel`: a disk that hangs. Whoever opens a file whose name ends with $HANG_OPEN, but for the main
 // thread, which has looked at every file before, never comes back.
 #include <cstdarg>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 
@@ -20,8 +21,18 @@ void maybe_hang(const char* path) {
 }
 
 using Open = int (*)(const char*, int, ...);
+using OpenStream = std::FILE* (*)(const char*, const char*);
 
 }  // namespace
+
+// What std::ifstream calls.
+extern "C" std::FILE* fopen64(const char* path, const char* mode) {
+  maybe_hang(path);
+  static const auto next = reinterpret_cast<OpenStream>(::dlsym(RTLD_NEXT, "fopen64"));
+  return next(path, mode);
+}
+
+extern "C" std::FILE* fopen(const char* path, const char* mode) { return fopen64(path, mode); }
 
 extern "C" int open(const char* path, int flags, ...) {
   std::va_list rest;
