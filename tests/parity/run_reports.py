@@ -145,12 +145,21 @@ def reference_answers(adapter):
     for question in QUESTIONS:
         ids = tokenizer(f"<bos><|turn>user\n{question}<turn|>\n<|turn>model\n", add_special_tokens=False, return_tensors="pt")["input_ids"]
         with torch.no_grad():
-            out = model.generate(ids, max_new_tokens=64, do_sample=False, pad_token_id=0, eos_token_id=stop)[0, ids.shape[1]:]
-        text = tokenizer.decode([t for t in out.tolist() if t not in stop], skip_special_tokens=False)
+            out = model.generate(ids, max_new_tokens=64, do_sample=False, pad_token_id=0, eos_token_id=stop,
+                                 return_dict_in_generate=True, output_logits=True)
+        tops = [logits[0].topk(2).values for logits in out.logits]
+        # Behind two tokens that lie within what float32 moves them, any text may follow: see generate_parity.py.
+        sure = next((i for i, top in enumerate(tops) if top[0] - top[1] < 6e-4), len(tops))
+        tokens = out.sequences[0, ids.shape[1]:].tolist()
+        text = tokenizer.decode([t for t in tokens[:sure] if t not in stop], skip_special_tokens=False)
         while "<|channel>" in text or "<channel|>" in text:  # thoughts, which answers are shown without
             before, _, after = text.partition("<channel|>")
             text = before.partition("<|channel>")[0] + after
-        yield text.strip(" \t\n\r\f\v")
+        yield text.strip(" \t\n\r\f\v"), sure == len(tops)
+
+
+def same_answers(got, wanted):
+    return all(a == b if is_whole else a.startswith(b.rstrip("\ufffd")) for a, (b, is_whole) in zip(got, wanted, strict=True))
 
 
 def check_predictions(scratch):
@@ -169,15 +178,16 @@ def check_predictions(scratch):
     done = run("--max-steps", 2)
     assert done.returncode == 0, done.stderr
     first = file()
-    assert [row["before"] for row in first] == list(reference_answers(None)), first
-    assert [row["after"] for row in first] == list(reference_answers(out)), first
+    assert same_answers([row["before"] for row in first], reference_answers(None)), first
+    assert same_answers([row["after"] for row in first], reference_answers(out)), first
     assert [row["expected"] for row in first] == [f"Answer {i}." for i in range(len(QUESTIONS))]
     assert "  before" in done.stdout and QUESTIONS[0] in done.stdout, done.stdout
     done = run("--max-steps", 4, "--resume", "--force-resume", "--json-lines")
     assert done.returncode == 0, done.stderr
     second = file()
     assert [row["before"] for row in second] == [row["before"] for row in first]
-    assert [row["after"] for row in second] == list(reference_answers(out)) != [row["after"] for row in first]
+    assert same_answers([row["after"] for row in second], reference_answers(out)), second
+    assert [row["after"] for row in second] != [row["after"] for row in first]
     told = [event for event in map(json.loads, done.stdout.splitlines()) if event["event"] == "predictions"]
     assert len(told) == 1 and told[0]["samples"] == second, told
     page = (out / "report.html").read_text()
