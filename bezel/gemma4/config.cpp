@@ -82,6 +82,16 @@ struct HeadShape {
   std::int64_t head_dim, num_kv_heads;
 };
 
+// The entry of a layer in per_layer_config. transformers pads the numbers to one length: "04" among more than ten.
+std::optional<JsonView> layer_entry(const JsonView& overrides, std::size_t layer_idx) {
+  const std::string number = std::to_string(layer_idx);
+  for (const auto& [name, entry] : overrides.members()) {
+    const std::size_t padding = name.size() > number.size() ? name.size() - number.size() : 0;
+    if (name.substr(padding) == number && name.find_first_not_of('0') >= padding) return entry;
+  }
+  return std::nullopt;
+}
+
 /// head_dim and num_key_value_heads of each layer, from the flat keys or from per_layer_config. `full` is the shape of
 /// full layers that have no entry there; nothing: that of all others.
 void read_layer_shapes(const JsonView& text, TextConfig& config, std::optional<HeadShape> full = std::nullopt) {
@@ -92,7 +102,7 @@ void read_layer_shapes(const JsonView& text, TextConfig& config, std::optional<H
     const HeadShape& own = full && layer.type == LayerType::kFull && !overrides ? *full : shape;
     layer.head_dim = own.head_dim;
     layer.num_kv_heads = own.num_kv_heads;
-    if (const auto entry = overrides ? overrides->find(std::to_string(i)) : std::nullopt) {
+    if (const auto entry = overrides ? layer_entry(*overrides, i) : std::nullopt) {
       layer.head_dim = count_or(*entry, "head_dim", layer.head_dim);
       layer.num_kv_heads = count_or(*entry, "num_key_value_heads", layer.num_kv_heads);
     }

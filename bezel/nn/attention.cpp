@@ -82,9 +82,12 @@ Tensor attention_plain(const Tensor& q, const Tensor& k, const Tensor& v, const 
 Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const KeyRanges& visible) {
   TORCH_CHECK(q.size(1) % k.size(1) == 0, q.size(1), " heads cannot share ", k.size(1), " key/value heads");
   if (!q.is_cpu()) return attention_plain(q, k, v, visible);
-  // One query, as in decoding, gives the ranged kernel too little to share out.
-  if (q.size(2) > 1 && kernels::has_ranged_attention(q)) return ranged_attention(q, k, v, visible);
-  const auto compute = kernels::widens(q.scalar_type(), q.device()) ? torch::kFloat : q.scalar_type();
+  // One query, as in decoding, gives the ranged kernel too little to share out. It is computed in float32: products of
+  // one row in bfloat16 come from a routine without vectors on some processors, a third of a token's time.
+  const bool one_query = q.size(2) == 1;
+  if (!one_query && kernels::has_ranged_attention(q)) return ranged_attention(q, k, v, visible);
+  const bool wide = one_query || kernels::widens(q.scalar_type(), q.device());
+  const auto compute = wide ? torch::kFloat : q.scalar_type();
   std::optional<Tensor> bias;
   if (visible.end.defined() && !visible.causal) bias = additive(visible, q, k, compute);
   const Tensor out = at::scaled_dot_product_attention(q.to(compute), repeat_heads(k.to(compute), q.size(1)),

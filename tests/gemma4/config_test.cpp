@@ -34,7 +34,10 @@ TEST(ModelConfig, ReleasedAndResavedFormsMeanTheSame) {
       read(config(R"(, "global_head_dim": 16, "num_global_key_value_heads": 1, "attention_k_eq_v": true)"));
   const ModelConfig resaved = read(config(R"(, "attention_k_eq_v": true, "per_layer_config": {
       "1": {"head_dim": 16, "num_key_value_heads": 1}, "3": {"head_dim": 16, "num_key_value_heads": 1}})"));
-  for (const ModelConfig& c : {released, resaved}) {
+  // As among more than ten layers.
+  const ModelConfig padded = read(config(R"(, "attention_k_eq_v": true, "per_layer_config": {
+      "01": {"head_dim": 16, "num_key_value_heads": 1}, "03": {"head_dim": 16, "num_key_value_heads": 1}})"));
+  for (const ModelConfig& c : {released, resaved, padded}) {
     EXPECT_EQ(c.text.layers[0].head_dim, 8);
     EXPECT_EQ(c.text.layers[0].num_kv_heads, 2);
     EXPECT_EQ(c.text.layers[1].head_dim, 16);
