@@ -13,7 +13,7 @@ namespace bezel::train {
 namespace {
 
 // The peak of a run over the smallest model, which holds next to nothing else.
-constexpr std::int64_t kProcessBytes = std::int64_t{150} << 20;
+constexpr std::int64_t kProcessBytes = std::int64_t{320} << 20;
 // train/loss makes that many logits at a time; the product before them is as large.
 constexpr std::int64_t kLossElements = std::int64_t{2} << 25;
 

@@ -74,7 +74,7 @@ def check_show(model, folder):
         assert learnt == "".join(re.findall("⟦(.*?)⟧", rendered, re.S)), (i, learnt)
         assert sum(m["soft_tokens"] for m in row["media"]) == sum(t in (made.ID["<|image|>"], made.ID["<|audio|>"]) for t in wanted), i
     assert [(m["path"], m["width"], m["height"]) for m in report[2]["media"]] == [("b.png", 40, 130), ("a.png", 220, 150)]
-    assert abs(report[1]["media"][0]["seconds"] - 0.9) < 1e-6
+    assert abs(report[1]["media"][0]["seconds"] - 0.9) < 1e-3, report[1]["media"]  # at most a sample more
     cut = report[4]
     assert cut["tokens"] == 160 < cut["tokens_before_cut"] and "1, 2, 3" in cut["cut_text"]
     check_text(model, folder, report)
