@@ -1,7 +1,7 @@
 # The two commands: `make demo` and `make test`. Each sets up what is missing first.
 #
 # LIBTORCH=/some/libtorch   build on that LibTorch instead of the one in .venv
-.PHONY: setup build wheel demo test test-asan fuzz bench soak reference clean format
+.PHONY: setup build wheel demo demo-capitals test test-270m test-asan fuzz bench soak reference clean format
 
 PYTHON := .venv/bin/python3
 
@@ -22,8 +22,15 @@ demo:
 	@cmake --preset release
 	@cmake --build --preset release --target bezel_cli
 	@$(PYTHON) demo/prepare.py
-	@$(PYTHON) demo/capitals.py
 	@demo/run.sh
+
+# Trained weights, Gemma 3 270M, which take some minutes more.
+demo-capitals:
+	@tools/setup.sh capitals
+	@cmake --preset release
+	@cmake --build --preset release --target bezel_cli
+	@$(PYTHON) demo/capitals.py
+	@demo/capitals.sh
 
 # Test programs run side by side: threads that spin while they wait would starve each other.
 test:
@@ -31,6 +38,13 @@ test:
 	@cmake --preset dev
 	@cmake --build --preset dev
 	@OMP_WAIT_POLICY=passive ctest --test-dir build-dev --output-on-failure -j2
+
+# Gemma 3 270M beside transformers and llama.cpp: minutes, so no part of `make test`.
+test-270m:
+	@tools/setup.sh test
+	@cmake --preset dev
+	@cmake --build --preset dev --target bezel_cli
+	@$(PYTHON) tests/gemma3_270m.py build-dev build-dev/tests --full
 
 # Every unit test under ASan and UBSan: a build of half an hour, so no part of `make test`, which does so for the parsers.
 test-asan:

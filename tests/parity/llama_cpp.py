@@ -1,7 +1,7 @@
 """A second, independent engine: llama.cpp reads the tiny Gemma 4 as a GGUF file, and an adapter over all the layers that it has
 adapters for, as `bezel convert --to gguf` writes it, and goes on with 20 texts as Bezel does. llama.cpp looks GELU up in a table
 of float16, and random weights are seldom sure of a token: up to 8 texts may part, all where two tokens are within 0.02.
-(gemma3_270m.py does the same with trained weights.)
+(tests/gemma3_270m.py does the same with trained weights.)
 
     llama_cpp.py BEZEL_FOLDER TEST_FOLDER
 """

@@ -21,8 +21,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from _llama import NUM_TOKENS, compare
-from _reference import BIN, ROOT, forward
+sys.path.insert(0, str(Path(__file__).parent / "parity"))
+from _llama import NUM_TOKENS, compare  # noqa: E402
+from _reference import BIN, ROOT, forward  # noqa: E402
 
 MODEL = ROOT / ".venv" / "models" / "gemma-3-270m-q4_k_m.gguf"
 # float32 over 18 layers: what transformers' own eager and sdpa forms differ by on these texts is printed beside it.
