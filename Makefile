@@ -1,7 +1,7 @@
 # The two commands: `make demo` and `make test`. Each sets up what is missing first.
 #
 # LIBTORCH=/some/libtorch   build on that LibTorch instead of the one in .venv
-.PHONY: setup build wheel demo demo-capitals test test-270m test-asan fuzz bench soak reference clean format
+.PHONY: setup build wheel demo demo-capitals test test-llama test-asan fuzz bench soak reference clean format
 
 PYTHON := .venv/bin/python3
 
@@ -39,11 +39,13 @@ test:
 	@cmake --build --preset dev
 	@OMP_WAIT_POLICY=passive ctest --test-dir build-dev --output-on-failure -j2
 
-# Gemma 3 270M beside transformers and llama.cpp: minutes, so no part of `make test`.
-test-270m:
+# Beside llama.cpp, and Gemma 3 270M beside transformers: minutes, and how many texts agree is not settled, so no part of
+# `make test`.
+test-llama:
 	@tools/setup.sh test
 	@cmake --preset dev
-	@cmake --build --preset dev --target bezel_cli
+	@cmake --build --preset dev --target bezel_cli fresh_adapter
+	@$(PYTHON) tests/llama_cpp.py build-dev build-dev/tests
 	@$(PYTHON) tests/gemma3_270m.py build-dev build-dev/tests --full
 
 # Every unit test under ASan and UBSan: a build of half an hour, so no part of `make test`, which does so for the parsers.

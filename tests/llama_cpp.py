@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
+sys.path.insert(0, str(Path(__file__).parent / "parity"))
 from _gguf import write_gguf
 from _llama import compare
 from _reference import reference
