@@ -61,6 +61,7 @@ Tensor ModelImpl::image_features(const data::Batch& batch) {
       return model->vision_tower(Picture{image.patches, image.positions, image.pool_index, image.num_soft_tokens},
                                  dtype_);
     }));
+  nn::release_pages(*model->vision_tower);  // until the backward pass, if there is one
   return model->embed_vision(at::cat(soft));
 }
 
@@ -72,6 +73,7 @@ Tensor ModelImpl::audio_features(const data::Batch& batch) {
     soft.push_back(soft_tokens("audio", *model->audio_tower, {recording.features, recording.mask}, [&] {
       return nn::take_rows(model->audio_tower(recording.features, recording.mask, dtype_), recording.soft_rows);
     }));
+  nn::release_pages(*model->audio_tower);
   return model->embed_audio(at::cat(soft));
 }
 

@@ -149,7 +149,6 @@ Tensor TextModelImpl::per_layer_inputs(const Tensor& ids, const Tensor& embeds) 
   const std::vector<std::int64_t> shape{ids.size(0), ids.size(1), config_.num_layers,
                                         config_.hidden_size_per_layer_input};
   const Tensor looked_up = embed_tokens_per_layer(ids, embeds.scalar_type()).view(shape);
-  embed_tokens_per_layer->weight->release_pages();  // 64 KiB with each row
   const double scale = 1.0 / std::sqrt(static_cast<double>(config_.hidden_size));
   const Tensor projected = (per_layer_model_projection(embeds) * scale).view(shape);
   return (per_layer_projection_norm(projected) + looked_up) * std::sqrt(0.5);

@@ -1,5 +1,7 @@
 #include "bezel/kernels/block_product.h"
 
+#include <algorithm>
+
 namespace bezel::kernels {
 
 using simd::Bf16;
@@ -11,36 +13,33 @@ void RightFactor::resize(std::int64_t inner, std::int64_t columns) {
 }
 
 void RightFactor::pack(const Bf16* x, std::int64_t rows) {
-  const std::vector<Bf16> zeros(static_cast<std::size_t>(columns_), Bf16{0});
-  const auto row_of = [&](std::int64_t row) { return row < rows ? x + row * columns_ : zeros.data(); };
-  for (std::int64_t row = 0; row < inner_; row += 2) {
-    const Bf16 *even = row_of(row), *odd = row_of(row + 1);
-    for (std::int64_t column = 0; column < columns_; column += kWidth) {
-      Bf16* to = at(row, column);
-      for (std::int64_t i = 0; i < kWidth; ++i) {
-        to[2 * i] = even[column + i];
-        to[2 * i + 1] = odd[column + i];
-      }
-    }
+  const std::int64_t pairs = rows - rows % 2;
+  std::vector<Bf16> last(static_cast<std::size_t>(2 * columns_), Bf16{0});  // a row without a neighbour
+  if (pairs < rows) std::copy_n(x + pairs * columns_, columns_, last.data());
+  for (std::int64_t column = 0; column < columns_; column += kWidth) {
+    simd::products().pack({x + column, columns_, pairs, at(0, column)});
+    if (pairs < rows) simd::products().pack({last.data() + column, columns_, 2, at(pairs, column)});
+    std::fill(at(pairs + 2 * (rows % 2), column), at(inner_, column), Bf16{0});
   }
 }
 
 void RightFactor::pack_transposed(const Bf16* x, std::int64_t count) {
-  for (std::int64_t column = 0; column < columns_; ++column) {
-    Bf16* to = at(0, column / kWidth * kWidth) + 2 * (column % kWidth);
-    const Bf16* from = x + column * inner_;
-    for (std::int64_t row = 0; row < inner_; row += 2) {
-      to[row * kWidth] = column < count ? from[row] : Bf16{0};
-      to[row * kWidth + 1] = column < count ? from[row + 1] : Bf16{0};
-    }
+  const std::int64_t whole = count - count % kWidth;
+  for (std::int64_t column = 0; column < whole; column += kWidth)
+    simd::products().pack_transposed({x + column * inner_, inner_, inner_, at(0, column)});
+  if (whole < count) {
+    std::vector<Bf16> rest(static_cast<std::size_t>(kWidth * inner_), Bf16{0});
+    std::copy_n(x + whole * inner_, (count - whole) * inner_, rest.data());
+    simd::products().pack_transposed({rest.data(), inner_, inner_, at(0, whole)});
   }
+  std::fill(at(0, (count + kWidth - 1) / kWidth * kWidth), at(0, columns_), Bf16{0});
 }
 
 void block_product(LeftFactor a, const RightFactor& b, Part part, Sums c, bool add) {
   constexpr std::int64_t kWidth = RightFactor::kWidth;
   for (std::int64_t column = 0; column < part.columns; column += kWidth)
-    simd::product()({a.data, b.at(part.row, part.column + column), c.data + column, a.rows, kWidth, part.rows, a.stride,
-                     kWidth, c.stride, add});
+    simd::products().product({a.data, b.at(part.row, part.column + column), c.data + column, a.rows, kWidth, part.rows,
+                              a.stride, kWidth, c.stride, add});
 }
 
 }  // namespace bezel::kernels

@@ -10,7 +10,7 @@ namespace bezel::kernels {
 /// what a tile of the result walks through lies together.
 class RightFactor {
  public:
-  static constexpr std::int64_t kWidth = 64;
+  static constexpr std::int64_t kWidth = simd::kPackedWidth;
 
   /// Room for `inner` rows, an even number, and `columns`, a multiple of kWidth.
   void resize(std::int64_t inner, std::int64_t columns);

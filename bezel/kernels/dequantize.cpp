@@ -108,6 +108,20 @@ torch::Tensor dequantize_4bit(const torch::Tensor& packed, const torch::Tensor& 
   return dequantize_4bit_plain(packed, scales, first, count, format, dtype);
 }
 
+MakeWindow windows_4bit(const torch::Tensor& packed, const torch::Tensor& scales, std::int64_t first,
+                        std::int64_t columns, const FourBitFormat& format) {
+  if (!packed.is_cpu() || !packed.is_contiguous() || format.value_dtype == torch::kHalf) return {};
+  if (format.block != kWindowStep || columns % kWindowStep != 0 || first % columns != 0) return {};
+  return [packed, scales = scales.contiguous(), table = format.table, first, columns](const Window& window,
+                                                                                      simd::Bf16* to) {
+    const std::int64_t begin = window.row * columns + window.column;
+    simd::frozen().four_bit_window(
+        {packed.const_data_ptr<std::uint8_t>() + (first + begin) / 2, table.const_data_ptr<float>(),
+         scales.const_data_ptr<float>() + begin / kWindowStep, columns, window.columns, to},
+        0, window.rows);
+  };
+}
+
 bool has_vector_product_4bit(const torch::Tensor& x, const torch::Tensor& packed, const FourBitFormat& format) {
   return x.size(0) == 1 && simd::takes({x}) && packed.is_cpu() && packed.is_contiguous() && format.block == 64 &&
          x.size(1) % format.block == 0 && format.value_dtype != torch::kHalf;
@@ -119,12 +133,14 @@ torch::Tensor vector_product_4bit(const torch::Tensor& x, const torch::Tensor& p
   // By place in two bytes of codes, in which the earlier of two elements is the upper half.
   const torch::Tensor order = at::tensor({1, 0, 3, 2}, at::kLong);
   const torch::Tensor parts = x.view({-1, 4}).t().index_select(0, order).to(torch::kFloat);  // [4, K / 4]
+  const torch::Tensor halves = x.view({-1, 2}).t().contiguous();
   const torch::Tensor block_scales = scales.contiguous();
   torch::Tensor y = at::empty({1, rows}, x.options());
   const simd::FourBitVectorProduct arguments{packed.const_data_ptr<std::uint8_t>() + first / 2,
                                              format.table.const_data_ptr<float>(),
                                              block_scales.const_data_ptr<float>(),
                                              parts.const_data_ptr<float>(),
+                                             simd::bf16(halves),
                                              x.size(1),
                                              simd::bf16(y)};
   simd::for_rows(simd::frozen().four_bit_vector, arguments, rows, x.size(1));

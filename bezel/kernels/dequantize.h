@@ -2,6 +2,8 @@
 
 #include <torch/types.h>
 
+#include "bezel/kernels/window_product.h"
+
 namespace bezel::kernels {
 
 /// What 4-bit codes mean: `table` float32 [16], times the scale of the block of `block` elements that a code is in.
@@ -20,6 +22,11 @@ torch::Tensor dequantize_4bit(const torch::Tensor& packed, const torch::Tensor& 
 /// The same in ATen's operators, on any device; the reference for its test.
 torch::Tensor dequantize_4bit_plain(const torch::Tensor& packed, const torch::Tensor& scales, std::int64_t first,
                                     std::int64_t count, const FourBitFormat& format, torch::ScalarType dtype);
+
+/// Windows of a matrix of `columns` that begins at element `first`; arguments as there. Empty where rows are no whole
+/// blocks, or values no bfloat16 when they are rounded to it once.
+MakeWindow windows_4bit(const torch::Tensor& packed, const torch::Tensor& scales, std::int64_t first,
+                        std::int64_t columns, const FourBitFormat& format);
 
 /// Whether vector_product_4bit takes them: x bfloat16 [1, K] of whole blocks of 64, on the CPU.
 bool has_vector_product_4bit(const torch::Tensor& x, const torch::Tensor& packed, const FourBitFormat& format);

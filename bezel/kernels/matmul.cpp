@@ -30,9 +30,12 @@ std::int64_t rows_per_tile(const Tiles& w, torch::ScalarType dtype) {
 }
 
 Tiles tiles_of(const torch::Tensor& w) {
-  return {w.size(0), w.size(1), [&w](std::int64_t begin, std::int64_t count, torch::ScalarType dtype) {
+  return {w.size(0),
+          w.size(1),
+          [&w](std::int64_t begin, std::int64_t count, torch::ScalarType dtype) {
             return w.narrow(0, begin, count).to(dtype);
-          }};
+          },
+          {}};
 }
 
 // What the products of an input are computed in.
@@ -58,6 +61,7 @@ torch::Tensor matmul_nt(const torch::Tensor& x, const torch::Tensor& w) {
 }
 
 torch::Tensor matmul_nt(const torch::Tensor& x, const Tiles& w) {
+  if (w.make_window && takes_windows(x)) return window_product_nt(x, w.rows, w.make_window);
   const auto compute = compute_dtype(x);
   const torch::Tensor wide = x.to(compute);
   torch::Tensor y = at::empty({x.size(0), w.rows}, x.options());
@@ -74,6 +78,7 @@ torch::Tensor matmul_nn(const torch::Tensor& x, const torch::Tensor& w) {
 }
 
 torch::Tensor matmul_nn(const torch::Tensor& x, const Tiles& w) {
+  if (w.make_window && takes_windows(x) && w.rows % 2 == 0) return window_product_nn(x, w.columns, w.make_window);
   const auto compute = compute_dtype(x);
   // Partial sums of several tiles stay in float32, whatever the products are computed in.
   const std::int64_t step = rows_per_tile(w, compute);

@@ -4,18 +4,22 @@
 
 #include <torch/types.h>
 
+#include "bezel/kernels/window_product.h"
+
 namespace bezel::kernels {
 
 /// Whether matrix products of `dtype` on `device` should be done by widening to float32: true for bfloat16 and float16
 /// on CPUs without bf16 instructions (or with ONEDNN_MAX_CPU_ISA / ATEN_CPU_CAPABILITY set below them).
 bool widens(torch::ScalarType dtype, torch::Device device);
 
-/// A matrix [M, K] that is made a few rows at a time.
+/// A matrix [M, K] that is made a part at a time.
 struct Tiles {
   std::int64_t rows = 0;     ///< M
   std::int64_t columns = 0;  ///< K
   /// Rows [begin, begin + count) -> [count, K] in `dtype`.
   std::function<torch::Tensor(std::int64_t begin, std::int64_t count, torch::ScalarType dtype)> make;
+  /// Windows of it, where they can be made.
+  MakeWindow make_window = {};
 };
 
 /// x · wᵀ in x's dtype. x [N, K], w [M, K] of any floating dtype -> [N, M]. Where products are widened, or the dtypes

@@ -31,7 +31,7 @@ bool has_tiles() { return blas::could_pack(torch::kBFloat16); }
 
 // On the tile units a few columns at a time.
 void product(const simd::Product& p) {
-  if (!has_tiles()) return simd::product()(p);
+  if (!has_tiles()) return simd::products().product(p);
   constexpr std::int64_t kColumns = 256;
   const auto* a = reinterpret_cast<const c10::BFloat16*>(p.a);
   const auto* b = reinterpret_cast<const c10::BFloat16*>(p.b);

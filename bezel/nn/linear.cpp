@@ -243,6 +243,12 @@ std::vector<Tensor> run(const LayerInput& x, const std::vector<LinearImpl*>& lay
   return outputs;
 }
 
+template <typename Visit>
+void for_linears(const torch::nn::Module& module, const Visit& visit) {
+  for (const auto& child : module.modules(/*include_self=*/true))
+    if (const auto* linear = dynamic_cast<const LinearImpl*>(child.get())) visit(*linear);
+}
+
 }  // namespace
 
 LinearImpl::LinearImpl(std::int64_t in_features, std::int64_t out_features, Options options)
@@ -285,11 +291,16 @@ Tensor frozen_product(const Tensor& x, std::shared_ptr<const quant::Weight> weig
 
 std::vector<Tensor> adapter_tensors(const torch::nn::Module& module) {
   std::vector<Tensor> tensors;
-  for (const auto& child : module.modules(/*include_self=*/true)) {
-    const auto* linear = dynamic_cast<const LinearImpl*>(child.get());
-    if (linear != nullptr && linear->adapter) tensors.insert(tensors.end(), {linear->adapter->a, linear->adapter->b});
-  }
+  for_linears(module, [&tensors](const LinearImpl& linear) {
+    if (linear.adapter) tensors.insert(tensors.end(), {linear.adapter->a, linear.adapter->b});
+  });
   return tensors;
+}
+
+void release_pages(const torch::nn::Module& module) {
+  for_linears(module, [](const LinearImpl& linear) {
+    if (linear.weight) linear.weight->release_pages();
+  });
 }
 
 }  // namespace bezel::nn

@@ -68,4 +68,7 @@ torch::Tensor frozen_product(const torch::Tensor& x, std::shared_ptr<const quant
 /// The trainable tensors of every adapter in `module` and below, in the order of the module tree.
 std::vector<torch::Tensor> adapter_tensors(const torch::nn::Module& module);
 
+/// quant::Weight::release_pages of every linear layer in `module` and below.
+void release_pages(const torch::nn::Module& module);
+
 }  // namespace bezel::nn

@@ -117,6 +117,11 @@ class FourBitCodes final : public Codes {
     return at::cat(rows);
   }
 
+  kernels::MakeWindow windows(std::int64_t begin, std::int64_t count) const override {
+    const std::int64_t first = begin * columns_;
+    return kernels::windows_4bit(matrix_.packed, scales(first, count * columns_), first, columns_, format_);
+  }
+
   Tensor vector_product(std::int64_t begin, std::int64_t count, const Tensor& x) const override {
     const std::int64_t first = begin * columns_;
     if (!kernels::has_vector_product_4bit(x, matrix_.packed, format_)) return {};

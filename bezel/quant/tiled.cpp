@@ -22,9 +22,9 @@ class TiledWeight final : public Weight {
   torch::Tensor matmul(const torch::Tensor& x) const override {
     if (x.size(0) == 1)
       if (const torch::Tensor y = codes_->vector_product(first_row_, shape_[0], x); y.defined()) return y;
-    return kernels::matmul_nt(x, tiles());
+    return kernels::matmul_nt(x, tiles(x));
   }
-  torch::Tensor matmul_transposed(const torch::Tensor& dy) const override { return kernels::matmul_nn(dy, tiles()); }
+  torch::Tensor matmul_transposed(const torch::Tensor& dy) const override { return kernels::matmul_nn(dy, tiles(dy)); }
 
   void release_pages() const override { codes_->release_pages(); }
 
@@ -49,10 +49,12 @@ class TiledWeight final : public Weight {
   }
 
  private:
-  kernels::Tiles tiles() const {
-    return {shape_[0], shape_[1], [this](std::int64_t begin, std::int64_t count, torch::ScalarType dtype) {
+  kernels::Tiles tiles(const torch::Tensor& x) const {
+    return {shape_[0], shape_[1],
+            [this](std::int64_t begin, std::int64_t count, torch::ScalarType dtype) {
               return codes_->make(first_row_ + begin, count, dtype);
-            }};
+            },
+            kernels::takes_windows(x) ? codes_->windows(first_row_, shape_[0]) : kernels::MakeWindow{}};
   }
 
   std::shared_ptr<const Codes> codes_;

@@ -124,7 +124,7 @@ TEST_F(Fused, ProductOfPairs) {
     const Tensor wanted = at::mm(a.to(torch::kFloat), b.to(torch::kFloat));
     for (const bool add : {false, true}) {
       const Tensor expected = add ? wanted + c : wanted;
-      simd::product()(
+      simd::products().product(
           {simd::bf16(a), simd::bf16(pairs), c.data_ptr<float>(), rows, columns, inner, inner, columns, columns, add});
       EXPECT_TRUE(torch::allclose(c, expected, 1e-5, 1e-4)) << rows << " " << columns << " " << inner;
     }

@@ -3,6 +3,10 @@
 
 #include <cmath>
 
+#if defined(__AVX512BF16__)
+#include <immintrin.h>
+#endif
+
 namespace bezel::kernels::simd {
 namespace {
 
@@ -81,6 +85,14 @@ constexpr Pairs kSecond = {16, 48, 17, 49, 18, 50, 19, 51, 20, 52, 21, 53, 22, 5
 
 // 64 codes: each lane holds a byte of two, and an instruction looks 32 lanes up by their lowest five bits, in a table
 // that holds the values twice, so that the fifth bit, which is the other code's, does not matter.
+inline void look_up_wide(Pairs values, const std::uint8_t* packed, Bf16* out) {
+  const Pairs codes = __builtin_convertvector(load<PairBytes>(packed), Pairs);
+  const Pairs earlier = __builtin_shuffle(values, codes >> 4), later = __builtin_shuffle(values, codes);
+  const Pairs first = __builtin_shuffle(earlier, later, kFirst), second = __builtin_shuffle(earlier, later, kSecond);
+  std::memcpy(out, &first, sizeof first);
+  std::memcpy(out + kBlock / 2, &second, sizeof second);
+}
+
 void four_bit_wide(const FourBit& a, std::int64_t begin, std::int64_t end) {
   const Floats table = load<Floats>(a.table);
   for (std::int64_t b = begin; b < end; ++b) {
@@ -89,14 +101,8 @@ void four_bit_wide(const FourBit& a, std::int64_t begin, std::int64_t end) {
     Pairs values{};
     std::memcpy(&values, &once, sizeof once);
     values = __builtin_shuffle(values, kTwice);
-    for (std::int64_t i = b * a.block; i < (b + 1) * a.block; i += kBlock) {
-      const Pairs codes = __builtin_convertvector(load<PairBytes>(a.packed + i / 2), Pairs);
-      const Pairs earlier = __builtin_shuffle(values, codes >> 4), later = __builtin_shuffle(values, codes);
-      const Pairs first = __builtin_shuffle(earlier, later, kFirst),
-                  second = __builtin_shuffle(earlier, later, kSecond);
-      std::memcpy(a.out + i, &first, sizeof first);
-      std::memcpy(a.out + i + kBlock / 2, &second, sizeof second);
-    }
+    for (std::int64_t i = b * a.block; i < (b + 1) * a.block; i += kBlock)
+      look_up_wide(values, a.packed + i / 2, a.out + i);
   }
 }
 #endif
@@ -116,6 +122,31 @@ void four_bit(const FourBit& a, std::int64_t begin, std::int64_t end) {
     }
   }
 }
+
+#if defined(__AVX512BF16__)
+// The 16 values of a block, twice.
+inline Pairs values_twice(__m512 table, float scale) {
+  const __m512 scaled = table * (__m512{} + scale);
+  return reinterpret_cast<Pairs>(_mm512_cvtne2ps_pbh(scaled, scaled));
+}
+
+void four_bit_window(const FourBitWindow& a, std::int64_t begin, std::int64_t end) {
+  const auto table = reinterpret_cast<__m512>(load<Floats>(a.table));
+  for (std::int64_t row = begin; row < end; ++row) {
+    const std::uint8_t* packed = a.packed + row * (a.columns / 2);
+    const float* scales = a.scales + row * (a.columns / kBlock);
+    for (std::int64_t i = 0; i < a.width; i += kBlock)
+      look_up_wide(values_twice(table, scales[i / kBlock]), packed + i / 2, a.out + row * a.width + i);
+  }
+}
+#else
+void four_bit_window(const FourBitWindow& a, std::int64_t begin, std::int64_t end) {
+  for (std::int64_t row = begin; row < end; ++row)
+    four_bit({a.packed + row * (a.columns / 2), a.table, a.scales + row * (a.columns / kBlock), kBlock,
+              a.out + row * a.width},
+             0, a.width / kBlock);
+}
+#endif
 
 // The largest magnitude, NaN if any element is.
 inline float block_scale(const float* x, std::int64_t count) {
@@ -184,7 +215,29 @@ void vector(const VectorProduct& a, std::int64_t begin, std::int64_t end) {
     a.y[row] = narrow(row_product(a.w + row * a.columns, a.x, a.columns));
 }
 
-#if defined(__AVX512BW__)
+#if defined(__AVX512BF16__)
+// One instruction looks 32 codes up, another multiplies them and adds them up in pairs.
+void four_bit_vector(const FourBitVectorProduct& a, std::int64_t begin, std::int64_t end) {
+  const auto table = reinterpret_cast<__m512>(load<Floats>(a.table));
+  const Bf16 *even = a.halves, *odd = a.halves + a.columns / 2;
+  const auto add = [](Floats& sum, Pairs w, Pairs x) {
+    sum = reinterpret_cast<Floats>(
+        _mm512_dpbf16_ps(reinterpret_cast<__m512>(sum), reinterpret_cast<__m512bh>(w), reinterpret_cast<__m512bh>(x)));
+  };
+  for (std::int64_t row = begin; row < end; ++row) {
+    const std::uint8_t* packed = a.packed + row * (a.columns / 2);
+    const float* scales = a.scales + row * (a.columns / kBlock);
+    Floats sums[2] = {};
+    for (std::int64_t block = 0; block < a.columns / kBlock; ++block) {
+      const Pairs values = values_twice(table, scales[block]);
+      const Pairs codes = __builtin_convertvector(load<PairBytes>(packed + block * kBlock / 2), Pairs);
+      add(sums[0], __builtin_shuffle(values, codes >> 4), load<Pairs>(even + block * kBlock / 2));
+      add(sums[1], __builtin_shuffle(values, codes), load<Pairs>(odd + block * kBlock / 2));
+    }
+    a.y[row] = narrow(sum(sums[0] + sums[1]));
+  }
+}
+#elif defined(__AVX512BW__)
 // One instruction looks 16 codes up, by the lowest four bits of each lane.
 void four_bit_vector(const FourBitVectorProduct& a, std::int64_t begin, std::int64_t end) {
   const Floats table = load<Floats>(a.table);
@@ -223,7 +276,7 @@ void four_bit_vector(const FourBitVectorProduct& a, std::int64_t begin, std::int
 }
 #endif
 
-constexpr Frozen kFrozen{four_bit, to_four_bit, vector, four_bit_vector};
+constexpr Frozen kFrozen{four_bit, four_bit_window, to_four_bit, vector, four_bit_vector};
 
 }  // namespace
 

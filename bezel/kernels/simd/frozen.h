@@ -17,6 +17,17 @@ struct FourBit {
   Bf16* out;                   ///< [blocks * block]
 };
 
+/// Whole blocks of 64 codes, those of a few columns in each row, for products of bfloat16: as FourBit, except that a
+/// value too small for a normal number may become zero, which such products take it for anyway.
+struct FourBitWindow {
+  const std::uint8_t* packed;  ///< [rows, columns / 2] from the first element of the window on
+  const float* table;          ///< [16]
+  const float* scales;         ///< [rows, columns / 64], likewise
+  std::int64_t columns;        ///< of the matrix
+  std::int64_t width;          ///< of the window
+  Bf16* out;                   ///< [rows, width]
+};
+
 /// Whole blocks of values -> 4-bit codes: order[how many of `bounds` lie below value / scale].
 struct ToFourBit {
   const float* x;             ///< [blocks * block]
@@ -42,6 +53,7 @@ struct FourBitVectorProduct {
   const float* table;          ///< [16]
   const float* scales;         ///< [M, K / 64]
   const float* x;              ///< [4, K / 4]: elements 1, 0, 3, 2 of each four, in that order
+  const Bf16* halves;          ///< [2, K / 2]: the even elements of x, then the odd ones
   std::int64_t columns;        ///< K, a multiple of 64
   Bf16* y;                     ///< [M]
 };
@@ -49,6 +61,7 @@ struct FourBitVectorProduct {
 /// Each function works on rows (of FourBit and ToFourBit: blocks) [begin, end).
 struct Frozen {
   void (*four_bit)(const FourBit&, std::int64_t begin, std::int64_t end);
+  void (*four_bit_window)(const FourBitWindow&, std::int64_t begin, std::int64_t end);
   void (*to_four_bit)(const ToFourBit&, std::int64_t begin, std::int64_t end);
   void (*vector)(const VectorProduct&, std::int64_t begin, std::int64_t end);
   void (*four_bit_vector)(const FourBitVectorProduct&, std::int64_t begin, std::int64_t end);
@@ -58,5 +71,6 @@ struct Frozen {
 const Frozen& baseline_frozen();
 const Frozen& avx2_frozen();
 const Frozen& avx512_frozen();
+const Frozen& avx512bf16_frozen();
 
 }  // namespace bezel::kernels::simd

@@ -16,11 +16,23 @@ const Table& choose(const Table& baseline, const Table& avx2, const Table& avx51
 }
 
 const Functions& chosen_functions() { return choose(baseline_functions(), avx2_functions(), avx512_functions()); }
-const Frozen& chosen_frozen() { return choose(baseline_frozen(), avx2_frozen(), avx512_frozen()); }
+// avx512: the table for AVX-512, or with bfloat16 products where there are such.
+template <typename Table>
+const Table& with_bf16(const Table& avx512, const Table& avx512bf16) {
+  return __builtin_cpu_supports("avx512bf16") ? avx512bf16 : avx512;
+}
+
+const Frozen& chosen_frozen() {
+  return choose(baseline_frozen(), avx2_frozen(), with_bf16(avx512_frozen(), avx512bf16_frozen()));
+}
+const Products& chosen_products() {
+  return choose(baseline_products(), avx2_products(), with_bf16(avx512_products(), avx512bf16_products()));
+}
 const Unpackers& chosen_unpackers() { return choose(baseline_unpackers(), avx2_unpackers(), avx512_unpackers()); }
 #else
 const Functions& chosen_functions() { return baseline_functions(); }
 const Frozen& chosen_frozen() { return baseline_frozen(); }
+const Products& chosen_products() { return baseline_products(); }
 const Unpackers& chosen_unpackers() { return baseline_unpackers(); }
 #endif
 
@@ -41,16 +53,17 @@ const Unpackers& unpackers() {
   return chosen;
 }
 
-void (*product())(const Product&) {
-  static auto* const chosen = []() -> void (*)(const Product&) {
-#if defined(__x86_64__)
-    const std::string capability = at::get_cpu_capability();
-    if (capability == "AVX512") return __builtin_cpu_supports("avx512bf16") ? avx512bf16_product : avx512_product;
-    if (capability == "AVX2") return avx2_product;
-#endif
-    return baseline_product;
-  }();
+const Products& products() {
+  static const Products& chosen = chosen_products();
   return chosen;
+}
+
+bool has_bf16_products() {
+#if defined(__x86_64__)
+  return &products() == &avx512bf16_products();
+#else
+  return false;
+#endif
 }
 
 bool takes(std::initializer_list<torch::Tensor> tensors) {

@@ -17,9 +17,10 @@ namespace bezel::kernels::simd {
 const Functions& functions();
 const Unpackers& unpackers();
 const Frozen& frozen();
+const Products& products();
 
-/// The product for what this machine can do, likewise.
-void (*product())(const Product&);
+/// Whether `products` uses the processor's own products of bfloat16.
+bool has_bf16_products();
 
 /// Whether the loops take these tensors: bfloat16, contiguous, on the CPU; undefined ones are passed over. float32 runs
 /// in ATen's operators, whose rounding is that of the reference to the last bit, where a clamp may hang on it.

@@ -1,7 +1,8 @@
-// Compiled once for each instruction set, with BEZEL_SIMD_PRODUCT naming what it defines.
+// Compiled once for each instruction set, with BEZEL_SIMD_PRODUCTS naming what it defines.
 #include "bezel/kernels/simd/product.h"
 
 #include <cstring>
+#include <utility>
 
 #if defined(__AVX512BF16__)
 #include <immintrin.h>
@@ -62,9 +63,7 @@ void tile(const Product& p, std::int64_t row, std::int64_t column) {
     for (std::int64_t v = 0; v < kWidth; ++v) *at(r, v) = sums[r][v];
 }
 
-}  // namespace
-
-void BEZEL_SIMD_PRODUCT(const Product& p) {
+void product(const Product& p) {
   const std::int64_t wide = p.columns - p.columns % (kVectors * kLanes);
   // Down the rows first: the columns of b stay in the first cache.
   for (std::int64_t column = 0; column < wide; column += kVectors * kLanes)
@@ -72,5 +71,76 @@ void BEZEL_SIMD_PRODUCT(const Product& p) {
   for (std::int64_t column = wide; column < p.columns; column += kLanes)
     for (std::int64_t row = 0; row < p.rows; row += kRows) tile<1>(p, row, column);
 }
+
+void pack(const Pack& p) {
+  for (std::int64_t row = 0; row < p.rows; row += 2) {
+    const Bf16 *even = p.from + row * p.ld, *odd = even + p.ld;
+    Bf16* to = p.to + row * kPackedWidth;
+#pragma omp simd
+    for (std::int64_t i = 0; i < kPackedWidth; ++i) {
+      to[2 * i] = even[i];
+      to[2 * i + 1] = odd[i];
+    }
+  }
+}
+
+// Pairs [first, last) of a few columns.
+void pack_pairs(const Pack& p, std::int64_t first, std::int64_t last) {
+  for (std::int64_t column = 0; column < kPackedWidth; ++column)
+    for (std::int64_t pair = first; pair < last; ++pair)
+      std::memcpy(p.to + 2 * (pair * kPackedWidth + column), p.from + column * p.ld + 2 * pair, 2 * sizeof(Bf16));
+}
+
+#if defined(__AVX512F__)
+// Swaps the blocks of kStep x kStep that lie off the diagonal; over all powers of two, that is the transpose.
+template <std::uint32_t kStep, std::uint32_t... kLane>
+inline void swap_blocks(Pairs (&rows)[kLanes], std::integer_sequence<std::uint32_t, kLane...>) {
+  const Pairs first = {((kLane & kStep) == 0 ? kLane : kLanes + kLane - kStep)...};
+  const Pairs second = {((kLane & kStep) == 0 ? kLane + kStep : kLanes + kLane)...};
+  for (std::uint32_t i = 0; i < kLanes; ++i) {
+    if ((i & kStep) != 0) continue;
+    const Pairs a = rows[i], b = rows[i + kStep];
+    rows[i] = __builtin_shuffle(a, b, first);
+    rows[i + kStep] = __builtin_shuffle(a, b, second);
+  }
+}
+
+// 16 pairs of 16 columns.
+inline void transpose_pairs(const Bf16* from, std::int64_t ld, Bf16* to) {
+  Pairs rows[kLanes];
+  for (std::int64_t i = 0; i < kLanes; ++i) std::memcpy(&rows[i], from + i * ld, sizeof rows[i]);
+  constexpr auto kAll = std::make_integer_sequence<std::uint32_t, kLanes>{};
+  swap_blocks<8>(rows, kAll);
+  swap_blocks<4>(rows, kAll);
+  swap_blocks<2>(rows, kAll);
+  swap_blocks<1>(rows, kAll);
+  for (std::int64_t i = 0; i < kLanes; ++i) std::memcpy(to + 2 * i * kPackedWidth, &rows[i], sizeof rows[i]);
+}
+
+void pack_transposed(const Pack& p) {
+  const std::int64_t pairs = p.rows / 2, wide = pairs - pairs % kLanes;
+  for (std::int64_t pair = 0; pair < wide; pair += kLanes)
+    for (std::int64_t column = 0; column < kPackedWidth; column += kLanes)
+      transpose_pairs(p.from + column * p.ld + 2 * pair, p.ld, p.to + 2 * (pair * kPackedWidth + column));
+  pack_pairs(p, wide, pairs);
+}
+#else
+void pack_transposed(const Pack& p) { pack_pairs(p, 0, p.rows / 2); }
+#endif
+
+void round_sums(const Round& r) {
+  for (std::int64_t row = 0; row < r.rows; ++row) {
+    const float* from = r.from + row * r.ld_from;
+    Bf16* to = r.to + row * r.ld_to;
+#pragma omp simd
+    for (std::int64_t i = 0; i < r.columns; ++i) to[i] = narrow(from[i]);
+  }
+}
+
+constexpr Products kProducts{product, pack, pack_transposed, round_sums};
+
+}  // namespace
+
+const Products& BEZEL_SIMD_PRODUCTS() { return kProducts; }
 
 }  // namespace bezel::kernels::simd

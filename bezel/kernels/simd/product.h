@@ -21,10 +21,40 @@ struct Product {
   bool add = false;
 };
 
-// One for each instruction set, from product.cpp.
-void baseline_product(const Product& p);
-void avx2_product(const Product& p);
-void avx512_product(const Product& p);
-void avx512bf16_product(const Product& p);
+/// Columns of a packed right factor that lie together.
+constexpr std::int64_t kPackedWidth = 64;
+
+/// kPackedWidth columns of a right factor as products take them, to [rows / 2, kPackedWidth, 2]; `rows` is even.
+struct Pack {
+  const Bf16* from;
+  std::int64_t ld;  ///< elements from one row of `from` to the next
+  std::int64_t rows;
+  Bf16* to;
+};
+
+/// Sums to bfloat16, to the nearest.
+struct Round {
+  const float* from;
+  std::int64_t ld_from;
+  Bf16* to;
+  std::int64_t ld_to;
+  std::int64_t rows;
+  std::int64_t columns;
+};
+
+/// For one instruction set, from product.cpp.
+struct Products {
+  void (*product)(const Product&);
+  /// Rows of `from`: rows of the factor.
+  void (*pack)(const Pack&);
+  /// Rows of `from`: the factor's columns, kPackedWidth of them.
+  void (*pack_transposed)(const Pack&);
+  void (*round)(const Round&);
+};
+
+const Products& baseline_products();
+const Products& avx2_products();
+const Products& avx512_products();
+const Products& avx512bf16_products();
 
 }  // namespace bezel::kernels::simd
