@@ -49,7 +49,7 @@ font-size:.8rem;color:var(--soft)}
 .legend li::before{content:"";display:inline-block;width:1rem;height:0;border-top:2.5px solid var(--main);vertical-align:middle;
 margin-right:.4rem}
 .legend .raw::before{border-color:var(--raw)}.legend .held::before{border-color:var(--held)}
-.frame{display:grid;grid-template-columns:3.6rem minmax(0,1fr);grid-template-rows:10.5rem 1.5rem;margin-top:.5rem}
+.frame{display:grid;grid-template-columns:3.6rem minmax(0,1fr);grid-template-rows:10.5rem 1.5rem;margin-top:.9rem}
 .wide .frame{grid-template-rows:14rem 1.5rem}
 .y,.x{position:relative;font-size:.75rem;color:var(--soft);font-variant-numeric:tabular-nums}
 .y span{position:absolute;right:.5rem;transform:translateY(50%);line-height:1;white-space:nowrap}

@@ -51,6 +51,10 @@ LOOK = r"""
     const boxes = [...labels.querySelectorAll("span, text")].map((e) => [e, e.getBoundingClientRect()]);
     boxes.forEach(([e, a], i) => boxes.slice(i + 1).forEach(([f, b]) => { if (!apart(a, b)) wrong.push("one over the other: " + name(e) + ", " + name(f)); }));
   }
+  for (const chart of document.querySelectorAll(".chart")) {
+    const heads = [...chart.querySelectorAll("figcaption *, .legend li")].filter((e) => e.textContent).map((e) => [e, e.getBoundingClientRect()]);
+    for (const e of chart.querySelectorAll(".y span")) for (const [f, box] of heads) if (!apart(e.getBoundingClientRect(), box)) wrong.push("over the heading: " + name(e) + ", " + name(f));
+  }
   for (const plot of document.querySelectorAll(".plot")) {
     const box = plot.getBoundingClientRect();
     for (const e of plot.closest(".frame").querySelectorAll(".y span, .x span, .corner")) if (!apart(e.getBoundingClientRect(), box)) wrong.push("over the curve: " + name(e));
