@@ -1,7 +1,7 @@
 # The two commands: `make demo` and `make test`. Each sets up what is missing first.
 #
 # LIBTORCH=/some/libtorch   build on that LibTorch instead of the one in .venv
-.PHONY: setup build wheel demo demo-capitals test test-llama test-asan fuzz bench soak reference clean format
+.PHONY: setup build wheel demo test test-llama test-asan fuzz bench soak reference clean format
 
 PYTHON := .venv/bin/python3
 
@@ -22,14 +22,8 @@ demo:
 	@cmake --preset release
 	@cmake --build --preset release --target bezel_cli
 	@$(PYTHON) demo/prepare.py
-	@demo/run.sh
-
-# Trained weights, Gemma 3 270M, which take some minutes more.
-demo-capitals:
-	@tools/setup.sh capitals
-	@cmake --preset release
-	@cmake --build --preset release --target bezel_cli
 	@$(PYTHON) demo/capitals.py
+	@demo/run.sh
 	@demo/capitals.sh
 
 # Test programs run side by side: threads that spin while they wait would starve each other.

@@ -81,11 +81,11 @@ std::string memory_text(const Json& run) {
 }
 
 std::string run_text(const Json& run) {
-  std::string out =
-      row("steps", number(run["total_steps"]) + ", " + number(run["steps_per_epoch"]) + " an epoch, of " +
-                       number(run["train_samples"]) + " samples" +
-                       (run["packing"].get<bool>() ? " packed into " + number(run["rows"]) + " rows" : "") + "; " +
-                       number(run["held_out_samples"]) + " held out");
+  std::string out = row(
+      "steps", number(run["total_steps"]) + ", " + number(run["steps_per_epoch"]) + " an epoch, of " +
+                   counted(run["train_samples"].get<long long>(), "sample") +
+                   (run["packing"].get<bool>() ? " packed into " + counted(run["rows"].get<long long>(), "row") : "") +
+                   "; " + number(run["held_out_samples"]) + " held out");
   for (const Json& tower : run["towers"])
     out += row("trained", tower["tower"].get<std::string>() + ": " + number(tower["layers"]) + " layers, " +
                               number(tower["parameters"]) + " parameters");

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include <CLI/CLI.hpp>
 
@@ -27,6 +28,8 @@ std::string version_text();
 
 /// 1234567 as "1,234,567".
 std::string with_commas(long long value);
+/// "1 row", "1,200 rows".
+std::string counted(long long count, std::string_view noun);
 /// 10485760 as "10.0 MiB".
 std::string bytes_text(double bytes);
 /// "5GB", "500 MB", "2GiB" or a plain number as bytes. Throws Error (kConfig) naming `flag`.

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <memory>
 
+#include <ATen/Parallel.h>
 #include <unistd.h>
 
 #include "bezel/error.h"
@@ -29,6 +30,7 @@ struct EvaluateArguments {
   std::string per_sample;
   std::size_t limit = 0;
   std::int64_t max_new_tokens = 256;
+  int threads = 0;
   bool generate = false, ignore_case = false, json = false;
 };
 
@@ -187,6 +189,7 @@ train::EvaluateOptions evaluate_options(const EvaluateArguments& options, const 
 }
 
 void evaluate(const EvaluateArguments& options) {
+  if (options.threads > 0) at::set_num_threads(options.threads);
   train::TrainConfig config = options.config;
   config.train_file = data_file(config.train_file);
   const torch::Device device = train::choose_device(config.device);
@@ -253,6 +256,7 @@ void add_evaluate(CLI::App& app, int&) {
       ->check(CLI::IsMember({"dense", "nf4", "int8"}))
       ->capture_default_str();
   command->add_option("--device", config.device, "cpu, cuda, cuda:N or auto")->capture_default_str();
+  command->add_option("--threads", options->threads, "0: as many as there are cores")->check(CLI::Range(0, 4096));
   command->add_flag("--json", options->json, "as JSON");
   command->callback([options] { evaluate(*options); });
 }

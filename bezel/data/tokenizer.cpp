@@ -72,8 +72,10 @@ Tokenizer Tokenizer::from_json(std::string_view text, std::string_view source) {
   return Tokenizer(parse_tokenizer(text, source));
 }
 
+Tokenizer Tokenizer::from_gguf(const io::GgufFile& file) { return Tokenizer(read_gguf_tokenizer(file)); }
+
 Tokenizer Tokenizer::of_model(const std::string& model) {
-  if (io::is_gguf_path(model)) return Tokenizer(read_gguf_tokenizer(*io::GgufFile::open(model)));
+  if (io::is_gguf_path(model)) return from_gguf(*io::GgufFile::open(model));
   return from_file((std::filesystem::path(model) / "tokenizer.json").string());
 }
 

@@ -11,6 +11,10 @@
 #include "bezel/data/bpe.h"
 #include "bezel/data/tokenizer_json.h"
 
+namespace bezel::io {
+class GgufFile;
+}
+
 namespace bezel::data {
 
 /// The tokenizer of a Gemma checkpoint: the same ids as Hugging Face's tokenizers gives. Safe to share between threads.
@@ -19,6 +23,8 @@ class Tokenizer {
   /// Reads tokenizer.json; see parse_tokenizer for what is refused.
   static Tokenizer from_file(const std::string& path);
   static Tokenizer from_json(std::string_view text, std::string_view source);
+  /// What the metadata of a GGUF file says; see read_gguf_tokenizer.
+  static Tokenizer from_gguf(const io::GgufFile& file);
   /// That of a model: `model`/tokenizer.json of a checkpoint folder, or what the metadata of a GGUF file says.
   static Tokenizer of_model(const std::string& model);
 

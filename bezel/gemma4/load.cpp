@@ -1,6 +1,7 @@
 #include "bezel/gemma4/load.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <sstream>
 
@@ -123,18 +124,6 @@ void fill(torch::nn::Module& root, Source& source, const quant::StoredFormat& fo
   }
 }
 
-// True for the k/v tensors that checkpoints carry for layers which read another layer's keys and values.
-bool is_unused_kv(const std::string& canonical, const TextConfig& text) {
-  for (std::int64_t i = text.num_layers - text.num_kv_shared_layers; i < text.num_layers; ++i) {
-    const std::string prefix = "model.language_model.layers." + std::to_string(i) + ".self_attn.";
-    if (canonical.rfind(prefix, 0) != 0) continue;
-    const std::string rest = canonical.substr(prefix.size());
-    for (const char* part : {"k_proj.", "v_proj.", "k_norm.", "v_norm."})
-      if (rest.rfind(part, 0) == 0) return true;
-  }
-  return false;
-}
-
 std::vector<std::string> leftovers(const Source& source, const ModelConfig& config) {
   std::vector<std::string> ignored;
   for (const auto& [canonical, found] : source.all()) {
@@ -150,6 +139,17 @@ std::vector<std::string> leftovers(const Source& source, const ModelConfig& conf
 }
 
 }  // namespace
+
+bool is_unused_kv(std::string_view name, const TextConfig& text) {
+  for (std::int64_t i = text.num_layers - text.num_kv_shared_layers; i < text.num_layers; ++i) {
+    const std::string prefix = "model.language_model.layers." + std::to_string(i) + ".self_attn.";
+    if (!name.starts_with(prefix)) continue;
+    const std::string_view rest = name.substr(prefix.size());
+    return std::ranges::any_of(std::array{"k_proj.", "v_proj.", "k_norm.", "v_norm."},
+                               [&](const char* part) { return rest.starts_with(part); });
+  }
+  return false;
+}
 
 quant::Storage storage_of(const std::string& module, const nn::Slot& slot, const quant::StorageOptions& options) {
   if (options.quantize_embeddings && module == "model.language_model.embed_tokens") return quant::Storage::kInt8;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "bezel/gemma4/model.h"
@@ -30,6 +31,10 @@ struct LoadedModel {
 /// other, the pages of the file given back; those that a GGUF file packs into blocks stay so. Vectors are kept in
 /// `dtype`. Clip bounds may be missing: they stay infinite, as in the reference.
 LoadedModel load_model(const std::string& model, const LoadOptions& options);
+
+/// Whether `name`, a canonical one, is among the k_proj, v_proj, k_norm and v_norm that checkpoints carry for layers which
+/// read another layer's keys and values.
+bool is_unused_kv(std::string_view name, const TextConfig& text);
 
 /// How load_model keeps the dense matrix `slot` of `module`.
 quant::Storage storage_of(const std::string& module, const nn::Slot& slot, const quant::StorageOptions& options);

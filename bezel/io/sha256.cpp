@@ -4,6 +4,11 @@
 #include <bit>
 #include <cstring>
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#include <immintrin.h>
+#endif
+
 #include "bezel/error.h"
 #include "bezel/io/regular_file.h"
 
@@ -31,9 +36,9 @@ int digit_value(char c) {
   return found == std::string_view::npos ? -1 : static_cast<int>(found);
 }
 
-}  // namespace
+using State = std::array<std::uint32_t, 8>;
 
-void Sha256::compress(const std::uint8_t* block) {
+void compress_plain(State& state, const std::uint8_t* block) {
   std::array<std::uint32_t, 64> w{};
   for (std::size_t i = 0; i < 16; ++i) w[i] = big_endian(block + 4 * i);
   for (std::size_t i = 16; i < 64; ++i) {
@@ -41,15 +46,62 @@ void Sha256::compress(const std::uint8_t* block) {
     const std::uint32_t s1 = std::rotr(w[i - 2], 17) ^ std::rotr(w[i - 2], 19) ^ w[i - 2] >> 10;
     w[i] = w[i - 16] + s0 + w[i - 7] + s1;
   }
-  auto [a, b, c, d, e, f, g, h] = state_;
+  auto [a, b, c, d, e, f, g, h] = state;
   for (std::size_t i = 0; i < 64; ++i) {
     const std::uint32_t t1 =
         h + (std::rotr(e, 6) ^ std::rotr(e, 11) ^ std::rotr(e, 25)) + ((e & f) ^ (~e & g)) + kRound[i] + w[i];
     const std::uint32_t t2 = (std::rotr(a, 2) ^ std::rotr(a, 13) ^ std::rotr(a, 22)) + ((a & b) ^ (a & c) ^ (b & c));
     h = g, g = f, f = e, e = d + t1, d = c, c = b, b = a, a = t1 + t2;
   }
-  const std::array<std::uint32_t, 8> add = {a, b, c, d, e, f, g, h};
-  for (std::size_t i = 0; i < 8; ++i) state_[i] += add[i];
+  const State add = {a, b, c, d, e, f, g, h};
+  for (std::size_t i = 0; i < 8; ++i) state[i] += add[i];
+}
+
+#if defined(__x86_64__)
+// The instructions keep a state as two vectors, (f, e, b, a) and (h, g, d, c) from the lowest lane up, and do two
+// rounds at a time, for which they take the words with their constants from the two lowest lanes.
+[[gnu::target("sha,sse4.1")]] void compress_sha(State& state, const std::uint8_t* block) {
+  const auto words = [](void* at) { return static_cast<__m128i*>(at); };
+  const __m128i first = _mm_shuffle_epi32(_mm_loadu_si128(words(&state[0])), 0xb1);   // b a d c
+  const __m128i second = _mm_shuffle_epi32(_mm_loadu_si128(words(&state[4])), 0x1b);  // h g f e
+  const __m128i old_feba = _mm_alignr_epi8(first, second, 8), old_hgdc = _mm_blend_epi16(second, first, 0xf0);
+  __m128i feba = old_feba, hgdc = old_hgdc, w[4];
+  const __m128i swap = _mm_set_epi8(12, 13, 14, 15, 8, 9, 10, 11, 4, 5, 6, 7, 0, 1, 2, 3);
+  for (std::size_t i = 0; i < 4; ++i)
+    w[i] = _mm_shuffle_epi8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(block) + i), swap);
+#pragma GCC unroll 16
+  for (std::size_t i = 0; i < 16; ++i) {
+    const __m128i sum = _mm_add_epi32(w[i % 4], _mm_loadu_si128(reinterpret_cast<const __m128i*>(&kRound[4 * i])));
+    hgdc = _mm_sha256rnds2_epu32(hgdc, feba, sum);
+    feba = _mm_sha256rnds2_epu32(feba, hgdc, _mm_shuffle_epi32(sum, 0x0e));
+    if (i >= 12) continue;
+    const __m128i last = w[(i + 3) % 4];
+    const __m128i part =
+        _mm_add_epi32(_mm_sha256msg1_epu32(w[i % 4], w[(i + 1) % 4]), _mm_alignr_epi8(last, w[(i + 2) % 4], 4));
+    w[i % 4] = _mm_sha256msg2_epu32(part, last);
+  }
+  feba = _mm_shuffle_epi32(_mm_add_epi32(feba, old_feba), 0x1b);  // a b e f
+  hgdc = _mm_shuffle_epi32(_mm_add_epi32(hgdc, old_hgdc), 0xb1);  // g h c d
+  _mm_storeu_si128(words(&state[0]), _mm_blend_epi16(feba, hgdc, 0xf0));
+  _mm_storeu_si128(words(&state[4]), _mm_alignr_epi8(hgdc, feba, 8));
+}
+
+// Leaf 7, subleaf 0: bit 29 of EBX.
+bool has_sha() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (b >> 29 & 1u) != 0 && __builtin_cpu_supports("sse4.1");
+}
+#endif
+
+}  // namespace
+
+Sha256::Sha256(bool plain) : compress_(compress_plain) {
+#if defined(__x86_64__)
+  static const bool fast = has_sha();
+  if (fast && !plain) compress_ = compress_sha;
+#else
+  (void)plain;
+#endif
 }
 
 void Sha256::update(const void* data, std::size_t size_bytes) {
@@ -57,7 +109,7 @@ void Sha256::update(const void* data, std::size_t size_bytes) {
   total_bytes_ += size_bytes;
   while (size_bytes > 0) {
     if (block_bytes_ == 0 && size_bytes >= block_.size()) {
-      compress(next);
+      compress_(state_, next);
       next += block_.size();
       size_bytes -= block_.size();
       continue;
@@ -68,7 +120,7 @@ void Sha256::update(const void* data, std::size_t size_bytes) {
     next += taken;
     size_bytes -= taken;
     if (block_bytes_ < block_.size()) break;
-    compress(block_.data());
+    compress_(state_, block_.data());
     block_bytes_ = 0;
   }
 }

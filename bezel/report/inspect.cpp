@@ -6,6 +6,7 @@
 #include <set>
 
 #include "bezel/error.h"
+#include "bezel/gemma4/load.h"
 #include "bezel/gemma4/model.h"
 #include "bezel/gemma4/source.h"
 #include "bezel/io/key_map.h"
@@ -29,17 +30,6 @@ std::string shape_text(const std::vector<std::int64_t>& shape) {
   std::string out = "[";
   for (const std::int64_t size : shape) out += (out.size() > 1 ? ", " : "") + std::to_string(size);
   return out + "]";
-}
-
-bool is_unused_kv(std::string_view canonical, const gemma4::TextConfig& text) {
-  constexpr std::string_view kPrefix = "model.language_model.layers.";
-  if (!canonical.starts_with(kPrefix)) return false;
-  const std::string_view rest = canonical.substr(kPrefix.size());
-  const std::int64_t layer = std::atoll(std::string(rest.substr(0, rest.find('.'))).c_str());
-  const std::string_view inner = rest.substr(std::min(rest.size(), rest.find('.')));
-  const bool is_kv = inner.starts_with(".self_attn.k_proj.") || inner.starts_with(".self_attn.v_proj.") ||
-                     inner.starts_with(".self_attn.k_norm.") || inner.starts_with(".self_attn.v_norm.");
-  return is_kv && layer >= text.num_layers - text.num_kv_shared_layers && layer < text.num_layers;
 }
 
 Comparison compare(const gemma4::Source& source, gemma4::Model& model) {
@@ -66,7 +56,7 @@ Comparison compare(const gemma4::Source& source, gemma4::Model& model) {
   const gemma4::TextConfig& text = model->config().text;
   for (const auto& [name, found] : source.all()) {
     if (expected.count(name) > 0 || (text.tie_word_embeddings && name == "lm_head.weight")) continue;
-    (is_unused_kv(name, text) ? result.unused_kv : result.unexpected).push_back(found.stored);
+    (gemma4::is_unused_kv(name, text) ? result.unused_kv : result.unexpected).push_back(found.stored);
   }
   return result;
 }

@@ -178,8 +178,51 @@ def adapter_config_seeds():
         yield name, json.dumps({**usual, **change}).encode()
 
 
+def gguf_text(text):
+    return struct.pack("<Q", len(text.encode())) + text.encode()
+
+
+def gguf_value(kind, value):
+    if kind == 8:
+        return gguf_text(value)
+    return struct.pack("<" + "BbHhIif?  Qqd"[kind], value)
+
+
+def gguf(keys, tensors=(), version=3, alignment=32):
+    """keys: name, kind, value, a list being (kind of its elements, values). tensors: name, dims as in the file, type, bytes."""
+    head, data = b"", b""
+    for name, kind, value in keys:
+        head += gguf_text(name) + struct.pack("<I", kind)
+        if kind == 9:
+            head += struct.pack("<IQ", value[0], len(value[1])) + b"".join(gguf_value(value[0], v) for v in value[1])
+        else:
+            head += gguf_value(kind, value)
+    for name, dims, kind, content in tensors:
+        head += gguf_text(name) + struct.pack("<I", len(dims)) + struct.pack(f"<{len(dims)}Q", *dims) + struct.pack("<IQ", kind, len(data))
+        data += content + bytes(-len(content) % alignment)
+    file = struct.pack("<4sIQQ", b"GGUF", version, len(tensors), len(keys)) + head
+    return file + (bytes(-len(file) % alignment) + data if tensors else b"")
+
+
+def gguf_seeds():
+    words = ["<pad>", "<eos>", "<bos>", "<unk>", "▁", "a", "b", "▁a", "▁b", "<0x41>", "<0xC3>", "<0xA9>"]
+    types = [3, 3, 3, 2, 1, 1, 1, 1, 1, 6, 6, 6]
+    vocabulary = [("tokenizer.ggml.tokens", 9, (8, words)), ("tokenizer.ggml.token_type", 9, (5, types)),
+                  ("tokenizer.ggml.bos_token_id", 4, 2), ("tokenizer.ggml.eos_token_id", 4, 1), ("tokenizer.ggml.unknown_token_id", 4, 3),
+                  ("tokenizer.ggml.padding_token_id", 4, 0), ("tokenizer.ggml.add_bos_token", 7, True)]
+    yield "empty", gguf([])
+    yield "kinds", gguf([(f"k{kind}", kind, "text" if kind == 8 else 1) for kind in (0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12)], version=2)
+    yield "lists", gguf([(f"k{kind}", 9, (kind, ["a", ""] if kind == 8 else [0, 1, 1])) for kind in (0, 1, 4, 5, 6, 7, 8, 10, 12)])
+    yield "tensors", gguf([("general.architecture", 8, "gemma3")], [("a", [3, 2], 0, bytes(24)), ("b", [32], 8, bytes(34)), ("c", [256, 2], 12, bytes(288))])
+    yield "aligned", gguf([("general.alignment", 4, 64)], [("a", [5], 30, bytes(10)), ("b", [1], 1, bytes(2))], alignment=64)
+    yield "scores", gguf([("tokenizer.ggml.model", 8, "llama"), ("tokenizer.ggml.scores", 9, (6, [-float(i) for i in range(len(words))])), *vocabulary])
+    yield "merges", gguf([("tokenizer.ggml.model", 8, "gemma4"), ("tokenizer.ggml.merges", 9, (8, ["▁ a", "▁ b"])), *vocabulary])
+    yield "huge", gguf([], [("a", [2**62, 4], 0, b"")])
+    yield "twice", gguf([("k", 4, 1), ("k", 4, 2)])
+
+
 SEEDS = {"safetensors": safetensors_seeds, "json": json_seeds, "tokenizer": tokenizer_seeds, "jsonl": jsonl_seeds, "image": image_seeds,
-         "audio": audio_seeds, "config": config_seeds, "adapter_config": adapter_config_seeds}
+         "audio": audio_seeds, "config": config_seeds, "adapter_config": adapter_config_seeds, "gguf": gguf_seeds}
 
 
 def main():

@@ -16,10 +16,11 @@ declare -A sources=(
   [image]="data/image_decode.cpp data/jpeg_decode.cpp data/png_decode.cpp data/png_chunks.cpp data/webp_decode.cpp data/exif.cpp"
   [audio]="data/audio_decode.cpp data/audio_probe.cpp"
   [config]="train/config.cpp train/config_yaml.cpp train/config_keys.cpp train/config_check.cpp"
+  [gguf]="io/gguf.cpp io/gguf_value.cpp io/gguf_types.cpp data/tokenizer_gguf.cpp"
   [adapter_config]="lora/config.cpp lora/match.cpp io/pattern.cpp"
 )
 targets=("$@")
-((${#targets[@]})) || targets=(safetensors json tokenizer jsonl image audio config adapter_config)
+((${#targets[@]})) || targets=(safetensors json tokenizer jsonl image audio config adapter_config gguf)
 
 .venv/bin/python3 tests/fuzz/make_seeds.py "$build/seeds"
 for target in "${targets[@]}"; do

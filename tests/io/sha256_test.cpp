@@ -17,6 +17,17 @@ TEST(Sha256, GivesTheStandardsExamples) {
   EXPECT_EQ(sha256(std::string(1'000'000, 'a')), "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
 }
 
+TEST(Sha256, ProcessorsInstructionsGiveTheSame) {
+  std::string text;
+  for (std::size_t i = 0; i < 1000; ++i) {
+    Sha256 fast, plain(true);
+    fast.update(text);
+    plain.update(text);
+    EXPECT_EQ(fast.finish(), plain.finish()) << i;
+    text += static_cast<char>(i * i + 3 * i);
+  }
+}
+
 TEST(Sha256, PiecesOfAnySizeGiveTheSame) {
   std::string text;
   for (int i = 0; i < 300; ++i) text += static_cast<char>(i * 7);
