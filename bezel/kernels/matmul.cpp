@@ -7,6 +7,8 @@
 #include <ATen/ATen.h>
 #include <ATen/Version.h>
 
+#include "bezel/kernels/simd/functions.h"
+
 namespace bezel::kernels {
 namespace {
 
@@ -38,6 +40,20 @@ Tiles tiles_of(const torch::Tensor& w) {
           {}};
 }
 
+// Widened in the caches, window by window. Adapters, which are float32, are rounded as on processors with bfloat16.
+Tiles windows_of(const torch::Tensor& w) {
+  const torch::Tensor narrow = w.to(torch::kBFloat16).contiguous();
+  return {w.size(0), w.size(1), {}, [narrow](const Window& window, simd::Bf16* room, std::int64_t ld) {
+            const std::int64_t columns = narrow.size(1);
+            const simd::Bf16* from = simd::bf16(narrow) + window.row * columns + window.column;
+            // Whole panels are read where they lie; what is behind the last one may not be memory.
+            if (window.rows % kWindowStep == 0 && window.columns % kWindowStep == 0) return WindowRows{from, columns};
+            for (std::int64_t row = 0; row < window.rows; ++row)
+              std::copy_n(from + row * columns, window.columns, room + row * ld);
+            return WindowRows{room, ld};
+          }};
+}
+
 // What the products of an input are computed in.
 torch::ScalarType compute_dtype(const torch::Tensor& x) {
   return widens(x.scalar_type(), x.device()) ? torch::kFloat : x.scalar_type();
@@ -57,7 +73,9 @@ bool widens(torch::ScalarType dtype, torch::Device device) {
 }
 
 torch::Tensor matmul_nt(const torch::Tensor& x, const torch::Tensor& w) {
-  return direct(x, w) ? at::mm(x, w.t()) : matmul_nt(x, tiles_of(w));
+  if (direct(x, w)) return at::mm(x, w.t());
+  const bool by_windows = widens(x.scalar_type(), x.device()) && takes_windows(x) && w.size(1) % 2 == 0;
+  return matmul_nt(x, by_windows ? windows_of(w) : tiles_of(w));
 }
 
 torch::Tensor matmul_nt(const torch::Tensor& x, const Tiles& w) {
@@ -74,7 +92,9 @@ torch::Tensor matmul_nt(const torch::Tensor& x, const Tiles& w) {
 }
 
 torch::Tensor matmul_nn(const torch::Tensor& x, const torch::Tensor& w) {
-  return direct(x, w) ? at::mm(x, w) : matmul_nn(x, tiles_of(w));
+  if (direct(x, w)) return at::mm(x, w);
+  const bool by_windows = widens(x.scalar_type(), x.device()) && takes_windows(x) && w.size(0) % 2 == 0;
+  return matmul_nn(x, by_windows ? windows_of(w) : tiles_of(w));
 }
 
 torch::Tensor matmul_nn(const torch::Tensor& x, const Tiles& w) {

@@ -20,79 +20,122 @@ constexpr std::int64_t kWidth = simd::kPackedWidth;  // columns of the result th
 constexpr std::int64_t kInner = 256;                 // of the sum: what a packed window of 32 KiB holds
 constexpr std::int64_t kRows = 4;                    // a product takes rows in such groups
 
-// The rows of x, padded to whole groups.
-Tensor whole_groups(const Tensor& x) {
-  const std::int64_t missing = (kRows - x.size(0) % kRows) % kRows;
-  return missing == 0 ? x.contiguous() : at::constant_pad_nd(x, {0, 0, 0, missing});
-}
+// With the processor's products of bfloat16.
+struct Native {
+  using Factor = Bf16;
+
+  static Tensor left(const Tensor& x) {
+    const std::int64_t missing = (kRows - x.size(0) % kRows) % kRows;
+    return missing == 0 ? x.contiguous() : at::constant_pad_nd(x, {0, 0, 0, missing});
+  }
+  static void pack(const WindowRows& from, std::int64_t rows, std::int64_t /*columns*/, Factor* to) {
+    simd::products().pack({from.data, from.ld, rows, to});
+  }
+  static void pack_transposed(const WindowRows& from, std::int64_t rows, std::int64_t /*columns*/, Factor* to) {
+    simd::products().pack_transposed({from.data, from.ld, rows, to});
+  }
+  static void add(const Tensor& x, const Window& part, const Factor* packed, float* sums) {
+    simd::products().product({simd::bf16(x) + part.row, packed, sums, x.size(0), kWidth, part.rows, x.size(1), kWidth,
+                              kWidth, part.row > 0});
+  }
+};
+
+// In float32.
+struct Wide {
+  using Factor = float;
+
+  static Tensor left(const Tensor& given) {
+    const Tensor x = given.contiguous();
+    Tensor wide = at::empty(x.sizes(), x.options().dtype(torch::kFloat));
+    at::parallel_for(0, x.numel(), 1 << 15, [&](std::int64_t begin, std::int64_t end) {
+      simd::wide_products().widen(simd::bf16(x) + begin, wide.data_ptr<float>() + begin, end - begin);
+    });
+    return wide;
+  }
+  static void pack(const WindowRows& from, std::int64_t rows, std::int64_t columns, Factor* to) {
+    simd::wide_products().pack({from.data, from.ld, rows, columns, to});
+  }
+  static void pack_transposed(const WindowRows& from, std::int64_t rows, std::int64_t columns, Factor* to) {
+    simd::wide_products().pack_transposed({from.data, from.ld, rows, columns, to});
+  }
+  static void add(const Tensor& x, const Window& part, const Factor* packed, float* sums) {
+    simd::wide_products().product({x.const_data_ptr<float>() + part.row, packed, sums, x.size(0), part.columns,
+                                   part.rows, x.size(1), part.row > 0});
+  }
+};
 
 // What one thread works in.
+template <typename Engine>
 class Panel {
  public:
-  explicit Panel(const Tensor& x)
-      : x_(simd::bf16(x)), rows_(x.size(0)), inner_(x.size(1)), window_(kWidth * kInner), packed_(kWidth * kInner) {
-    sums_.resize(static_cast<std::size_t>(rows_ * kWidth));
+  explicit Panel(const Tensor& x) : x_(x), window_(kWidth * kInner), packed_(kWidth * kInner) {
+    sums_.resize(static_cast<std::size_t>(x.size(0) * kWidth));
   }
 
   Bf16* window() { return window_.data(); }
-  Bf16* packed() { return packed_.data(); }
-  // Adds what rows [first, first + count) of the packed factor give.
-  void add(std::int64_t first, std::int64_t count) {
-    simd::products().product(
-        {x_ + first, packed_.data(), sums_.data(), rows_, kWidth, count, inner_, kWidth, kWidth, first > 0});
-  }
+  typename Engine::Factor* packed() { return packed_.data(); }
+  // Adds what a packed part of the right factor gives.
+  void add(const Window& part) { Engine::add(x_, part, packed_.data(), sums_.data()); }
   void store(Tensor& y, std::int64_t column, std::int64_t columns) const {
     simd::products().round({sums_.data(), kWidth, simd::bf16(y) + column, y.size(1), y.size(0), columns});
   }
 
  private:
-  const Bf16* x_;
-  std::int64_t rows_, inner_;
-  std::vector<Bf16> window_, packed_;
+  const Tensor& x_;
+  std::vector<Bf16> window_;
+  std::vector<typename Engine::Factor> packed_;
   std::vector<float> sums_;  // [rows, kWidth]
 };
 
-// `fill` packs the rows [first, first + count) of a right factor's columns [column, column + kWidth) into a panel.
-template <typename Fill>
+// `fill` packs a part of the right factor, whose columns are those of the result.
+template <typename Engine, typename Fill>
 Tensor product(const Tensor& given, std::int64_t columns, const Fill& fill) {
-  const Tensor x = whole_groups(given);
+  const Tensor x = Engine::left(given);
   Tensor y = at::empty({given.size(0), columns}, given.options());
   at::parallel_for(0, (columns + kWidth - 1) / kWidth, 1, [&](std::int64_t begin, std::int64_t end) {
-    Panel panel(x);
+    Panel<Engine> panel(x);
     for (std::int64_t column = begin * kWidth; column < std::min(end * kWidth, columns); column += kWidth) {
-      const std::int64_t width = std::min(kWidth, columns - column);
-      for (std::int64_t first = 0; first < x.size(1); first += kInner) {
-        const std::int64_t count = std::min(kInner, x.size(1) - first);
-        fill(panel, Window{first, count, column, width});
-        panel.add(first, count);
+      Window part{0, 0, column, std::min(kWidth, columns - column)};
+      for (; part.row < x.size(1); part.row += kInner) {
+        part.rows = std::min(kInner, x.size(1) - part.row);
+        fill(panel, part);
+        panel.add(part);
       }
-      panel.store(y, column, width);
+      panel.store(y, column, part.columns);
     }
   });
   return y;
 }
 
+template <typename Engine>
+Tensor product_nt(const Tensor& x, std::int64_t rows, const MakeWindow& w) {
+  return product<Engine>(x, rows, [&w](Panel<Engine>& panel, const Window& part) {
+    const WindowRows made = w({part.column, part.columns, part.row, part.rows}, panel.window(), kInner);
+    Engine::pack_transposed(made, part.rows, part.columns, panel.packed());
+  });
+}
+
+template <typename Engine>
+Tensor product_nn(const Tensor& x, std::int64_t columns, const MakeWindow& w) {
+  return product<Engine>(x, columns, [&w](Panel<Engine>& panel, const Window& part) {
+    Engine::pack(w(part, panel.window(), kWidth), part.rows, part.columns, panel.packed());
+  });
+}
+
 }  // namespace
 
 bool takes_windows(const Tensor& x) {
-  static const bool fast = simd::has_bf16_products() && !at::native::cpublas::could_pack(torch::kBFloat16);
-  return fast && x.is_cpu() && x.scalar_type() == torch::kBFloat16 && x.size(0) > 1 &&
-         !widens(torch::kBFloat16, torch::kCPU);
+  static const bool has_tiles = at::native::cpublas::could_pack(torch::kBFloat16);
+  return x.is_cpu() && x.scalar_type() == torch::kBFloat16 && x.size(0) > 1 &&
+         (widens(torch::kBFloat16, torch::kCPU) || (simd::has_bf16_products() && !has_tiles));
 }
 
 Tensor window_product_nt(const Tensor& x, std::int64_t rows, const MakeWindow& w) {
-  return product(x, rows, [&w](Panel& panel, const Window& factor) {
-    w({factor.column, factor.columns, factor.row, factor.rows}, panel.window());
-    std::fill(panel.window() + factor.columns * factor.rows, panel.window() + kWidth * factor.rows, Bf16{0});
-    simd::products().pack_transposed({panel.window(), factor.rows, factor.rows, panel.packed()});
-  });
+  return widens(torch::kBFloat16, torch::kCPU) ? product_nt<Wide>(x, rows, w) : product_nt<Native>(x, rows, w);
 }
 
 Tensor window_product_nn(const Tensor& x, std::int64_t columns, const MakeWindow& w) {
-  return product(x, columns, [&w](Panel& panel, const Window& factor) {
-    w(factor, panel.window());
-    simd::products().pack({panel.window(), factor.columns, factor.rows, panel.packed()});
-  });
+  return widens(torch::kBFloat16, torch::kCPU) ? product_nn<Wide>(x, columns, w) : product_nn<Native>(x, columns, w);
 }
 
 }  // namespace bezel::kernels

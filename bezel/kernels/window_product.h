@@ -14,17 +14,25 @@ struct Window {
   std::int64_t row = 0, rows = 0, column = 0, columns = 0;
 };
 
-/// Writes a window of a matrix to [rows, columns] in bfloat16. Several threads may make windows at once; columns of a
-/// window begin at a multiple of kWindowStep, and end at one or with the matrix.
-using MakeWindow = std::function<void(const Window& window, simd::Bf16* to)>;
+/// Rows of bfloat16 elements, `ld` elements apart.
+struct WindowRows {
+  const simd::Bf16* data = nullptr;
+  std::int64_t ld = 0;
+};
+
+/// A window of a matrix in bfloat16: written to `room`, whose rows are `ld` elements apart, or as it lies in memory.
+/// Several threads make windows at once; columns of a window begin at a multiple of kWindowStep, and end at one or with
+/// the matrix.
+using MakeWindow = std::function<WindowRows(const Window& window, simd::Bf16* room, std::int64_t ld)>;
 constexpr std::int64_t kWindowStep = 64;
 
-/// Whether products are done window by window here: x bfloat16 [N > 1, .] on a CPU with bfloat16 products and without
-/// tile units, for which LibTorch's products of larger tiles are faster.
+/// Whether products are done window by window here: x bfloat16 [N > 1, .] on a CPU without tile units (LibTorch's
+/// products of larger tiles are faster on those). Without bfloat16 products both factors are widened to float32 in the
+/// caches.
 bool takes_windows(const torch::Tensor& x);
 
 /// x · wᵀ -> bfloat16 [N, rows], where w [rows, columns] is made a window at a time, right before it is used, so that
-/// it never leaves the caches. Sums in float32, rounded once. The number of columns is a multiple of kWindowStep.
+/// it never leaves the caches. Sums in float32, rounded once. The number of columns is even.
 torch::Tensor window_product_nt(const torch::Tensor& x, std::int64_t rows, const MakeWindow& w);
 
 /// x · w -> bfloat16 [N, columns]; x [N, rows]. Likewise, and the number of rows is even.

@@ -29,10 +29,10 @@ class WindowProduct : public testing::Test {
   }
 
   MakeWindow windows_of(const Tensor& w) const {
-    return [w](const Window& window, simd::Bf16* to) {
+    return [w](const Window& window, simd::Bf16* room, std::int64_t ld) {
       for (std::int64_t row = 0; row < window.rows; ++row)
-        std::copy_n(simd::bf16(w) + (window.row + row) * w.size(1) + window.column, window.columns,
-                    to + row * window.columns);
+        std::copy_n(simd::bf16(w) + (window.row + row) * w.size(1) + window.column, window.columns, room + row * ld);
+      return WindowRows{room, ld};
     };
   }
 };
@@ -40,7 +40,7 @@ class WindowProduct : public testing::Test {
 TEST_F(WindowProduct, IsThatOfTheMatrix) {
   for (const std::int64_t count : {1, 2, 5, 64, 131})
     for (const std::int64_t rows : {2, 62, 64, 130, 514})
-      for (const std::int64_t columns : {64, 320, 576}) {
+      for (const std::int64_t columns : {2, 64, 100, 320, 576}) {
         const Tensor w = random({rows, columns}), x = random({count, columns}), dy = random({count, rows});
         expect_close(window_product_nt(x, rows, windows_of(w)), at::mm(wide(x), wide(w).t()));
         expect_close(window_product_nn(dy, columns, windows_of(w)), at::mm(wide(dy), wide(w)));

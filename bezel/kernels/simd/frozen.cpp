@@ -136,14 +136,14 @@ void four_bit_window(const FourBitWindow& a, std::int64_t begin, std::int64_t en
     const std::uint8_t* packed = a.packed + row * (a.columns / 2);
     const float* scales = a.scales + row * (a.columns / kBlock);
     for (std::int64_t i = 0; i < a.width; i += kBlock)
-      look_up_wide(values_twice(table, scales[i / kBlock]), packed + i / 2, a.out + row * a.width + i);
+      look_up_wide(values_twice(table, scales[i / kBlock]), packed + i / 2, a.out + row * a.ld_out + i);
   }
 }
 #else
 void four_bit_window(const FourBitWindow& a, std::int64_t begin, std::int64_t end) {
   for (std::int64_t row = begin; row < end; ++row)
     four_bit({a.packed + row * (a.columns / 2), a.table, a.scales + row * (a.columns / kBlock), kBlock,
-              a.out + row * a.width},
+              a.out + row * a.ld_out},
              0, a.width / kBlock);
 }
 #endif

@@ -26,6 +26,7 @@ struct FourBitWindow {
   std::int64_t columns;        ///< of the matrix
   std::int64_t width;          ///< of the window
   Bf16* out;                   ///< [rows, width]
+  std::int64_t ld_out;         ///< elements from one row of `out` to the next
 };
 
 /// Whole blocks of values -> 4-bit codes: order[how many of `bounds` lie below value / scale].

@@ -29,11 +29,15 @@ const Products& chosen_products() {
   return choose(baseline_products(), avx2_products(), with_bf16(avx512_products(), avx512bf16_products()));
 }
 const Unpackers& chosen_unpackers() { return choose(baseline_unpackers(), avx2_unpackers(), avx512_unpackers()); }
+const WideProducts& chosen_wide_products() {
+  return choose(baseline_wide_products(), avx2_wide_products(), avx512_wide_products());
+}
 #else
 const Functions& chosen_functions() { return baseline_functions(); }
 const Frozen& chosen_frozen() { return baseline_frozen(); }
 const Products& chosen_products() { return baseline_products(); }
 const Unpackers& chosen_unpackers() { return baseline_unpackers(); }
+const WideProducts& chosen_wide_products() { return baseline_wide_products(); }
 #endif
 
 }  // namespace
@@ -55,6 +59,11 @@ const Unpackers& unpackers() {
 
 const Products& products() {
   static const Products& chosen = chosen_products();
+  return chosen;
+}
+
+const WideProducts& wide_products() {
+  static const WideProducts& chosen = chosen_wide_products();
   return chosen;
 }
 

@@ -10,6 +10,7 @@
 #include "bezel/kernels/simd/loops.h"
 #include "bezel/kernels/simd/product.h"
 #include "bezel/kernels/simd/unpack.h"
+#include "bezel/kernels/simd/wide_product.h"
 
 namespace bezel::kernels::simd {
 
@@ -18,6 +19,7 @@ const Functions& functions();
 const Unpackers& unpackers();
 const Frozen& frozen();
 const Products& products();
+const WideProducts& wide_products();
 
 /// Whether `products` uses the processor's own products of bfloat16.
 bool has_bf16_products();

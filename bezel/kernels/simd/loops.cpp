@@ -115,9 +115,21 @@ void rotate(const Rotate& a, std::int64_t begin, std::int64_t end) {
 }
 
 // Rows and columns whose sums stay in registers while the rank is walked through.
+#if defined(__AVX512F__)
 constexpr std::int64_t kTileRows = 4;
+#else
+constexpr std::int64_t kTileRows = 2;  // of 32 floats, the sums and a row of b leave half of 16 registers
+#endif
 constexpr std::int64_t kTileColumns = 32;
-using Vector = float __attribute__((vector_size(64), aligned(4)));  // a panel is two of them
+// Of the processor's own size: GCC keeps larger ones in memory.
+#if defined(__AVX512F__)
+constexpr std::int64_t kLanes = 16;
+#elif defined(__AVX__)
+constexpr std::int64_t kLanes = 8;
+#else
+constexpr std::int64_t kLanes = 4;
+#endif
+using Vector = float __attribute__((vector_size(4 * kLanes)));
 
 void finish(const LowRank& a, const float* sums, std::int64_t n, std::int64_t first, std::int64_t count) {
   Bf16* y = a.y + n * a.columns + first;
@@ -168,24 +180,17 @@ void add_products(const LowRank& a, std::int64_t n, std::int64_t first, float (*
 #pragma omp simd
     for (std::int64_t i = 0; i < kTileColumns; ++i) sums[m][i] = widen(y[i]);
   }
-  Vector left[kRows], right[kRows];
-  for (std::int64_t m = 0; m < kRows; ++m) {
-    left[m] = *reinterpret_cast<const Vector*>(sums[m]);
-    right[m] = *reinterpret_cast<const Vector*>(sums[m] + 16);
-  }
+  constexpr std::int64_t kParts = kTileColumns / kLanes;
+  Vector parts[kRows][kParts];
+  std::memcpy(parts, sums, sizeof parts);
   const float* h = a.h + n * a.rank;
   for (std::int64_t j = 0; j < a.rank; ++j) {
-    const float* b = a.b + j * a.columns + first;
-    const Vector b_left = *reinterpret_cast<const Vector*>(b), b_right = *reinterpret_cast<const Vector*>(b + 16);
-    for (std::int64_t m = 0; m < kRows; ++m) {
-      left[m] += h[m * a.rank + j] * b_left;
-      right[m] += h[m * a.rank + j] * b_right;
-    }
+    Vector b[kParts];
+    std::memcpy(b, a.b + j * a.columns + first, sizeof b);
+    for (std::int64_t m = 0; m < kRows; ++m)
+      for (std::int64_t i = 0; i < kParts; ++i) parts[m][i] += h[m * a.rank + j] * b[i];
   }
-  for (std::int64_t m = 0; m < kRows; ++m) {
-    *reinterpret_cast<Vector*>(sums[m]) = left[m];
-    *reinterpret_cast<Vector*>(sums[m] + 16) = right[m];
-  }
+  std::memcpy(sums, parts, sizeof parts);
 }
 
 // The same for the last columns, fewer than a tile's.
