@@ -197,6 +197,23 @@ void vector_product_4bit_bench(benchmark::State& state, bool fused) {
   state.SetItemsProcessed(state.iterations() * count);
 }
 
+// A product of 512 rows with a matrix in codes, made window by window or as a whole.
+void window_product_4bit_bench(benchmark::State& state, bool fused) {
+  const std::int64_t rows = 6144, columns = 1536, count = rows * columns;
+  const Tensor packed = at::randint(0, 256, {count / 2}, at::kByte), scales = at::rand({count / 64});
+  const FourBitFormat format{at::linspace(-1, 1, 16), 64, at::kBFloat16};
+  const MakeWindow windows = windows_4bit(packed, scales, 0, columns, format);
+  const Tensor x = random({512, columns});
+  for (auto _ : state) {
+    if (fused)
+      benchmark::DoNotOptimize(window_product_nt(x, rows, windows));
+    else
+      benchmark::DoNotOptimize(
+          at::mm(x, dequantize_4bit(packed, scales, 0, count, format, at::kBFloat16).view({rows, columns}).t()));
+  }
+  state.SetItemsProcessed(state.iterations() * count);
+}
+
 using Bench = void (*)(benchmark::State&, bool);
 
 }  // namespace
@@ -218,7 +235,8 @@ int main(int argc, char** argv) {
                                                {"dequantize_4bit", dequantize_bench},
                                                {"quantize_4bit", quantize_bench},
                                                {"vector_product", vector_product_bench},
-                                               {"vector_product_4bit", vector_product_4bit_bench}};
+                                               {"vector_product_4bit", vector_product_4bit_bench},
+                                               {"window_product_4bit", window_product_4bit_bench}};
   for (const auto& [name, bench] : all)
     for (const bool fused : {false, true})
       benchmark::RegisterBenchmark((std::string(name) + (fused ? "/loop" : "/aten")).c_str(), bench, fused)

@@ -35,6 +35,7 @@ BackboneImpl::BackboneImpl(const ModelConfig& config) {
 ModelImpl::ModelImpl(ModelConfig config, torch::ScalarType dtype) : config_(std::move(config)), dtype_(dtype) {
   TORCH_CHECK(dtype == torch::kFloat || dtype == torch::kBFloat16, "computes in float32 or bfloat16, not ", dtype);
   model = register_module("model", Backbone(config_));
+  model->language_model->embed_tokens->is_head = config_.text.tie_word_embeddings;
   if (!config_.text.tie_word_embeddings)
     lm_head = register_module("lm_head", nn::Linear(config_.text.hidden_size, config_.text.vocab_size,
                                                     nn::LinearImpl::Options{.quantizable = false}));

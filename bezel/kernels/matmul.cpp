@@ -1,8 +1,6 @@
 #include "bezel/kernels/matmul.h"
 
 #include <algorithm>
-#include <cstdlib>
-#include <string_view>
 
 #include <ATen/ATen.h>
 #include <ATen/Version.h>
@@ -17,13 +15,10 @@ constexpr std::int64_t kTileBytes = 8 << 20;
 
 bool has_fast_bf16() {
 #if defined(__x86_64__)
-  if (!__builtin_cpu_supports("avx512bf16")) return false;
+  return simd::has_bf16_products();
+#else
+  return at::get_cpu_capability() != "DEFAULT";
 #endif
-  if (at::get_cpu_capability() == "AVX2" || at::get_cpu_capability() == "DEFAULT") return false;
-  const char* isa = std::getenv("ONEDNN_MAX_CPU_ISA");
-  const std::string_view limit = isa == nullptr ? "" : isa;
-  return limit.empty() || limit == "ALL" || limit == "DEFAULT" || limit.find("BF16") != limit.npos ||
-         limit.find("AMX") != limit.npos;
 }
 
 std::int64_t rows_per_tile(const Tiles& w, torch::ScalarType dtype) {
@@ -75,10 +70,11 @@ bool widens(torch::ScalarType dtype, torch::Device device) {
 torch::Tensor matmul_nt(const torch::Tensor& x, const torch::Tensor& w) {
   if (direct(x, w)) return at::mm(x, w.t());
   const bool by_windows = widens(x.scalar_type(), x.device()) && takes_windows(x) && w.size(1) % 2 == 0;
-  return matmul_nt(x, by_windows ? windows_of(w) : tiles_of(w));
+  return matmul_nt(x, by_windows ? windows_of(w) : tiles_of(w, x));
 }
 
 torch::Tensor matmul_nt(const torch::Tensor& x, const Tiles& w) {
+  TORCH_CHECK(x.size(1) == w.columns, x.sizes(), " times the transpose of [", w.rows, ", ", w.columns, "]");
   if (w.make_window && takes_windows(x)) return window_product_nt(x, w.rows, w.make_window);
   const auto compute = compute_dtype(x);
   const torch::Tensor wide = x.to(compute);
@@ -94,10 +90,11 @@ torch::Tensor matmul_nt(const torch::Tensor& x, const Tiles& w) {
 torch::Tensor matmul_nn(const torch::Tensor& x, const torch::Tensor& w) {
   if (direct(x, w)) return at::mm(x, w);
   const bool by_windows = widens(x.scalar_type(), x.device()) && takes_windows(x) && w.size(0) % 2 == 0;
-  return matmul_nn(x, by_windows ? windows_of(w) : tiles_of(w));
+  return matmul_nn(x, by_windows ? windows_of(w) : tiles_of(w, x));
 }
 
 torch::Tensor matmul_nn(const torch::Tensor& x, const Tiles& w) {
+  TORCH_CHECK(x.size(1) == w.rows, x.sizes(), " times [", w.rows, ", ", w.columns, "]");
   if (w.make_window && takes_windows(x) && w.rows % 2 == 0) return window_product_nn(x, w.columns, w.make_window);
   const auto compute = compute_dtype(x);
   // Partial sums of several tiles stay in float32, whatever the products are computed in.

@@ -22,8 +22,9 @@ struct Tiles {
   MakeWindow make_window = {};
 };
 
-/// x · wᵀ in x's dtype. x [N, K], w [M, K] of any floating dtype -> [N, M]. Where products are widened, or the dtypes
-/// differ, w is converted tile by tile: no full float32 copy of it exists. Accumulates in float32, rounds once.
+/// x · wᵀ in x's dtype. x [N, K], w [M, K] of any floating dtype -> [N, M]. w is rounded to x's dtype first. Where
+/// products are widened, w is widened a part at a time: no full float32 copy of it exists. Accumulates in float32,
+/// rounds once.
 torch::Tensor matmul_nt(const torch::Tensor& x, const torch::Tensor& w);
 torch::Tensor matmul_nt(const torch::Tensor& x, const Tiles& w);
 

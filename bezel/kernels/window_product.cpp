@@ -17,8 +17,9 @@ using simd::Bf16;
 using torch::Tensor;
 
 constexpr std::int64_t kWidth = simd::kPackedWidth;  // columns of the result that are done at a time
-constexpr std::int64_t kInner = 256;                 // of the sum: what a packed window of 32 KiB holds
-constexpr std::int64_t kRows = 4;                    // a product takes rows in such groups
+static_assert(simd::kWideWidth == kWidth);
+constexpr std::int64_t kInner = 256;  // of the sum: what a packed window of 32 KiB holds
+constexpr std::int64_t kRows = 4;     // a product takes rows in such groups
 
 // With the processor's products of bfloat16.
 struct Native {
@@ -92,16 +93,27 @@ template <typename Engine, typename Fill>
 Tensor product(const Tensor& given, std::int64_t columns, const Fill& fill) {
   const Tensor x = Engine::left(given);
   Tensor y = at::empty({given.size(0), columns}, given.options());
-  at::parallel_for(0, (columns + kWidth - 1) / kWidth, 1, [&](std::int64_t begin, std::int64_t end) {
-    Panel<Engine> panel(x);
-    for (std::int64_t column = begin * kWidth; column < std::min(end * kWidth, columns); column += kWidth) {
-      Window part{0, 0, column, std::min(kWidth, columns - column)};
-      for (; part.row < x.size(1); part.row += kInner) {
-        part.rows = std::min(kInner, x.size(1) - part.row);
-        fill(panel, part);
-        panel.add(part);
+  const std::int64_t panels = (columns + kWidth - 1) / kWidth, threads = at::get_num_threads();
+  // Few columns, such as those of an adapter's rank: threads share the rows.
+  const std::int64_t shares = panels < threads ? threads : 1, wanted = (x.size(0) + shares - 1) / shares;
+  const std::int64_t rows_each = (wanted + kRows - 1) / kRows * kRows;
+  at::parallel_for(0, panels * shares, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t share = begin / panels; share * panels < end; ++share) {
+      const std::int64_t first = share * rows_each, count = std::min(rows_each, y.size(0) - first);
+      if (count <= 0) return;
+      const Tensor part_x = x.narrow(0, first, std::min(rows_each, x.size(0) - first));
+      Tensor part_y = y.narrow(0, first, count);
+      Panel<Engine> panel(part_x);
+      for (std::int64_t i = std::max(begin, share * panels); i < std::min(end, (share + 1) * panels); ++i) {
+        const std::int64_t column = (i - share * panels) * kWidth;
+        Window part{0, 0, column, std::min(kWidth, columns - column)};
+        for (; part.row < x.size(1); part.row += kInner) {
+          part.rows = std::min(kInner, x.size(1) - part.row);
+          fill(panel, part);
+          panel.add(part);
+        }
+        panel.store(part_y, column, part.columns);
       }
-      panel.store(y, column, part.columns);
     }
   });
   return y;

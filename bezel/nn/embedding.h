@@ -32,15 +32,17 @@ class EmbeddingImpl : public Module {
 
   std::shared_ptr<const quant::Weight> weight;
   double scale;
+  bool is_head = false;  ///< the head is this table, too
 
  private:
   // A page of up to 2 MiB comes with each row of a mapped file: they go back before they add up to the whole table.
+  // Not while text is written token by token by a model that reads all of the table for each.
   torch::Tensor look_up(const torch::Tensor& ids, torch::ScalarType dtype) const {
     constexpr std::int64_t kRows = 64;
     std::vector<torch::Tensor> parts;
     for (const torch::Tensor& some : ids.split(kRows)) {
       parts.push_back(weight->rows(some, dtype));
-      weight->release_pages();
+      if (ids.size(0) > 1 || !is_head) weight->release_pages();
     }
     return parts.size() == 1 ? parts[0] : at::cat(parts);
   }

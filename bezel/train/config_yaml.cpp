@@ -105,7 +105,8 @@ class Builder : public YAML::EventHandler {
   }
 
   static void set_key(Frame& frame, const ConfigValue& key) {
-    if (key.kind != ConfigValue::Kind::kScalar) throw Error(ErrorKind::kConfig, key.where, ": a key is missing here");
+    if (key.kind != ConfigValue::Kind::kScalar || key.text.empty())
+      throw Error(ErrorKind::kConfig, key.where, ": a key is missing here");
     for (const auto& [name, value] : frame.value.members) {
       if (name == key.text)
         throw Error(ErrorKind::kConfig, key.where, ": key '", name, "' is given twice, before at ", value.where);
@@ -171,7 +172,10 @@ bool ConfigValue::as_bool() const {
 std::vector<std::string> ConfigValue::as_texts() const {
   std::vector<std::string> out;
   if (kind == Kind::kList) {
-    for (const ConfigValue& item : items) out.push_back(item.as_text());
+    for (const ConfigValue& item : items) {
+      out.push_back(item.as_text());
+      if (out.back().empty()) item.fail("a name");
+    }
     return out;
   }
   if (kind != Kind::kScalar) fail("a list of names");

@@ -22,6 +22,7 @@ declare -A sources=(
 targets=("$@")
 ((${#targets[@]})) || targets=(safetensors json tokenizer jsonl image audio config adapter_config gguf)
 
+export LSAN_OPTIONS=suppressions=$PWD/tests/fuzz/leaks_of_others.txt:print_suppressions=0
 .venv/bin/python3 tests/fuzz/make_seeds.py "$build/seeds"
 for target in "${targets[@]}"; do
   program="$build/tests/fuzz/fuzz_$target" corpus="$build/corpus/$target" log="$build/$target.log"

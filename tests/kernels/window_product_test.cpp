@@ -6,6 +6,8 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include "bezel/kernels/dequantize.h"
+#include "bezel/kernels/matmul.h"
 #include "bezel/kernels/simd/functions.h"
 #include "bezel/quant/four_bit.h"
 
@@ -14,7 +16,7 @@ namespace {
 
 using torch::Tensor;
 
-class WindowProduct : public testing::Test {
+class FusedWindowProduct : public testing::Test {
  protected:
   void SetUp() override { torch::manual_seed(31); }
 
@@ -37,7 +39,7 @@ class WindowProduct : public testing::Test {
   }
 };
 
-TEST_F(WindowProduct, IsThatOfTheMatrix) {
+TEST_F(FusedWindowProduct, IsThatOfTheMatrix) {
   for (const std::int64_t count : {1, 2, 5, 64, 131})
     for (const std::int64_t rows : {2, 62, 64, 130, 514})
       for (const std::int64_t columns : {2, 64, 100, 320, 576}) {
@@ -47,12 +49,12 @@ TEST_F(WindowProduct, IsThatOfTheMatrix) {
       }
 }
 
-TEST_F(WindowProduct, TakesAnOddNumberOfRowsOfTheMatrix) {
+TEST_F(FusedWindowProduct, TakesAnOddNumberOfRowsOfTheMatrix) {
   const Tensor w = random({67, 128}), x = random({9, 128});
   expect_close(window_product_nt(x, 67, windows_of(w)), at::mm(wide(x), wide(w).t()));
 }
 
-TEST_F(WindowProduct, OfCodesIsThatOfTheDequantisedMatrix) {
+TEST_F(FusedWindowProduct, OfCodesIsThatOfTheDequantisedMatrix) {
   for (const bool double_quant : {false, true})
     for (const std::int64_t rows : {64, 66, 67, 300})
       for (const std::int64_t columns : {64, 192, 1536, 100}) {
@@ -65,7 +67,41 @@ TEST_F(WindowProduct, OfCodesIsThatOfTheDequantisedMatrix) {
       }
 }
 
-TEST_F(WindowProduct, OfAnExpertStartsAtItsRows) {
+TEST_F(FusedWindowProduct, OfCodesByWindowsIsThatOfTheDequantisedMatrix) {
+  for (const std::int64_t rows : {64, 66, 300})
+    for (const std::int64_t columns : {64, 192, 832}) {
+      const quant::FourBit codes =
+          quant::quantize_4bit(random({rows, columns}), quant::FourBitType::kNf4, /*double_quant=*/false);
+      const FourBitFormat format{quant::four_bit_table(codes.type), codes.block_size, codes.value_dtype};
+      const MakeWindow windows = windows_4bit(codes.packed, codes.scales, 0, columns, format);
+      ASSERT_TRUE(windows);
+      const Tensor x = random({7, columns}), dy = random({7, rows}), values = wide(quant::dequantize(codes));
+      expect_close(window_product_nt(x, rows, windows), at::mm(wide(x), values.t()));
+      expect_close(window_product_nn(dy, columns, windows), at::mm(wide(dy), values));
+    }
+}
+
+// Where products are widened, dense matrices and adapters go window by window as well, and are rounded alike whatever
+// the number of rows.
+TEST_F(FusedWindowProduct, OfDenseMatricesIsThatOfTheRoundedMatrix) {
+  for (const std::int64_t count : {1, 2, 9, 130})
+    for (const auto& [rows, columns] :
+         {std::pair<std::int64_t, std::int64_t>{128, 128}, {16, 600}, {600, 16}, {130, 320}, {66, 100}, {7, 9}})
+      for (const auto dtype : {torch::kBFloat16, torch::kFloat}) {
+        const Tensor w = torch::randn({rows, columns}).to(dtype), values = wide(w.to(torch::kBFloat16));
+        const Tensor x = random({count, columns}), dy = random({count, rows});
+        expect_close(matmul_nt(x, w), at::mm(wide(x), values.t()));
+        expect_close(matmul_nn(dy, w), at::mm(wide(dy), values));
+      }
+}
+
+TEST_F(FusedWindowProduct, FactorsThatDoNotFitAreRefused) {
+  const Tensor x = random({4, 64});
+  EXPECT_THROW(matmul_nt(x, torch::randn({8, 66})), c10::Error);
+  EXPECT_THROW(matmul_nn(x, torch::randn({66, 8})), c10::Error);
+}
+
+TEST_F(FusedWindowProduct, OfAnExpertStartsAtItsRows) {
   const auto weight =
       quant::four_bit_weight(quant::quantize_4bit(random({3, 10, 64}), quant::FourBitType::kFp4, true), "w");
   const Tensor x = random({4, 64}), dy = random({4, 10}), values = wide(weight->dequantize(torch::kBFloat16));

@@ -1,7 +1,9 @@
 #include "bezel/kernels/simd/functions.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <string>
+#include <string_view>
 
 #include <ATen/Version.h>
 
@@ -16,10 +18,18 @@ const Table& choose(const Table& baseline, const Table& avx2, const Table& avx51
 }
 
 const Functions& chosen_functions() { return choose(baseline_functions(), avx2_functions(), avx512_functions()); }
-// avx512: the table for AVX-512, or with bfloat16 products where there are such.
+// ONEDNN_MAX_CPU_ISA, by which LibTorch's products are held back, holds for ours too.
+bool may_use_bf16() {
+  const char* isa = std::getenv("ONEDNN_MAX_CPU_ISA");
+  const std::string_view limit = isa == nullptr ? "" : isa;
+  return limit.empty() || limit == "ALL" || limit == "DEFAULT" || limit.find("BF16") != limit.npos ||
+         limit.find("AMX") != limit.npos;
+}
+
+// The table for AVX-512, or that with products of bfloat16 where there are such.
 template <typename Table>
 const Table& with_bf16(const Table& avx512, const Table& avx512bf16) {
-  return __builtin_cpu_supports("avx512bf16") ? avx512bf16 : avx512;
+  return __builtin_cpu_supports("avx512bf16") && may_use_bf16() ? avx512bf16 : avx512;
 }
 
 const Frozen& chosen_frozen() {
