@@ -26,16 +26,17 @@ std::int64_t rows_per_tile(const Tiles& w, torch::ScalarType dtype) {
   return std::clamp<std::int64_t>(kTileBytes / row_bytes, 1, w.rows);
 }
 
-Tiles tiles_of(const torch::Tensor& w) {
+// In the dtype of x first: where products are widened, adapters are rounded as they are elsewhere.
+Tiles tiles_of(const torch::Tensor& w, const torch::Tensor& x) {
   return {w.size(0),
           w.size(1),
-          [&w](std::int64_t begin, std::int64_t count, torch::ScalarType dtype) {
-            return w.narrow(0, begin, count).to(dtype);
+          [&w, narrow = x.scalar_type()](std::int64_t begin, std::int64_t count, torch::ScalarType dtype) {
+            return w.narrow(0, begin, count).to(narrow).to(dtype);
           },
           {}};
 }
 
-// Widened in the caches, window by window. Adapters, which are float32, are rounded as on processors with bfloat16.
+// Likewise, and widened in the caches, window by window.
 Tiles windows_of(const torch::Tensor& w) {
   const torch::Tensor narrow = w.to(torch::kBFloat16).contiguous();
   return {w.size(0), w.size(1), {}, [narrow](const Window& window, simd::Bf16* room, std::int64_t ld) {
