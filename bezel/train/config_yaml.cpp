@@ -1,5 +1,6 @@
 #include "bezel/train/config_yaml.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <sstream>
@@ -137,6 +138,8 @@ void ConfigValue::fail(std::string_view expected) const {
   if (kind == Kind::kScalar) {
     const bool cut = text.size() > kShownBytes;
     shown = "'" + text.substr(0, kShownBytes) + (cut ? "…'" : "'");
+    std::ranges::replace_if(
+        shown, [](char c) { return static_cast<unsigned char>(c) < ' '; }, '?');
   }
   throw Error(ErrorKind::kConfig, where, ": key '", key, "': got ", shown, ", expected ", expected);
 }
@@ -179,7 +182,7 @@ std::vector<std::string> ConfigValue::as_texts() const {
     return out;
   }
   if (kind != Kind::kScalar) fail("a list of names");
-  std::istringstream pieces(text);
+  std::istringstream pieces(as_text());
   for (std::string piece; std::getline(pieces, piece, ',');) {
     const auto begin = piece.find_first_not_of(' ');
     if (begin == std::string::npos) fail("names with commas between them");

@@ -223,6 +223,7 @@ TEST(TrainConfig, DeepLongAndBrokenYamlIsRefused) {
   expect_refused("seed: 1\n---\nseed: 2\n", {"several"});
   expect_refused("? [a]\n: 1\n", {"key"});
   expect_refused("? \n: 1\n", {"key"});
+  expect_refused("target_modules: \"q\\0, v\"\n", {"target_modules", "NUL"});
   expect_refused("rank_pattern: {'': 4}\n", {"a key is missing here"});
   expect_refused("target_modules: [q_proj, '']\n", {"target_modules", "expected a name"});
   expect_refused("seed: 1\n\tlr: 2\n", {"c.yaml"});
