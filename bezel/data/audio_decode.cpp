@@ -103,6 +103,10 @@ class MonoSink {
       }
     } while (count > 0 || out == room);
     samples_.resize(before + total);
+    // Sums of numbers near float's largest may be none.
+    if (!std::ranges::all_of(samples_.begin() + static_cast<std::ptrdiff_t>(before), samples_.end(),
+                             [](float sample) { return std::isfinite(sample); }))
+      throw Error(source_, ": recording has samples too large to resample");
     return total;
   }
 

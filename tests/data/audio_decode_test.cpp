@@ -67,7 +67,9 @@ TEST(AudioDecode, RefusesWhatIsNoRecording) {
         test::make_wav(kPcm, 1, 10, 16, samples), test::make_wav(kPcm, 0, 16000, 16, samples),
         test::make_wav(kPcm, 500, 16000, 16, std::string(2000, 'x')),
         test::make_wav(kFloat, 1, 16000, 32, test::float32({0.1f, nan, 0.2f})),
-        test::make_wav(kFloat, 2, 16000, 32, test::float32({inf, -inf})), std::string("fLaC\0\0\0\x22", 8)}) {
+        test::make_wav(kFloat, 2, 16000, 32, test::float32({inf, -inf})),
+        test::make_wav(kFloat, 1, 8000, 32, test::float32(std::vector<float>(400, 3.4e38f))),
+        std::string("fLaC\0\0\0\x22", 8)}) {
     EXPECT_THROW(decode(bad), Error) << bad.size() << " bytes";
   }
 }
