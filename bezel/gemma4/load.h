@@ -32,8 +32,8 @@ struct LoadedModel {
 /// `dtype`. Clip bounds may be missing: they stay infinite, as in the reference.
 LoadedModel load_model(const std::string& model, const LoadOptions& options);
 
-/// Whether `name`, a canonical one, is among the k_proj, v_proj, k_norm and v_norm that checkpoints carry for layers which
-/// read another layer's keys and values.
+/// Whether `name`, a canonical one, is among the k_proj, v_proj, k_norm and v_norm that checkpoints carry for layers
+/// which read another layer's keys and values.
 bool is_unused_kv(std::string_view name, const TextConfig& text);
 
 /// How load_model keeps the dense matrix `slot` of `module`.
