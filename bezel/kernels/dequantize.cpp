@@ -131,16 +131,20 @@ bool has_vector_product_4bit(const torch::Tensor& x, const torch::Tensor& packed
 torch::Tensor vector_product_4bit(const torch::Tensor& x, const torch::Tensor& packed, const torch::Tensor& scales,
                                   std::int64_t first, std::int64_t rows, const FourBitFormat& format) {
   TORCH_CHECK(has_vector_product_4bit(x, packed, format) && first % x.size(1) == 0, "no product of ", x.sizes());
-  // By place in two bytes of codes, in which the earlier of two elements is the upper half.
-  const torch::Tensor order = at::tensor({1, 0, 3, 2}, at::kLong);
-  const torch::Tensor parts = x.view({-1, 4}).t().index_select(0, order).to(torch::kFloat);  // [4, K / 4]
-  const torch::Tensor halves = x.view({-1, 2}).t().contiguous();
+  torch::Tensor parts, halves;  // of x, in the order that the loop takes them in
+  if (simd::has_bf16_products()) {
+    halves = x.view({-1, 2}).t().contiguous();
+  } else {
+    // By place in two bytes of codes, in which the earlier of two elements is the upper half.
+    const torch::Tensor order = at::tensor({1, 0, 3, 2}, at::kLong);
+    parts = x.view({-1, 4}).t().index_select(0, order).to(torch::kFloat);  // [4, K / 4]
+  }
   const torch::Tensor block_scales = scales.contiguous();
   torch::Tensor y = at::empty({1, rows}, x.options());
   const simd::FourBitVectorProduct arguments{packed.const_data_ptr<std::uint8_t>() + first / 2,
                                              format.table.const_data_ptr<float>(),
                                              block_scales.const_data_ptr<float>(),
-                                             parts.const_data_ptr<float>(),
+                                             simd::data<float>(parts),
                                              simd::bf16(halves),
                                              x.size(1),
                                              simd::bf16(y)};

@@ -50,6 +50,10 @@ Tiles windows_of(const torch::Tensor& w) {
           }};
 }
 
+Tiles parts_of(const torch::Tensor& w, const torch::Tensor& x) {
+  return widens(x.scalar_type(), x.device()) && takes_windows(x) ? windows_of(w) : tiles_of(w, x);
+}
+
 // What the products of an input are computed in.
 torch::ScalarType compute_dtype(const torch::Tensor& x) {
   return widens(x.scalar_type(), x.device()) ? torch::kFloat : x.scalar_type();
@@ -69,14 +73,12 @@ bool widens(torch::ScalarType dtype, torch::Device device) {
 }
 
 torch::Tensor matmul_nt(const torch::Tensor& x, const torch::Tensor& w) {
-  if (direct(x, w)) return at::mm(x, w.t());
-  const bool by_windows = widens(x.scalar_type(), x.device()) && takes_windows(x) && w.size(1) % 2 == 0;
-  return matmul_nt(x, by_windows ? windows_of(w) : tiles_of(w, x));
+  return direct(x, w) ? at::mm(x, w.t()) : matmul_nt(x, parts_of(w, x));
 }
 
 torch::Tensor matmul_nt(const torch::Tensor& x, const Tiles& w) {
   TORCH_CHECK(x.size(1) == w.columns, x.sizes(), " times the transpose of [", w.rows, ", ", w.columns, "]");
-  if (w.make_window && takes_windows(x)) return window_product_nt(x, w.rows, w.make_window);
+  if (w.make_window) return window_product_nt(x, w.rows, w.make_window);
   const auto compute = compute_dtype(x);
   const torch::Tensor wide = x.to(compute);
   torch::Tensor y = at::empty({x.size(0), w.rows}, x.options());
@@ -89,14 +91,12 @@ torch::Tensor matmul_nt(const torch::Tensor& x, const Tiles& w) {
 }
 
 torch::Tensor matmul_nn(const torch::Tensor& x, const torch::Tensor& w) {
-  if (direct(x, w)) return at::mm(x, w);
-  const bool by_windows = widens(x.scalar_type(), x.device()) && takes_windows(x) && w.size(0) % 2 == 0;
-  return matmul_nn(x, by_windows ? windows_of(w) : tiles_of(w, x));
+  return direct(x, w) ? at::mm(x, w) : matmul_nn(x, parts_of(w, x));
 }
 
 torch::Tensor matmul_nn(const torch::Tensor& x, const Tiles& w) {
   TORCH_CHECK(x.size(1) == w.rows, x.sizes(), " times [", w.rows, ", ", w.columns, "]");
-  if (w.make_window && takes_windows(x) && w.rows % 2 == 0) return window_product_nn(x, w.columns, w.make_window);
+  if (w.make_window) return window_product_nn(x, w.columns, w.make_window);
   const auto compute = compute_dtype(x);
   // Partial sums of several tiles stay in float32, whatever the products are computed in.
   const std::int64_t step = rows_per_tile(w, compute);

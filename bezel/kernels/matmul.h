@@ -18,7 +18,7 @@ struct Tiles {
   std::int64_t columns = 0;  ///< K
   /// Rows [begin, begin + count) -> [count, K] in `dtype`.
   std::function<torch::Tensor(std::int64_t begin, std::int64_t count, torch::ScalarType dtype)> make;
-  /// Windows of it, where they can be made.
+  /// Windows of it, which are then used: only for an x that takes them, see takes_windows.
   MakeWindow make_window = {};
 };
 

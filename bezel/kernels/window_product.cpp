@@ -138,7 +138,7 @@ Tensor product_nn(const Tensor& x, std::int64_t columns, const MakeWindow& w) {
 
 bool takes_windows(const Tensor& x) {
   static const bool has_tiles = at::native::cpublas::could_pack(torch::kBFloat16);
-  return x.is_cpu() && x.scalar_type() == torch::kBFloat16 && x.size(0) > 1 &&
+  return x.is_cpu() && x.scalar_type() == torch::kBFloat16 && x.size(0) > 1 && x.size(1) % 2 == 0 &&
          (widens(torch::kBFloat16, torch::kCPU) || (simd::has_bf16_products() && !has_tiles));
 }
 

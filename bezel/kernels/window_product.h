@@ -1,7 +1,6 @@
 #pragma once
 
 #include <functional>
-#include <optional>
 
 #include <torch/types.h>
 
@@ -26,16 +25,16 @@ struct WindowRows {
 using MakeWindow = std::function<WindowRows(const Window& window, simd::Bf16* room, std::int64_t ld)>;
 constexpr std::int64_t kWindowStep = 64;
 
-/// Whether products are done window by window here: x bfloat16 [N > 1, .] on a CPU without tile units (LibTorch's
+/// Whether products are done window by window here: x bfloat16 [N > 1, even] on a CPU without tile units (LibTorch's
 /// products of larger tiles are faster on those). Without bfloat16 products both factors are widened to float32 in the
 /// caches.
 bool takes_windows(const torch::Tensor& x);
 
 /// x · wᵀ -> bfloat16 [N, rows], where w [rows, columns] is made a window at a time, right before it is used, so that
-/// it never leaves the caches. Sums in float32, rounded once. The number of columns is even.
+/// it never leaves the caches. Sums in float32, rounded once. For an x that takes windows.
 torch::Tensor window_product_nt(const torch::Tensor& x, std::int64_t rows, const MakeWindow& w);
 
-/// x · w -> bfloat16 [N, columns]; x [N, rows]. Likewise, and the number of rows is even.
+/// x · w -> bfloat16 [N, columns]; x [N, rows]. Likewise.
 torch::Tensor window_product_nn(const torch::Tensor& x, std::int64_t columns, const MakeWindow& w);
 
 }  // namespace bezel::kernels

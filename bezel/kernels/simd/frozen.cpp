@@ -7,16 +7,11 @@
 #include <immintrin.h>
 #endif
 
+#include "bezel/kernels/simd/lanes.h"
+
 namespace bezel::kernels::simd {
 namespace {
 
-#if defined(__AVX512F__)
-constexpr std::int64_t kLanes = 16;
-#elif defined(__AVX__)
-constexpr std::int64_t kLanes = 8;
-#else
-constexpr std::int64_t kLanes = 4;
-#endif
 using Floats = float __attribute__((vector_size(4 * kLanes)));
 using Words = std::uint32_t __attribute__((vector_size(4 * kLanes)));
 constexpr std::int64_t kBlock = 64;  // elements of a row of 4-bit codes that share a scale

@@ -54,7 +54,7 @@ struct FourBitVectorProduct {
   const float* table;          ///< [16]
   const float* scales;         ///< [M, K / 64]
   const float* x;              ///< [4, K / 4]: elements 1, 0, 3, 2 of each four, in that order
-  const Bf16* halves;          ///< [2, K / 2]: the even elements of x, then the odd ones
+  const Bf16* halves;          ///< instead, with bfloat16 products: [2, K / 2], the even elements, then the odd ones
   std::int64_t columns;        ///< K, a multiple of 64
   Bf16* y;                     ///< [M]
 };

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "bezel/kernels/simd/bf16.h"
+#include "bezel/kernels/simd/lanes.h"
 
 namespace bezel::kernels::simd {
 namespace {
@@ -121,14 +122,6 @@ constexpr std::int64_t kTileRows = 4;
 constexpr std::int64_t kTileRows = 2;  // of 32 floats, the sums and a row of b leave half of 16 registers
 #endif
 constexpr std::int64_t kTileColumns = 32;
-// Of the processor's own size: GCC keeps larger ones in memory.
-#if defined(__AVX512F__)
-constexpr std::int64_t kLanes = 16;
-#elif defined(__AVX__)
-constexpr std::int64_t kLanes = 8;
-#else
-constexpr std::int64_t kLanes = 4;
-#endif
 using Vector = float __attribute__((vector_size(4 * kLanes)));
 
 void finish(const LowRank& a, const float* sums, std::int64_t n, std::int64_t first, std::int64_t count) {

@@ -1,16 +1,11 @@
 // Compiled once for each instruction set, with BEZEL_SIMD_WIDE_PRODUCTS naming what it defines.
 #include "bezel/kernels/simd/wide_product.h"
 
+#include "bezel/kernels/simd/lanes.h"
+
 namespace bezel::kernels::simd {
 namespace {
 
-#if defined(__AVX512F__)
-constexpr std::int64_t kLanes = 16;
-#elif defined(__AVX__)
-constexpr std::int64_t kLanes = 8;
-#else
-constexpr std::int64_t kLanes = 4;
-#endif
 // A tile of c is kRows rows of two vectors: 12 sums, two vectors of b and one element of a fill the registers of AVX2.
 constexpr std::int64_t kRows = 6, kVectors = 2, kColumns = kVectors * kLanes;
 
