@@ -54,12 +54,14 @@ std::string coordinate(double value) {
 
 class Plot {
  public:
-  Plot(const Chart& chart, Range x, Range y) : chart_(chart), x_(x), y_(y) {}
+  /// `ticks` of the y axis lie in `y`.
+  Plot(const Chart& chart, Range x, Range y, std::vector<double> ticks)
+      : chart_(chart), x_(x), y_(y), ticks_(std::move(ticks)) {}
 
   std::string svg() const {
     std::string out = "<svg viewBox=\"0 0 1000 300\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\"" +
                       escaped(chart_.title) + " by step\">";
-    for (const double tick : ticks(y_)) {
+    for (const double tick : ticks_) {
       const std::string y = coordinate(kHeight * (1 - y_.part(tick)));
       out += "<path class=\"grid\" d=\"M0 " + y + "H1000\"/>";
     }
@@ -69,8 +71,8 @@ class Plot {
 
   std::string y_labels() const {
     std::string out;
-    for (const double tick : ticks(y_))
-      out += "<span style=\"bottom:" + coordinate(100 * y_.part(tick)) + "%\">" + tick_text(tick, y_) + "</span>";
+    for (const double tick : ticks_)
+      out += "<span style=\"bottom:" + coordinate(100 * y_.part(tick)) + "%\">" + tick_text(tick) + "</span>";
     return out;
   }
 
@@ -87,16 +89,17 @@ class Plot {
   }
 
  private:
-  static std::vector<double> ticks(const Range& range) { return nice_ticks(range.low, range.high, 4); }
-
-  static std::string tick_text(double tick, const Range& range) {
-    const double step = (range.high - range.low) / 4;
-    const double size = std::max(std::abs(range.low), std::abs(range.high));
+  // With as many decimals as what lies between two ticks has.
+  std::string tick_text(double tick) const {
+    const double size = std::max(std::abs(y_.low), std::abs(y_.high));
     if (size < 1e-2 || size >= 1e6) return number_text(tick, 3);
+    const double step = ticks_.size() > 1 ? ticks_[1] - ticks_[0] : 1.0;
+    int decimals = 0;
+    for (double scaled = step; decimals < 5 && std::abs(scaled - std::round(scaled)) > 1e-6; scaled *= 10) ++decimals;
+    if (decimals == 0) return count_text(std::llround(tick));
     char buffer[48];
-    const int decimals = std::clamp(static_cast<int>(std::ceil(-std::log10(std::max(step, 1e-9)))), 0, 5);
     std::snprintf(buffer, sizeof buffer, "%.*f", decimals, tick);
-    return decimals == 0 ? count_text(std::llround(tick)) : buffer;
+    return buffer;
   }
 
   std::string path(const Line& line) const {
@@ -119,6 +122,7 @@ class Plot {
 
   const Chart& chart_;
   Range x_, y_;
+  std::vector<double> ticks_;
 };
 
 // What the pointer reads: [step, value of each line …], as a JSON attribute.
@@ -199,10 +203,11 @@ std::string chart_html(const Chart& chart) {
     y.add(y.low - 0.1 * std::max(std::abs(y.low), 1e-6));
     y.add(y.high + 0.1 * std::max(std::abs(y.high), 1e-6));
   }
-  const std::vector<double> ticks = nice_ticks(y.low, y.high, 4);
+  // Once: of the range that reaches to them, others might be nicer and lie outside of it.
+  std::vector<double> ticks = nice_ticks(y.low, y.high, 4);
   y.add(ticks.front());
   y.add(ticks.back());
-  const Plot plot(chart, x, y);
+  const Plot plot(chart, x, y, std::move(ticks));
   return "<figure class=\"chart\" id=\"chart-" + chart.id + "\"><figcaption><span class=\"name\">" +
          escaped(chart.title) + "</span><span class=\"unit\">" + escaped(chart.unit) +
          "</span><output></output></figcaption>" + legend(chart) + "<div class=\"frame\"><div class=\"y\">" +

@@ -88,6 +88,30 @@ TEST(ChartHtml, OnePathALineAndNoneWithoutPoints) {
   EXPECT_FALSE(has(chart, "nan"));
 }
 
+// The values of the labels beside the y axis, by their place in per cent of its height.
+std::vector<std::pair<double, double>> y_labels(double low, double high) {
+  const std::string chart = chart_html({"a", "A", "", {{"", "main", {{1, low}, {2, high}}, false}}, false});
+  const std::string mark = "<span style=\"bottom:";
+  std::vector<std::pair<double, double>> labels;
+  for (auto at = chart.find(mark); at != std::string::npos; at = chart.find(mark, at + 1)) {
+    const double place = std::stod(chart.substr(at + mark.size()));
+    labels.emplace_back(place, std::stod(chart.substr(chart.find('>', at) + 1)));
+  }
+  return labels;
+}
+
+TEST(ChartHtml, LabelsStandBesideThePlotAndSayWhatLiesThere) {
+  for (const auto& [low, high] :
+       {std::pair{5.528, 7.472}, {0.3, 2.2}, {0.1, 0.9}, {1.0, 9.0}, {0.0, 84.0}, {12.1, 13.9}}) {
+    const auto labels = y_labels(low, high);
+    ASSERT_GE(labels.size(), 3u) << low;
+    EXPECT_NEAR(labels.front().first, 0.0, 0.05) << low << " to " << high;
+    EXPECT_NEAR(labels.back().first, 100.0, 0.05) << low << " to " << high;
+    const double from = labels.front().second, range = labels.back().second - from;
+    for (const auto& [place, value] : labels) EXPECT_NEAR((value - from) / range * 100, place, 0.06) << value;
+  }
+}
+
 TEST(ChartHtml, ManyPointsAreThinnedAndPeaksKept) {
   Line line{"", "main", {}, false};
   for (int i = 0; i < 100000; ++i) line.points.push_back({static_cast<double>(i), 1.0});
