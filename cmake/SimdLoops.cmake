@@ -1,19 +1,21 @@
 # The loops of bezel/kernels/simd, compiled once for each instruction set that it is worth it for; functions.cpp chooses
 # when the program runs. Nothing else may be compiled with these flags.
-set(BEZEL_SIMD_FLAGS -O3 -fopenmp-simd -fno-math-errno -fno-trapping-math)
+# psabi: vectors are passed within a file only.
+set(BEZEL_SIMD_FLAGS -O3 -fopenmp-simd -fno-math-errno -fno-trapping-math -Wno-psabi)
 
 function(bezel_simd name sources)
   add_library(bezel_simd_${name} OBJECT ${sources})
   bezel_flags(bezel_simd_${name})
   target_compile_options(bezel_simd_${name} PRIVATE ${BEZEL_SIMD_FLAGS} ${ARGN})
   target_compile_definitions(bezel_simd_${name} PRIVATE BEZEL_SIMD_FUNCTIONS=${name}_functions
-    BEZEL_SIMD_FROZEN=${name}_frozen BEZEL_SIMD_PRODUCTS=${name}_products BEZEL_SIMD_WIDE_PRODUCTS=${name}_wide_products BEZEL_SIMD_UNPACKERS=${name}_unpackers)
+    BEZEL_SIMD_FROZEN=${name}_frozen BEZEL_SIMD_LOW_RANK_LOOPS=${name}_low_rank_loops BEZEL_SIMD_PRODUCTS=${name}_products
+    BEZEL_SIMD_WIDE_PRODUCTS=${name}_wide_products BEZEL_SIMD_UNPACKERS=${name}_unpackers)
   target_sources(bezel PRIVATE $<TARGET_OBJECTS:bezel_simd_${name}>)
 endfunction()
 
 set(loops bezel/kernels/simd/loops.cpp bezel/kernels/simd/frozen.cpp bezel/kernels/simd/unpack.cpp
   bezel/kernels/simd/wide_product.cpp)
-set(product bezel/kernels/simd/product.cpp)
+set(product bezel/kernels/simd/product.cpp bezel/kernels/simd/low_rank.cpp)
 bezel_simd(baseline "${loops};${product}")
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   bezel_simd(avx2 "${loops};${product}" -mavx2 -mfma)

@@ -1,8 +1,9 @@
 #include "bezel/kernels/low_rank.h"
 
-#include <limits>
+#include <algorithm>
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 
 #include "bezel/kernels/simd/functions.h"
 
@@ -11,34 +12,65 @@ namespace {
 
 using torch::Tensor;
 
+// The factors in the dtype of y first, as any other factor of a product.
 Tensor sum_plain(const Tensor& y, const LowRank& term) {
   const Tensor wide = y.to(torch::kFloat);
-  return (term.h.defined() ? at::addmm(wide, term.h, term.b) : wide).to(y.scalar_type());
+  if (!term.h.defined()) return wide.to(y.scalar_type());
+  const auto factor = [&y](const Tensor& x) { return x.to(y.scalar_type()).to(torch::kFloat); };
+  return at::addmm(wide, factor(term.h), factor(term.b)).to(y.scalar_type());
 }
 
 Tensor within(const Tensor& x, Bounds bounds) { return (x >= bounds.low).bitwise_and_(x <= bounds.high); }
 
 bool fits(const Tensor& y, const LowRank& term, const Tensor& gate) {
-  const bool plain_term =
-      !term.h.defined() || (term.h.is_contiguous() && term.b.is_contiguous() && term.h.scalar_type() == at::kFloat &&
-                            term.b.scalar_type() == at::kFloat);
-  return plain_term && simd::takes({y, gate});
+  return simd::takes({y, gate}) && (!term.h.defined() || (term.h.is_cpu() && term.b.is_cpu()));
+}
+
+// b [r, M] as the loops take it: bfloat16 [M / 64, r / 2, 64, 2], whether its rows or its columns lie together.
+Tensor packed(const Tensor& given) {
+  constexpr std::int64_t kWidth = simd::kPackedWidth;
+  Tensor b = given;
+  if (const std::int64_t more = (kWidth - b.size(1) % kWidth) % kWidth, odd = b.size(0) % 2; more + odd > 0)
+    b = at::constant_pad_nd(b, {0, more, 0, odd});
+  const bool by_columns = b.t().is_contiguous();
+  b = (by_columns ? b : b.contiguous()).to(torch::kBFloat16);
+  const std::int64_t rank = b.size(0), panels = b.size(1) / kWidth;
+  Tensor out = at::empty({panels, rank / 2, kWidth, 2}, b.options());
+  const simd::Bf16* from = simd::bf16(b);
+  simd::Bf16* to = simd::bf16(out);
+  constexpr std::int64_t kGrainElements = 1 << 16;
+  at::parallel_for(0, panels, std::max<std::int64_t>(1, kGrainElements / (rank * kWidth)),
+                   [&](std::int64_t begin, std::int64_t end) {
+                     for (std::int64_t i = begin; i < end; ++i) {
+                       simd::Bf16* panel = to + i * kWidth * rank;
+                       if (by_columns)
+                         simd::products().pack_transposed({from + i * kWidth * rank, rank, rank, panel});
+                       else
+                         simd::products().pack({from + i * kWidth, panels * kWidth, rank, panel});
+                     }
+                   });
+  return out;
 }
 
 void run(Tensor& y, const LowRank& term, simd::Epilogue epilogue, Bounds bounds, const Tensor& gate,
          const Tensor& bits) {
-  const std::int64_t rank = term.h.defined() ? term.h.size(1) : 0;
+  Tensor h, b;
+  if (term.h.defined() && term.h.size(1) > 0) {
+    h = term.h.to(torch::kBFloat16);
+    h = h.size(1) % 2 == 0 ? h.contiguous() : at::constant_pad_nd(h, {0, 1});
+    b = packed(term.b);
+  }
   const simd::LowRank arguments{simd::bf16(y),
-                                simd::data<float>(term.h),
-                                simd::data<float>(term.b),
-                                rank,
+                                simd::bf16(h),
+                                simd::bf16(b),
+                                h.defined() ? h.size(1) : 0,
                                 y.size(1),
                                 epilogue,
                                 static_cast<float>(bounds.low),
                                 static_cast<float>(bounds.high),
                                 simd::bf16(gate),
                                 simd::data<std::uint32_t>(bits)};
-  simd::for_rows(simd::functions().low_rank, arguments, y.size(0), y.size(1));
+  simd::for_rows(simd::low_rank_loops().low_rank, arguments, y.size(0), y.size(1));
 }
 
 }  // namespace
@@ -81,7 +113,7 @@ Tensor where_inside(const Tensor& dy, const Tensor& inside) {
   if (inside.scalar_type() == torch::kBool) return dy.mul(inside);
   Tensor out = at::empty_like(dy);
   const simd::Masked arguments{simd::bf16(dy), simd::data<std::uint32_t>(inside), simd::bf16(out), dy.size(1)};
-  simd::for_rows(simd::functions().masked, arguments, dy.size(0), dy.size(1));
+  simd::for_rows(simd::low_rank_loops().masked, arguments, dy.size(0), dy.size(1));
   return out;
 }
 

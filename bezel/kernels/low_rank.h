@@ -12,13 +12,14 @@ struct Bounds {
   double high;
 };
 
-/// The low-rank product of an adapter: h [N, r] float32 with the scale in it, b [r, M] float32; both undefined: none.
+/// The low-rank product of an adapter: h [N, r] with the scale in it, b [r, M], in any floating dtype; both undefined:
+/// none. What they are multiplied in is the dtype of the matrix that the product is added to.
 struct LowRank {
   torch::Tensor h;
   torch::Tensor b;
 };
 
-/// y [N, M] += h · b in place, in float32, rounded once.
+/// y [N, M] += h · b in place, summed in float32, rounded once.
 void add_low_rank(torch::Tensor& y, const LowRank& term);
 
 /// The same, then clamped to `bounds`. With `keep_inside` returns which elements were inside (a bound itself is), for

@@ -76,7 +76,7 @@ class LinearFunction : public torch::autograd::Function<LinearFunction> {
     std::int64_t first = 0, adapter = 0;
     for (const FrozenLayer& layer : call->layers) {
       kernels::LowRank term;
-      if (layer.rank > 0) term = {scaled(h, first, layer), adapters[2 * adapter++ + 1].t().contiguous()};
+      if (layer.rank > 0) term = {scaled(h, first, layer), adapters[2 * adapter++ + 1].t()};
       first += layer.rank;
       Tensor inside;
       outputs.push_back(output(x.rows, x_clamped, term, layer, call->needs_graph, inside));
@@ -134,10 +134,7 @@ class LinearFunction : public torch::autograd::Function<LinearFunction> {
     return any;
   }
   static Tensor scaled(const Tensor& h, std::int64_t first, const FrozenLayer& layer) {
-    return h.narrow(1, first, layer.rank)
-        .to(torch::kFloat, /*non_blocking=*/false, /*copy=*/true)
-        .mul_(layer.scale)
-        .contiguous();
+    return h.narrow(1, first, layer.rank).mul(layer.scale);
   }
 
   static Tensor output(const Tensor& x, const Tensor& x_clamped, const kernels::LowRank& term, const FrozenLayer& layer,
@@ -172,12 +169,12 @@ class LinearFunction : public torch::autograd::Function<LinearFunction> {
       variable_list parts;
       std::size_t i = 0;
       for (const FrozenLayer& layer : call.layers)
-        if (layer.rank > 0) parts.push_back(dh[i++].to(torch::kFloat) * layer.scale);
+        if (layer.rank > 0) parts.push_back(dh[i++] * layer.scale);
       term = {parts.size() == 1 ? parts[0] : at::cat(parts, 1), stacked_a(adapters)};
     }
     if (call.keep.defined() && term.h.defined()) {
       // Dropout stands between the clamp and A.
-      dx.add_(at::mm(term.h, term.b).mul_(call.keep));
+      dx.add_(at::mm(term.h.to(torch::kFloat), term.b).mul_(call.keep));
       term = {};
     }
     if (call.clip())

@@ -142,7 +142,7 @@ TEST(Linear, AdapterLiesInsideTheClampsSoMergingIsExact) {
   EXPECT_TRUE(torch::allclose(adapted(x), merged(x), 1e-5, 1e-6));
 }
 
-TEST(Linear, BfloatBaseTakesTheRankIntoBfloatAddsTheDeltaInFloatAndRoundsOnce) {
+TEST(Linear, BfloatBaseTakesBothFactorsIntoBfloatSumsTheDeltaInFloatAndRoundsOnce) {
   torch::manual_seed(5);
   const Tensor w = torch::randn({8, 16}).to(torch::kBFloat16);
   const Tensor a = torch::randn({2, 16}), b = torch::randn({8, 2});
@@ -152,7 +152,7 @@ TEST(Linear, BfloatBaseTakesTheRankIntoBfloatAddsTheDeltaInFloatAndRoundsOnce) {
   const Tensor x = torch::randn({5, 16}).to(torch::kBFloat16);
   const Tensor base = at::mm(x.to(torch::kFloat), w.to(torch::kFloat).t()).to(torch::kBFloat16);
   const Tensor h = at::mm(x.to(torch::kFloat), a.to(torch::kBFloat16).to(torch::kFloat).t()).to(torch::kBFloat16);
-  const Tensor delta = at::mm(h.to(torch::kFloat), b.t()) * 2.0;
+  const Tensor delta = at::mm(h.to(torch::kFloat), b.t().to(torch::kBFloat16).to(torch::kFloat)) * 2.0;
   const Tensor wanted = (base.to(torch::kFloat) + delta).to(torch::kBFloat16);
   const Tensor got = layer(x);
   EXPECT_EQ(got.scalar_type(), torch::kBFloat16);

@@ -35,6 +35,10 @@ const Table& with_bf16(const Table& avx512, const Table& avx512bf16) {
 const Frozen& chosen_frozen() {
   return choose(baseline_frozen(), avx2_frozen(), with_bf16(avx512_frozen(), avx512bf16_frozen()));
 }
+const LowRankLoops& chosen_low_rank_loops() {
+  return choose(baseline_low_rank_loops(), avx2_low_rank_loops(),
+                with_bf16(avx512_low_rank_loops(), avx512bf16_low_rank_loops()));
+}
 const Products& chosen_products() {
   return choose(baseline_products(), avx2_products(), with_bf16(avx512_products(), avx512bf16_products()));
 }
@@ -45,6 +49,7 @@ const WideProducts& chosen_wide_products() {
 #else
 const Functions& chosen_functions() { return baseline_functions(); }
 const Frozen& chosen_frozen() { return baseline_frozen(); }
+const LowRankLoops& chosen_low_rank_loops() { return baseline_low_rank_loops(); }
 const Products& chosen_products() { return baseline_products(); }
 const Unpackers& chosen_unpackers() { return baseline_unpackers(); }
 const WideProducts& chosen_wide_products() { return baseline_wide_products(); }
@@ -59,6 +64,11 @@ const Functions& functions() {
 
 const Frozen& frozen() {
   static const Frozen& chosen = chosen_frozen();
+  return chosen;
+}
+
+const LowRankLoops& low_rank_loops() {
+  static const LowRankLoops& chosen = chosen_low_rank_loops();
   return chosen;
 }
 

@@ -8,6 +8,7 @@
 
 #include "bezel/kernels/simd/frozen.h"
 #include "bezel/kernels/simd/loops.h"
+#include "bezel/kernels/simd/low_rank.h"
 #include "bezel/kernels/simd/product.h"
 #include "bezel/kernels/simd/unpack.h"
 #include "bezel/kernels/simd/wide_product.h"
@@ -18,6 +19,7 @@ namespace bezel::kernels::simd {
 const Functions& functions();
 const Unpackers& unpackers();
 const Frozen& frozen();
+const LowRankLoops& low_rank_loops();
 const Products& products();
 const WideProducts& wide_products();
 

@@ -5,7 +5,6 @@
 #include <cstring>
 
 #include "bezel/kernels/simd/bf16.h"
-#include "bezel/kernels/simd/lanes.h"
 
 namespace bezel::kernels::simd {
 namespace {
@@ -112,123 +111,6 @@ void rotate(const Rotate& a, std::int64_t begin, std::int64_t end) {
         y[i] = narrow(left * c - right * s);
         y[i + half] = narrow(right * c + left * s);
       }
-    }
-}
-
-// Rows and columns whose sums stay in registers while the rank is walked through.
-#if defined(__AVX512F__)
-constexpr std::int64_t kTileRows = 4;
-#else
-constexpr std::int64_t kTileRows = 2;  // of 32 floats, the sums and a row of b leave half of 16 registers
-#endif
-constexpr std::int64_t kTileColumns = 32;
-using Vector = float __attribute__((vector_size(4 * kLanes)));
-
-void finish(const LowRank& a, const float* sums, std::int64_t n, std::int64_t first, std::int64_t count) {
-  Bf16* y = a.y + n * a.columns + first;
-  switch (a.epilogue) {
-    case Epilogue::kNone:
-#pragma omp simd
-      for (std::int64_t i = 0; i < count; ++i) y[i] = narrow(sums[i]);
-      return;
-    case Epilogue::kGate: {
-      const Bf16* gate = a.gate + n * a.columns + first;
-#pragma omp simd
-      for (std::int64_t i = 0; i < count; ++i) {
-        const float at = widen(gate[i]);
-        y[i] = narrow((at >= a.low) & (at <= a.high) ? sums[i] : 0.0f);
-      }
-      return;
-    }
-    case Epilogue::kClamp:
-      break;
-  }
-  // Bounds and bits are those of the rounded value.
-  if (a.bits != nullptr) {
-    std::uint32_t* bits = a.bits + (n * ((a.columns + 31) / 32)) + first / 32;
-    for (std::int64_t i = 0; i < count; i += 32) {
-      std::uint32_t word = 0;
-      const std::int64_t until = count - i < 32 ? count - i : 32;
-#pragma omp simd reduction(| : word)
-      for (std::int64_t j = 0; j < until; ++j) {
-        const float value = widen(narrow(sums[i + j]));
-        word |= static_cast<std::uint32_t>((value >= a.low) & (value <= a.high)) << j;
-      }
-      bits[i / 32] = word;
-    }
-  }
-#pragma omp simd
-  for (std::int64_t i = 0; i < count; ++i) {
-    const float value = widen(narrow(sums[i]));
-    const float above = value < a.low ? a.low : value;
-    y[i] = narrow(above > a.high ? a.high : above);
-  }
-}
-
-// sums[m] = row n + m of y, plus its row of h times the panel of b.
-template <std::int64_t kRows>
-void add_products(const LowRank& a, std::int64_t n, std::int64_t first, float (*sums)[kTileColumns]) {
-  for (std::int64_t m = 0; m < kRows; ++m) {
-    const Bf16* y = a.y + (n + m) * a.columns + first;
-#pragma omp simd
-    for (std::int64_t i = 0; i < kTileColumns; ++i) sums[m][i] = widen(y[i]);
-  }
-  constexpr std::int64_t kParts = kTileColumns / kLanes;
-  Vector parts[kRows][kParts];
-  std::memcpy(parts, sums, sizeof parts);
-  const float* h = a.h + n * a.rank;
-  for (std::int64_t j = 0; j < a.rank; ++j) {
-    Vector b[kParts];
-    std::memcpy(b, a.b + j * a.columns + first, sizeof b);
-    for (std::int64_t m = 0; m < kRows; ++m)
-      for (std::int64_t i = 0; i < kParts; ++i) parts[m][i] += h[m * a.rank + j] * b[i];
-  }
-  std::memcpy(sums, parts, sizeof parts);
-}
-
-// The same for the last columns, fewer than a tile's.
-void add_products_at_the_edge(const LowRank& a, std::int64_t n, std::int64_t first, float* sums) {
-  for (std::int64_t i = 0; first + i < a.columns; ++i) {
-    sums[i] = widen(a.y[n * a.columns + first + i]);
-    for (std::int64_t j = 0; j < a.rank; ++j) sums[i] += a.h[n * a.rank + j] * a.b[j * a.columns + first + i];
-  }
-}
-
-// Rows [begin, end), a tile's columns from `first` on.
-void low_rank_panel(const LowRank& a, std::int64_t begin, std::int64_t end, std::int64_t first) {
-  float sums[kTileRows][kTileColumns];
-  const std::int64_t count = a.columns - first < kTileColumns ? a.columns - first : kTileColumns;
-  for (std::int64_t n = begin; n < end;) {
-    std::int64_t rows = 1;
-    if (count < kTileColumns) {
-      add_products_at_the_edge(a, n, first, sums[0]);
-    } else if (end - n >= kTileRows) {
-      rows = kTileRows;
-      add_products<kTileRows>(a, n, first, sums);
-    } else {
-      add_products<1>(a, n, first, sums);
-    }
-    for (std::int64_t m = 0; m < rows; ++m) finish(a, sums[m], n + m, first, count);
-    n += rows;
-  }
-}
-
-void low_rank(const LowRank& a, std::int64_t begin, std::int64_t end) {
-  constexpr std::int64_t kBlockRows = 16;  // few enough for their pages and cache lines to stay at hand
-  for (std::int64_t n = begin; n < end; n += kBlockRows)
-    for (std::int64_t first = 0; first < a.columns; first += kTileColumns)
-      low_rank_panel(a, n, n + kBlockRows < end ? n + kBlockRows : end, first);
-}
-
-void masked(const Masked& a, std::int64_t begin, std::int64_t end) {
-  const std::int64_t words = (a.columns + 31) / 32;
-  for (std::int64_t n = begin; n < end; ++n)
-    for (std::int64_t w = 0; w < words; ++w) {
-      const std::uint32_t word = a.bits[n * words + w];
-      const std::int64_t first = n * a.columns + w * 32;
-      const std::int64_t count = a.columns - w * 32 < 32 ? a.columns - w * 32 : 32;
-#pragma omp simd
-      for (std::int64_t i = 0; i < count; ++i) a.y[first + i] = narrow((word >> i) & 1u ? widen(a.x[first + i]) : 0.0f);
     }
 }
 
@@ -372,9 +254,9 @@ void ranged_gradient(const RangedGradient& a, std::int64_t begin, std::int64_t e
   }
 }
 
-constexpr Functions kFunctions{rms_norm,       rms_norm_backward, geglu,   geglu_backward,     rotate,         low_rank,
-                               masked,         cross_entropy,     softmax, attention_gradient, ranged_softmax, round,
-                               ranged_gradient};
+constexpr Functions kFunctions{
+    rms_norm, rms_norm_backward,  geglu,          geglu_backward, rotate,         cross_entropy,
+    softmax,  attention_gradient, ranged_softmax, round,          ranged_gradient};
 
 }  // namespace
 

@@ -45,35 +45,6 @@ struct Rotate {
   float direction;       ///< 1, or -1 for the backward pass
 };
 
-/// What happens to a value of y after the low-rank product was added.
-enum class Epilogue {
-  kNone,
-  kClamp,  ///< clamped to [low, high]; `bits` of those inside are kept where given
-  kGate,   ///< zero where `gate` is outside [low, high]
-};
-
-/// y += h · b, then the epilogue, in float32, rounded once.
-struct LowRank {
-  Bf16* y;               ///< [N, M]
-  const float* h;        ///< [N, r], scale included
-  const float* b;        ///< [r, M]
-  std::int64_t rank;     ///< r; 0: the epilogue alone
-  std::int64_t columns;  ///< M
-  Epilogue epilogue;
-  float low;
-  float high;
-  const Bf16* gate;     ///< [N, M]
-  std::uint32_t* bits;  ///< [N, ceil(M / 32)], or null
-};
-
-/// y = x where its bit is set, else 0.
-struct Masked {
-  const Bf16* x;              ///< [N, M]
-  const std::uint32_t* bits;  ///< [N, ceil(M / 32)]
-  Bf16* y;                    ///< [N, M]
-  std::int64_t columns;       ///< M
-};
-
 /// Softcapped cross-entropy of rows of logits, and its gradient.
 struct CrossEntropy {
   Bf16* logits;                ///< [N, V]; with `gradient` overwritten by the gradient with respect to them
@@ -146,8 +117,6 @@ struct Functions {
   void (*geglu)(const Geglu&, std::int64_t begin, std::int64_t end);
   void (*geglu_backward)(const Geglu&, std::int64_t begin, std::int64_t end);
   void (*rotate)(const Rotate&, std::int64_t begin, std::int64_t end);
-  void (*low_rank)(const LowRank&, std::int64_t begin, std::int64_t end);
-  void (*masked)(const Masked&, std::int64_t begin, std::int64_t end);
   void (*cross_entropy)(const CrossEntropy&, std::int64_t begin, std::int64_t end);
   void (*softmax)(const Softmax&, std::int64_t begin, std::int64_t end);
   void (*attention_gradient)(const AttentionGradient&, std::int64_t begin, std::int64_t end);

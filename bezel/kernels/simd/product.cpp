@@ -1,22 +1,14 @@
 // Compiled once for each instruction set, with BEZEL_SIMD_PRODUCTS naming what it defines.
 #include "bezel/kernels/simd/product.h"
 
-#include <cstring>
 #include <utility>
 
-#if defined(__AVX512BF16__)
-#include <immintrin.h>
-#endif
+#include "bezel/kernels/simd/vectors.h"
 
 namespace bezel::kernels::simd {
 namespace {
 
 // A tile of c is kRows rows of kVectors vectors: the sums stay in registers beside the factors.
-#if defined(__AVX512F__)
-constexpr std::int64_t kLanes = 16;
-#else
-constexpr std::int64_t kLanes = 8;
-#endif
 #if defined(__AVX512BF16__)
 constexpr std::int64_t kVectors = 4;
 #else
@@ -24,39 +16,20 @@ constexpr std::int64_t kVectors = 2;
 #endif
 constexpr std::int64_t kRows = 4;
 
-using Floats = float __attribute__((vector_size(4 * kLanes), aligned(4)));
-using Pairs = std::uint32_t __attribute__((vector_size(4 * kLanes), aligned(4)));
-
-// Each lane: sum + first · first + second · second.
-inline void add_products(Floats& sum, const Pairs& a, const Pairs& b) {
-#if defined(__AVX512BF16__)
-  sum = reinterpret_cast<Floats>(
-      _mm512_dpbf16_ps(reinterpret_cast<__m512>(sum), reinterpret_cast<__m512bh>(a), reinterpret_cast<__m512bh>(b)));
-#else
-  sum += reinterpret_cast<Floats>(a << 16) * reinterpret_cast<Floats>(b << 16);
-  sum += reinterpret_cast<Floats>(a & 0xffff0000u) * reinterpret_cast<Floats>(b & 0xffff0000u);
-#endif
-}
-
 template <std::int64_t kWidth>
 void tile(const Product& p, std::int64_t row, std::int64_t column) {
   Floats sums[kRows][kWidth];
   float* c = p.c + row * p.ld_c + column;
-  const auto at = [&](std::int64_t r, std::int64_t v) {
-    return reinterpret_cast<Floats*>(c + r * p.ld_c + v * kLanes);
-  };
+  const auto at = [&](std::int64_t r, std::int64_t v) { return reinterpret_cast<Floats*>(c + r * p.ld_c + v * kWide); };
   for (std::int64_t r = 0; r < kRows; ++r)
     for (std::int64_t v = 0; v < kWidth; ++v) sums[r][v] = p.add ? *at(r, v) : Floats{};
   const Bf16 *a = p.a + row * p.ld_a, *b = p.b + 2 * column;
   for (std::int64_t i = 0; i < p.inner; i += 2) {
-    Pairs right[kWidth];
-    for (std::int64_t v = 0; v < kWidth; ++v)
-      right[v] = *reinterpret_cast<const Pairs*>(b + i * p.ld_b + 2 * v * kLanes);
+    PairFactor right[kWidth];
+    for (std::int64_t v = 0; v < kWidth; ++v) right[v] = pair_factor(load<Words>(b + i * p.ld_b + 2 * v * kWide));
     for (std::int64_t r = 0; r < kRows; ++r) {
-      std::uint32_t pair;
-      std::memcpy(&pair, a + r * p.ld_a + i, sizeof pair);
-      const Pairs left = Pairs{} + pair;
-      for (std::int64_t v = 0; v < kWidth; ++v) add_products(sums[r][v], left, right[v]);
+      const PairFactor left = pair_factor(Words{} + load<std::uint32_t>(a + r * p.ld_a + i));
+      for (std::int64_t v = 0; v < kWidth; ++v) add_pair_products(sums[r][v], left, right[v]);
     }
   }
   for (std::int64_t r = 0; r < kRows; ++r)
@@ -64,11 +37,11 @@ void tile(const Product& p, std::int64_t row, std::int64_t column) {
 }
 
 void product(const Product& p) {
-  const std::int64_t wide = p.columns - p.columns % (kVectors * kLanes);
+  const std::int64_t wide = p.columns - p.columns % (kVectors * kWide);
   // Down the rows first: the columns of b stay in the first cache.
-  for (std::int64_t column = 0; column < wide; column += kVectors * kLanes)
+  for (std::int64_t column = 0; column < wide; column += kVectors * kWide)
     for (std::int64_t row = 0; row < p.rows; row += kRows) tile<kVectors>(p, row, column);
-  for (std::int64_t column = wide; column < p.columns; column += kLanes)
+  for (std::int64_t column = wide; column < p.columns; column += kWide)
     for (std::int64_t row = 0; row < p.rows; row += kRows) tile<1>(p, row, column);
 }
 
@@ -94,12 +67,12 @@ void pack_pairs(const Pack& p, std::int64_t first, std::int64_t last) {
 #if defined(__AVX512F__)
 // Swaps the blocks of kStep x kStep that lie off the diagonal; over all powers of two, that is the transpose.
 template <std::uint32_t kStep, std::uint32_t... kLane>
-inline void swap_blocks(Pairs (&rows)[kLanes], std::integer_sequence<std::uint32_t, kLane...>) {
-  const Pairs first = {((kLane & kStep) == 0 ? kLane : kLanes + kLane - kStep)...};
-  const Pairs second = {((kLane & kStep) == 0 ? kLane + kStep : kLanes + kLane)...};
-  for (std::uint32_t i = 0; i < kLanes; ++i) {
+inline void swap_blocks(Words (&rows)[kWide], std::integer_sequence<std::uint32_t, kLane...>) {
+  const Words first = {((kLane & kStep) == 0 ? kLane : kWide + kLane - kStep)...};
+  const Words second = {((kLane & kStep) == 0 ? kLane + kStep : kWide + kLane)...};
+  for (std::uint32_t i = 0; i < kWide; ++i) {
     if ((i & kStep) != 0) continue;
-    const Pairs a = rows[i], b = rows[i + kStep];
+    const Words a = rows[i], b = rows[i + kStep];
     rows[i] = __builtin_shuffle(a, b, first);
     rows[i + kStep] = __builtin_shuffle(a, b, second);
   }
@@ -107,20 +80,20 @@ inline void swap_blocks(Pairs (&rows)[kLanes], std::integer_sequence<std::uint32
 
 // 16 pairs of 16 columns.
 inline void transpose_pairs(const Bf16* from, std::int64_t ld, Bf16* to) {
-  Pairs rows[kLanes];
-  for (std::int64_t i = 0; i < kLanes; ++i) std::memcpy(&rows[i], from + i * ld, sizeof rows[i]);
-  constexpr auto kAll = std::make_integer_sequence<std::uint32_t, kLanes>{};
+  Words rows[kWide];
+  for (std::int64_t i = 0; i < kWide; ++i) std::memcpy(&rows[i], from + i * ld, sizeof rows[i]);
+  constexpr auto kAll = std::make_integer_sequence<std::uint32_t, kWide>{};
   swap_blocks<8>(rows, kAll);
   swap_blocks<4>(rows, kAll);
   swap_blocks<2>(rows, kAll);
   swap_blocks<1>(rows, kAll);
-  for (std::int64_t i = 0; i < kLanes; ++i) std::memcpy(to + 2 * i * kPackedWidth, &rows[i], sizeof rows[i]);
+  for (std::int64_t i = 0; i < kWide; ++i) std::memcpy(to + 2 * i * kPackedWidth, &rows[i], sizeof rows[i]);
 }
 
 void pack_transposed(const Pack& p) {
-  const std::int64_t pairs = p.rows / 2, wide = pairs - pairs % kLanes;
-  for (std::int64_t pair = 0; pair < wide; pair += kLanes)
-    for (std::int64_t column = 0; column < kPackedWidth; column += kLanes)
+  const std::int64_t pairs = p.rows / 2, wide = pairs - pairs % kWide;
+  for (std::int64_t pair = 0; pair < wide; pair += kWide)
+    for (std::int64_t column = 0; column < kPackedWidth; column += kWide)
       transpose_pairs(p.from + column * p.ld + 2 * pair, p.ld, p.to + 2 * (pair * kPackedWidth + column));
   pack_pairs(p, wide, pairs);
 }
