@@ -7,6 +7,7 @@
 #include "bezel/kernels/dequantize.h"
 #include "bezel/kernels/geglu.h"
 #include "bezel/kernels/low_rank.h"
+#include "bezel/kernels/narrow_product.h"
 #include "bezel/kernels/picture_attention.h"
 #include "bezel/kernels/quantize.h"
 #include "bezel/kernels/ranged_attention.h"
@@ -214,6 +215,25 @@ void window_product_4bit_bench(benchmark::State& state, bool fused) {
   state.SetItemsProcessed(state.iterations() * count);
 }
 
+// The products of an adapter of rank 16 on a projection from 1,536 to 6,144 features; items are multiply-additions.
+void narrow_product_bench(benchmark::State& state, bool fused) {
+  const Tensor x = random({512, 1536}), a = at::randn({16, 1536});
+  for (auto _ : state) benchmark::DoNotOptimize(fused ? narrow_product(x, a.t()) : at::mm(x, a.to(at::kBFloat16).t()));
+  state.SetItemsProcessed(state.iterations() * x.numel() * 16);
+}
+
+void narrow_product_nn_bench(benchmark::State& state, bool fused) {
+  const Tensor dy = random({512, 6144}), b = at::randn({6144, 16});
+  for (auto _ : state) benchmark::DoNotOptimize(fused ? narrow_product(dy, b) : at::mm(dy, b.to(at::kBFloat16)));
+  state.SetItemsProcessed(state.iterations() * dy.numel() * 16);
+}
+
+void narrow_product_tn_bench(benchmark::State& state, bool fused) {
+  const Tensor dy = random({512, 6144}), h = random({512, 16});
+  for (auto _ : state) benchmark::DoNotOptimize(fused ? narrow_product_tn(dy, h) : at::mm(dy.t(), h).to(at::kFloat));
+  state.SetItemsProcessed(state.iterations() * dy.numel() * 16);
+}
+
 using Bench = void (*)(benchmark::State&, bool);
 
 }  // namespace
@@ -227,6 +247,9 @@ int main(int argc, char** argv) {
                                                {"clamp_low_rank", clamp_bench},
                                                {"gate_low_rank", gate_bench},
                                                {"where_inside", where_inside_bench},
+                                               {"narrow_product_nt", narrow_product_bench},
+                                               {"narrow_product_nn", narrow_product_nn_bench},
+                                               {"narrow_product_tn", narrow_product_tn_bench},
                                                {"picture_attention", picture_attention_bench},
                                                {"picture_attention_backward", picture_attention_backward_bench},
                                                {"ranged_attention", ranged_attention_bench},

@@ -5,6 +5,7 @@
 #include <ATen/ATen.h>
 #include <ATen/Version.h>
 
+#include "bezel/kernels/narrow_product.h"
 #include "bezel/kernels/simd/functions.h"
 
 namespace bezel::kernels {
@@ -73,6 +74,7 @@ bool widens(torch::ScalarType dtype, torch::Device device) {
 }
 
 torch::Tensor matmul_nt(const torch::Tensor& x, const torch::Tensor& w) {
+  if (has_narrow_product(x, w.size(0))) return narrow_product(x, w.t());
   return direct(x, w) ? at::mm(x, w.t()) : matmul_nt(x, parts_of(w, x));
 }
 
@@ -91,6 +93,7 @@ torch::Tensor matmul_nt(const torch::Tensor& x, const Tiles& w) {
 }
 
 torch::Tensor matmul_nn(const torch::Tensor& x, const torch::Tensor& w) {
+  if (has_narrow_product(x, w.size(1))) return narrow_product(x, w);
   return direct(x, w) ? at::mm(x, w) : matmul_nn(x, parts_of(w, x));
 }
 
@@ -116,6 +119,8 @@ torch::Tensor matmul_nn(const torch::Tensor& x, const Tiles& w) {
 torch::Tensor matmul_tn(const torch::Tensor& x, const torch::Tensor& y) {
   // The narrower dtype: what was rounded to it already loses nothing, and float32 factors of an adapter's size may be.
   const auto narrow = x.scalar_type() == torch::kFloat ? y.scalar_type() : x.scalar_type();
+  if (const torch::Tensor a = x.to(narrow), b = y.to(narrow); has_narrow_product_tn(a, b))
+    return narrow_product_tn(a, b);
   const auto compute = widens(narrow, x.device()) ? torch::kFloat : narrow;
   return at::mm(x.to(compute).t(), y.to(compute)).to(torch::kFloat);
 }

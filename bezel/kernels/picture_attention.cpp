@@ -26,12 +26,9 @@ constexpr float kNoQuery = 1e30f;  // a log_sum that makes every probability 0
 
 std::int64_t rounded_up(std::int64_t value, std::int64_t to) { return (value + to - 1) / to * to; }
 
-// Whether LibTorch has products on tile units here.
-bool has_tiles() { return blas::could_pack(torch::kBFloat16); }
-
 // On the tile units a few columns at a time.
 void product(const simd::Product& p) {
-  if (!has_tiles()) return simd::products().product(p);
+  if (!simd::has_tile_units()) return simd::products().product(p);
   constexpr std::int64_t kColumns = 256;
   const auto* a = reinterpret_cast<const c10::BFloat16*>(p.a);
   const auto* b = reinterpret_cast<const c10::BFloat16*>(p.b);
@@ -219,7 +216,7 @@ Attended picture_attention(const Tensor& given_q, const Tensor& given_k, const T
       store(sums.data(), width, first, count, head, result.out);
       std::copy_n(log_sum.data(), count, result.log_sum.data_ptr<float>() + head * rows + first);
     }
-    if (has_tiles()) blas::brgemm_release();
+    if (simd::has_tile_units()) blas::brgemm_release();
   });
   return result;
 }
@@ -231,7 +228,7 @@ AttentionGradients picture_attention_backward(const Tensor& q, const Tensor& k, 
   at::parallel_for(0, q.size(1), 1, [&](std::int64_t begin, std::int64_t end) {
     HeadGradient gradient_of(queries, keys, values);
     for (std::int64_t head = begin; head < end; ++head) gradient_of.run(head, attended, d_out, out);
-    if (has_tiles()) blas::brgemm_release();
+    if (simd::has_tile_units()) blas::brgemm_release();
   });
   return out;
 }

@@ -32,12 +32,12 @@ struct Span {
 std::int64_t from_both_ends(std::int64_t i, std::int64_t count) { return i % 2 == 0 ? i / 2 : count - 1 - i / 2; }
 
 // One head of a call. Sizes of what is packed are rounded up to whole tiles.
-struct Head {
+struct RangedHead {
   std::int64_t rows, columns, keys, group;
   const Bf16 *q, *k, *v;            // [rows, D], [keys, D], [keys, D]
   const std::int64_t *first, *end;  // [Q]
 
-  Head(const RangedAttention& a, std::int64_t head)
+  RangedHead(const RangedAttention& a, std::int64_t head)
       : rows(a.q.size(1)),
         columns(a.q.size(2)),
         keys(a.k.size(1)),
@@ -76,7 +76,7 @@ void round_to(Bf16* to, const float* from, std::int64_t count) { simd::functions
 struct PackedKeys {
   RightFactor k, v;  // [D, S'], [S', D]
 
-  void fill(const Head& head, bool with_keys) {
+  void fill(const RangedHead& head, bool with_keys) {
     if (with_keys) {
       k.resize(head.columns, rounded_up(head.keys));
       k.pack_transposed(head.k, head.keys);
@@ -99,7 +99,7 @@ struct TileResult {
   float* log_sum;
 };
 
-void attend(const Head& head, const PackedKeys& packed, std::int64_t row, ForwardRoom& room, TileResult result) {
+void attend(const RangedHead& head, const PackedKeys& packed, std::int64_t row, ForwardRoom& room, TileResult result) {
   const std::int64_t count = std::min(kTile, head.rows - row), columns = head.columns;
   const Span keys = head.seen_from(row);
   const std::int64_t width = keys.size();
@@ -126,7 +126,7 @@ void attend(const Head& head, const PackedKeys& packed, std::int64_t row, Forwar
 }
 
 // What the backward pass of one head reads and writes beside its factors.
-struct HeadGradient {
+struct RangedHeadGradient {
   const Bf16 *out, *d_out;         // [rows, D]
   const float* log_sum;            // [rows]
   std::vector<Bf16> k_transposed;  // [D, S']
@@ -137,7 +137,7 @@ struct HeadGradient {
 // A few tiles of rows of q and all keys that they see. Each thread sums up the gradients of keys of its own.
 class Chunk {
  public:
-  Chunk(const Head& head, const HeadGradient& gradient) : head_(head), gradient_(gradient) {}
+  Chunk(const RangedHead& head, const RangedHeadGradient& gradient) : head_(head), gradient_(gradient) {}
 
   void run(std::int64_t first_row) {
     pack(first_row);
@@ -243,8 +243,8 @@ class Chunk {
         gradient_.dq[(first_row_ + row + i) * columns + c] = rounded[c * kTile + i];
   }
 
-  const Head& head_;
-  const HeadGradient& gradient_;
+  const RangedHead& head_;
+  const RangedHeadGradient& gradient_;
   std::int64_t first_row_ = 0, tiles_ = 0;
   RightFactor q_columns_, d_columns_;      // [D, rows]
   RightFactor q_rows_, d_rows_;            // [rows, D]
@@ -256,7 +256,7 @@ class Chunk {
 };
 
 // [keys, D] -> [D, S'], zero beyond the keys.
-std::vector<Bf16> transposed(const Head& head) {
+std::vector<Bf16> transposed(const RangedHead& head) {
   const std::int64_t ld = rounded_up(head.keys);
   std::vector<Bf16> to(static_cast<std::size_t>(head.columns * ld), Bf16{0});
   for (std::int64_t key = 0; key < head.keys; ++key)
@@ -276,14 +276,14 @@ Attended ranged_attention(const RangedAttention& a) {
   const std::int64_t tiles = rounded_up(rows) / kTile;
   std::vector<PackedKeys> packed(static_cast<std::size_t>(heads));
   at::parallel_for(0, 2 * heads, 1, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i) packed[i / 2].fill(Head(a, i / 2), i % 2 == 0);
+    for (std::int64_t i = begin; i < end; ++i) packed[i / 2].fill(RangedHead(a, i / 2), i % 2 == 0);
   });
   at::parallel_for(0, heads * tiles, 1, [&](std::int64_t begin, std::int64_t end) {
     ForwardRoom room;
     for (std::int64_t i = begin; i < end; ++i) {
       const std::int64_t t = from_both_ends(i, heads * tiles), head = t / tiles, row = t % tiles * kTile;
       const std::int64_t at = head * rows + row;
-      attend(Head(a, head), packed[head], row, room,
+      attend(RangedHead(a, head), packed[head], row, room,
              {simd::bf16(result.out) + at * columns, result.log_sum.data_ptr<float>() + at});
     }
   });
@@ -297,15 +297,15 @@ AttentionGradients ranged_attention_backward(const RangedAttention& a, const Att
   const auto wide = a.k.options().dtype(torch::kFloat);
   Tensor dq = at::empty_like(a.q), dk = at::zeros(padded, wide), dv = at::zeros(padded, wide);
   for (std::int64_t h = 0; h < heads; ++h) {
-    const Head head(a, h);
+    const RangedHead head(a, h);
     const std::int64_t at = h * rows * columns, at_key = h * padded[1] * columns;
-    const HeadGradient gradient{simd::bf16(attended.out) + at,
-                                simd::bf16(d_out) + at,
-                                attended.log_sum.const_data_ptr<float>() + h * rows,
-                                transposed(head),
-                                simd::bf16(dq) + at,
-                                dk.data_ptr<float>() + at_key,
-                                dv.data_ptr<float>() + at_key};
+    const RangedHeadGradient gradient{simd::bf16(attended.out) + at,
+                                      simd::bf16(d_out) + at,
+                                      attended.log_sum.const_data_ptr<float>() + h * rows,
+                                      transposed(head),
+                                      simd::bf16(dq) + at,
+                                      dk.data_ptr<float>() + at_key,
+                                      dv.data_ptr<float>() + at_key};
     Chunk chunk(head, gradient);
     for (std::int64_t row = 0; row < rows; row += kChunkTiles * kTile) chunk.run(row);
   }

@@ -5,7 +5,6 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
-#include <ATen/native/CPUBlas.h>
 
 #include "bezel/kernels/matmul.h"
 #include "bezel/kernels/simd/functions.h"
@@ -137,9 +136,8 @@ Tensor product_nn(const Tensor& x, std::int64_t columns, const MakeWindow& w) {
 }  // namespace
 
 bool takes_windows(const Tensor& x) {
-  static const bool has_tiles = at::native::cpublas::could_pack(torch::kBFloat16);
   return x.is_cpu() && x.scalar_type() == torch::kBFloat16 && x.size(0) > 1 && x.size(1) % 2 == 0 &&
-         (widens(torch::kBFloat16, torch::kCPU) || (simd::has_bf16_products() && !has_tiles));
+         (widens(torch::kBFloat16, torch::kCPU) || (simd::has_bf16_products() && !simd::has_tile_units()));
 }
 
 Tensor window_product_nt(const Tensor& x, std::int64_t rows, const MakeWindow& w) {

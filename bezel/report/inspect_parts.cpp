@@ -9,6 +9,7 @@
 
 #include "bezel/error.h"
 #include "bezel/lora/targets.h"
+#include "bezel/report/history.h"
 #include "bezel/report/run_estimate.h"
 #include "bezel/train/needs.h"
 
@@ -16,8 +17,6 @@ namespace bezel::report {
 namespace {
 
 using io::Json;
-
-constexpr std::string_view kBoundNames[] = {"input_min", "input_max", "output_min", "output_max"};
 
 std::string_view last_part(std::string_view name) { return name.substr(name.rfind('.') + 1); }
 

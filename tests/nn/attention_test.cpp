@@ -5,6 +5,8 @@
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/types.h>
 
+#include "support/relative_error.h"
+
 namespace bezel::nn {
 namespace {
 
@@ -40,10 +42,6 @@ TEST(Attention, RowWithoutKeysStaysFinite) {
   EXPECT_TRUE(attention(q, q, q, {none, none}).isfinite().all().item<bool>());
 }
 
-double relative_error(const Tensor& a, const Tensor& b) {
-  return ((a.to(torch::kFloat) - b).norm() / b.norm()).item<double>();
-}
-
 // Attention in bfloat16 and its gradients against the formula in float32, from the same bfloat16 values.
 void expect_bfloat_equals_formula(const Tensor& q, const Tensor& k, const Tensor& v, const KeyRanges& visible) {
   std::vector<Tensor> narrow, wide;
@@ -59,10 +57,10 @@ void expect_bfloat_equals_formula(const Tensor& q, const Tensor& k, const Tensor
   dy = dy * compared.to(torch::kBFloat16);
   got.backward(dy);
   wanted.backward(dy.to(torch::kFloat));
-  EXPECT_LE(relative_error(got * compared, wanted * compared), 1e-2);  // a few roundings to bfloat16
+  EXPECT_LE(test::relative_error(got * compared, wanted * compared), 1e-2);  // a few roundings to bfloat16
   EXPECT_TRUE(got.isfinite().all().item<bool>());
   for (std::size_t i = 0; i < 3; ++i)
-    EXPECT_LE(relative_error(narrow[i].grad(), wide[i].grad()), 2e-2) << "gradient " << i;
+    EXPECT_LE(test::relative_error(narrow[i].grad(), wide[i].grad()), 2e-2) << "gradient " << i;
 }
 
 // Scores of the size that normalised queries and keys make.

@@ -7,6 +7,7 @@
 
 #include "bezel/nn/clip_counts.h"
 #include "bezel/nn/functional.h"
+#include "support/relative_error.h"
 
 namespace bezel::nn {
 namespace {
@@ -220,10 +221,6 @@ std::vector<Tensor> results(const std::vector<Tensor>& outputs, std::vector<Tens
   return all;
 }
 
-double relative_error(const Tensor& got, const Tensor& wanted) {
-  return ((got.to(torch::kFloat) - wanted.to(torch::kFloat)).norm() / wanted.to(torch::kFloat).norm()).item<double>();
-}
-
 TEST(Linear, LayersOverOneInputGiveTogetherWhatEachGives) {
   torch::manual_seed(8);
   for (const auto dtype : {torch::kFloat, torch::kBFloat16}) {
@@ -244,7 +241,7 @@ TEST(Linear, LayersOverOneInputGiveTogetherWhatEachGives) {
       if (dtype == torch::kFloat)
         EXPECT_TRUE(torch::equal(got[i], wanted[i])) << i;  // a clamp may hang on the last bit
       else
-        EXPECT_LE(relative_error(got[i], wanted[i]), 1e-2) << i;
+        EXPECT_LE(test::relative_error(got[i], wanted[i]), 1e-2) << i;
     }
   }
 }

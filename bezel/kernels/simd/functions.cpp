@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include <ATen/Version.h>
+#include <ATen/native/CPUBlas.h>
 
 namespace bezel::kernels::simd {
 namespace {
@@ -93,6 +94,11 @@ bool has_bf16_products() {
 #else
   return false;
 #endif
+}
+
+bool has_tile_units() {
+  static const bool found = at::native::cpublas::could_pack(torch::kBFloat16);
+  return found;
 }
 
 bool takes(std::initializer_list<torch::Tensor> tensors) {

@@ -26,6 +26,9 @@ const WideProducts& wide_products();
 /// Whether `products` uses the processor's own products of bfloat16.
 bool has_bf16_products();
 
+/// Whether LibTorch has products on tile units (AMX) here, which are faster than any of `products`.
+bool has_tile_units();
+
 /// Whether the loops take these tensors: bfloat16, contiguous, on the CPU; undefined ones are passed over. float32 runs
 /// in ATen's operators, whose rounding is that of the reference to the last bit, where a clamp may hang on it.
 bool takes(std::initializer_list<torch::Tensor> tensors);

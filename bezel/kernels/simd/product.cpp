@@ -8,7 +8,7 @@
 namespace bezel::kernels::simd {
 namespace {
 
-// A tile of c is kRows rows of kVectors vectors: the sums stay in registers beside the factors.
+// A tile of c is a few rows of up to kVectors vectors: the sums stay in registers beside the factors.
 #if defined(__AVX512BF16__)
 constexpr std::int64_t kVectors = 4;
 #else
@@ -16,52 +16,76 @@ constexpr std::int64_t kVectors = 2;
 #endif
 constexpr std::int64_t kRows = 4;
 
-template <std::int64_t kWidth>
+// kWidth vectors of kRows rows. Where these are few, several sums take turns, as one addition waits for the last.
+template <std::int64_t kWidth, std::int64_t kTurns>
 void tile(const Product& p, std::int64_t row, std::int64_t column) {
-  Floats sums[kRows][kWidth];
+  Floats sums[kTurns][kRows][kWidth];
   float* c = p.c + row * p.ld_c + column;
   const auto at = [&](std::int64_t r, std::int64_t v) { return reinterpret_cast<Floats*>(c + r * p.ld_c + v * kWide); };
-  for (std::int64_t r = 0; r < kRows; ++r)
-    for (std::int64_t v = 0; v < kWidth; ++v) sums[r][v] = p.add ? *at(r, v) : Floats{};
+  for (std::int64_t turn = 0; turn < kTurns; ++turn)
+    for (std::int64_t r = 0; r < kRows; ++r)
+      for (std::int64_t v = 0; v < kWidth; ++v) sums[turn][r][v] = turn == 0 && p.add ? *at(r, v) : Floats{};
   const Bf16 *a = p.a + row * p.ld_a, *b = p.b + 2 * column;
-  for (std::int64_t i = 0; i < p.inner; i += 2) {
+  const auto add = [&](Floats(&to)[kRows][kWidth], std::int64_t i) {
     PairFactor right[kWidth];
     for (std::int64_t v = 0; v < kWidth; ++v) right[v] = pair_factor(load<Words>(b + i * p.ld_b + 2 * v * kWide));
     for (std::int64_t r = 0; r < kRows; ++r) {
       const PairFactor left = pair_factor(Words{} + load<std::uint32_t>(a + r * p.ld_a + i));
-      for (std::int64_t v = 0; v < kWidth; ++v) add_pair_products(sums[r][v], left, right[v]);
+      for (std::int64_t v = 0; v < kWidth; ++v) add_pair_products(to[r][v], left, right[v]);
     }
-  }
+  };
+  std::int64_t i = 0;
+  for (; i + 2 * kTurns <= p.inner; i += 2 * kTurns)
+    for (std::int64_t turn = 0; turn < kTurns; ++turn) add(sums[turn], i + 2 * turn);
+  for (; i < p.inner; i += 2) add(sums[0], i);
   for (std::int64_t r = 0; r < kRows; ++r)
-    for (std::int64_t v = 0; v < kWidth; ++v) *at(r, v) = sums[r][v];
+    for (std::int64_t v = 0; v < kWidth; ++v) {
+      Floats sum = sums[0][r][v];
+      for (std::int64_t turn = 1; turn < kTurns; ++turn) sum += sums[turn][r][v];
+      *at(r, v) = sum;
+    }
+}
+
+template <std::int64_t kWidth>
+void columns_from(const Product& p, std::int64_t column) {
+  for (std::int64_t row = 0; row < p.rows; row += kRows) tile<kWidth, kVectors / kWidth>(p, row, column);
 }
 
 void product(const Product& p) {
   const std::int64_t wide = p.columns - p.columns % (kVectors * kWide);
   // Down the rows first: the columns of b stay in the first cache.
-  for (std::int64_t column = 0; column < wide; column += kVectors * kWide)
-    for (std::int64_t row = 0; row < p.rows; row += kRows) tile<kVectors>(p, row, column);
-  for (std::int64_t column = wide; column < p.columns; column += kWide)
-    for (std::int64_t row = 0; row < p.rows; row += kRows) tile<1>(p, row, column);
+  for (std::int64_t column = 0; column < wide; column += kVectors * kWide) columns_from<kVectors>(p, column);
+  switch ((p.columns - wide) / kWide) {
+    case 1:
+      return columns_from<1>(p, wide);
+#if defined(__AVX512BF16__)
+    case 2:
+      return columns_from<2>(p, wide);
+    case 3:
+      return columns_from<3>(p, wide);
+#endif
+    default:
+      return;
+  }
 }
 
 void pack(const Pack& p) {
   for (std::int64_t row = 0; row < p.rows; row += 2) {
     const Bf16 *even = p.from + row * p.ld, *odd = even + p.ld;
-    Bf16* to = p.to + row * kPackedWidth;
-#pragma omp simd
-    for (std::int64_t i = 0; i < kPackedWidth; ++i) {
-      to[2 * i] = even[i];
-      to[2 * i + 1] = odd[i];
+    Bf16* to = p.to + row * p.width;
+    for (std::int64_t i = 0; i < p.width; i += kWide) {
+      const Words first = __builtin_convertvector(load<HalfWords>(even + i), Words);
+      const Words second = __builtin_convertvector(load<HalfWords>(odd + i), Words);
+      store(to + 2 * i, first | (second << 16));
     }
   }
 }
 
 // Pairs [first, last) of a few columns.
 void pack_pairs(const Pack& p, std::int64_t first, std::int64_t last) {
-  for (std::int64_t column = 0; column < kPackedWidth; ++column)
+  for (std::int64_t column = 0; column < p.width; ++column)
     for (std::int64_t pair = first; pair < last; ++pair)
-      std::memcpy(p.to + 2 * (pair * kPackedWidth + column), p.from + column * p.ld + 2 * pair, 2 * sizeof(Bf16));
+      std::memcpy(p.to + 2 * (pair * p.width + column), p.from + column * p.ld + 2 * pair, 2 * sizeof(Bf16));
 }
 
 #if defined(__AVX512F__)
@@ -79,7 +103,7 @@ inline void swap_blocks(Words (&rows)[kWide], std::integer_sequence<std::uint32_
 }
 
 // 16 pairs of 16 columns.
-inline void transpose_pairs(const Bf16* from, std::int64_t ld, Bf16* to) {
+inline void transpose_pairs(const Bf16* from, std::int64_t ld, Bf16* to, std::int64_t width) {
   Words rows[kWide];
   for (std::int64_t i = 0; i < kWide; ++i) std::memcpy(&rows[i], from + i * ld, sizeof rows[i]);
   constexpr auto kAll = std::make_integer_sequence<std::uint32_t, kWide>{};
@@ -87,14 +111,14 @@ inline void transpose_pairs(const Bf16* from, std::int64_t ld, Bf16* to) {
   swap_blocks<4>(rows, kAll);
   swap_blocks<2>(rows, kAll);
   swap_blocks<1>(rows, kAll);
-  for (std::int64_t i = 0; i < kWide; ++i) std::memcpy(to + 2 * i * kPackedWidth, &rows[i], sizeof rows[i]);
+  for (std::int64_t i = 0; i < kWide; ++i) std::memcpy(to + 2 * i * width, &rows[i], sizeof rows[i]);
 }
 
 void pack_transposed(const Pack& p) {
   const std::int64_t pairs = p.rows / 2, wide = pairs - pairs % kWide;
   for (std::int64_t pair = 0; pair < wide; pair += kWide)
-    for (std::int64_t column = 0; column < kPackedWidth; column += kWide)
-      transpose_pairs(p.from + column * p.ld + 2 * pair, p.ld, p.to + 2 * (pair * kPackedWidth + column));
+    for (std::int64_t column = 0; column < p.width; column += kWide)
+      transpose_pairs(p.from + column * p.ld + 2 * pair, p.ld, p.to + 2 * (pair * p.width + column), p.width);
   pack_pairs(p, wide, pairs);
 }
 #else

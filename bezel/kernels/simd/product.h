@@ -24,12 +24,14 @@ struct Product {
 /// Columns of a packed right factor that lie together.
 constexpr std::int64_t kPackedWidth = 64;
 
-/// kPackedWidth columns of a right factor as products take them, to [rows / 2, kPackedWidth, 2]; `rows` is even.
+/// Columns of a right factor as products take them, to [rows / 2, width, 2]; `rows` is even, `width` a multiple of 16
+/// and at most kPackedWidth.
 struct Pack {
   const Bf16* from;
   std::int64_t ld;  ///< elements from one row of `from` to the next
   std::int64_t rows;
   Bf16* to;
+  std::int64_t width = kPackedWidth;
 };
 
 /// Sums to bfloat16, to the nearest.
@@ -47,7 +49,7 @@ struct Products {
   void (*product)(const Product&);
   /// Rows of `from`: rows of the factor.
   void (*pack)(const Pack&);
-  /// Rows of `from`: the factor's columns, kPackedWidth of them.
+  /// Rows of `from`: the factor's columns, `width` of them.
   void (*pack_transposed)(const Pack&);
   void (*round)(const Round&);
 };

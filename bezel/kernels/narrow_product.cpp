@@ -1,0 +1,177 @@
+#include "bezel/kernels/narrow_product.h"
+
+#include <algorithm>
+#include <vector>
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+
+#include "bezel/kernels/simd/functions.h"
+
+namespace bezel::kernels {
+namespace {
+
+using simd::Bf16;
+using torch::Tensor;
+
+constexpr std::int64_t kNarrow = 256;  // columns that still count as few
+constexpr std::int64_t kWidth = simd::kPackedWidth;
+constexpr std::int64_t kLanes = 16;
+constexpr std::int64_t kRows = 4;  // a product takes rows in such groups
+
+// A right factor [K, R] in panels of at most kWidth columns, each [K / 2, width, 2] with neighbouring rows in pairs.
+class Panels {
+ public:
+  explicit Panels(const Tensor& given) : inner_(given.size(0)) {
+    Tensor w = given;
+    if (const std::int64_t more = (kLanes - w.size(1) % kLanes) % kLanes; more > 0)
+      w = at::constant_pad_nd(w, {0, more});
+    columns_ = w.size(1);
+    const bool by_columns = w.t().is_contiguous();
+    w = (by_columns ? w : w.contiguous()).to(torch::kBFloat16);
+    packed_ = at::empty({inner_ * columns_}, w.options());
+    for (std::int64_t first = 0; first < columns_; first += kWidth) {
+      const Bf16* from = simd::bf16(w) + (by_columns ? first * inner_ : first);
+      pack(by_columns, from, by_columns ? inner_ : columns_, first);
+    }
+  }
+
+  std::int64_t columns() const { return columns_; }
+  std::int64_t width(std::int64_t first) const { return std::min(kWidth, columns_ - first); }
+  Bf16* at(std::int64_t first) const { return simd::bf16(packed_) + first * inner_; }
+
+ private:
+  void pack(bool by_columns, const Bf16* from, std::int64_t ld, std::int64_t first) const {
+    constexpr std::int64_t kStep = 2 * kLanes;  // rows that one thread does at least
+    const std::int64_t steps = (inner_ + kStep - 1) / kStep, columns = width(first);
+    at::parallel_for(0, steps, 32, [&](std::int64_t begin, std::int64_t end) {
+      const std::int64_t row = begin * kStep, rows = std::min(inner_, end * kStep) - row;
+      if (by_columns)
+        simd::products().pack_transposed({from + row, ld, rows, at(first) + row * columns, columns});
+      else
+        simd::products().pack({from + row * ld, ld, rows, at(first) + row * columns, columns});
+    });
+  }
+
+  std::int64_t inner_, columns_ = 0;  // K, R rounded up to whole vectors
+  Tensor packed_;
+};
+
+// A few rows of x times all panels.
+void rows_product(const Tensor& x, std::int64_t row, std::int64_t rows, const Panels& w, std::vector<float>& sums,
+                  Tensor& y) {
+  sums.resize(static_cast<std::size_t>(rows * kWidth));
+  for (std::int64_t first = 0; first < w.columns(); first += kWidth) {
+    const std::int64_t width = w.width(first), count = std::min(width, y.size(1) - first);
+    simd::products().product(
+        {simd::bf16(x) + row * x.size(1), w.at(first), sums.data(), rows, width, x.size(1), x.size(1), width, width});
+    simd::products().round({sums.data(), width, simd::bf16(y) + row * y.size(1) + first, y.size(1), rows, count});
+  }
+}
+
+bool has_products() { return simd::has_bf16_products() && !simd::has_tile_units(); }
+
+// aᵀ [R', N'] for a [N, R]: rows of zeros behind it make whole groups, a column of them an even number.
+Tensor transposed(const Tensor& a) {
+  return at::constant_pad_nd(a.t(), {0, a.size(0) % 2, 0, (kRows - a.size(1) % kRows) % kRows}).contiguous();
+}
+
+// What one thread computes of aᵀ · w: kWidth columns of w at a time, from a few rows at a time, which are read as they
+// lie.
+class ColumnSums {
+ public:
+  ColumnSums(const Tensor& a_transposed, const Tensor& w, std::int64_t first, std::int64_t panels)
+      : a_(a_transposed),
+        w_(w),
+        first_(first * kWidth),
+        width_(panels * kWidth),
+        packed_(kWidth * kBlock),
+        room_(kWidth * kBlock),
+        sums_(static_cast<std::size_t>(a_.size(0) * width_)) {}
+
+  void run() {
+    for (std::int64_t row = 0; row < a_.size(1); row += kBlock)
+      for (std::int64_t column = 0; column < width_; column += kWidth) add(row, column);
+  }
+  // Into [R, M], or where `by_columns` into [M, R].
+  void store(Tensor& to, std::int64_t rank, bool by_columns) const {
+    auto* out = to.data_ptr<float>();
+    const std::int64_t columns = w_.size(1), count = std::min(width_, columns - first_);
+    if (by_columns) {
+      for (std::int64_t i = 0; i < count; ++i)
+        for (std::int64_t j = 0; j < rank; ++j) out[(first_ + i) * rank + j] = sums_[j * width_ + i];
+    } else {
+      for (std::int64_t j = 0; j < rank; ++j) std::copy_n(sums_.data() + j * width_, count, out + j * columns + first_);
+    }
+  }
+
+ private:
+  static constexpr std::int64_t kBlock = 256;  // rows, whose packed columns lie in the first cache
+
+  void add(std::int64_t row, std::int64_t column) {
+    const std::int64_t rows = std::min(kBlock, a_.size(1) - row), ld = w_.size(1);
+    const std::int64_t real = std::min(rows, w_.size(0) - row), columns = std::min(kWidth, ld - first_ - column);
+    const Bf16* from = simd::bf16(w_) + row * ld + first_ + column;
+    // What comes next lies in as many places as there are rows, where no processor foresees it.
+    for (std::int64_t i = 0; i < real; ++i) {
+      __builtin_prefetch(from + i * ld + kWidth);
+      __builtin_prefetch(from + i * ld + kWidth + kWidth / 2);
+    }
+    if (real == rows && columns == kWidth) {
+      simd::products().pack({from, ld, rows, packed_.data()});
+    } else {
+      std::ranges::fill(room_, Bf16{0});
+      for (std::int64_t i = 0; i < real; ++i) std::copy_n(from + i * ld, columns, room_.data() + i * kWidth);
+      simd::products().pack({room_.data(), kWidth, rows, packed_.data()});
+    }
+    simd::products().product({simd::bf16(a_) + row, packed_.data(), sums_.data() + column, a_.size(0), kWidth, rows,
+                              a_.size(1), kWidth, width_, row > 0});
+  }
+
+  const Tensor &a_, &w_;
+  std::int64_t first_, width_;
+  std::vector<Bf16> packed_, room_;
+  std::vector<float> sums_;  // [R', width]
+};
+
+}  // namespace
+
+bool has_narrow_product(const Tensor& x, std::int64_t narrow) {
+  return narrow > 0 && narrow <= kNarrow && simd::takes({x}) && x.size(1) % 2 == 0 && x.size(0) > 0 && has_products();
+}
+
+Tensor narrow_product(const Tensor& given, const Tensor& w) {
+  TORCH_CHECK(given.size(1) == w.size(0), given.sizes(), " times ", w.sizes());
+  const std::int64_t missing = std::max<std::int64_t>(0, kRows - given.size(0));
+  const Tensor x = missing == 0 ? given : at::constant_pad_nd(given, {0, 0, 0, missing});
+  const Panels panels(w);
+  Tensor y = at::empty({x.size(0), w.size(1)}, x.options());
+  const std::int64_t groups = x.size(0) / kRows;
+  at::parallel_for(0, groups, 3, [&](std::int64_t begin, std::int64_t end) {
+    std::vector<float> sums;
+    rows_product(x, begin * kRows, (end - begin) * kRows, panels, sums, y);
+    // The last rows, fewer than a group, with some that are done already.
+    if (end == groups && groups * kRows < x.size(0)) rows_product(x, x.size(0) - kRows, kRows, panels, sums, y);
+  });
+  return missing == 0 ? y : y.narrow(0, 0, given.size(0));
+}
+
+bool has_narrow_product_tn(const Tensor& x, const Tensor& y) {
+  return simd::takes({x, y}) && x.size(0) > 0 && std::min(x.size(1), y.size(1)) <= kNarrow && has_products();
+}
+
+Tensor narrow_product_tn(const Tensor& x, const Tensor& y) {
+  TORCH_CHECK(x.size(0) == y.size(0), "the transpose of ", x.sizes(), " times ", y.sizes());
+  const bool by_columns = x.size(1) > y.size(1);
+  const Tensor &wide = by_columns ? x : y, &narrow = by_columns ? y : x;
+  const Tensor a = transposed(narrow);
+  Tensor out = at::empty({x.size(1), y.size(1)}, x.options().dtype(torch::kFloat));
+  at::parallel_for(0, (wide.size(1) + kWidth - 1) / kWidth, 1, [&](std::int64_t begin, std::int64_t end) {
+    ColumnSums sums(a, wide, begin, end - begin);
+    sums.run();
+    sums.store(out, narrow.size(1), by_columns);
+  });
+  return out;
+}
+
+}  // namespace bezel::kernels
