@@ -7,6 +7,8 @@
 
 #include "bezel/kernels/matmul.h"
 #include "bezel/kernels/vector_math.h"
+#include "bezel/nn/chunked_attention.h"
+#include "bezel/nn/functional.h"
 #include "bezel/nn/recompute.h"
 
 namespace bezel::gemma4 {
@@ -61,33 +63,6 @@ Tensor strided_convolution(const Tensor& x, const Tensor& weight) {
   return kernels::matmul_nt(gathered, weight.flatten(1)).view({rows, columns, -1});
 }
 
-// x [T, A, D] -> [A, blocks, chunk, D], zeros after the end.
-Tensor query_blocks(const Tensor& x, const AudioConfig& config) {
-  const std::int64_t blocks = num_blocks(config, x.size(0));
-  const Tensor padded = at::constant_pad_nd(x, {0, 0, 0, 0, 0, blocks * config.chunk_size - x.size(0)});
-  return padded.view({blocks, config.chunk_size, x.size(1), x.size(2)}).permute({2, 0, 1, 3});
-}
-
-// x [T, A, D] -> [A, blocks, context, D]: the frames each block may look at, zeros beyond both ends.
-Tensor context_blocks(const Tensor& x, const AudioConfig& config) {
-  const Tensor padded =
-      at::constant_pad_nd(x, {0, 0, 0, 0, config.context_left - 1, config.context_right + config.chunk_size - 1});
-  const std::int64_t context = context_size(config), blocks = num_blocks(config, x.size(0));
-  const auto options = x.options().dtype(torch::kLong).requires_grad(false);
-  const Tensor frame = (at::arange(blocks, options) * config.chunk_size).unsqueeze(1) + at::arange(context, options);
-  return nn::take_rows(padded, frame.flatten()).view({blocks, context, x.size(1), x.size(2)}).permute({2, 0, 1, 3});
-}
-
-// Scores by distance [A, blocks, chunk, C] -> by key [A, blocks, chunk, context]: row i moves i places to the right.
-// Appendix B of Transformer-XL (arXiv 1901.02860).
-Tensor shift_to_keys(const Tensor& scores, std::int64_t context) {
-  const std::int64_t heads = scores.size(0), blocks = scores.size(1), chunk = scores.size(2);
-  const Tensor padded = at::constant_pad_nd(scores, {0, context + 1 - scores.size(3)});
-  return padded.reshape({heads, blocks, chunk * (context + 1)})
-      .narrow(2, 0, chunk * context)
-      .view({heads, blocks, chunk, context});
-}
-
 }  // namespace
 
 AudioAttentionImpl::AudioAttentionImpl(const AudioConfig& config)
@@ -102,31 +77,18 @@ AudioAttentionImpl::AudioAttentionImpl(const AudioConfig& config)
   expect("per_dim_scale", {head_dim_}, per_dim_scale);
 }
 
-Tensor AudioAttentionImpl::attend(const std::vector<Tensor>& given, const Tensor& mask) const {
-  const auto heads = [&](const Tensor& rows) {
-    return rows.to(torch::kFloat).view({rows.size(0), config_.num_heads, head_dim_});  // [T, A, D]
-  };
-  const double q_scale = 1.0 / std::sqrt(static_cast<double>(head_dim_)) / std::log(2.0);
-  const double k_scale = std::log(1.0 + std::exp(1.0)) / std::log(2.0);
-  const Tensor q = query_blocks(heads(given[0]) * q_scale * at::softplus(per_dim_scale), config_);
-  const Tensor k = context_blocks(heads(given[1]) * k_scale, config_);
-  const Tensor v = context_blocks(heads(given[2]), config_);
-  const Tensor distances = at::matmul(q.flatten(1, 2), heads(given[3]).permute({1, 2, 0}));  // [A, blocks * chunk, C]
-  const Tensor relative = shift_to_keys(distances.view({q.size(0), q.size(1), q.size(2), -1}), context_size(config_));
-
-  Tensor scores = at::matmul(q, k.transpose(2, 3)) + relative;  // [A, blocks, chunk, context]
-  scores = nn::softcap(scores, config_.logit_cap).masked_fill(mask.bitwise_not(), config_.invalid_logit);
-  const Tensor out = at::matmul(at::softmax(scores, -1), v);  // [A, blocks, chunk, D]
-  const Tensor rows = out.permute({1, 2, 0, 3}).reshape({-1, config_.hidden_size}).narrow(0, 0, given[0].size(0));
-  return rows.to(given[0].scalar_type());
-}
-
 Tensor AudioAttentionImpl::forward(const nn::LayerInput& x, const Tensor& positions, const Tensor& mask) {
-  std::vector<Tensor> given = nn::project(x, {q_proj, k_proj, v_proj});
-  given.push_back(relative_k_proj(positions));
-  // It computes little beside the projections, and would keep many times what it is given.
-  const auto body = [this, mask](const std::vector<Tensor>& again) { return std::vector<Tensor>{attend(again, mask)}; };
-  return post(nn::recompute(body, given, {})[0]);
+  const auto heads = [&](const Tensor& rows) { return rows.view({rows.size(0), config_.num_heads, head_dim_}); };
+  const std::vector<Tensor> given = nn::project(x, {q_proj, k_proj, v_proj});
+  const nn::Chunks chunks{.q_scale = 1.0 / std::sqrt(static_cast<double>(head_dim_)) / std::log(2.0),
+                          .k_scale = std::log(1.0 + std::exp(1.0)) / std::log(2.0),
+                          .per_dim = at::softplus(per_dim_scale),
+                          .logit_cap = config_.logit_cap,
+                          .invalid_logit = config_.invalid_logit,
+                          .visible = mask,
+                          .before = config_.context_left - 1};
+  return post(nn::chunked_attention(
+      {heads(given[0]), heads(given[1]), heads(given[2]), heads(relative_k_proj(positions))}, chunks));
 }
 
 AudioFeedForwardImpl::AudioFeedForwardImpl(const AudioConfig& config)

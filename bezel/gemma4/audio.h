@@ -9,7 +9,7 @@
 
 namespace bezel::gemma4 {
 
-/// Chunked local attention with relative positions, in float32. Reference: Gemma4AudioAttention.
+/// The projections around nn::chunked_attention. Reference: Gemma4AudioAttention.
 class AudioAttentionImpl : public nn::Module {
  public:
   explicit AudioAttentionImpl(const AudioConfig& config);
@@ -21,9 +21,6 @@ class AudioAttentionImpl : public nn::Module {
   torch::Tensor per_dim_scale;  // [D]
 
  private:
-  // q, k, v [T, H], keys [C, H] by distance -> [T, H]
-  torch::Tensor attend(const std::vector<torch::Tensor>& given, const torch::Tensor& mask) const;
-
   AudioConfig config_;
   std::int64_t head_dim_;
 };

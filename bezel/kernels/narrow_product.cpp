@@ -16,7 +16,7 @@ using torch::Tensor;
 
 constexpr std::int64_t kNarrow = 256;  // columns that still count as few
 constexpr std::int64_t kWidth = simd::kPackedWidth;
-constexpr std::int64_t kLanes = 16;
+constexpr std::int64_t kVectorColumns = 16;
 constexpr std::int64_t kRows = 4;  // a product takes rows in such groups
 
 // A right factor [K, R] in panels of at most kWidth columns, each [K / 2, width, 2] with neighbouring rows in pairs.
@@ -24,7 +24,7 @@ class Panels {
  public:
   explicit Panels(const Tensor& given) : inner_(given.size(0)) {
     Tensor w = given;
-    if (const std::int64_t more = (kLanes - w.size(1) % kLanes) % kLanes; more > 0)
+    if (const std::int64_t more = (kVectorColumns - w.size(1) % kVectorColumns) % kVectorColumns; more > 0)
       w = at::constant_pad_nd(w, {0, more});
     columns_ = w.size(1);
     const bool by_columns = w.t().is_contiguous();
@@ -42,7 +42,7 @@ class Panels {
 
  private:
   void pack(bool by_columns, const Bf16* from, std::int64_t ld, std::int64_t first) const {
-    constexpr std::int64_t kStep = 2 * kLanes;  // rows that one thread does at least
+    constexpr std::int64_t kStep = 2 * kVectorColumns;  // rows that one thread does at least
     const std::int64_t steps = (inner_ + kStep - 1) / kStep, columns = width(first);
     at::parallel_for(0, steps, 32, [&](std::int64_t begin, std::int64_t end) {
       const std::int64_t row = begin * kStep, rows = std::min(inner_, end * kStep) - row;

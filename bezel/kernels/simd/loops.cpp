@@ -5,27 +5,11 @@
 #include <cstring>
 
 #include "bezel/kernels/simd/bf16.h"
+#include "bezel/kernels/simd/chunk.h"
+#include "bezel/kernels/simd/exponential.h"
 
 namespace bezel::kernels::simd {
 namespace {
-
-// e^x within 2 units in the last place: 2^n times a polynomial in the rest, |rest| <= ln 2 / 2. Coefficients: Cephes.
-inline float exponential(float x) {
-  const float bounded = x < -87.3f ? -87.3f : (x > 88.3f ? 88.3f : x);
-  const float n = std::nearbyint(bounded * 1.44269504088896341f);
-  const float r = (bounded - n * 0.693359375f) + n * 2.12194440e-4f;
-  float p = 1.9875691500e-4f;
-  p = p * r + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  const float e = p * r * r + r + 1.0f;
-  const std::int32_t power = (static_cast<std::int32_t>(n) + 127) << 23;
-  float scale;
-  std::memcpy(&scale, &power, sizeof scale);
-  return x != x ? x : e * scale;
-}
 
 // gelu_tanh(g) = g * sigmoid(2 z) with z = sqrt(2 / pi) (g + 0.044715 g³).
 constexpr float kTwiceRoot = 1.5957691216057308f;
@@ -254,9 +238,41 @@ void ranged_gradient(const RangedGradient& a, std::int64_t begin, std::int64_t e
   }
 }
 
-constexpr Functions kFunctions{
-    rms_norm, rms_norm_backward,  geglu,          geglu_backward, rotate,         cross_entropy,
-    softmax,  attention_gradient, ranged_softmax, round,          ranged_gradient};
+void chunked_attention(const ChunkedAttention& a, std::int64_t begin, std::int64_t end, float* room) {
+  Chunk chunk(a, room);
+  for (std::int64_t i = begin; i < end; ++i) {
+    chunk.load_distances(i % a.heads);
+    chunk.load(i / a.heads, i % a.heads);
+    chunk.attend(i % a.heads);
+  }
+}
+
+void chunked_attention_backward(const ChunkedAttention& a, std::int64_t begin, std::int64_t end, float* room) {
+  Chunk chunk(a, room);
+  for (std::int64_t head = begin; head < end; ++head) {
+    chunk.load_distances(head);
+    chunk.start_head();
+    for (std::int64_t i = 0; i * a.chunk < a.frames; ++i) {
+      chunk.load(i, head);
+      chunk.add_gradients(head);
+    }
+    chunk.end_head(head);
+  }
+}
+
+constexpr Functions kFunctions{rms_norm,
+                               rms_norm_backward,
+                               geglu,
+                               geglu_backward,
+                               rotate,
+                               cross_entropy,
+                               softmax,
+                               attention_gradient,
+                               ranged_softmax,
+                               round,
+                               ranged_gradient,
+                               chunked_attention,
+                               chunked_attention_backward};
 
 }  // namespace
 

@@ -109,6 +109,34 @@ struct RangedGradient {
   Bf16* d_pairs;   ///< [N / 2, columns, 2]
 };
 
+/// Attention of frames in chunks: every frame of a chunk sees frames of one context around it, by content and by
+/// distance, which is the place in the context less that in the chunk.
+struct ChunkedAttention {
+  const Bf16 *q, *k, *v;  ///< [T, A, D]
+  const Bf16* relative;   ///< [C, A, D], keys by distance
+  const float* per_dim;   ///< [D], what q is multiplied by beside q_scale
+  const bool* visible;    ///< [chunks, chunk, context]
+  float q_scale, k_scale;
+  float cap;                    ///< of the logits; 0: none
+  float invalid;                ///< logit of a key that may not be seen
+  std::int64_t frames;          ///< T
+  std::int64_t heads;           ///< A
+  std::int64_t columns;         ///< D
+  std::int64_t chunk;           ///< frames of a chunk
+  std::int64_t context;         ///< frames of a context
+  std::int64_t before;          ///< of those, how many lie before the first frame of the chunk
+  std::int64_t distances;       ///< C
+  Bf16* out = nullptr;          ///< [T, A, D]
+  const Bf16* d_out = nullptr;  ///< likewise; backward pass only
+  Bf16 *dq = nullptr, *dk = nullptr, *dv = nullptr, *d_relative = nullptr;
+};
+
+/// float32 elements that a thread needs room for, whatever part it does.
+static inline std::int64_t chunked_room(const ChunkedAttention& a) {
+  const std::int64_t rows = 3 * a.chunk + 4 * a.context + 2 * a.distances + 2 * a.frames;
+  return rows * a.columns + 2 * a.context;
+}
+
 /// Each function works on rows (of Geglu, Rounded: elements, of the gradients of attention: pairs
 /// of rows) [begin, end).
 struct Functions {
@@ -123,6 +151,10 @@ struct Functions {
   void (*ranged_softmax)(const RangedSoftmax&, std::int64_t begin, std::int64_t end);
   void (*round)(const Rounded&, std::int64_t begin, std::int64_t end);
   void (*ranged_gradient)(const RangedGradient&, std::int64_t begin, std::int64_t end);
+  /// Pairs of a chunk and a head, chunks outermost.
+  void (*chunked_attention)(const ChunkedAttention&, std::int64_t begin, std::int64_t end, float* room);
+  /// Heads.
+  void (*chunked_attention_backward)(const ChunkedAttention&, std::int64_t begin, std::int64_t end, float* room);
 };
 
 // One for each instruction set, from loops.cpp.
