@@ -13,6 +13,7 @@
 #include "bezel/kernels/ranged_attention.h"
 #include "bezel/kernels/rms_norm.h"
 #include "bezel/kernels/rotate.h"
+#include "bezel/kernels/silu.h"
 #include "bezel/kernels/vector_product.h"
 
 namespace {
@@ -49,6 +50,20 @@ void geglu_backward_bench(benchmark::State& state, bool fused) {
   for (auto _ : state)
     benchmark::DoNotOptimize(fused ? geglu_backward(gate, up, dy) : geglu_backward_plain(gate, up, dy));
   state.SetItemsProcessed(state.iterations() * gate.numel());
+}
+
+// The wide activations of the audio tower.
+void silu_bench(benchmark::State& state, bool fused) {
+  const Tensor x = random({250, 4096});
+  for (auto _ : state) benchmark::DoNotOptimize(fused ? bezel::kernels::silu(x) : at::silu(x));
+  state.SetItemsProcessed(state.iterations() * x.numel());
+}
+
+void silu_backward_bench(benchmark::State& state, bool fused) {
+  const Tensor x = random({250, 4096}), dy = random({250, 4096});
+  for (auto _ : state)
+    benchmark::DoNotOptimize(fused ? bezel::kernels::silu_backward(x, dy) : at::silu_backward(dy, x));
+  state.SetItemsProcessed(state.iterations() * x.numel());
 }
 
 void rotate_bench(benchmark::State& state, bool fused) {
@@ -243,6 +258,8 @@ int main(int argc, char** argv) {
                                                {"rms_norm_backward", rms_norm_backward_bench},
                                                {"geglu", geglu_bench},
                                                {"geglu_backward", geglu_backward_bench},
+                                               {"silu", silu_bench},
+                                               {"silu_backward", silu_backward_bench},
                                                {"rotate", rotate_bench},
                                                {"clamp_low_rank", clamp_bench},
                                                {"gate_low_rank", gate_bench},

@@ -140,10 +140,10 @@ class HeadGradient {
     const Bf16 *k = k_rows_.data() + key * width_, *v = v_rows_.data() + key * width_;
     product({k, q_columns_.data() + 2 * query, scores_.data(), kKeys, count, width_, width_, rows_, count});
     product({v, d_columns_.data() + 2 * query, d_weights_.data(), kKeys, count, width_, width_, rows_, count});
-    simd::functions().attention_gradient({scores_.data(), d_weights_.data(), log_sum_ + query, delta_.data() + query,
-                                          count, std::clamp<std::int64_t>(q_.size(0) - key, 0, kKeys), weights_.data(),
-                                          d_scores_.data(), d_score_pairs_.data()},
-                                         0, kKeys / 2);
+    simd::attention_loops().gradient({scores_.data(), d_weights_.data(), log_sum_ + query, delta_.data() + query, count,
+                                      std::clamp<std::int64_t>(q_.size(0) - key, 0, kKeys), weights_.data(),
+                                      d_scores_.data(), d_score_pairs_.data()},
+                                     0, kKeys / 2);
     const bool add = query > 0;
     product({weights_.data(), d_pairs_.data() + query * width_, dv_.data(), kKeys, width_, count, count, width_, width_,
              add});
@@ -211,7 +211,7 @@ Attended picture_attention(const Tensor& given_q, const Tensor& given_k, const T
       for (std::int64_t i = 0; i < count; ++i)
         std::copy_n(simd::bf16(q) + ((first + i) * heads + head) * q.size(2), q.size(2), queries.data() + i * width);
       product({queries.data(), packed.k.data() + head_start, scores.data(), kQueries, rows, width, width, rows, rows});
-      simd::functions().softmax({scores.data(), rows, keys, weights.data(), log_sum.data()}, 0, kQueries);
+      simd::attention_loops().softmax({scores.data(), rows, keys, weights.data(), log_sum.data()}, 0, kQueries);
       product({weights.data(), packed.v.data() + head_start, sums.data(), kQueries, width, rows, rows, width, width});
       store(sums.data(), width, first, count, head, result.out);
       std::copy_n(log_sum.data(), count, result.log_sum.data_ptr<float>() + head * rows + first);

@@ -4,6 +4,7 @@
 
 #include "bezel/kernels/geglu.h"
 #include "bezel/kernels/rms_norm.h"
+#include "bezel/kernels/silu.h"
 #include "bezel/nn/functional.h"
 
 namespace bezel::nn {
@@ -52,7 +53,7 @@ LayerInput::Made LayerInput::make(const std::vector<Tensor>& sources) const {
       return {std::move(normed.y), std::move(normed.inverse)};
     }
     case Kind::kSilu:
-      return {at::silu(sources[0]), {}};
+      return {kernels::silu(sources[0]), {}};
     case Kind::kGated:
       return {kernels::geglu(sources[0], sources[1]), {}};
     case Kind::kGiven:
@@ -67,7 +68,7 @@ std::vector<Tensor> LayerInput::gradients(const std::vector<Tensor>& sources, co
     case Kind::kNormed:
       return {kernels::rms_norm_backward(sources[0], weight_, inverse, d_rows)};
     case Kind::kSilu:
-      return {at::silu_backward(d_rows, sources[0])};
+      return {kernels::silu_backward(sources[0], d_rows)};
     case Kind::kGated: {
       auto [d_gate, d_up] = kernels::geglu_backward(sources[0], sources[1], d_rows);
       return {std::move(d_gate), std::move(d_up)};

@@ -12,6 +12,7 @@
 #include "bezel/kernels/low_rank.h"
 #include "bezel/kernels/rms_norm.h"
 #include "bezel/kernels/rotate.h"
+#include "bezel/kernels/silu.h"
 #include "bezel/kernels/simd/functions.h"
 
 namespace bezel::kernels {
@@ -66,6 +67,15 @@ TEST_F(Fused, GegluAndItsGradients) {
 TEST_F(Fused, GegluOfHugeNumbersIsNoNan) {
   const Tensor gate = torch::tensor({-1e4f, -50.0f, 0.0f, 50.0f, 1e4f}).to(torch::kBFloat16);
   expect_close(geglu(gate, torch::ones({5}).to(torch::kBFloat16)), at::relu(gate));
+}
+
+TEST_F(Fused, SiluAndItsGradient) {
+  const Tensor x = random({3, 77}, 4.0), dy = random({3, 77});
+  const auto wide = [](const Tensor& t) { return t.to(torch::kFloat); };
+  expect_close(kernels::silu(x), at::silu(wide(x)).to(torch::kBFloat16));
+  expect_close(kernels::silu_backward(x, dy), at::silu_backward(wide(dy), wide(x)).to(torch::kBFloat16));
+  const Tensor huge = torch::tensor({-1e4f, -50.0f, 0.0f, 50.0f, 1e4f}).to(torch::kBFloat16);
+  expect_close(kernels::silu(huge), at::relu(huge));
 }
 
 TEST_F(Fused, RotateAndItsInverse) {

@@ -33,6 +33,10 @@ const Table& with_bf16(const Table& avx512, const Table& avx512bf16) {
   return __builtin_cpu_supports("avx512bf16") && may_use_bf16() ? avx512bf16 : avx512;
 }
 
+const AttentionLoops& chosen_attention_loops() {
+  return choose(baseline_attention_loops(), avx2_attention_loops(),
+                with_bf16(avx512_attention_loops(), avx512bf16_attention_loops()));
+}
 const Frozen& chosen_frozen() {
   return choose(baseline_frozen(), avx2_frozen(), with_bf16(avx512_frozen(), avx512bf16_frozen()));
 }
@@ -49,6 +53,7 @@ const WideProducts& chosen_wide_products() {
 }
 #else
 const Functions& chosen_functions() { return baseline_functions(); }
+const AttentionLoops& chosen_attention_loops() { return baseline_attention_loops(); }
 const Frozen& chosen_frozen() { return baseline_frozen(); }
 const LowRankLoops& chosen_low_rank_loops() { return baseline_low_rank_loops(); }
 const Products& chosen_products() { return baseline_products(); }
@@ -60,6 +65,11 @@ const WideProducts& chosen_wide_products() { return baseline_wide_products(); }
 
 const Functions& functions() {
   static const Functions& chosen = chosen_functions();
+  return chosen;
+}
+
+const AttentionLoops& attention_loops() {
+  static const AttentionLoops& chosen = chosen_attention_loops();
   return chosen;
 }
 

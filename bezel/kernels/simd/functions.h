@@ -6,6 +6,7 @@
 #include <ATen/Parallel.h>
 #include <torch/types.h>
 
+#include "bezel/kernels/simd/attention.h"
 #include "bezel/kernels/simd/frozen.h"
 #include "bezel/kernels/simd/loops.h"
 #include "bezel/kernels/simd/low_rank.h"
@@ -18,6 +19,7 @@ namespace bezel::kernels::simd {
 /// The loops for what this machine can do, or for less where ATEN_CPU_CAPABILITY says so.
 const Functions& functions();
 const Unpackers& unpackers();
+const AttentionLoops& attention_loops();
 const Frozen& frozen();
 const LowRankLoops& low_rank_loops();
 const Products& products();

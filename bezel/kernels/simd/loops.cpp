@@ -80,6 +80,23 @@ void geglu_backward(const Geglu& a, std::int64_t begin, std::int64_t end) {
   }
 }
 
+void silu(const Silu& a, std::int64_t begin, std::int64_t end) {
+#pragma omp simd
+  for (std::int64_t i = begin; i < end; ++i) {
+    const float x = widen(a.x[i]);
+    a.y[i] = narrow(x / (1.0f + exponential(-x)));
+  }
+}
+
+void silu_backward(const Silu& a, std::int64_t begin, std::int64_t end) {
+#pragma omp simd
+  for (std::int64_t i = begin; i < end; ++i) {
+    const float x = widen(a.x[i]);
+    const float s = 1.0f / (1.0f + exponential(-x));
+    a.y[i] = narrow(widen(a.dy[i]) * s * (1.0f + x * (1.0f - s)));
+  }
+}
+
 void rotate(const Rotate& a, std::int64_t begin, std::int64_t end) {
   const std::int64_t half = a.columns / 2;
   for (std::int64_t n = begin; n < end; ++n)
@@ -143,26 +160,6 @@ void cross_entropy(const CrossEntropy& a, std::int64_t begin, std::int64_t end) 
   }
 }
 
-void softmax(const Softmax& a, std::int64_t begin, std::int64_t end) {
-  for (std::int64_t n = begin; n < end; ++n) {
-    float* z = a.scores + n * a.columns;
-    Bf16* weights = a.weights + n * a.columns;
-    float most = -INFINITY, sum = 0.0f;
-#pragma omp simd reduction(max : most)
-    for (std::int64_t i = 0; i < a.seen; ++i) most = z[i] > most ? z[i] : most;
-#pragma omp simd reduction(+ : sum)
-    for (std::int64_t i = 0; i < a.seen; ++i) {
-      z[i] = exponential(z[i] - most);
-      sum += z[i];
-    }
-    const float inverse = 1.0f / sum;
-#pragma omp simd
-    for (std::int64_t i = 0; i < a.seen; ++i) weights[i] = narrow(z[i] * inverse);
-    for (std::int64_t i = a.seen; i < a.columns; ++i) weights[i] = Bf16{0};
-    a.log_sum[n] = most + std::log(sum);
-  }
-}
-
 // Two rows of bfloat16 as pairs.
 void store_pairs(const Bf16* first, const Bf16* second, std::int64_t columns, Bf16* pairs) {
 #pragma omp simd
@@ -170,24 +167,6 @@ void store_pairs(const Bf16* first, const Bf16* second, std::int64_t columns, Bf
     const std::uint32_t both =
         static_cast<std::uint32_t>(first[i].bits) | (static_cast<std::uint32_t>(second[i].bits) << 16);
     std::memcpy(pairs + 2 * i, &both, sizeof both);
-  }
-}
-
-void attention_gradient(const AttentionGradient& a, std::int64_t begin, std::int64_t end) {
-  for (std::int64_t pair = begin; pair < end; ++pair) {
-    for (std::int64_t n = 2 * pair; n < 2 * pair + 2; ++n) {
-      const float *z = a.scores + n * a.columns, *dw = a.d_weights + n * a.columns;
-      Bf16 *weights = a.weights + n * a.columns, *dz = a.d_scores + n * a.columns;
-      const float seen = n < a.seen ? 1.0f : 0.0f;
-#pragma omp simd
-      for (std::int64_t i = 0; i < a.columns; ++i) {
-        const float weight = exponential(z[i] - a.log_sum[i]) * seen;
-        weights[i] = narrow(weight);
-        dz[i] = narrow(weight * (dw[i] - a.delta[i]));
-      }
-    }
-    const Bf16* first = a.d_scores + 2 * pair * a.columns;
-    store_pairs(first, first + a.columns, a.columns, a.d_pairs + 2 * pair * a.columns);
   }
 }
 
@@ -264,10 +243,10 @@ constexpr Functions kFunctions{rms_norm,
                                rms_norm_backward,
                                geglu,
                                geglu_backward,
+                               silu,
+                               silu_backward,
                                rotate,
                                cross_entropy,
-                               softmax,
-                               attention_gradient,
                                ranged_softmax,
                                round,
                                ranged_gradient,

@@ -32,6 +32,13 @@ struct Geglu {
   Bf16* dup;
 };
 
+/// x * sigmoid(x) over a run of elements; in the backward pass the gradient from dy.
+struct Silu {
+  const Bf16* x;
+  const Bf16* dy;
+  Bf16* y;  ///< of the backward pass: dx
+};
+
 /// Rotary embedding of x [N, heads, D]: pairs (i, i + D/2) turn by the angles of row n and group (head mod groups).
 struct Rotate {
   const Bf16* x;    ///< [N, heads, D]
@@ -55,35 +62,13 @@ struct CrossEntropy {
   bool gradient;
 };
 
-/// Rows of scores -> exp(score - log of the row's sum of them).
-struct Softmax {
-  float* scores;  ///< [N, columns]; overwritten
-  std::int64_t columns;
-  std::int64_t seen;  ///< columns from this one on get weight 0
-  Bf16* weights;      ///< [N, columns]
-  float* log_sum;     ///< [N]
-};
-
-/// Gradients of attention's scores for a block of keys; rows are keys, columns queries.
-struct AttentionGradient {
-  const float* scores;     ///< [N, columns]
-  const float* d_weights;  ///< [N, columns]
-  const float* log_sum;    ///< [columns]
-  const float* delta;      ///< [columns]: the sum of out * d_out of each query
-  std::int64_t columns;
-  std::int64_t seen;  ///< rows from this one on are no keys
-  Bf16* weights;      ///< [N, columns]
-  Bf16* d_scores;     ///< [N, columns]
-  Bf16* d_pairs;      ///< [N / 2, columns, 2]: d_scores with neighbouring rows in pairs
-};
-
 /// Elements rounded to bfloat16.
 struct Rounded {
   const float* from;
   Bf16* to;
 };
 
-/// Softmax as above over a run of columns of each row; the other weights are 0.
+/// Softmax over a run of columns of each row, see attention.h; the other weights are 0.
 struct RangedSoftmax {
   float* scores;  ///< [N, columns]; overwritten
   std::int64_t columns;
@@ -137,17 +122,17 @@ static inline std::int64_t chunked_room(const ChunkedAttention& a) {
   return rows * a.columns + 2 * a.context;
 }
 
-/// Each function works on rows (of Geglu, Rounded: elements, of the gradients of attention: pairs
+/// Each function works on rows (of Geglu, Silu, Rounded: elements, of the gradients of attention: pairs
 /// of rows) [begin, end).
 struct Functions {
   void (*rms_norm)(const RmsNorm&, std::int64_t begin, std::int64_t end);
   void (*rms_norm_backward)(const RmsNorm&, std::int64_t begin, std::int64_t end);
   void (*geglu)(const Geglu&, std::int64_t begin, std::int64_t end);
   void (*geglu_backward)(const Geglu&, std::int64_t begin, std::int64_t end);
+  void (*silu)(const Silu&, std::int64_t begin, std::int64_t end);
+  void (*silu_backward)(const Silu&, std::int64_t begin, std::int64_t end);
   void (*rotate)(const Rotate&, std::int64_t begin, std::int64_t end);
   void (*cross_entropy)(const CrossEntropy&, std::int64_t begin, std::int64_t end);
-  void (*softmax)(const Softmax&, std::int64_t begin, std::int64_t end);
-  void (*attention_gradient)(const AttentionGradient&, std::int64_t begin, std::int64_t end);
   void (*ranged_softmax)(const RangedSoftmax&, std::int64_t begin, std::int64_t end);
   void (*round)(const Rounded&, std::int64_t begin, std::int64_t end);
   void (*ranged_gradient)(const RangedGradient&, std::int64_t begin, std::int64_t end);

@@ -1,0 +1,90 @@
+// Compiled once for each instruction set, with BEZEL_SIMD_ATTENTION_LOOPS naming what it defines.
+#include "bezel/kernels/simd/attention.h"
+
+#include <cmath>
+
+#include "bezel/kernels/simd/vectors.h"
+
+namespace bezel::kernels::simd {
+namespace {
+
+// e^x for x <= 88, as exponential() in exponential.h, a vector at a time.
+inline Floats exponentials(Floats x) {
+  const Floats least = Floats{} - 87.3f, magic = Floats{} + 12582912.0f;  // its last bit is 1: rounds to integers
+  const Floats bounded = x < least ? least : x;
+  const Floats shifted = bounded * 1.44269504088896341f + magic;
+  const Floats n = shifted - magic;
+  const Floats r = (bounded - n * 0.693359375f) + n * 2.12194440e-4f;
+  Floats p = r * 1.9875691500e-4f + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  const Floats e = p * r * r + r + 1.0f;
+  const Words power = (reinterpret_cast<Words>(shifted) - reinterpret_cast<Words>(magic) + 127u) << 23;
+  return e * reinterpret_cast<Floats>(power);
+}
+
+inline float sum_of(Floats x) {
+  float sum = 0.0f;
+  for (std::int64_t i = 0; i < kWide; ++i) sum += x[i];
+  return sum;
+}
+
+void softmax(const Softmax& a, std::int64_t begin, std::int64_t end) {
+  const std::int64_t whole = a.seen - a.seen % kWide;
+  for (std::int64_t n = begin; n < end; ++n) {
+    float* z = a.scores + n * a.columns;
+    for (std::int64_t i = a.seen; i < a.columns; ++i) z[i] = -INFINITY;
+    Floats most_of_each = load<Floats>(z);
+    for (std::int64_t i = kWide; i < a.columns; i += kWide) {
+      const Floats x = load<Floats>(z + i);
+      most_of_each = x > most_of_each ? x : most_of_each;
+    }
+    float most = most_of_each[0];
+    for (std::int64_t i = 1; i < kWide; ++i) most = most_of_each[i] > most ? most_of_each[i] : most;
+    Floats sums{};
+    for (std::int64_t i = 0; i < whole; i += kWide) {
+      const Floats weights = exponentials(load<Floats>(z + i) - most);
+      store(z + i, weights);
+      sums += weights;
+    }
+    float sum = sum_of(sums);
+    if (whole < a.columns) {
+      store(z + whole, exponentials(load<Floats>(z + whole) - most));
+      for (std::int64_t i = whole; i < a.seen; ++i) sum += z[i];
+      for (std::int64_t i = a.seen; i < a.columns; ++i) z[i] = 0.0f;
+    }
+    const float inverse = 1.0f / sum;
+    Bf16* weights = a.weights + n * a.columns;
+    for (std::int64_t i = 0; i < a.columns; i += kWide) store_narrow(weights + i, load<Floats>(z + i) * inverse);
+    a.log_sum[n] = most + std::log(sum);
+  }
+}
+
+// One vector of a row: its weights are stored, and the gradients of its scores, which are returned.
+inline Words gradient_of(const AttentionGradient& a, std::int64_t n, std::int64_t i) {
+  const std::int64_t at = n * a.columns + i;
+  const Floats weights = exponentials(load<Floats>(a.scores + at) - load<Floats>(a.log_sum + i));
+  const Floats seen = n < a.seen ? weights : Floats{};
+  store_narrow(a.weights + at, seen);
+  const HalfWords bits = narrow_bits(seen * (load<Floats>(a.d_weights + at) - load<Floats>(a.delta + i)));
+  store(a.d_scores + at, bits);
+  return __builtin_convertvector(bits, Words);
+}
+
+void gradient(const AttentionGradient& a, std::int64_t begin, std::int64_t end) {
+  for (std::int64_t pair = begin; pair < end; ++pair)
+    for (std::int64_t i = 0; i < a.columns; i += kWide) {
+      const Words first = gradient_of(a, 2 * pair, i), second = gradient_of(a, 2 * pair + 1, i);
+      store(a.d_pairs + 2 * (pair * a.columns + i), first | (second << 16));
+    }
+}
+
+constexpr AttentionLoops kLoops{softmax, gradient};
+
+}  // namespace
+
+const AttentionLoops& BEZEL_SIMD_ATTENTION_LOOPS() { return kLoops; }
+
+}  // namespace bezel::kernels::simd
