@@ -25,12 +25,6 @@ inline Floats exponentials(Floats x) {
   return e * reinterpret_cast<Floats>(power);
 }
 
-inline float sum_of(Floats x) {
-  float sum = 0.0f;
-  for (std::int64_t i = 0; i < kWide; ++i) sum += x[i];
-  return sum;
-}
-
 void softmax(const Softmax& a, std::int64_t begin, std::int64_t end) {
   const std::int64_t whole = a.seen - a.seen % kWide;
   for (std::int64_t n = begin; n < end; ++n) {

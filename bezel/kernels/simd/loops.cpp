@@ -221,7 +221,7 @@ void chunked_attention(const ChunkedAttention& a, std::int64_t begin, std::int64
   Chunk chunk(a, room);
   for (std::int64_t i = begin; i < end; ++i) {
     chunk.load_distances(i % a.heads);
-    chunk.load(i / a.heads, i % a.heads);
+    chunk.read_chunk(i / a.heads, i % a.heads);
     chunk.attend(i % a.heads);
   }
 }
@@ -232,7 +232,7 @@ void chunked_attention_backward(const ChunkedAttention& a, std::int64_t begin, s
     chunk.load_distances(head);
     chunk.start_head();
     for (std::int64_t i = 0; i * a.chunk < a.frames; ++i) {
-      chunk.load(i, head);
+      chunk.read_chunk(i, head);
       chunk.add_gradients(head);
     }
     chunk.end_head(head);

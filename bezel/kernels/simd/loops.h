@@ -116,10 +116,13 @@ struct ChunkedAttention {
   Bf16 *dq = nullptr, *dk = nullptr, *dv = nullptr, *d_relative = nullptr;
 };
 
-/// float32 elements that a thread needs room for, whatever part it does.
+/// D rounded up to the vectors of any instruction set.
+static inline std::int64_t chunked_width(const ChunkedAttention& a) { return (a.columns + 15) / 16 * 16; }
+
+/// float32 elements, all zero, that a thread needs room for, whatever part it does.
 static inline std::int64_t chunked_room(const ChunkedAttention& a) {
   const std::int64_t rows = 3 * a.chunk + 4 * a.context + 2 * a.distances + 2 * a.frames;
-  return rows * a.columns + 2 * a.context;
+  return rows * chunked_width(a) + 3 * a.context;
 }
 
 /// Each function works on rows (of Geglu, Silu, Rounded: elements, of the gradients of attention: pairs

@@ -62,6 +62,15 @@ static inline Floats rounded(Floats value) {
   return reinterpret_cast<Floats>(__builtin_convertvector(narrow_bits(value), Words) << 16);
 }
 
+/// Halves onto halves: a chain of single additions would take as long as what is summed.
+static inline float sum_of(Floats value) {
+  float parts[kWide];
+  std::memcpy(parts, &value, sizeof parts);
+  for (std::int64_t half = kWide / 2; half > 0; half /= 2)
+    for (std::int64_t i = 0; i < half; ++i) parts[i] += parts[i + half];
+  return parts[0];
+}
+
 /// One bit for each value, the first one lowest: whether low <= value <= high.
 static inline Bits bits_within(Floats value, Floats low, Floats high) {
 #if defined(__AVX512F__)
