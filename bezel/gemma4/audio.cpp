@@ -108,17 +108,7 @@ Tensor AudioFeedForwardImpl::forward(const Tensor& x) {
   return nn::rms_norm(limited(h, limit_), weight, post_layer_norm->eps, x);
 }
 
-Tensor DepthwiseConvImpl::forward(const Tensor& x) {
-  // One product for each tap: few, and unlike ATen's grouped convolution it runs on any device.
-  const std::int64_t width = weight.size(2);
-  const Tensor padded = at::constant_pad_nd(x.to(torch::kFloat), {0, 0, width - 1, 0});  // [T + width - 1, H]
-  Tensor y;
-  for (std::int64_t tap = 0; tap < width; ++tap) {
-    const Tensor part = padded.narrow(0, tap, x.size(0)) * weight.select(2, tap).squeeze(1).to(torch::kFloat);
-    y = tap == 0 ? part : y + part;
-  }
-  return y.to(x.scalar_type());
-}
+Tensor DepthwiseConvImpl::forward(const Tensor& x) { return nn::gated_conv(x, weight.squeeze(1).t()); }
 
 LightConvImpl::LightConvImpl(const AudioConfig& config) : limit_(config.gradient_clipping) {
   const nn::LinearImpl::Options options{.clipped = config.use_clipped_linears};
@@ -131,9 +121,8 @@ LightConvImpl::LightConvImpl(const AudioConfig& config) : limit_(config.gradient
 }
 
 Tensor LightConvImpl::forward(const Tensor& x) {
-  const auto halves = linear_start(pre_layer_norm->input(x)).chunk(2, -1);
-  const Tensor gated = halves[0] * at::sigmoid(halves[1]);
-  const Tensor mixed = conv_norm(limited(depthwise_conv1d(gated), limit_));
+  const Tensor wide = linear_start(pre_layer_norm->input(x));
+  const Tensor mixed = conv_norm(limited(depthwise_conv1d(wide), limit_));
   return linear_end(nn::LayerInput::silu(mixed)) + x;
 }
 

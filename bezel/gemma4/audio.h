@@ -45,7 +45,7 @@ class DepthwiseConvImpl : public nn::Module {
  public:
   DepthwiseConvImpl(std::int64_t channels, std::int64_t width) { expect("weight", {channels, 1, width}, weight); }
 
-  /// Causal convolution of each channel along time: x [T, H] -> [T, H].
+  /// The gate and the convolution behind it, see nn::gated_conv: x [T, 2 H] -> [T, H].
   torch::Tensor forward(const torch::Tensor& x);
 
   torch::Tensor weight;  // [H, 1, width]

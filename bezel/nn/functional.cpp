@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "bezel/kernels/gated_conv.h"
 #include "bezel/kernels/geglu.h"
 #include "bezel/kernels/rms_norm.h"
 #include "bezel/kernels/vector_math.h"
@@ -44,6 +45,19 @@ class GegluFunction : public torch::autograd::Function<GegluFunction> {
     const auto saved = context->get_saved_variables();
     auto [dgate, dup] = kernels::geglu_backward(saved[0], saved[1], grads[0]);
     return {dgate, dup};
+  }
+};
+
+class GatedConvFunction : public torch::autograd::Function<GatedConvFunction> {
+ public:
+  static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& weight) {
+    context->save_for_backward({x, weight});
+    return kernels::gated_conv(x, weight);
+  }
+
+  static variable_list backward(AutogradContext* context, variable_list grads) {
+    const auto saved = context->get_saved_variables();
+    return {kernels::gated_conv_backward(saved[0], saved[1], grads[0]), Tensor()};
   }
 };
 
@@ -97,6 +111,10 @@ Tensor layer_norm(const Tensor& x, const Tensor& weight, double eps) {
 }
 
 Tensor geglu(const Tensor& gate, const Tensor& up) { return GegluFunction::apply(gate, up); }
+
+Tensor gated_conv(const Tensor& x, const Tensor& weight) {
+  return kernels::has_gated_conv(x) ? GatedConvFunction::apply(x, weight) : kernels::gated_conv_plain(x, weight);
+}
 
 Tensor take_rows(const Tensor& x, const Tensor& index) {
   if (!x.is_meta()) return x.index_select(0, index);

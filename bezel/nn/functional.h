@@ -23,6 +23,10 @@ torch::Tensor layer_norm(const torch::Tensor& x, const torch::Tensor& weight, do
 /// gelu_tanh(gate) * up; both [..., F]. Keeps its two inputs only.
 torch::Tensor geglu(const torch::Tensor& gate, const torch::Tensor& up);
 
+/// a * sigmoid(b) for x [T, 2 H] of both, then a causal convolution of each channel along time by `weight` [width, H],
+/// which is frozen -> [T, H]. Keeps x only. Reference: Gemma4AudioLightConv1d.
+torch::Tensor gated_conv(const torch::Tensor& x, const torch::Tensor& weight);
+
 /// Rows `index` (int64 [N]) of x [M, ...] -> [N, ...].
 torch::Tensor take_rows(const torch::Tensor& x, const torch::Tensor& index);
 

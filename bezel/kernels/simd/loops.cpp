@@ -97,6 +97,59 @@ void silu_backward(const Silu& a, std::int64_t begin, std::int64_t end) {
   }
 }
 
+// Row t of the gated input; rows lie in `ring` by their number modulo the width.
+void gate_row(const GatedConv& a, std::int64_t t, float* ring) {
+  const Bf16 *value = a.x + t * 2 * a.columns, *gate = value + a.columns;
+  float* to = ring + t % a.width * a.columns;
+#pragma omp simd
+  for (std::int64_t c = 0; c < a.columns; ++c) to[c] = widen(value[c]) / (1.0f + exponential(-widen(gate[c])));
+}
+
+// sums += weight of a tap * row
+void add_tap(const GatedConv& a, std::int64_t tap, const float* row, float* sums) {
+  const float* weight = a.weight + tap * a.columns;
+#pragma omp simd
+  for (std::int64_t c = 0; c < a.columns; ++c) sums[c] += weight[c] * row[c];
+}
+
+void gated_conv(const GatedConv& a, std::int64_t begin, std::int64_t end, float* room) {
+  float* sums = room + a.width * a.columns;
+  for (std::int64_t t = begin - a.width + 1; t < end; ++t) {
+    if (t >= 0) gate_row(a, t, room);
+    if (t < begin) continue;
+    for (std::int64_t c = 0; c < a.columns; ++c) sums[c] = 0.0f;
+    for (std::int64_t tap = 0; tap < a.width; ++tap)
+      if (const std::int64_t row = t - a.width + 1 + tap; row >= 0)
+        add_tap(a, tap, room + row % a.width * a.columns, sums);
+    Bf16* y = a.y + t * a.columns;
+#pragma omp simd
+    for (std::int64_t c = 0; c < a.columns; ++c) y[c] = narrow(sums[c]);
+  }
+}
+
+// A row meets the taps of those after it.
+void gated_conv_backward(const GatedConv& a, std::int64_t begin, std::int64_t end, float* room) {
+  float *sums = room, *dy = room + a.columns;
+  for (std::int64_t t = begin; t < end; ++t) {
+    for (std::int64_t c = 0; c < a.columns; ++c) sums[c] = 0.0f;
+    for (std::int64_t tap = 0; tap < a.width; ++tap) {
+      const std::int64_t row = t + a.width - 1 - tap;
+      if (row >= a.rows) continue;
+#pragma omp simd
+      for (std::int64_t c = 0; c < a.columns; ++c) dy[c] = widen(a.dy[row * a.columns + c]);
+      add_tap(a, tap, dy, sums);
+    }
+    const Bf16 *value = a.x + t * 2 * a.columns, *gate = value + a.columns;
+    Bf16 *d_value = a.y + t * 2 * a.columns, *d_gate = d_value + a.columns;
+#pragma omp simd
+    for (std::int64_t c = 0; c < a.columns; ++c) {
+      const float open = 1.0f / (1.0f + exponential(-widen(gate[c])));
+      d_value[c] = narrow(sums[c] * open);
+      d_gate[c] = narrow(sums[c] * widen(value[c]) * open * (1.0f - open));
+    }
+  }
+}
+
 void rotate(const Rotate& a, std::int64_t begin, std::int64_t end) {
   const std::int64_t half = a.columns / 2;
   for (std::int64_t n = begin; n < end; ++n)
@@ -245,6 +298,8 @@ constexpr Functions kFunctions{rms_norm,
                                geglu_backward,
                                silu,
                                silu_backward,
+                               gated_conv,
+                               gated_conv_backward,
                                rotate,
                                cross_entropy,
                                ranged_softmax,

@@ -39,6 +39,17 @@ struct Silu {
   Bf16* y;  ///< of the backward pass: dx
 };
 
+/// a * sigmoid(b), then a causal convolution of each channel along time; in the backward pass the gradient from dy.
+struct GatedConv {
+  const Bf16* x;         ///< [T, 2 H]: a, then b
+  const float* weight;   ///< [width, H]; tap i meets row t - width + 1 + i
+  std::int64_t rows;     ///< T
+  std::int64_t columns;  ///< H
+  std::int64_t width;
+  const Bf16* dy;  ///< [T, H]
+  Bf16* y;         ///< [T, H]; of the backward pass: dx [T, 2 H]
+};
+
 /// Rotary embedding of x [N, heads, D]: pairs (i, i + D/2) turn by the angles of row n and group (head mod groups).
 struct Rotate {
   const Bf16* x;    ///< [N, heads, D]
@@ -134,6 +145,9 @@ struct Functions {
   void (*geglu_backward)(const Geglu&, std::int64_t begin, std::int64_t end);
   void (*silu)(const Silu&, std::int64_t begin, std::int64_t end);
   void (*silu_backward)(const Silu&, std::int64_t begin, std::int64_t end);
+  /// With room for `width` rows and one more, float32.
+  void (*gated_conv)(const GatedConv&, std::int64_t begin, std::int64_t end, float* room);
+  void (*gated_conv_backward)(const GatedConv&, std::int64_t begin, std::int64_t end, float* room);
   void (*rotate)(const Rotate&, std::int64_t begin, std::int64_t end);
   void (*cross_entropy)(const CrossEntropy&, std::int64_t begin, std::int64_t end);
   void (*ranged_softmax)(const RangedSoftmax&, std::int64_t begin, std::int64_t end);

@@ -1,11 +1,12 @@
-#include "bezel/nn/chunked_attention.h"
-
 #include <array>
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include "bezel/kernels/gated_conv.h"
+#include "bezel/nn/chunked_attention.h"
+#include "bezel/nn/functional.h"
 #include "support/relative_error.h"
 
 namespace bezel::nn {
@@ -55,6 +56,22 @@ TEST_P(ChunkedAttention, AndItsGradientsAreThoseOfTheFormula) {
   for (std::size_t i = 0; i < narrow.size(); ++i) {
     EXPECT_EQ(got_gradients[i].scalar_type(), torch::kBFloat16);
     EXPECT_LE(test::relative_error(got_gradients[i], wanted_gradients[i]), 4e-3) << "gradient " << i;
+  }
+}
+
+TEST(GatedConv, AndItsGradientAreThoseOfTheFormula) {
+  torch::manual_seed(4);
+  for (const auto& [frames, columns, width] : {std::array<std::int64_t, 3>{70, 33, 5}, {3, 16, 5}, {20, 7, 1}}) {
+    const Tensor start = torch::randn({frames, 2 * columns}).to(torch::kBFloat16);
+    const Tensor weight = torch::randn({columns, width}).t();
+    const auto leaf = [&start](torch::ScalarType dtype) { return start.to(dtype).detach().requires_grad_(true); };
+    const Tensor narrow = leaf(torch::kBFloat16), wide = leaf(torch::kFloat);
+    ASSERT_TRUE(kernels::has_gated_conv(narrow));
+    const Tensor got = gated_conv(narrow, weight), wanted = gated_conv(wide, weight);
+    EXPECT_LE(test::relative_error(got, wanted), 4e-3);
+    const Tensor dy = torch::randn(wanted.sizes()).to(torch::kBFloat16);
+    const auto dx = torch::autograd::grad({got}, {narrow}, {dy});
+    EXPECT_LE(test::relative_error(dx[0], torch::autograd::grad({wanted}, {wide}, {dy.to(torch::kFloat)})[0]), 4e-3);
   }
 }
 
