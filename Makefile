@@ -62,6 +62,7 @@ bench:
 	@tools/setup.sh test
 	@cmake --preset release -DBEZEL_BENCHMARKS=ON
 	@cmake --build --preset release --target bezel_cli bench_kernels
+	@$(PYTHON) benchmarks/gemma3_270m.py
 	@$(PYTHON) benchmarks/vs_transformers.py
 	@build/benchmarks/bench_kernels
 

@@ -96,6 +96,18 @@ def section(title, text, body):
     return f"\n## {title}\n\n{text}\n\n{body}\n" if body else ""
 
 
+def trained(results):
+    if not (found := results.get("gemma3_270m")):
+        return ""
+    learning, writing = found["training"], found["decoding"]
+    line = lambda name, r: f"| {name} | {r['seconds']:.1f} s | {r['bytes'] / 1e9:.2f} GB | {r['right']:.0f} of 40 |"
+    b, t = learning["bezel"], learning["tuned"]
+    return "\n".join(["| engine | training | memory | held-out questions right |", "|---|---|---|---|", line("Bezel", b), line("transformers + PEFT", t), "",
+                      f"{aimed(b['seconds'] / t['seconds'], 0.5, at_least=False)} of the time, {aimed(b['bytes'] / t['bytes'], 0.4, at_least=False)} of the memory; "
+                      f"the base answers {b['base']:.0f}. Decoding with {writing['threads']} threads: Bezel {writing['bezel']:.1f} tokens/s, llama.cpp "
+                      f"{writing['llama_cpp']:.1f}."])
+
+
 def notes(results):
     said = []
     if index := results.get("scattered", {}).get("index"):
@@ -140,6 +152,8 @@ Machine: {machine()}. torch {torch.__version__}, transformers {transformers.__ve
             + section("Decoding", "Greedy tokens behind a prompt of 512, medians; weights read for each token, beside what plain reading of memory with all threads\n"
                       "gives in the same run. The peer is `generate` over bfloat16 in both rows.",
                       table("| work | Bezel | transformers | times as fast | read for a token | memory |", DECODE_AIMS, results))
+            + section("Trained weights", "Gemma 3 270M from its Q4_K_M GGUF file (benchmarks/gemma3_270m.py): the demo's 134 questions and answers, batches of 8, three\n"
+                      "epochs, bfloat16, rank 16 on all seven projections.", trained(results))
             + section("Share of labels", "512 tokens, by how many of them carry labels and where.", table("| labels, % | tokens/s | memory |", ["shares"], results))
             + section("Length", "One row, labels on its last quarter. Needed FLOPs of a token grow with the pairs that full attention sees.",
                       table("| tokens | tokens/s | memory | needed for a token | reached |", ["lengths"], results))

@@ -1,8 +1,8 @@
 """Gemma 3 270M from its GGUF file: the demo's training beside transformers + PEFT, and decoding beside llama.cpp, in one run.
 
-    .venv/bin/python3 benchmarks/gemma3_270m.py [--bezel build/bezel] [--rounds 1]
+    .venv/bin/python3 benchmarks/gemma3_270m.py [--bezel build/bezel] [--rounds 1] [--work build/bench]
 
-Both learn the same 134 samples in the same order, batches of 8, three epochs, bfloat16, rank 16 on all seven projections, and
+Its figures go into --work/results.json too, from where `make bench` takes them into docs/BENCHMARKS.md. Both learn the same 134 samples in the same order, batches of 8, three epochs, bfloat16, rank 16 on all seven projections, and
 answer the 40 held-out questions then. Seconds are of the training loop, memory is the peak of the whole process.
 """
 import argparse
@@ -12,6 +12,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -22,6 +23,7 @@ DATA = ROOT / "demo" / "capitals"
 def arguments():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--bezel", default=ROOT / "build" / "bezel", type=Path)
+    p.add_argument("--work", default=ROOT / "build" / "bench", type=Path, help="folder for results.json")
     p.add_argument("--rounds", default=1, type=int, help="times that each engine trains")
     p.add_argument("--tokens", default=128, type=int, help="tokens that are decoded")
     return p.parse_args()
@@ -68,6 +70,7 @@ def training(options):
         print(f"{engine:20} {r['seconds']:6.1f} s training, {r['bytes'] / 2**30:5.2f} GiB, {r['right']:.0f} of 40 right")
     b, t = medians.values()
     print(f"base {b['base']:.0f} of 40 right; time {b['seconds'] / t['seconds']:.2f}x (<= 0.5), memory {b['bytes'] / t['bytes']:.2f}x (<= 0.4)")
+    return dict(bezel=b, tuned=t)
 
 
 def decoding(options):
@@ -75,14 +78,20 @@ def decoding(options):
     bench = json.loads(run([options.bezel, "bench", "--model", MODEL, "--decode", options.tokens, "--json"])[0])
     request = dict(model=str(MODEL), prompts=[[2, *range(1000, 1032)]], tokens=options.tokens, threads=threads)
     done = subprocess.run(["node", ROOT / "tests" / "parity" / "_llama.mjs"], input=json.dumps(request), capture_output=True, text=True, check=True)
-    print(f"decoding, {threads} threads: Bezel {bench['decode']['tokens_per_s']:.1f} tokens/s, "
-          f"llama.cpp {json.loads(done.stdout)['tokens_per_s']:.1f}")
+    ours, theirs = bench["decode"]["tokens_per_s"], json.loads(done.stdout)["tokens_per_s"]
+    print(f"decoding, {threads} threads: Bezel {ours:.1f} tokens/s, llama.cpp {theirs:.1f}")
+    return dict(threads=threads, bezel=ours, llama_cpp=theirs)
 
 
 def main():
     options = arguments()
-    training(options)
-    decoding(options)
+    if not DATA.exists():
+        subprocess.run([sys.executable, ROOT / "demo" / "capitals.py"], check=True)
+    found = dict(training=training(options), decoding=decoding(options), day=time.strftime("%Y-%m-%d"))
+    results = options.work / "results.json"
+    options.work.mkdir(parents=True, exist_ok=True)
+    all_found = json.loads(results.read_text()) if results.exists() else {}
+    results.write_text(json.dumps(all_found | {"gemma3_270m": found}))
 
 
 if __name__ == "__main__":
