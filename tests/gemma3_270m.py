@@ -5,9 +5,10 @@ llama.cpp (npm node-llama-cpp, which reads the same codes).
  - the loss of every step of an epoch over the demo's task is within 2 % of transformers + PEFT, from the same adapter;
  - llama.cpp goes on with 20 texts as Bezel does (_llama.py says how that is judged), also with the adapter of that epoch.
    llama.cpp rounds what it multiplies with packed matrices to 8 bits, which alone moves logits by about 0.1 (it and transformers
-   part at margins up to 0.13); so the texts are such as the model is sure how to go on with.
+   part at margins up to 0.13); so the texts are such as the model is sure how to go on with;
+ - with 20 ordinary texts it does too, where it reads the same matrices as float32 and rounds nothing.
 
-The second and the adapter's part of the third take minutes, so `make test` leaves them out: they need --full.
+The second, the adapter's part of the third and the fourth take minutes, so `make test` leaves them out: they need --full.
 
     gemma3_270m.py BEZEL_FOLDER TEST_FOLDER [--full] [--epochs 1]
 """
@@ -19,10 +20,12 @@ import tempfile
 from pathlib import Path
 
 import torch
+from gguf import GGUFReader, GGUFWriter
+from gguf.quants import dequantize
 from safetensors.torch import save_file
 
 sys.path.insert(0, str(Path(__file__).parent / "parity"))
-from _llama import NUM_TOKENS, compare  # noqa: E402
+from _llama import NUM_TOKENS, compare, compare_texts, greedy  # noqa: E402
 from _reference import BIN, ROOT, forward  # noqa: E402
 
 MODEL = ROOT / ".venv" / "models" / "gemma-3-270m-q4_k_m.gguf"
@@ -35,6 +38,11 @@ TEXTS = ["1, 2, 3, 4, 5, 6, 7,", "2, 4, 6, 8, 10, 12,", "10, 20, 30, 40, 50,", "
          "<li>1</li>\n<li>2</li>\n<li>3</li>\n", '{"id": 1}\n{"id": 2}\n{"id": 3}\n', "| a | b |\n|---|---|\n| 1 | 2 |\n",
          "row 1, column 1\nrow 1, column 2\nrow 1, column 3\n", "def f1():\n    return 1\n\ndef f2():\n    return 2\n\ndef",
          "SELECT name FROM users WHERE id = 1;\nSELECT name FROM users WHERE id = 2;\n"]
+ORDINARY = ["The capital of France is", "Once upon a time, there was a small", "Water boils at", "My favourite season is autumn because",
+            "In 1969, astronauts", "To make bread, you need", "The largest planet in the solar system", "Dear Sir or Madam,\n\nI am writing to",
+            "Photosynthesis is the process by which", "The difference between a cat and a dog is", "She opened the door and", "A good teacher should",
+            "The river flows from the mountains to", "Python is a programming language that", "Yesterday I went to the market and bought",
+            "The history of the Roman Empire", "Why is the sky blue?", "He looked at his watch and", "The recipe calls for two eggs,", "Music helps people"]
 failures = []
 
 
@@ -92,6 +100,22 @@ def train(tmp, epochs):
     return out
 
 
+def expanded(path):
+    """MODEL with float32 matrices in place of the packed ones, as a GGUF file."""
+    reader = GGUFReader(MODEL)
+    writer = GGUFWriter(path, reader.fields["general.architecture"].contents())
+    for field in reader.fields.values():
+        if not field.name.startswith("GGUF.") and field.name != "general.architecture":
+            writer.add_key_value(field.name, field.contents(), field.types[0], *field.types[1:2])
+    for tensor in reader.tensors:
+        writer.add_tensor(tensor.name, dequantize(tensor.data, tensor.tensor_type))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
 def generated(prompt, text, tmp):
     """`bezel generate` itself, token by token."""
     save_file({"in.input_ids": torch.tensor([prompt])}, tmp / "prompt.safetensors")
@@ -112,7 +136,8 @@ def main():
     given = dict(gguf_file=MODEL.name)
     tokenizer = AutoTokenizer.from_pretrained(MODEL.parent, **given)
     model = AutoModelForCausalLM.from_pretrained(MODEL.parent, dtype=torch.float32, **given).eval()
-    rows = [tokenizer("<bos>" + text, add_special_tokens=False)["input_ids"] for text in TEXTS]
+    tokens_of = lambda texts: [tokenizer("<bos>" + text, add_special_tokens=False)["input_ids"] for text in texts]
+    rows = tokens_of(TEXTS)
     with tempfile.TemporaryDirectory() as name:
         tmp = Path(name)
         logits(model, rows, tmp)
@@ -120,6 +145,8 @@ def main():
         base = compare("base", MODEL, rows, tmp, check)
         generated(rows[0], base[0], tmp)
         if options.full:
+            ordinary = tokens_of(ORDINARY)
+            compare_texts("ordinary texts, float32 matrices", MODEL, ordinary, greedy(expanded(tmp / "wide.gguf"), ordinary), tmp, check)
             adapter = train(tmp, options.epochs)
             tuned = compare("adapter", MODEL, rows, tmp, check, adapter)
             changed = sum(a != b for a, b in zip(base, tuned))

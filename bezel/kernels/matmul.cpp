@@ -74,7 +74,6 @@ bool widens(torch::ScalarType dtype, torch::Device device) {
 }
 
 torch::Tensor matmul_nt(const torch::Tensor& x, const torch::Tensor& w) {
-  if (has_narrow_product(x, w.size(0))) return narrow_product(x, w.t());
   return direct(x, w) ? at::mm(x, w.t()) : matmul_nt(x, parts_of(w, x));
 }
 
@@ -93,7 +92,6 @@ torch::Tensor matmul_nt(const torch::Tensor& x, const Tiles& w) {
 }
 
 torch::Tensor matmul_nn(const torch::Tensor& x, const torch::Tensor& w) {
-  if (has_narrow_product(x, w.size(1))) return narrow_product(x, w);
   return direct(x, w) ? at::mm(x, w) : matmul_nn(x, parts_of(w, x));
 }
 

@@ -8,6 +8,7 @@
 #include "bezel/error.h"
 #include "bezel/kernels/low_rank.h"
 #include "bezel/kernels/matmul.h"
+#include "bezel/kernels/narrow_product.h"
 #include "bezel/nn/clip_counts.h"
 
 namespace bezel::nn {
@@ -53,6 +54,15 @@ Tensor stacked_a(const variable_list& adapters) {
   return at::cat(parts);
 }
 
+// x · aᵀ and x · b for factors as narrow as a rank. Only adapters' go this way: frozen matrices are multiplied alike in
+// every storage.
+Tensor rank_nt(const Tensor& x, const Tensor& a) {
+  return kernels::has_narrow_product(x, a.size(0)) ? kernels::narrow_product(x, a.t()) : kernels::matmul_nt(x, a);
+}
+Tensor rank_nn(const Tensor& x, const Tensor& b) {
+  return kernels::has_narrow_product(x, b.size(1)) ? kernels::narrow_product(x, b) : kernels::matmul_nn(x, b);
+}
+
 void count_clipped(const Tensor& x, const Tensor& y, const kernels::LowRank& term, const FrozenLayer& layer) {
   Tensor open = y.clone();  // what the fused loop clamps as it adds
   kernels::add_low_rank(open, term);
@@ -69,7 +79,7 @@ class LinearFunction : public torch::autograd::Function<LinearFunction> {
     const LayerInput::Made x = call->input.make(sources.vec());
     const Tensor x_clamped = call->clamped(x.rows);
     Tensor h;  // x Aᵀ [N, ranks of all]
-    if (call->adapted()) h = kernels::matmul_nt(call->adapter_input(x_clamped), stacked_a(adapters.vec()));
+    if (call->adapted()) h = rank_nt(call->adapter_input(x_clamped), stacked_a(adapters.vec()));
     const bool keeps_sources = call->adapted() || call->clip() || call->input.is_made();
     variable_list outputs, saved = keeps_sources ? sources.vec() : variable_list(sources.size());
     saved.insert(saved.end(), {x.inverse, h});
@@ -109,7 +119,7 @@ class LinearFunction : public torch::autograd::Function<LinearFunction> {
       if (layer.rank > 0) {
         first -= layer.rank;
         const std::int64_t b = 2 * --adapter + 1;
-        dh.insert(dh.begin(), kernels::matmul_nn(dy, adapters[b]));  // [N, r], without the scale
+        dh.insert(dh.begin(), rank_nn(dy, adapters[b]));  // [N, r], without the scale
         if (wants_adapters) d_adapters[b] = kernels::matmul_tn(dy, scaled(h, first, layer));
       }
       if (!wants_input) continue;

@@ -45,8 +45,13 @@ def compare(name, model, prompts, tmp, check, adapter=None, apart=2, margin=0.1)
         converted, extra = tmp / "adapter.gguf", ["--adapter", adapter]
         subprocess.run([BIN / "bezel", "convert", "--adapter", adapter, "--to", "gguf", "--output", converted], check=True, capture_output=True)
     texts = greedy(model, prompts, converted)
+    compare_texts(name, model, prompts, texts, tmp, check, *extra, apart=apart, margin=margin)
+    return texts
+
+
+def compare_texts(name, model, prompts, texts, tmp, check, *extra, apart=2, margin=0.1):
+    """The same for `texts` that llama.cpp wrote already."""
     margins = margins_where_apart(model, prompts, texts, tmp, *extra)
     check(len(margins) <= apart and all(m < margin for m in margins),
           f"{name}: {len(prompts) - len(margins)} of {len(prompts)} texts of llama.cpp are Bezel's; margins at the others "
           f"[{', '.join(f'{m:.3f}' for m in margins)}]")
-    return texts
