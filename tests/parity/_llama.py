@@ -40,13 +40,16 @@ def margins_where_apart(model, prompts, texts, tmp, *extra) -> list:
 def compare(name, model, prompts, tmp, check, adapter=None, apart=2, margin=0.1) -> list:
     """Texts of llama.cpp, held against Bezel: at most `apart` of them may part, where two tokens are within `margin`. `adapter`
     is a PEFT folder; llama.cpp reads what `bezel convert --to gguf` makes of it."""
-    extra, converted = [], None
-    if adapter:
-        converted, extra = tmp / "adapter.gguf", ["--adapter", adapter]
-        subprocess.run([BIN / "bezel", "convert", "--adapter", adapter, "--to", "gguf", "--output", converted], check=True, capture_output=True)
-    texts = greedy(model, prompts, converted)
-    compare_texts(name, model, prompts, texts, tmp, check, *extra, apart=apart, margin=margin)
+    texts = greedy(model, prompts, adapter and as_gguf(adapter, tmp))
+    compare_texts(name, model, prompts, texts, tmp, check, *(["--adapter", adapter] if adapter else []), apart=apart, margin=margin)
     return texts
+
+
+def as_gguf(adapter, tmp):
+    converted = tmp / "adapter.gguf"
+    if not converted.exists():
+        subprocess.run([BIN / "bezel", "convert", "--adapter", adapter, "--to", "gguf", "--output", converted], check=True, capture_output=True)
+    return converted
 
 
 def compare_texts(name, model, prompts, texts, tmp, check, *extra, apart=2, margin=0.1):
