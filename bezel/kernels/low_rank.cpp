@@ -1,10 +1,10 @@
 #include "bezel/kernels/low_rank.h"
 
-#include <algorithm>
+#include <optional>
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 
+#include "bezel/kernels/panels.h"
 #include "bezel/kernels/simd/functions.h"
 
 namespace bezel::kernels {
@@ -26,43 +26,18 @@ bool fits(const Tensor& y, const LowRank& term, const Tensor& gate) {
   return simd::takes({y, gate}) && (!term.h.defined() || (term.h.is_cpu() && term.b.is_cpu()));
 }
 
-// b [r, M] as the loops take it: bfloat16 [M / 64, r / 2, 64, 2], whether its rows or its columns lie together.
-Tensor packed(const Tensor& given) {
-  constexpr std::int64_t kWidth = simd::kPackedWidth;
-  Tensor b = given;
-  if (const std::int64_t more = (kWidth - b.size(1) % kWidth) % kWidth, odd = b.size(0) % 2; more + odd > 0)
-    b = at::constant_pad_nd(b, {0, more, 0, odd});
-  const bool by_columns = b.t().is_contiguous();
-  b = (by_columns ? b : b.contiguous()).to(torch::kBFloat16);
-  const std::int64_t rank = b.size(0), panels = b.size(1) / kWidth;
-  Tensor out = at::empty({panels, rank / 2, kWidth, 2}, b.options());
-  const simd::Bf16* from = simd::bf16(b);
-  simd::Bf16* to = simd::bf16(out);
-  constexpr std::int64_t kGrainElements = 1 << 16;
-  at::parallel_for(0, panels, std::max<std::int64_t>(1, kGrainElements / (rank * kWidth)),
-                   [&](std::int64_t begin, std::int64_t end) {
-                     for (std::int64_t i = begin; i < end; ++i) {
-                       simd::Bf16* panel = to + i * kWidth * rank;
-                       if (by_columns)
-                         simd::products().pack_transposed({from + i * kWidth * rank, rank, rank, panel});
-                       else
-                         simd::products().pack({from + i * kWidth, panels * kWidth, rank, panel});
-                     }
-                   });
-  return out;
-}
-
 void run(Tensor& y, const LowRank& term, simd::Epilogue epilogue, Bounds bounds, const Tensor& gate,
          const Tensor& bits) {
-  Tensor h, b;
+  Tensor h;
+  std::optional<Panels> b;
   if (term.h.defined() && term.h.size(1) > 0) {
     h = term.h.to(torch::kBFloat16);
     h = h.size(1) % 2 == 0 ? h.contiguous() : at::constant_pad_nd(h, {0, 1});
-    b = packed(term.b);
+    b.emplace(term.b, simd::kPackedWidth);
   }
   const simd::LowRank arguments{simd::bf16(y),
                                 simd::bf16(h),
-                                simd::bf16(b),
+                                b ? b->at(0) : nullptr,
                                 h.defined() ? h.size(1) : 0,
                                 y.size(1),
                                 epilogue,

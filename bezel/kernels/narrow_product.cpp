@@ -6,6 +6,7 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
+#include "bezel/kernels/panels.h"
 #include "bezel/kernels/simd/functions.h"
 
 namespace bezel::kernels {
@@ -19,44 +20,6 @@ constexpr std::int64_t kWidth = simd::kPackedWidth;
 constexpr std::int64_t kVectorColumns = 16;
 constexpr std::int64_t kRows = 4;  // a product takes rows in such groups
 
-// A right factor [K, R] in panels of at most kWidth columns, each [K / 2, width, 2] with neighbouring rows in pairs.
-class Panels {
- public:
-  explicit Panels(const Tensor& given) : inner_(given.size(0)) {
-    Tensor w = given;
-    if (const std::int64_t more = (kVectorColumns - w.size(1) % kVectorColumns) % kVectorColumns; more > 0)
-      w = at::constant_pad_nd(w, {0, more});
-    columns_ = w.size(1);
-    const bool by_columns = w.t().is_contiguous();
-    w = (by_columns ? w : w.contiguous()).to(torch::kBFloat16);
-    packed_ = at::empty({inner_ * columns_}, w.options());
-    for (std::int64_t first = 0; first < columns_; first += kWidth) {
-      const Bf16* from = simd::bf16(w) + (by_columns ? first * inner_ : first);
-      pack(by_columns, from, by_columns ? inner_ : columns_, first);
-    }
-  }
-
-  std::int64_t columns() const { return columns_; }
-  std::int64_t width(std::int64_t first) const { return std::min(kWidth, columns_ - first); }
-  Bf16* at(std::int64_t first) const { return simd::bf16(packed_) + first * inner_; }
-
- private:
-  void pack(bool by_columns, const Bf16* from, std::int64_t ld, std::int64_t first) const {
-    constexpr std::int64_t kStep = 2 * kVectorColumns;  // rows that one thread does at least
-    const std::int64_t steps = (inner_ + kStep - 1) / kStep, columns = width(first);
-    at::parallel_for(0, steps, 32, [&](std::int64_t begin, std::int64_t end) {
-      const std::int64_t row = begin * kStep, rows = std::min(inner_, end * kStep) - row;
-      if (by_columns)
-        simd::products().pack_transposed({from + row, ld, rows, at(first) + row * columns, columns});
-      else
-        simd::products().pack({from + row * ld, ld, rows, at(first) + row * columns, columns});
-    });
-  }
-
-  std::int64_t inner_, columns_ = 0;  // K, R rounded up to whole vectors
-  Tensor packed_;
-};
-
 // A few rows of x times all panels.
 void rows_product(const Tensor& x, std::int64_t row, std::int64_t rows, const Panels& w, std::vector<float>& sums,
                   Tensor& y) {
@@ -68,8 +31,6 @@ void rows_product(const Tensor& x, std::int64_t row, std::int64_t rows, const Pa
     simd::products().round({sums.data(), width, simd::bf16(y) + row * y.size(1) + first, y.size(1), rows, count});
   }
 }
-
-bool has_products() { return simd::has_bf16_products() && !simd::has_tile_units(); }
 
 // aᵀ [R', N'] for a [N, R]: rows of zeros behind it make whole groups, a column of them an even number.
 Tensor transposed(const Tensor& a) {
@@ -137,14 +98,15 @@ class ColumnSums {
 }  // namespace
 
 bool has_narrow_product(const Tensor& x, std::int64_t narrow) {
-  return narrow > 0 && narrow <= kNarrow && simd::takes({x}) && x.size(1) % 2 == 0 && x.size(0) > 0 && has_products();
+  return narrow > 0 && narrow <= kNarrow && simd::takes({x}) && x.size(1) % 2 == 0 && x.size(0) > 0 &&
+         simd::has_own_products();
 }
 
 Tensor narrow_product(const Tensor& given, const Tensor& w) {
   TORCH_CHECK(given.size(1) == w.size(0), given.sizes(), " times ", w.sizes());
   const std::int64_t missing = std::max<std::int64_t>(0, kRows - given.size(0));
   const Tensor x = missing == 0 ? given : at::constant_pad_nd(given, {0, 0, 0, missing});
-  const Panels panels(w);
+  const Panels panels(w, kVectorColumns);
   Tensor y = at::empty({x.size(0), w.size(1)}, x.options());
   const std::int64_t groups = x.size(0) / kRows;
   at::parallel_for(0, groups, 3, [&](std::int64_t begin, std::int64_t end) {
@@ -157,7 +119,7 @@ Tensor narrow_product(const Tensor& given, const Tensor& w) {
 }
 
 bool has_narrow_product_tn(const Tensor& x, const Tensor& y) {
-  return simd::takes({x, y}) && x.size(0) > 0 && std::min(x.size(1), y.size(1)) <= kNarrow && has_products();
+  return simd::takes({x, y}) && x.size(0) > 0 && std::min(x.size(1), y.size(1)) <= kNarrow && simd::has_own_products();
 }
 
 Tensor narrow_product_tn(const Tensor& x, const Tensor& y) {

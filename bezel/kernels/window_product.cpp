@@ -137,7 +137,7 @@ Tensor product_nn(const Tensor& x, std::int64_t columns, const MakeWindow& w) {
 
 bool takes_windows(const Tensor& x) {
   return x.is_cpu() && x.scalar_type() == torch::kBFloat16 && x.size(0) > 1 && x.size(1) % 2 == 0 &&
-         (widens(torch::kBFloat16, torch::kCPU) || (simd::has_bf16_products() && !simd::has_tile_units()));
+         (widens(torch::kBFloat16, torch::kCPU) || simd::has_own_products());
 }
 
 Tensor window_product_nt(const Tensor& x, std::int64_t rows, const MakeWindow& w) {

@@ -3,24 +3,18 @@
 
 #include <cmath>
 
+#include "bezel/kernels/simd/exponential.h"
 #include "bezel/kernels/simd/vectors.h"
 
 namespace bezel::kernels::simd {
 namespace {
 
-// e^x for x <= 88, as exponential() in exponential.h, a vector at a time.
+// exponential() for x <= 88, a vector at a time.
 inline Floats exponentials(Floats x) {
   const Floats least = Floats{} - 87.3f, magic = Floats{} + 12582912.0f;  // its last bit is 1: rounds to integers
   const Floats bounded = x < least ? least : x;
-  const Floats shifted = bounded * 1.44269504088896341f + magic;
-  const Floats n = shifted - magic;
-  const Floats r = (bounded - n * 0.693359375f) + n * 2.12194440e-4f;
-  Floats p = r * 1.9875691500e-4f + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  const Floats e = p * r * r + r + 1.0f;
+  const Floats shifted = bounded * kInverseLn2 + magic;
+  const Floats e = exponential_of_rest(exponent_rest(bounded, shifted - magic));
   const Words power = (reinterpret_cast<Words>(shifted) - reinterpret_cast<Words>(magic) + 127u) << 23;
   return e * reinterpret_cast<Floats>(power);
 }
@@ -57,21 +51,21 @@ void softmax(const Softmax& a, std::int64_t begin, std::int64_t end) {
 }
 
 // One vector of a row: its weights are stored, and the gradients of its scores, which are returned.
-inline Words gradient_of(const AttentionGradient& a, std::int64_t n, std::int64_t i) {
+inline HalfWords gradient_of(const AttentionGradient& a, std::int64_t n, std::int64_t i) {
   const std::int64_t at = n * a.columns + i;
   const Floats weights = exponentials(load<Floats>(a.scores + at) - load<Floats>(a.log_sum + i));
   const Floats seen = n < a.seen ? weights : Floats{};
   store_narrow(a.weights + at, seen);
   const HalfWords bits = narrow_bits(seen * (load<Floats>(a.d_weights + at) - load<Floats>(a.delta + i)));
   store(a.d_scores + at, bits);
-  return __builtin_convertvector(bits, Words);
+  return bits;
 }
 
 void gradient(const AttentionGradient& a, std::int64_t begin, std::int64_t end) {
   for (std::int64_t pair = begin; pair < end; ++pair)
     for (std::int64_t i = 0; i < a.columns; i += kWide) {
-      const Words first = gradient_of(a, 2 * pair, i), second = gradient_of(a, 2 * pair + 1, i);
-      store(a.d_pairs + 2 * (pair * a.columns + i), first | (second << 16));
+      const HalfWords first = gradient_of(a, 2 * pair, i), second = gradient_of(a, 2 * pair + 1, i);
+      store(a.d_pairs + 2 * (pair * a.columns + i), pairs_of(first, second));
     }
 }
 

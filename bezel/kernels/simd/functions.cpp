@@ -111,6 +111,8 @@ bool has_tile_units() {
   return found;
 }
 
+bool has_own_products() { return has_bf16_products() && !has_tile_units(); }
+
 bool takes(std::initializer_list<torch::Tensor> tensors) {
   return std::ranges::all_of(tensors, [](const torch::Tensor& tensor) {
     return !tensor.defined() || (tensor.is_cpu() && tensor.is_contiguous() && tensor.scalar_type() == torch::kBFloat16);

@@ -74,9 +74,7 @@ void pack(const Pack& p) {
     const Bf16 *even = p.from + row * p.ld, *odd = even + p.ld;
     Bf16* to = p.to + row * p.width;
     for (std::int64_t i = 0; i < p.width; i += kWide) {
-      const Words first = __builtin_convertvector(load<HalfWords>(even + i), Words);
-      const Words second = __builtin_convertvector(load<HalfWords>(odd + i), Words);
-      store(to + 2 * i, first | (second << 16));
+      store(to + 2 * i, pairs_of(load<HalfWords>(even + i), load<HalfWords>(odd + i)));
     }
   }
 }

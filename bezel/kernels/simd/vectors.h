@@ -56,6 +56,11 @@ static inline HalfWords narrow_bits(Floats value) {
 #endif
 }
 
+/// Values of two rows in pairs, the first row's lower.
+static inline Words pairs_of(HalfWords first, HalfWords second) {
+  return __builtin_convertvector(first, Words) | (__builtin_convertvector(second, Words) << 16);
+}
+
 static inline void store_narrow(Bf16* to, Floats value) { store(to, narrow_bits(value)); }
 
 static inline Floats rounded(Floats value) {
