@@ -38,8 +38,8 @@ test:
 test-llama:
 	@tools/setup.sh test
 	@cmake --preset dev
-	@cmake --build --preset dev --target bezel_cli fresh_adapter
-	@$(PYTHON) tests/llama_cpp.py build-dev build-dev/tests
+	@cmake --build --preset dev --target bezel_cli
+	@$(PYTHON) tests/llama_cpp.py build-dev
 	@$(PYTHON) tests/gemma3_270m.py build-dev build-dev/tests --full
 
 # Every unit test under ASan and UBSan: a build of half an hour, so no part of `make test`, which does so for the parsers.

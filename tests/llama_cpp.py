@@ -1,12 +1,12 @@
-"""A second, independent engine: llama.cpp reads the tiny Gemma 4 as a GGUF file, and an adapter over all the layers that it has
-adapters for, as `bezel convert --to gguf` writes it, and goes on with 20 texts as Bezel does. llama.cpp looks GELU up in a table
-of float16, and random weights are seldom sure of a token: up to 8 texts may part, all where two tokens are within 0.02.
-(tests/gemma3_270m.py does the same with trained weights.)
+"""A second, independent engine: llama.cpp runs what Bezel trained. The tiny Gemma 4 learns to say the letters in one order from
+any start; the adapter is merged and the model written as a GGUF file. On top of that it learns another order; this adapter goes
+to llama.cpp by `bezel convert --to gguf`. llama.cpp must say both orders, and go on with 20 prompts as Bezel does, token by token.
+(tests/gemma3_270m.py does the same with trained weights of Google's.)
 
-    llama_cpp.py BEZEL_FOLDER TEST_FOLDER
+    llama_cpp.py BEZEL_FOLDER
 """
-import os
-import subprocess
+import json
+import random
 import sys
 import tempfile
 from pathlib import Path
@@ -15,11 +15,13 @@ from tokenizers import Tokenizer
 
 sys.path.insert(0, str(Path(__file__).parent / "parity"))
 from _gguf import write_gguf
-from _llama import compare
-from _reference import reference
+from _llama import NUM_TOKENS, compare
+from _reference import bezel, reference
 
-TEST_BIN = Path(sys.argv[2] if len(sys.argv) > 2 else os.environ["BEZEL_TEST_BIN"])
+# All that llama.cpp has adapters for.
 TARGETS = "q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj,per_layer_input_gate,per_layer_projection"
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+NUM_PROMPTS = 20
 failures = []
 
 
@@ -29,18 +31,44 @@ def check(ok, what):
         failures.append(what)
 
 
+def order(seed) -> str:
+    return "".join(random.Random(seed).sample(LETTERS, len(LETTERS)))
+
+
+def said(letters: str, first: str) -> str:
+    begin = letters.index(first)
+    return " ".join(letters[(begin + idx) % len(letters)] for idx in range(40))
+
+
+def train(model: Path, letters: str, out: Path):
+    data = out.with_suffix(".jsonl")
+    data.write_text("".join(json.dumps({"text": said(letters, first)}) + "\n" for first in LETTERS))
+    bezel("train", "--base-model", model, "--train-file", data, "--output-dir", out, "--dtype", "float32", "--lora-r", 32, "--lora-alpha", 64,
+          "--lora-target-modules", TARGETS, "--micro-batch-size", len(LETTERS), "--gradient-accumulation-steps", 1, "--max-steps", 60,
+          "--learning-rate", "1e-2", "--lr-scheduler", "linear", "--packing", "false", "--save-steps", 0, "--report-to", "none",
+          "--sample-predictions", 0, "--quiet")
+
+
+def check_said(name: str, tokenizer, letters: str, texts: list):
+    wanted = [said(letters, first) for first in LETTERS[:NUM_PROMPTS]]
+    heard = [f"{first} {tokenizer.decode(text)}" for first, text in zip(LETTERS, texts)]
+    right = sum(want.startswith(hear.strip()) for want, hear in zip(wanted, heard, strict=True))
+    check(right >= 18, f"{name}: llama.cpp says {right} of {NUM_PROMPTS} texts of {NUM_TOKENS} tokens as they were taught; \"{heard[0][:30]} …\"")
+
+
 def main():
     folder = reference(0) / "e2b" / "model"
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    prompts = [tokenizer.encode(f"<bos>item {n}: value", add_special_tokens=False).ids for n in range(20)]
+    prompts = [tokenizer.encode(f"<bos>{first} ", add_special_tokens=False).ids for first in LETTERS[:NUM_PROMPTS]]
     with tempfile.TemporaryDirectory() as name:
         tmp = Path(name)
-        model, adapter = tmp / "e2b.gguf", tmp / "adapter"
-        write_gguf(folder, model)
-        subprocess.run([TEST_BIN / "fresh_adapter", model, adapter, "language", TARGETS], check=True, capture_output=True)
-        base = compare("base", model, prompts, tmp, check, None, 8, 0.02)
-        tuned = compare("adapter", model, prompts, tmp, check, adapter, 8, 0.02)
-        check(all(a != b for a, b in zip(base, tuned)), "the adapter changes every text")
+        taught, model, adapter = tmp / "taught", tmp / "taught.gguf", tmp / "adapter"
+        train(folder, order(1), tmp / "first")
+        bezel("merge", "--model", folder, "--adapter", tmp / "first", "--output", taught)
+        write_gguf(taught, model)
+        check_said("base", tokenizer, order(1), compare("base", model, prompts, tmp, check))
+        train(model, order(2), adapter)
+        check_said("adapter", tokenizer, order(2), compare("adapter", model, prompts, tmp, check, adapter))
     print(len(failures), "failures")
     return 1 if failures else 0
 
