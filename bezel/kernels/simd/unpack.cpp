@@ -4,63 +4,90 @@
 #include <cmath>
 #include <cstring>
 
+#include "bezel/kernels/simd/vectors.h"
+
 namespace bezel::kernels::simd {
 namespace {
-
-inline void put(float* out, float value) { *out = value; }
-inline void put(Bf16* out, float value) { *out = narrow(value); }
 
 // The float16 at `at`.
 inline float half(const std::uint8_t* at) {
   std::uint16_t bits;
   std::memcpy(&bits, at, sizeof bits);
-  const std::uint32_t sign = static_cast<std::uint32_t>(bits & 0x8000u) << 16, exponent = (bits >> 10) & 31u;
-  const std::uint32_t fraction = bits & 0x3ffu;
-  if (exponent == 0) {  // a multiple of 2^-24, which float32 holds as a normal number
-    const float small = static_cast<float>(fraction) * 0x1p-24f;
-    return sign != 0 ? -small : small;
-  }
-  const std::uint32_t wide = sign | (exponent == 31 ? 0x7f800000u : (exponent + 112) << 23) | fraction << 13;
+  // As a float32, its exponent counts from elsewhere; what float16 has too small for a normal number is put right too.
+  std::uint32_t wide = static_cast<std::uint32_t>(bits & 0x7fffu) << 13;
   float value;
+  std::memcpy(&value, &wide, sizeof value);
+  value *= 0x1p112f;
+  std::memcpy(&wide, &value, sizeof wide);
+  if ((bits & 0x7c00u) == 0x7c00u) wide = 0x7f800000u | static_cast<std::uint32_t>(bits & 0x3ffu) << 13;  // Inf, NaN
+  wide |= static_cast<std::uint32_t>(bits & 0x8000u) << 16;  // by a branch, half of them would be guessed wrong
   std::memcpy(&value, &wide, sizeof value);
   return value;
 }
 
-// The forms. A block of 32 holds value i in the lower half of byte i and value i + 16 in the upper one; in those with a
-// fifth bit, it is bit i of a word of 32.
+using Ints = std::int32_t __attribute__((vector_size(4 * kWide), aligned(4)));
+#if defined(__AVX512F__)
+constexpr Words kPlaces = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+#else
+constexpr Words kPlaces = {0, 1, 2, 3, 4, 5, 6, 7};
+#endif
+
+// Bytes and signed bytes as words. GCC 12 would take its own conversion of four times the width apart.
+#if defined(__AVX512F__)
+inline Words words(const std::uint8_t* bytes) {
+  return reinterpret_cast<Words>(_mm512_cvtepu8_epi32(load<__m128i>(bytes)));
+}
+inline Ints ints(const std::uint8_t* bytes) {
+  return reinterpret_cast<Ints>(_mm512_cvtepi8_epi32(load<__m128i>(bytes)));
+}
+#elif defined(__AVX2__)
+inline __m128i eight(const std::uint8_t* bytes) { return _mm_set_epi64x(0, load<std::int64_t>(bytes)); }
+inline Words words(const std::uint8_t* bytes) { return reinterpret_cast<Words>(_mm256_cvtepu8_epi32(eight(bytes))); }
+inline Ints ints(const std::uint8_t* bytes) { return reinterpret_cast<Ints>(_mm256_cvtepi8_epi32(eight(bytes))); }
+#else
+using ByteLanes = std::uint8_t __attribute__((vector_size(kWide), aligned(1)));
+using SignedByteLanes = std::int8_t __attribute__((vector_size(kWide), aligned(1)));
+inline Words words(const std::uint8_t* bytes) { return __builtin_convertvector(load<ByteLanes>(bytes), Words); }
+inline Ints ints(const std::uint8_t* bytes) { return __builtin_convertvector(load<SignedByteLanes>(bytes), Ints); }
+#endif
+inline Floats floats(Ints whole) { return __builtin_convertvector(whole, Floats); }
+inline Floats floats(Words codes, std::int32_t zero) { return floats(reinterpret_cast<Ints>(codes) - zero); }
+
+// The forms: each gives `put` the values of a block, a vector at a time, with the place of the first. A block of 32
+// holds value i in the lower half of byte i and value i + 16 in the upper one; in those with a fifth bit, it is bit i
+// of a word of 32.
 template <bool kHasMinimum, bool kHasFifthBit>
 struct Nibbles {
   static constexpr std::int64_t kElements = 32;
   static constexpr std::int64_t kCodes = 2 + (kHasMinimum ? 2 : 0) + (kHasFifthBit ? 4 : 0), kBytes = kCodes + 16;
 
-  template <typename Out>
-  static void unpack(const std::uint8_t* block, Out* out) {
+  template <typename Put>
+  static void each(const std::uint8_t* block, const Put& put) {
     const float scale = half(block), minimum = kHasMinimum ? half(block + 2) : 0.0f;
     constexpr std::int32_t kZero = kHasMinimum ? 0 : (kHasFifthBit ? 16 : 8);
     const std::uint8_t* codes = block + kCodes;
     std::uint32_t fifth = 0;
     if (kHasFifthBit) std::memcpy(&fifth, codes - 4, sizeof fifth);
-    const auto value = [&](std::uint32_t code, std::uint32_t bit) {
-      const auto whole = static_cast<std::int32_t>(kHasFifthBit ? code | (fifth >> bit & 1u) << 4 : code) - kZero;
-      const float product = scale * static_cast<float>(whole);
-      return kHasMinimum ? product + minimum : product;
+    const auto give = [&](Words lower, std::uint32_t at) {
+      if (kHasFifthBit) lower |= ((fifth >> (kPlaces + at)) & 1u) << 4;
+      const Floats product = scale * floats(lower, kZero);
+      put(at, kHasMinimum ? product + minimum : product);
     };
-#pragma omp simd
-    for (std::uint32_t i = 0; i < 16; ++i) put(out + i, value(codes[i] & 15u, i));
-#pragma omp simd
-    for (std::uint32_t i = 0; i < 16; ++i) put(out + 16 + i, value(codes[i] >> 4, i + 16));
+    for (std::uint32_t at = 0; at < 16; at += kWide) {
+      const Words pairs = words(codes + at);
+      give(pairs & 15u, at);
+      give(pairs >> 4, at + 16);
+    }
   }
 };
 
 struct Bytes {
   static constexpr std::int64_t kElements = 32, kBytes = 34;
 
-  template <typename Out>
-  static void unpack(const std::uint8_t* block, Out* out) {
+  template <typename Put>
+  static void each(const std::uint8_t* block, const Put& put) {
     const float scale = half(block);
-    const auto* codes = reinterpret_cast<const std::int8_t*>(block + 2);
-#pragma omp simd
-    for (std::int64_t i = 0; i < 32; ++i) put(out + i, scale * static_cast<float>(codes[i]));
+    for (std::int64_t at = 0; at < 32; at += kWide) put(at, scale * floats(ints(block + 2 + at)));
   }
 };
 
@@ -79,52 +106,46 @@ template <bool kHasFifthBit>
 struct SuperNibbles {
   static constexpr std::int64_t kElements = 256, kBytes = 2 + 2 + 12 + (kHasFifthBit ? 32 : 0) + 128;
 
-  template <typename Out>
-  static void unpack(const std::uint8_t* block, Out* out) {
+  template <typename Put>
+  static void each(const std::uint8_t* block, const Put& put) {
     float scales[8], minima[8];
     part_scales(block + 4, half(block), half(block + 2), scales, minima);
     const std::uint8_t *fifth = block + 16, *codes = fifth + (kHasFifthBit ? 32 : 0);
-    for (int part = 0; part < 8; part += 2, codes += 32, out += 64) {
-      const auto bit = [&](std::int64_t i, int of) { return kHasFifthBit ? (fifth[i] >> of & 1) << 4 : 0; };
-#pragma omp simd
-      for (std::int64_t i = 0; i < 32; ++i)
-        put(out + i, scales[part] * static_cast<float>((codes[i] & 15) | bit(i, part)) - minima[part]);
-#pragma omp simd
-      for (std::int64_t i = 0; i < 32; ++i)
-        put(out + 32 + i, scales[part + 1] * static_cast<float>(codes[i] >> 4 | bit(i, part + 1)) - minima[part + 1]);
+    for (int part = 0; part < 8; part += 2, codes += 32) {
+      const auto give = [&](Words lower, int of, std::int64_t at) {
+        if (kHasFifthBit) lower |= ((words(fifth + at) >> of) & 1u) << 4;
+        put(of * 32 + at, scales[of] * floats(lower, 0) - minima[of]);
+      };
+      for (std::int64_t at = 0; at < 32; at += kWide) {
+        const Words pairs = words(codes + at);
+        give(pairs & 15u, part, at);
+        give(pairs >> 4, part + 1, at);
+      }
     }
   }
 };
 
-// A block of 256 in two halves of 128: 64 bytes of lower halves and 32 of pairs of bits each, then 16 scales.
+// A block of 256 in two halves of 128: 64 bytes of lower halves and 32 of pairs of bits each, then 16 scales. Byte i of
+// the pairs belongs to values i, i + 32, i + 64 and i + 96; a scale to 16 values.
 struct SixBits {
   static constexpr std::int64_t kElements = 256, kBytes = 128 + 64 + 16 + 2;
 
-  template <typename Out>
-  static void unpack(const std::uint8_t* block, Out* out) {
+  template <typename Put>
+  static void each(const std::uint8_t* block, const Put& put) {
     const float scale = half(block + 208);
     const auto* scales = reinterpret_cast<const std::int8_t*>(block + 192);
-    for (int i = 0; i < 2; ++i, out += 128, scales += 8) {
-      const std::uint8_t *lower = block + i * 64, *upper = block + 128 + i * 32;
-      quarter<0>(lower, upper, scale, scales, out);
-      quarter<1>(lower, upper, scale, scales, out);
-      quarter<2>(lower, upper, scale, scales, out);
-      quarter<3>(lower, upper, scale, scales, out);
-    }
-  }
-
- private:
-  // 32 values of a half, with a scale for either 16.
-  template <int kQuarter, typename Out>
-  static void quarter(const std::uint8_t* lower, const std::uint8_t* upper, float scale, const std::int8_t* scales,
-                      Out* out) {
-    for (int part = 0; part < 2; ++part) {
-      const float own = scale * static_cast<float>(scales[kQuarter * 2 + part]);
-      const std::uint8_t *low = lower + kQuarter % 2 * 32 + part * 16, *high = upper + part * 16;
-#pragma omp simd
-      for (std::int64_t i = 0; i < 16; ++i) {
-        const int nibble = low[i] >> (kQuarter / 2 * 4) & 15, pair = high[i] >> (kQuarter * 2) & 3;
-        put(out + kQuarter * 32 + part * 16 + i, own * static_cast<float>((nibble | pair << 4) - 32));
+    for (int i = 0; i < 2; ++i, scales += 8) {
+      const auto give = [&](Words nibble, Words pair, int quarter, std::int64_t at) {
+        const float own = scale * static_cast<float>(scales[quarter * 2 + at / 16]);
+        put(i * 128 + quarter * 32 + at, own * floats(nibble | ((pair & 3u) << 4), 32));
+      };
+      for (std::int64_t at = 0; at < 32; at += kWide) {
+        const Words first = words(block + i * 64 + at), second = words(block + i * 64 + 32 + at);
+        const Words upper = words(block + 128 + i * 32 + at);
+        give(first & 15u, upper, 0, at);
+        give(second & 15u, upper >> 2, 1, at);
+        give(first >> 4, upper >> 4, 2, at);
+        give(second >> 4, upper >> 6, 3, at);
       }
     }
   }
@@ -134,30 +155,25 @@ template <typename Form>
 void unpack(const Unpack& a, std::int64_t begin, std::int64_t end) {
   for (std::int64_t i = begin; i < end; ++i) {
     const std::uint8_t* block = a.blocks + i * Form::kBytes;
+    const std::int64_t first = i * Form::kElements;
     if (a.wide != nullptr)
-      Form::unpack(block, a.wide + i * Form::kElements);
+      Form::each(block, [&](std::int64_t at, Floats values) { store(a.wide + first + at, values); });
     else
-      Form::unpack(block, a.narrow + i * Form::kElements);
+      Form::each(block, [&](std::int64_t at, Floats values) { store_narrow(a.narrow + first + at, values); });
   }
 }
 
 template <typename Form>
 void product(const PackedProduct& a, std::int64_t begin, std::int64_t end) {
-  constexpr std::int64_t kLanes = 16;
   const std::int64_t blocks = a.columns / Form::kElements;
   for (std::int64_t row = begin; row < end; ++row) {
-    float sums[kLanes] = {}, values[Form::kElements];
+    Floats sums[2] = {};  // two chains of additions
     for (std::int64_t i = 0; i < blocks; ++i) {
-      Form::unpack(a.rows + (row * blocks + i) * Form::kBytes, values);
       const float* x = a.x + i * Form::kElements;
-      for (std::int64_t at = 0; at < Form::kElements; at += kLanes) {
-#pragma omp simd
-        for (std::int64_t lane = 0; lane < kLanes; ++lane) sums[lane] += values[at + lane] * x[at + lane];
-      }
+      Form::each(a.rows + (row * blocks + i) * Form::kBytes,
+                 [&](std::int64_t at, Floats values) { sums[at / kWide % 2] += values * load<Floats>(x + at); });
     }
-    float sum = 0.0f;
-    for (const float part : sums) sum += part;
-    a.y[row] = narrow(sum);
+    a.y[row] = narrow(sum_of(sums[0] + sums[1]));
   }
 }
 

@@ -69,11 +69,15 @@ static inline Floats rounded(Floats value) {
 
 /// Halves onto halves: a chain of single additions would take as long as what is summed.
 static inline float sum_of(Floats value) {
+#if defined(__AVX512F__)
+  return _mm512_reduce_add_ps(reinterpret_cast<__m512>(value));
+#else
   float parts[kWide];
   std::memcpy(parts, &value, sizeof parts);
   for (std::int64_t half = kWide / 2; half > 0; half /= 2)
     for (std::int64_t i = 0; i < half; ++i) parts[i] += parts[i + half];
   return parts[0];
+#endif
 }
 
 /// One bit for each value, the first one lowest: whether low <= value <= high.
