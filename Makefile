@@ -33,14 +33,12 @@ test:
 	@cmake --build --preset dev
 	@OMP_WAIT_POLICY=passive ctest --test-dir build-dev --output-on-failure -j2
 
-# Beside llama.cpp, and Gemma 3 270M beside transformers: minutes, and how many texts agree is not settled, so no part of
-# `make test`.
+# Gemma 3 270M beside llama.cpp and transformers + PEFT, with the demo's training: `make test` leaves the minutes of it out.
 test-llama:
 	@tools/setup.sh test
 	@cmake --preset dev
 	@cmake --build --preset dev --target bezel_cli
-	@$(PYTHON) tests/llama_cpp.py build-dev
-	@$(PYTHON) tests/gemma3_270m.py build-dev build-dev/tests --full
+	@$(PYTHON) tests/parity/gemma3_270m.py build-dev build-dev/tests --full
 
 # Every unit test under ASan and UBSan: a build of half an hour, so no part of `make test`, which does so for the parsers.
 test-asan:

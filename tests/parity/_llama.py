@@ -6,9 +6,17 @@ import subprocess
 import torch
 from safetensors.torch import save_file
 
-from _reference import BIN, ROOT, forward
+from _reference import BIN, ROOT, check, forward
 
 NUM_TOKENS = 48
+MOST_APART, MARGIN = 2, 0.1
+
+
+def tell(ok, what):
+    """A check that says what holds, too."""
+    if ok:
+        print("ok", what, flush=True)
+    check(ok, what)
 
 
 def greedy(model, prompts, adapter=None) -> list:
@@ -37,11 +45,11 @@ def margins_where_apart(model, prompts, texts, tmp, *extra) -> list:
     return margins
 
 
-def compare(name, model, prompts, tmp, check, adapter=None, apart=2, margin=0.1) -> list:
-    """Texts of llama.cpp, held against Bezel: at most `apart` of them may part, where two tokens are within `margin`. `adapter`
-    is a PEFT folder; llama.cpp reads what `bezel convert --to gguf` makes of it."""
+def compare(name, model, prompts, tmp, adapter=None) -> list:
+    """Texts of llama.cpp, held against Bezel. `adapter` is a PEFT folder; llama.cpp reads what `bezel convert --to gguf` makes of
+    it."""
     texts = greedy(model, prompts, adapter and as_gguf(adapter, tmp))
-    compare_texts(name, model, prompts, texts, tmp, check, *(["--adapter", adapter] if adapter else []), apart=apart, margin=margin)
+    compare_texts(name, model, prompts, texts, tmp, *(["--adapter", adapter] if adapter else []))
     return texts
 
 
@@ -52,9 +60,9 @@ def as_gguf(adapter, tmp):
     return converted
 
 
-def compare_texts(name, model, prompts, texts, tmp, check, *extra, apart=2, margin=0.1):
-    """The same for `texts` that llama.cpp wrote already."""
+def compare_texts(name, model, prompts, texts, tmp, *extra):
+    """The same for `texts` that llama.cpp wrote already: at most MOST_APART may part, where two tokens are within MARGIN."""
     margins = margins_where_apart(model, prompts, texts, tmp, *extra)
-    check(len(margins) <= apart and all(m < margin for m in margins),
-          f"{name}: {len(prompts) - len(margins)} of {len(prompts)} texts of llama.cpp are Bezel's; margins at the others "
-          f"[{', '.join(f'{m:.3f}' for m in margins)}]")
+    tell(len(margins) <= MOST_APART and all(m < MARGIN for m in margins),
+         f"{name}: {len(prompts) - len(margins)} of {len(prompts)} texts of llama.cpp are Bezel's; margins at the others "
+         f"[{', '.join(f'{m:.3f}' for m in margins)}]")

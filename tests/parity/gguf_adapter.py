@@ -1,5 +1,5 @@
 """`bezel convert --to gguf` as PyPI `gguf` reads it: metadata, names, orientation, values and scales, of adapters by PEFT
-over Gemma 4 and Gemma 3. That llama.cpp does the same with one as Bezel does is part of tests/llama_cpp.py.
+over Gemma 4 and Gemma 3. That llama.cpp does the same with one as Bezel does is part of llama_cpp.py.
 """
 import subprocess
 import sys

@@ -1,7 +1,7 @@
 """A second, independent engine: llama.cpp runs what Bezel trained. The tiny Gemma 4 learns to say the letters in one order from
 any start; the adapter is merged and the model written as a GGUF file. On top of that it learns another order; this adapter goes
 to llama.cpp by `bezel convert --to gguf`. llama.cpp must say both orders, and go on with 20 prompts as Bezel does, token by token.
-(tests/gemma3_270m.py does the same with trained weights of Google's.)
+(gemma3_270m.py does the same with trained weights of Google's.)
 
     llama_cpp.py BEZEL_FOLDER
 """
@@ -11,24 +11,15 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tokenizers import Tokenizer
-
-sys.path.insert(0, str(Path(__file__).parent / "parity"))
 from _gguf import write_gguf
-from _llama import NUM_TOKENS, compare
-from _reference import bezel, reference
+from _llama import NUM_TOKENS, compare, tell
+from _reference import bezel, finish, reference
+from tokenizers import Tokenizer
 
 # All that llama.cpp has adapters for.
 TARGETS = "q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj,per_layer_input_gate,per_layer_projection"
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 NUM_PROMPTS = 20
-failures = []
-
-
-def check(ok, what):
-    print("ok" if ok else "FAILED", what, flush=True)
-    if not ok:
-        failures.append(what)
 
 
 def order(seed) -> str:
@@ -53,7 +44,7 @@ def check_said(name: str, tokenizer, letters: str, texts: list):
     wanted = [said(letters, first) for first in LETTERS[:NUM_PROMPTS]]
     heard = [f"{first} {tokenizer.decode(text)}" for first, text in zip(LETTERS, texts)]
     right = sum(want.startswith(hear.strip()) for want, hear in zip(wanted, heard, strict=True))
-    check(right >= 18, f"{name}: llama.cpp says {right} of {NUM_PROMPTS} texts of {NUM_TOKENS} tokens as they were taught; \"{heard[0][:30]} …\"")
+    tell(right >= 18, f"{name}: llama.cpp says {right} of {NUM_PROMPTS} texts of {NUM_TOKENS} tokens as they were taught; \"{heard[0][:30]} …\"")
 
 
 def main():
@@ -66,11 +57,10 @@ def main():
         train(folder, order(1), tmp / "first")
         bezel("merge", "--model", folder, "--adapter", tmp / "first", "--output", taught)
         write_gguf(taught, model)
-        check_said("base", tokenizer, order(1), compare("base", model, prompts, tmp, check))
+        check_said("base", tokenizer, order(1), compare("base", model, prompts, tmp))
         train(model, order(2), adapter)
-        check_said("adapter", tokenizer, order(2), compare("adapter", model, prompts, tmp, check, adapter))
-    print(len(failures), "failures")
-    return 1 if failures else 0
+        check_said("adapter", tokenizer, order(2), compare("adapter", model, prompts, tmp, adapter))
+    return finish()
 
 
 if __name__ == "__main__":
