@@ -32,7 +32,8 @@ struct FrozenLayer {
 struct Call : torch::CustomClassHolder {
   LayerInput input;
   std::vector<FrozenLayer> layers;
-  Tensor keep;               // dropout of a single layer [N, in]: 0 or 1 / (1 - p); undefined: none
+  Tensor keep;               // dropout of a single layer: bool [N, in]; undefined: none
+  double keep_scale = 1.0;   // 1 / (1 - p)
   bool needs_graph = false;  // someone will ask for a gradient
 
   bool adapted() const {
@@ -40,9 +41,11 @@ struct Call : torch::CustomClassHolder {
   }
   const std::optional<Clip>& clip() const { return layers[0].clip; }
   Tensor clamped(const Tensor& x) const { return clip() ? at::clamp(x, clip()->input_min, clip()->input_max) : x; }
+  // float32 values where they are kept, in place.
+  Tensor kept(Tensor values) const { return values.mul_(keep_scale).mul_(keep); }
   // What enters A: the clamped input with the dropout of this call.
   Tensor adapter_input(const Tensor& x_clamped) const {
-    return keep.defined() ? (x_clamped.to(torch::kFloat) * keep).to(x_clamped.scalar_type()) : x_clamped;
+    return keep.defined() ? kept(x_clamped.to(torch::kFloat, false, true)).to(x_clamped.scalar_type()) : x_clamped;
   }
 };
 
@@ -184,7 +187,8 @@ class LinearFunction : public torch::autograd::Function<LinearFunction> {
     }
     if (call.keep.defined() && term.h.defined()) {
       // Dropout stands between the clamp and A.
-      dx.add_(at::mm(term.h.to(torch::kFloat), term.b).mul_(call.keep));
+      const Tensor b = term.b.to(dx.scalar_type()).to(torch::kFloat);
+      dx.add_(call.kept(at::mm(term.h.to(torch::kFloat), b)));
       term = {};
     }
     if (call.clip())
@@ -196,8 +200,7 @@ class LinearFunction : public torch::autograd::Function<LinearFunction> {
 };
 
 Tensor dropout_mask(const Tensor& x, double probability) {
-  const auto options = x.options().dtype(torch::kFloat).requires_grad(false);
-  return at::empty(x.sizes(), options).bernoulli_(1.0 - probability).div_(1.0 - probability);
+  return at::empty(x.sizes(), x.options().dtype(torch::kBool).requires_grad(false)).bernoulli_(1.0 - probability);
 }
 
 bool drops_out(const LinearImpl& layer) { return layer.adapter && layer.adapter->dropout > 0 && layer.is_training(); }
@@ -239,8 +242,13 @@ std::vector<Tensor> run(const LayerInput& x, const std::vector<LinearImpl*>& lay
     call->layers.push_back(frozen_part(*layer));
     if (layer->adapter) adapters.insert(adapters.end(), {layer->adapter->a, layer->adapter->b});
   }
-  if (drops_out(*layers[0])) call->keep = dropout_mask(sources[0], layers[0]->adapter->dropout);
-  call->needs_graph = torch::GradMode::is_enabled() && (sources[0].requires_grad() || !adapters.empty());
+  if (drops_out(*layers[0])) {
+    call->keep = dropout_mask(sources[0], layers[0]->adapter->dropout);
+    call->keep_scale = 1.0 / (1.0 - layers[0]->adapter->dropout);
+  }
+  const auto wants_gradient = [](const Tensor& source) { return source.requires_grad(); };
+  call->needs_graph =
+      torch::GradMode::is_enabled() && (std::ranges::any_of(sources, wants_gradient) || !adapters.empty());
   std::vector<Tensor> outputs = LinearFunction::apply(at::TensorList(sources), at::TensorList(adapters), call);
   std::vector<std::int64_t> shape = x.sources()[0].sizes().vec();
   for (std::size_t i = 0; i < layers.size(); ++i) {

@@ -81,6 +81,21 @@ TEST_P(LinearParity, GatedInputEqualsThatOfTheProduct) {
   for (std::size_t i = 0; i < in.size(); ++i) EXPECT_TRUE(torch::allclose(found[i], right[i], 1e-4, 1e-5)) << i;
 }
 
+// So it is where only up_proj has an adapter, and nothing below it.
+TEST_P(LinearParity, GatedInputOfWhichOneWantsAGradient) {
+  torch::manual_seed(4);
+  Linear layer(5, 7, LinearImpl::Options{.clipped = GetParam().clipped});
+  layer->weight = quant::dense_weight(torch::randn({7, 5}), "w");
+  if (GetParam().clipped) layer->clip = Clip{-0.3, 0.4, -0.9, 1.0};
+  for (const bool first : {true, false}) {
+    const Tensor gate = torch::randn({12, 5}).requires_grad_(first), up = torch::randn({12, 5}).requires_grad_(!first);
+    const Tensor got = layer(LayerInput::gated(gate, up)), dy = torch::randn({12, 7});
+    const Tensor wanted = layer(at::gelu(gate, "tanh") * up), in = first ? gate : up;
+    EXPECT_TRUE(torch::allclose(torch::autograd::grad({got}, {in}, {dy})[0],
+                                torch::autograd::grad({wanted}, {in}, {dy})[0], 1e-4, 1e-5));
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(All, LinearParity,
                          testing::Values(Case{false, false}, Case{true, false}, Case{false, true}, Case{true, true}));
 
