@@ -23,7 +23,7 @@ struct LowRank {
 void add_low_rank(torch::Tensor& y, const LowRank& term);
 
 /// The same, then clamped to `bounds`. With `keep_inside` returns which elements were inside (a bound itself is), for
-/// keep_inside(dy, ·); undefined otherwise.
+/// where_inside(dy, ·); undefined otherwise.
 torch::Tensor clamp_low_rank(torch::Tensor& y, const LowRank& term, Bounds bounds, bool keep_inside);
 
 /// The same as add_low_rank, then zero where `gate` [N, M] is outside `bounds`.

@@ -14,7 +14,8 @@ torch::Tensor unpack(const torch::Tensor& rows, io::GgufType type, torch::Scalar
 bool has_packed_product(const torch::Tensor& x, const torch::Tensor& rows);
 
 /// x · wᵀ -> bfloat16 [1, N] for rows of packed blocks [N, bytes of a row]: the product of a token that is written
-/// alone, whose cost is reading w. Values and sums in float32, rounded once.
+/// alone, whose cost is reading w. Values and sums in float32, rounded once; products of more rows round
+/// the values to bfloat16, which is the only difference between one row and several.
 torch::Tensor packed_product(const torch::Tensor& x, const torch::Tensor& rows, io::GgufType type);
 
 /// unpack in ATen's operators, on any device; the reference for its test.

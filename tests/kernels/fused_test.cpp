@@ -90,9 +90,12 @@ TEST_F(Fused, RotateAndItsInverse) {
 }
 
 TEST_F(Fused, LowRankWithEachEnding) {
-  for (const std::int64_t columns : {1, 31, 64, 200}) {
+  for (const std::int64_t columns : {1, 31, 64, 128, 200}) {
     const Tensor start = random({9, columns}), gate = random({9, columns}), dy = random({9, columns});
-    for (const LowRank& term : {LowRank{}, LowRank{torch::randn({9, 3}), torch::randn({3, columns})}}) {
+    for (const LowRank& term :
+         {LowRank{}, LowRank{torch::randn({9, 3}), torch::randn({3, columns})},
+          LowRank{torch::randn({9, 16}) / 4, torch::randn({columns, 16}).t()},  // as an adapter's B lies
+          LowRank{torch::randn({9, 66}) / 8, torch::randn({columns, 66}).t()}}) {
       Tensor got = start.clone(), wanted = start.clone();
       const Tensor inside = clamp_low_rank(got, term, {-0.75, 0.5}, true);
       const Tensor wanted_inside = clamp_low_rank_plain(wanted, term, {-0.75, 0.5}, true);

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "bezel/kernels/simd/exponential.h"
+#include "bezel/kernels/simd/product.h"
 #include "bezel/kernels/simd/vectors.h"
 
 namespace bezel::kernels::simd {
@@ -65,7 +66,8 @@ void gradient(const AttentionGradient& a, std::int64_t begin, std::int64_t end) 
   for (std::int64_t pair = begin; pair < end; ++pair)
     for (std::int64_t i = 0; i < a.columns; i += kWide) {
       const HalfWords first = gradient_of(a, 2 * pair, i), second = gradient_of(a, 2 * pair + 1, i);
-      store(a.d_pairs + 2 * (pair * a.columns + i), pairs_of(first, second));
+      const std::int64_t panel = i / kPackedWidth, column = i % kPackedWidth;
+      store(a.d_pairs + panel * a.rows * kPackedWidth + 2 * (pair * kPackedWidth + column), pairs_of(first, second));
     }
 }
 

@@ -23,11 +23,12 @@ struct AttentionGradient {
   const float* d_weights;  ///< [N, columns]
   const float* log_sum;    ///< [columns]
   const float* delta;      ///< [columns]: the sum of out * d_out of each query
-  std::int64_t columns;
-  std::int64_t seen;  ///< rows from this one on are no keys
-  Bf16* weights;      ///< [N, columns]
-  Bf16* d_scores;     ///< [N, columns]
-  Bf16* d_pairs;      ///< [N / 2, columns, 2]: d_scores with neighbouring rows in pairs
+  std::int64_t rows;       ///< N, even
+  std::int64_t columns;    ///< a multiple of 64
+  std::int64_t seen;       ///< rows from this one on are no keys
+  Bf16* weights;           ///< [N, columns]
+  Bf16* d_scores;          ///< [N, columns]
+  Bf16* d_pairs;           ///< [columns / 64, N / 2, 64, 2]: d_scores, neighbouring rows in pairs, in panels of columns
 };
 
 struct AttentionLoops {

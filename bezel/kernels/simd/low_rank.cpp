@@ -1,7 +1,7 @@
 // Compiled once for each instruction set, with BEZEL_SIMD_LOW_RANK_LOOPS naming what it defines.
 #include "bezel/kernels/simd/low_rank.h"
 
-#include <algorithm>
+#include <cstring>
 
 #include "bezel/kernels/simd/vectors.h"
 
@@ -30,22 +30,25 @@ struct Place {
     return {y + row * ld_y + column,
             gate == nullptr ? nullptr : gate + row * ld_y + column,
             bits == nullptr ? nullptr : bits + row * ld_bits + column / 8,
-            h + row * rank,
-            b + 2 * column,
+            h == nullptr ? nullptr : h + row * rank,
+            b == nullptr ? nullptr : b + 2 * column,
             ld_y,
             ld_bits};
   }
 };
 
-// Inlined: a call would take the sums through memory.
+// Inlined and unrolled: else the sums would go through memory.
 template <std::int64_t kCount>
 [[gnu::always_inline]] inline void add_products(const LowRank& a, const Place& at, Floats (&sums)[kCount][kVectors]) {
   for (std::int64_t j = 0; j < a.rank; j += 2) {
     PairFactor right[kVectors];
+#pragma GCC unroll 8
     for (std::int64_t v = 0; v < kVectors; ++v)
       right[v] = pair_factor(load<Words>(at.b + j * kPackedWidth + 2 * v * kWide));
+#pragma GCC unroll 8
     for (std::int64_t m = 0; m < kCount; ++m) {
       const PairFactor left = pair_factor(Words{} + load<std::uint32_t>(at.h + m * a.rank + j));
+#pragma GCC unroll 8
       for (std::int64_t v = 0; v < kVectors; ++v) add_pair_products(sums[m][v], left, right[v]);
     }
   }
@@ -71,10 +74,14 @@ inline void finish(Floats sum, const LowRank& a, Bf16* y, const Bf16* gate, std:
 template <Epilogue kEpilogue, std::int64_t kCount>
 void tile(const LowRank& a, const Place& at) {
   Floats sums[kCount][kVectors];
+#pragma GCC unroll 8
   for (std::int64_t m = 0; m < kCount; ++m)
+#pragma GCC unroll 8
     for (std::int64_t v = 0; v < kVectors; ++v) sums[m][v] = load_wide(at.y + m * at.ld_y + v * kWide);
   add_products(a, at, sums);
+#pragma GCC unroll 8
   for (std::int64_t m = 0; m < kCount; ++m)
+#pragma GCC unroll 8
     for (std::int64_t v = 0; v < kVectors; ++v) {
       const Place to = at.at(m, v * kWide, a.rank);
       finish<kEpilogue>(sums[m][v], a, to.y, to.gate, to.bits);
@@ -98,11 +105,12 @@ void panel_at_the_edge(const LowRank& a, const Place& at, std::int64_t rows, std
     const Place from = at.at(row, 0, a.rank);
     Bf16 y[kPackedWidth] = {}, gate[kPackedWidth] = {};
     std::uint8_t bits[kPackedWidth / 8] = {};
-    std::copy_n(from.y, count, y);
-    if (from.gate != nullptr) std::copy_n(from.gate, count, gate);
+    const std::size_t bytes = static_cast<std::size_t>(count) * sizeof *y;
+    std::memcpy(y, from.y, bytes);
+    if (from.gate != nullptr) std::memcpy(gate, from.gate, bytes);
     panel<kEpilogue>(a, {y, from.gate == nullptr ? nullptr : gate, bits, from.h, from.b, 0, 0}, 1);
-    std::copy_n(y, count, from.y);
-    if (from.bits != nullptr) std::copy_n(bits, (count + 31) / 32 * 4, from.bits);
+    std::memcpy(from.y, y, bytes);
+    if (from.bits != nullptr) std::memcpy(from.bits, bits, static_cast<std::size_t>((count + 31) / 32 * 4));
   }
 }
 
@@ -115,7 +123,7 @@ void rows_with(const LowRank& a, std::int64_t begin, std::int64_t end) {
     const std::int64_t rows = n + kBlockRows < end ? kBlockRows : end - n;
     for (std::int64_t first = 0; first < a.columns; first += kPackedWidth) {
       Place at = all.at(n, first, a.rank);
-      at.b = a.b + first * a.rank;
+      if (a.b != nullptr) at.b = a.b + first * a.rank;
       if (first < whole)
         panel<kEpilogue>(a, at, rows);
       else

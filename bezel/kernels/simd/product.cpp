@@ -8,7 +8,8 @@
 namespace bezel::kernels::simd {
 namespace {
 
-// A tile of c is a few rows of up to kVectors vectors: the sums stay in registers beside the factors.
+// A tile of c is a few rows of up to kVectors vectors: the sums stay in registers beside the factors. Unasked, GCC 12
+// unrolls the loops over them too late and takes the sums through memory before and after.
 #if defined(__AVX512BF16__)
 constexpr std::int64_t kVectors = 4;
 #else
@@ -22,25 +23,37 @@ void tile(const Product& p, std::int64_t row, std::int64_t column) {
   Floats sums[kTurns][kRows][kWidth];
   float* c = p.c + row * p.ld_c + column;
   const auto at = [&](std::int64_t r, std::int64_t v) { return reinterpret_cast<Floats*>(c + r * p.ld_c + v * kWide); };
+#pragma GCC unroll 4
   for (std::int64_t turn = 0; turn < kTurns; ++turn)
+#pragma GCC unroll 4
     for (std::int64_t r = 0; r < kRows; ++r)
+#pragma GCC unroll 4
       for (std::int64_t v = 0; v < kWidth; ++v) sums[turn][r][v] = turn == 0 && p.add ? *at(r, v) : Floats{};
   const Bf16 *a = p.a + row * p.ld_a, *b = p.b + 2 * column;
   const auto add = [&](Floats(&to)[kRows][kWidth], std::int64_t i) {
     PairFactor right[kWidth];
+#pragma GCC unroll 4
     for (std::int64_t v = 0; v < kWidth; ++v) right[v] = pair_factor(load<Words>(b + i * p.ld_b + 2 * v * kWide));
+#pragma GCC unroll 4
     for (std::int64_t r = 0; r < kRows; ++r) {
       const PairFactor left = pair_factor(Words{} + load<std::uint32_t>(a + r * p.ld_a + i));
+#pragma GCC unroll 4
       for (std::int64_t v = 0; v < kWidth; ++v) add_pair_products(to[r][v], left, right[v]);
     }
   };
   std::int64_t i = 0;
-  for (; i + 2 * kTurns <= p.inner; i += 2 * kTurns)
-    for (std::int64_t turn = 0; turn < kTurns; ++turn) add(sums[turn], i + 2 * turn);
+  if constexpr (kTurns > 1) {
+    for (; i + 2 * kTurns <= p.inner; i += 2 * kTurns)
+#pragma GCC unroll 4
+      for (std::int64_t turn = 0; turn < kTurns; ++turn) add(sums[turn], i + 2 * turn);
+  }
   for (; i < p.inner; i += 2) add(sums[0], i);
+#pragma GCC unroll 4
   for (std::int64_t r = 0; r < kRows; ++r)
+#pragma GCC unroll 4
     for (std::int64_t v = 0; v < kWidth; ++v) {
       Floats sum = sums[0][r][v];
+#pragma GCC unroll 4
       for (std::int64_t turn = 1; turn < kTurns; ++turn) sum += sums[turn][r][v];
       *at(r, v) = sum;
     }

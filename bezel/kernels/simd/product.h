@@ -25,7 +25,7 @@ struct Product {
 constexpr std::int64_t kPackedWidth = 64;
 
 /// Columns of a right factor as products take them, to [rows / 2, width, 2]; `rows` is even, `width` a multiple of 16
-/// and at most kPackedWidth.
+/// and, of a transpose, at most kPackedWidth.
 struct Pack {
   const Bf16* from;
   std::int64_t ld;  ///< elements from one row of `from` to the next

@@ -24,8 +24,8 @@ struct PackedProduct {
 };
 
 /// The loops of one form, over blocks and over rows [begin, end). Values are those of ggml's dequantize_row_*, bit for
-/// bit: a product of a scale of 11 bits, one of 6 to 8 and a code of 4 to 8 is exact in float32, so only the last step
-/// rounds.
+/// bit: a scale of 11 bits times a code of up to 8 (Q8_0), or times scale and code of together at most 12 (the K
+/// forms), is exact in float32, so only the last step rounds.
 struct PackedLoops {
   void (*unpack)(const Unpack&, std::int64_t begin, std::int64_t end);
   void (*product)(const PackedProduct&, std::int64_t begin, std::int64_t end);

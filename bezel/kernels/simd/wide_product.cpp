@@ -19,16 +19,23 @@ void tile(const WideProduct& p, std::int64_t row, std::int64_t column) {
   const auto at = [&](std::int64_t r, std::int64_t v) {
     return reinterpret_cast<Floats*>(c + r * kWideWidth + v * kLanes);
   };
+#pragma GCC unroll 8
   for (std::int64_t r = 0; r < kCount; ++r)
+#pragma GCC unroll 8
     for (std::int64_t v = 0; v < kVectors; ++v) sums[r][v] = p.add ? *at(r, v) : Floats{};
   const float *a = p.a + row * p.ld_a, *b = p.b + column * p.inner;
   for (std::int64_t i = 0; i < p.inner; ++i, b += kColumns) {
     Floats right[kVectors];
+#pragma GCC unroll 8
     for (std::int64_t v = 0; v < kVectors; ++v) right[v] = *reinterpret_cast<const Floats*>(b + v * kLanes);
+#pragma GCC unroll 8
     for (std::int64_t r = 0; r < kCount; ++r)
+#pragma GCC unroll 8
       for (std::int64_t v = 0; v < kVectors; ++v) sums[r][v] += a[r * p.ld_a + i] * right[v];
   }
+#pragma GCC unroll 8
   for (std::int64_t r = 0; r < kCount; ++r)
+#pragma GCC unroll 8
     for (std::int64_t v = 0; v < kVectors; ++v) *at(r, v) = sums[r][v];
 }
 
