@@ -40,7 +40,7 @@ test-llama:
 	@cmake --build --preset dev --target bezel_cli
 	@$(PYTHON) tests/parity/gemma3_270m.py build-dev build-dev/tests --full
 
-# Every unit test under ASan and UBSan: a build of half an hour, so no part of `make test`, which does so for the parsers.
+# The unit tests under ASan and UBSan: a build of half an hour, so no part of `make test`, which does so for the parsers.
 test-asan:
 	@tools/setup.sh test
 	@cmake --preset asan
@@ -55,7 +55,7 @@ fuzz:
 	@cmake --build --preset fuzz
 	@tests/fuzz/run.sh build-fuzz $(SECONDS)
 
-# Beside transformers + PEFT on this machine, an hour's work for both; then each vectorised loop beside ATen's operators.
+# Beside transformers + PEFT on this machine, about two hours for both; then each vectorised loop beside ATen's operators.
 bench:
 	@tools/setup.sh test
 	@cmake --preset release -DBEZEL_BENCHMARKS=ON

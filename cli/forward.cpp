@@ -6,6 +6,7 @@
 #include "bezel/gemma4/load.h"
 #include "bezel/io/tensor_io.h"
 #include "bezel/lora/adapter_io.h"
+#include "bezel/train/device.h"
 #include "cli/command.h"
 
 namespace bezel::cli {
@@ -26,7 +27,7 @@ void forward(const ForwardOptions& options) {
   const torch::ScalarType dtype = options.dtype == "bfloat16" ? torch::kBFloat16 : torch::kFloat;
   const data::RawInputs inputs = data::read_raw_inputs(options.inputs);
   gemma4::LoadedModel loaded = gemma4::load_model(
-      options.model, {dtype, torch::Device(options.device), {.storage = quant::parse_storage(options.storage)}});
+      options.model, {dtype, train::choose_device(options.device), {.storage = quant::parse_storage(options.storage)}});
   if (!options.adapter.empty())
     lora::load_adapter(*loaded.model, options.adapter, loaded.model->config().text_only);
   else if (options.grads)
@@ -54,7 +55,7 @@ void add_forward(CLI::App& app, int&) {
   command->add_option("--storage", options->storage, "of the frozen weights; codes in a checkpoint stay as they are")
       ->check(CLI::IsMember({"dense", "nf4", "int8"}))
       ->capture_default_str();
-  command->add_option("--device", options->device, "cpu or cuda")->capture_default_str();
+  command->add_option("--device", options->device, "cpu, cuda, cuda:N or auto")->capture_default_str();
   command->add_flag("--grads", options->grads, "also write grad.<adapter key>");
   command->callback([options] { forward(*options); });
 }

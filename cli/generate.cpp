@@ -16,6 +16,7 @@
 #include "bezel/generate/settings.h"
 #include "bezel/generate/text_stream.h"
 #include "bezel/lora/adapter_io.h"
+#include "bezel/train/device.h"
 #include "cli/command.h"
 
 namespace bezel::cli {
@@ -109,10 +110,10 @@ Session::Session(const GenerateArguments& options)
   if (!options.ignore_eos) limits_.stop_ids = settings.stop_ids;
   for (const std::string& note : settings.notes) std::fprintf(stderr, "note: %s\n", note.c_str());
   const torch::ScalarType dtype = options.dtype == "float32" ? torch::kFloat : torch::kBFloat16;
-  model_ =
-      gemma4::load_model(options.model,
-                         {dtype, torch::Device(options.device), {.storage = quant::parse_storage(options.storage)}})
-          .model;
+  model_ = gemma4::load_model(
+               options.model,
+               {dtype, train::choose_device(options.device), {.storage = quant::parse_storage(options.storage)}})
+               .model;
   generator_ = std::make_unique<generate::Generator>(model_, options.prefill_tokens);
 }
 
@@ -277,7 +278,7 @@ void add_machine_options(CLI::App& command, GenerateArguments& options) {
   command.add_option("--storage", options.storage, "of the frozen weights; codes in a checkpoint stay as they are")
       ->check(CLI::IsMember({"dense", "nf4", "int8"}))
       ->capture_default_str();
-  command.add_option("--device", options.device, "cpu or cuda")->capture_default_str();
+  command.add_option("--device", options.device, "cpu, cuda, cuda:N or auto")->capture_default_str();
   command.add_option("--threads", options.threads, "0: as many as there are cores")->check(CLI::Range(0, 4096));
   command.add_option("--prefill-tokens", options.prefill_tokens, "of the prompt that are read at a time")
       ->check(CLI::Range(1, 1 << 20))

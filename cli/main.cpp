@@ -23,7 +23,8 @@ int fail(ErrorKind kind, const std::string& message) {
 int fail_memory(const std::string& what) {
   return fail(ErrorKind::kMemory, "out of memory (" + what +
                                       "). These lower it: a smaller micro_batch_size, "
-                                      "max_seq_length or max_soft_tokens, dtype: bfloat16, fewer lora_towers");
+                                      "max_seq_length or max_soft_tokens, gradient_checkpointing: true, storage: nf4, "
+                                      "dtype: bfloat16, fewer lora_towers");
 }
 
 std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }

@@ -1,7 +1,7 @@
 """What `bezel train demo/capitals.yaml` does, done with transformers + PEFT: LoRA over Gemma 3 from a GGUF file, on questions
 and answers. Prints one JSON line: losses of every step, seconds of the training loop, peak memory.
 
-    hf_peft_capitals.py MODEL.gguf TRAIN.jsonl [--init ADAPTER] [--max-steps N] [--heldout HELDOUT.jsonl] [--save ADAPTER]
+    hf_peft_capitals.py MODEL.gguf TRAIN.jsonl [--init ADAPTER] [--max-steps N] [--heldout HELDOUT.jsonl]
 
 transformers expands the GGUF file into matrices of --dtype. Order, batches, schedule and loss are those of the config with
 shuffle: false; --init starts from an adapter in place of a fresh one. --heldout also answers, greedily, and counts.
@@ -26,7 +26,6 @@ def arguments():
     p.add_argument("train", type=Path)
     p.add_argument("--init")
     p.add_argument("--heldout", type=Path)
-    p.add_argument("--save")
     p.add_argument("--dtype", default="bfloat16")
     p.add_argument("--epochs", type=int, default=3)
     p.add_argument("--max-steps", type=int)
@@ -101,8 +100,6 @@ def main():
         model = get_peft_model(base, LoraConfig(r=16, lora_alpha=32, target_modules=TARGETS))
     loaded = time.perf_counter()
     losses, seconds = train(model, tokenizer, read(options.train), options)
-    if options.save:
-        model.save_pretrained(options.save)
     out = dict(losses=losses, train_s=seconds, load_s=loaded - begin, peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
     if options.heldout:
         out["exact_matches"] = exact_matches(model, tokenizer, read(options.heldout))

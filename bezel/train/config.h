@@ -72,7 +72,7 @@ struct TrainConfig {
   bool force_resume = false;
 };
 
-/// One key of a config, as --help, hints and docs/CONFIG.md show it.
+/// One key of a config, as --help, hints and docs/REFERENCE.md show it.
 struct ConfigKey {
   std::string_view name;
   std::string_view aliases;   ///< names of other tools, with spaces between them; "" for none

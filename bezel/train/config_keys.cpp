@@ -268,8 +268,8 @@ constexpr ConfigBinding unbuilt(std::string_view name, std::string_view help, st
 }
 
 constexpr ConfigBinding kBindings[] = {
-    bind<&Config::base_model>(
-        {"base_model", "model model_name_or_path", "folder", "", "checkpoint folder or GGUF file to fine-tune"}),
+    bind<&Config::base_model>({"base_model", "model model_name model_name_or_path", "folder", "",
+                               "checkpoint folder or GGUF file to fine-tune"}),
     bind<&Config::output_dir>({"output_dir", "", "folder", "", "where the adapter goes"}),
     bind<&Config::train_file>({"train_file", "train_data", "file", "",
                                "samples, one JSON object a line; or a folder with train.jsonl and valid.jsonl"}),
@@ -329,9 +329,9 @@ constexpr ConfigBinding kBindings[] = {
     bind<&Config::warmup_steps>({"warmup_steps", "", "whole", "by warmup_ratio", "updates of warm-up"}),
     {{"optimizer", "optim", "text", "adamw", "adamw"}, "optimizer", read_optimizer, nullptr},
     bind<&Config::weight_decay>({"weight_decay", "", "number", "0", "AdamW's"}),
-    bind<&Config::adam_beta1>({"adam_beta1", "", "number", "0.9", ""}),
-    bind<&Config::adam_beta2>({"adam_beta2", "", "number", "0.999", ""}),
-    bind<&Config::adam_epsilon>({"adam_epsilon", "", "number", "1e-8", ""}),
+    bind<&Config::adam_beta1>({"adam_beta1", "", "number", "0.9", "decay of the first moment"}),
+    bind<&Config::adam_beta2>({"adam_beta2", "", "number", "0.999", "decay of the second moment"}),
+    bind<&Config::adam_epsilon>({"adam_epsilon", "", "number", "1e-8", "added to the root of the second moment"}),
     bind<&Config::max_grad_norm>({"max_grad_norm", "", "number", "1.0", "gradients are scaled down to it; 0: never"}),
 
     bind<&Config::micro_batch_size>(
@@ -358,7 +358,8 @@ constexpr ConfigBinding kBindings[] = {
      read_auto<&Config::gradient_checkpointing>,
      write_auto<&Config::gradient_checkpointing>},
 
-    bind<&Config::train_on_inputs>({"train_on_inputs", "", "true|false", "false", "loss on every turn", true}),
+    bind<&Config::train_on_inputs>(
+        {"train_on_inputs", "train_on_prompt", "true|false", "false", "loss on every turn", true}),
     bind<&Config::mask_history>({"mask_history", "", "true|false", "false", "loss on the last answer only", true}),
     bind<&Config::chat_format>({"chat_format", "", "text", "auto", "auto, edge (E2B, E4B), large, gemma3"}),
     bind<&Config::max_soft_tokens>(
@@ -374,11 +375,12 @@ constexpr ConfigBinding kBindings[] = {
      "cache_soft_tokens",
      read_auto<&Config::cache_soft_tokens>,
      write_auto<&Config::cache_soft_tokens>},
-    bind<&Config::cache_dir>({"cache_dir", "", "folder", "cache in output_dir", "for that; runs may share it"}),
+    bind<&Config::cache_dir>(
+        {"cache_dir", "", "folder", "cache in output_dir", "where soft tokens are kept; runs may share it"}),
     bind<&Config::cache_limit_gb>(
         {"cache_limit_gb", "", "number", "4", "of that folder; what was used longest ago goes first"}),
 
-    bind<&Config::val_set_size>({"val_set_size", "", "number", "0", "held out: a share below 1, or a number"}),
+    bind<&Config::val_set_size>({"val_set_size", "val_size", "number", "0", "held out: a share below 1, or a number"}),
     bind<&Config::eval_steps>({"eval_steps", "", "whole", "each epoch", "updates between evaluations"}),
     bind<&Config::logging_steps>({"logging_steps", "", "whole", "1", "updates between lines"}),
     bind<&Config::save_steps>({"save_steps", "", "whole", "100", "updates between checkpoints; 0: only at the end"}),

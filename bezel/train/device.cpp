@@ -11,7 +11,13 @@ torch::Device choose_device(const std::string& name) {
   if (name == "auto") return has_cuda ? torch::kCUDA : torch::kCPU;
   if (name != "cpu" && !name.starts_with("cuda"))
     throw Error(ErrorKind::kConfig, "device: got '", name, "', expected cpu, cuda, cuda:N or auto");
-  const torch::Device device(name);
+  const torch::Device device = [&] {
+    try {
+      return torch::Device(name);
+    } catch (const c10::Error&) {  // "cuda:x", "cuda1"
+      throw Error(ErrorKind::kConfig, "device: got '", name, "', expected cpu, cuda, cuda:N or auto");
+    }
+  }();
   if (device.is_cuda() && !has_cuda)
     throw Error(ErrorKind::kConfig, "device '", name, "': this LibTorch sees no CUDA device; use device: cpu");
   return device;

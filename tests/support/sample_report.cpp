@@ -1,4 +1,4 @@
-// Writes a report.html of an invented long run with every section, for tests/parity/report_html.py and the screenshot
+// Writes a report.html of an invented long run with every section, for tests/parity/report_page.py and the screenshot
 // in docs/. `sample_report OUT.html [running]`
 #include <cmath>
 #include <cstdlib>
