@@ -114,12 +114,23 @@ def notes(results):
         ratio = results["scattered"]["bezel"]["tokens_per_s"] / index["tokens_per_s"]
         said.append(f"A peer that is told the positions of scattered labels (a tensor as `logits_to_keep`) makes {index['tokens_per_s']:.0f} tokens/s with "
                     f"{index['bytes'] / 1e9:.2f} GB; Bezel {ratio:.2f}x of that.")
-    if (text := results.get("text")) and (nf4 := results.get("nf4")):
+    if (text := results.get("text")) and (nf4 := results.get("nf4")) and text["day"] == nf4["day"]:
         said.append(f"Training on NF4 runs at {nf4['bezel']['tokens_per_s'] / text['bezel']['tokens_per_s']:.2f} of the speed on bfloat16 (0.85 is aimed at).")
     if threads := results.get("threads"):
         fewest, most = min(threads, key=int), max(threads, key=int)
         said.append(f"{most} threads give {threads[most]['tokens_per_s'] / threads[fewest]['tokens_per_s']:.2f} times the tokens/s of {fewest} (1.7 is aimed at for 2).")
     return "\n".join(f"- {line}" for line in said)
+
+
+def days(results):
+    """When what was measured, if not all on one day."""
+    by_day = {}
+    for name, result in results.items():
+        if "day" in result:
+            by_day.setdefault(result["day"], []).append(name)
+    if len(by_day) < 2:
+        return ""
+    return "\n\nMeasured on " + "; ".join(f"{day}: {', '.join(names)}" for day, names in sorted(by_day.items())) + "."
 
 
 def page(results):
@@ -143,7 +154,7 @@ process had resident, pages of mapped files included. Start: from the start of t
 Tuned: transformers + PEFT as an expert runs them: adapters in bfloat16, logits from the first label on, explicit masks or eager
 attention, whichever was faster. Stock: as the documentation shows.
 
-Machine: {machine()}. torch {torch.__version__}, transformers {transformers.__version__}, peft {peft.__version__}.
+Machine: {machine()}. torch {torch.__version__}, transformers {transformers.__version__}, peft {peft.__version__}.{days(results)}
 """
             + section("Training", (f"Needed: FLOPs that a step cannot do without (benchmarks/needed_flops.py), and the share of the machine's product rate that they come to\n"
                                    f"in the time of Bezel's step. A bfloat16 product of 512 x 1,536 by 1,536 x 6,144 ran at {sum(rates) / len(rates) / 1e9:.0f} GFLOP/s in the same runs.") if rates else "",
