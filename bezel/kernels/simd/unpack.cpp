@@ -35,10 +35,10 @@ constexpr Words kPlaces = {0, 1, 2, 3, 4, 5, 6, 7};
 // Bytes and signed bytes as words. GCC 12 would take its own conversion of four times the width apart.
 #if defined(__AVX512F__)
 inline Words words(const std::uint8_t* bytes) {
-  return reinterpret_cast<Words>(_mm512_cvtepu8_epi32(load<__m128i>(bytes)));
+  return reinterpret_cast<Words>(_mm512_maskz_cvtepu8_epi32(0xffff, load<__m128i>(bytes)));
 }
 inline Ints ints(const std::uint8_t* bytes) {
-  return reinterpret_cast<Ints>(_mm512_cvtepi8_epi32(load<__m128i>(bytes)));
+  return reinterpret_cast<Ints>(_mm512_maskz_cvtepi8_epi32(0xffff, load<__m128i>(bytes)));
 }
 #elif defined(__AVX2__)
 inline __m128i eight(const std::uint8_t* bytes) { return _mm_set_epi64x(0, load<std::int64_t>(bytes)); }

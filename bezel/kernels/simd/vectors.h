@@ -70,14 +70,15 @@ static inline Floats rounded(Floats value) {
 /// Halves onto halves: a chain of single additions would take as long as what is summed.
 static inline float sum_of(Floats value) {
 #if defined(__AVX512F__)
-  return _mm512_reduce_add_ps(reinterpret_cast<__m512>(value));
+  const auto eight = __builtin_shufflevector(value, value, 0, 1, 2, 3, 4, 5, 6, 7) +
+                     __builtin_shufflevector(value, value, 8, 9, 10, 11, 12, 13, 14, 15);
 #else
-  float parts[kWide];
-  std::memcpy(parts, &value, sizeof parts);
-  for (std::int64_t half = kWide / 2; half > 0; half /= 2)
-    for (std::int64_t i = 0; i < half; ++i) parts[i] += parts[i + half];
-  return parts[0];
+  const Floats eight = value;
 #endif
+  const auto four =
+      __builtin_shufflevector(eight, eight, 0, 1, 2, 3) + __builtin_shufflevector(eight, eight, 4, 5, 6, 7);
+  const auto two = __builtin_shufflevector(four, four, 0, 1) + __builtin_shufflevector(four, four, 2, 3);
+  return two[0] + two[1];
 }
 
 /// One bit for each value, the first one lowest: whether low <= value <= high.
