@@ -23,7 +23,10 @@ MEANS = {
 
 
 def figures(run):
-    return f"{run['tokens_per_s']:.0f} tokens/s, {run['bytes'] / 1e9:.2f} GB, {run['start_s']:.1f} s"
+    """Medians; behind the speed the slowest and the fastest round, where they differ."""
+    spread = f"{run['slowest']:.0f} to {run['fastest']:.0f}" if "slowest" in run else ""
+    between = f" ({spread})" if spread and f"{run['slowest']:.0f}" != f"{run['fastest']:.0f}" else ""
+    return f"{run['tokens_per_s']:.0f}{between} tokens/s, {run['bytes'] / 1e9:.2f} GB, {run['start_s']:.1f} s"
 
 
 def aimed(value, aim, at_least=True):
@@ -148,8 +151,9 @@ def page(results):
 
 Made by `make bench` (benchmarks/vs_transformers.py): training steps of LoRA of rank 16, bfloat16, on a checkpoint with E2B's
 geometry and random weights cut to ten text layers (tools/make_bench_model.py). Bezel and the peers ran in turn on the same tensors
-({how}); figures are medians over the steps after the first. In brackets what is aimed at. GB are 10^9 bytes, the most that a
-process had resident, pages of mapped files included. Start: from the start of the process until the first forward begins.
+({how}); figures are medians over the steps after the
+first, and in brackets the slowest and the fastest round, or what is aimed at. GB are 10^9 bytes, the most that a process had resident,
+pages of mapped files included. Start: from the start of the process until the first forward begins.
 
 Tuned: transformers + PEFT as an expert runs them: adapters in bfloat16, logits from the first label on, explicit masks or eager
 attention, whichever was faster. Stock: as the documentation shows.

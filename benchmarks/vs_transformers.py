@@ -155,6 +155,9 @@ class Bench:
                 found[peer].append(self.peer(row, inputs, *extra[peer]))
         result = {engine: medians(runs) for engine, runs in found.items()}
         if not row.decode:
+            for engine, runs in found.items():
+                speeds = [run["tokens_per_s"] for run in runs]
+                result[engine]["slowest"], result[engine]["fastest"] = min(speeds), max(speeds)
             same_work(name, result)
             result["flops"] = needed_flops(self.config, bench_inputs.load(inputs), towers=row.towers)
             result["product_rate"] = statistics.median(rates) if row.environment is None else None
