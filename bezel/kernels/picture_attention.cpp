@@ -7,6 +7,7 @@
 #include <ATen/Parallel.h>
 #include <ATen/native/CPUBlas.h>
 
+#include "bezel/kernels/block_product.h"
 #include "bezel/kernels/simd/functions.h"
 
 namespace bezel::kernels {
@@ -19,7 +20,7 @@ using Rows = std::vector<Bf16>;
 
 // Patches are padded to whole blocks and heads to whole vectors, so that every product has one of few shapes.
 constexpr std::int64_t kQueries = 32;  // of a block of the forward pass
-constexpr std::int64_t kPanel = simd::kPackedWidth;
+constexpr std::int64_t kPanel = RightFactor::kWidth;
 // Rows of a right factor that are multiplied at a time, keys and queries that meet in the backward pass: what a product
 // walks through again and again stays in the first cache, a block's scores and all that is made of them in the second.
 constexpr std::int64_t kBlock = 128;
@@ -64,13 +65,8 @@ struct Head {
   }
 };
 
-// Right factors from rows [P', D']. Of a product over D', the transpose: panels of columns [P' / 64, D' / 2, 64, 2].
-void pack_columns(const Rows& rows, std::int64_t width, Bf16* to) {
-  const auto size = static_cast<std::int64_t>(rows.size());
-  for (std::int64_t at = 0; at < size; at += kPanel * width)
-    simd::products().pack_transposed({rows.data() + at, width, width, to + at, kPanel});
-}
-// Of a product over P': neighbouring rows in pairs [P' / 2, D', 2].
+// The right factor of a product over P', from rows [P', D']: neighbouring rows in pairs [P' / 2, D', 2]. D' may be no
+// whole number of blocks that RightFactor takes.
 void pack_pairs(const Rows& rows, std::int64_t width, Bf16* to) {
   simd::products().pack({rows.data(), width, static_cast<std::int64_t>(rows.size()) / width, to, width});
 }
@@ -95,8 +91,9 @@ class HeadGradient {
  public:
   HeadGradient(const Tensor& q, const Tensor& k, const Tensor& v)
       : q_(q), k_(k), v_(v), rows_(Head(q, 0).rows()), width_(Head(q, 0).padded_columns()) {
-    for (Rows* factor : {&k_rows_, &v_rows_, &k_transposed_, &q_columns_, &d_columns_, &q_pairs_, &d_pairs_, &copy_})
+    for (Rows* factor : {&k_rows_, &v_rows_, &k_transposed_, &q_pairs_, &d_pairs_, &copy_})
       factor->resize(rows_ * width_);
+    for (RightFactor* factor : {&q_columns_, &d_columns_}) factor->resize(width_, rows_);
     for (std::vector<float>* block : {&scores_, &d_weights_}) block->resize(kBlock * kBlock);
     for (Rows* block : {&weights_, &d_scores_, &d_score_pairs_}) block->resize(kBlock * kBlock);
     dk_.resize(kBlock * width_);
@@ -124,10 +121,10 @@ class HeadGradient {
     Head(k_, head).copy_rows(k_rows_.data());
     transpose(k_rows_.data(), rows_, width_, k_transposed_.data());
     Head(q_, head).copy_rows(copy_.data());
-    pack_columns(copy_, width_, q_columns_.data());
+    q_columns_.pack_transposed(copy_.data(), rows_);
     pack_pairs(copy_, width_, q_pairs_.data());
     Head(d_out, head).copy_rows(copy_.data());
-    pack_columns(copy_, width_, d_columns_.data());
+    d_columns_.pack_transposed(copy_.data(), rows_);
     pack_pairs(copy_, width_, d_pairs_.data());
     const Head y(out, head);
     for (std::int64_t row = 0; row < y.count; ++row) {
@@ -141,8 +138,8 @@ class HeadGradient {
   // What `queries` from `query` on add to the gradients of a block of keys, and the keys to theirs.
   void add_block(std::int64_t key, std::int64_t keys, std::int64_t query, std::int64_t queries) {
     const Bf16 *k = k_rows_.data() + key * width_, *v = v_rows_.data() + key * width_;
-    panel_product(k, keys, width_, q_columns_.data() + query * width_, width_, queries, scores_.data(), queries);
-    panel_product(v, keys, width_, d_columns_.data() + query * width_, width_, queries, d_weights_.data(), queries);
+    panel_product(k, keys, width_, q_columns_.at(0, query), width_, queries, scores_.data(), queries);
+    panel_product(v, keys, width_, d_columns_.at(0, query), width_, queries, d_weights_.data(), queries);
     simd::attention_loops().gradient(
         {scores_.data(), d_weights_.data(), log_sum_ + query, delta_.data() + query, keys, queries,
          std::clamp<std::int64_t>(q_.size(0) - key, 0, keys), weights_.data(), d_scores_.data(), d_score_pairs_.data()},
@@ -168,7 +165,7 @@ class HeadGradient {
   const Tensor &q_, &k_, &v_;
   std::int64_t rows_, width_;              // P', D'
   Rows k_rows_, v_rows_, k_transposed_;    // [P', D'], [P', D'], [D', P']
-  Rows q_columns_, d_columns_;             // panels
+  RightFactor q_columns_, d_columns_;      // [D', P']
   Rows q_pairs_, d_pairs_;                 // [P' / 2, D', 2]
   Rows copy_;                              // [P', D']
   std::vector<float> delta_;               // [P']: the sum of out * d_out of each query
@@ -181,17 +178,19 @@ class HeadGradient {
 
 // Both factors of every head that are on the right of a product.
 struct PackedHeads {
-  Rows k, v;  // panels of keys of each head, [A, P' / 2, D', 2]
+  std::vector<RightFactor> k;  // [D', P'] of each head
+  Rows v;                      // [A, P' / 2, D', 2]
 
   PackedHeads(const Tensor& keys, const Tensor& values) {
     const std::int64_t width = Head(keys, 0).padded_columns(), size = Head(keys, 0).rows() * width;
-    k.resize(keys.size(1) * size);
+    k.resize(keys.size(1));
     v.resize(keys.size(1) * size);
     at::parallel_for(0, keys.size(1), 1, [&](std::int64_t begin, std::int64_t end) {
       Rows rows(size);
       for (std::int64_t head = begin; head < end; ++head) {
         Head(keys, head).copy_rows(rows.data());
-        pack_columns(rows, width, k.data() + head * size);
+        k[head].resize(width, Head(keys, head).rows());
+        k[head].pack_transposed(rows.data(), Head(keys, head).rows());
         Head(values, head).copy_rows(rows.data());
         pack_pairs(rows, width, v.data() + head * size);
       }
@@ -219,7 +218,7 @@ Attended picture_attention(const Tensor& given_q, const Tensor& given_k, const T
       const std::int64_t head_start = head * rows * width;
       for (std::int64_t i = 0; i < count; ++i)
         std::copy_n(simd::bf16(q) + ((first + i) * heads + head) * q.size(2), q.size(2), queries.data() + i * width);
-      panel_product(queries.data(), kQueries, width, packed.k.data() + head_start, width, rows, scores.data(), rows);
+      panel_product(queries.data(), kQueries, width, packed.k[head].at(0, 0), width, rows, scores.data(), rows);
       simd::attention_loops().softmax({scores.data(), rows, keys, weights.data(), log_sum.data()}, 0, kQueries);
       for (std::int64_t key = 0; key < rows; key += kBlock)
         product({weights.data() + key, packed.v.data() + head_start + key * width, sums.data(), kQueries, width,

@@ -5,19 +5,22 @@
 #include "bezel/error.h"
 
 namespace bezel::train {
+namespace {
+
+torch::Device parse(const std::string& name) {
+  try {
+    if (name == "cpu" || name.starts_with("cuda")) return torch::Device(name);
+  } catch (const c10::Error&) {  // "cuda:x", "cuda1"
+  }
+  throw Error(ErrorKind::kConfig, "device: got '", name, "', expected cpu, cuda, cuda:N or auto");
+}
+
+}  // namespace
 
 torch::Device choose_device(const std::string& name) {
   const bool has_cuda = torch::cuda::is_available();
   if (name == "auto") return has_cuda ? torch::kCUDA : torch::kCPU;
-  if (name != "cpu" && !name.starts_with("cuda"))
-    throw Error(ErrorKind::kConfig, "device: got '", name, "', expected cpu, cuda, cuda:N or auto");
-  const torch::Device device = [&] {
-    try {
-      return torch::Device(name);
-    } catch (const c10::Error&) {  // "cuda:x", "cuda1"
-      throw Error(ErrorKind::kConfig, "device: got '", name, "', expected cpu, cuda, cuda:N or auto");
-    }
-  }();
+  const torch::Device device = parse(name);
   if (device.is_cuda() && !has_cuda)
     throw Error(ErrorKind::kConfig, "device '", name, "': this LibTorch sees no CUDA device; use device: cpu");
   return device;
