@@ -48,13 +48,14 @@ def margins_where_apart(model, prompts, texts, tmp, *extra) -> list:
 def compare(name, model, prompts, tmp, adapter=None) -> list:
     """Texts of llama.cpp, held against Bezel. `adapter` is a PEFT folder; llama.cpp reads what `bezel convert --to gguf` makes of
     it."""
-    texts = greedy(model, prompts, adapter and as_gguf(adapter, tmp))
+    texts = greedy(model, prompts, adapter and as_gguf(adapter))
     compare_texts(name, model, prompts, texts, tmp, *(["--adapter", adapter] if adapter else []))
     return texts
 
 
-def as_gguf(adapter, tmp):
-    converted = tmp / "adapter.gguf"
+def as_gguf(adapter):
+    """The GGUF file beside an adapter's folder, made once."""
+    converted = adapter.with_suffix(".gguf")
     if not converted.exists():
         subprocess.run([BIN / "bezel", "convert", "--adapter", adapter, "--to", "gguf", "--output", converted], check=True, capture_output=True)
     return converted

@@ -143,7 +143,7 @@ def main():
             compare_texts("ordinary texts, float32 matrices", MODEL, ordinary, before, tmp)
             adapter = train(tmp, options.epochs)
             compare("adapter", MODEL, rows, tmp, adapter)
-            after = greedy(wide, ordinary, as_gguf(adapter, tmp))
+            after = greedy(wide, ordinary, as_gguf(adapter))
             compare_texts("ordinary texts, float32 matrices, adapter", MODEL, ordinary, after, tmp, "--adapter", adapter)
             changed = sum(a != b for a, b in zip(before, after))
             tell(changed >= 10, f"the adapter changes {changed} of llama.cpp's ordinary texts")

@@ -57,9 +57,12 @@ def main():
         train(folder, order(1), tmp / "first")
         bezel("merge", "--model", folder, "--adapter", tmp / "first", "--output", taught)
         write_gguf(taught, model)
-        check_said("base", tokenizer, order(1), compare("base", model, prompts, tmp))
+        base = compare("base", model, prompts, tmp)
+        check_said("base", tokenizer, order(1), base)
         train(model, order(2), adapter)
-        check_said("adapter", tokenizer, order(2), compare("adapter", model, prompts, tmp, adapter))
+        tuned = compare("adapter", model, prompts, tmp, adapter)
+        check_said("adapter", tokenizer, order(2), tuned)
+        tell(all(a != b for a, b in zip(base, tuned, strict=True)), "the adapter changes every text")
     return finish()
 
 
