@@ -24,8 +24,8 @@ MEANS = {
 
 def figures(run):
     """Medians; behind the speed the slowest and the fastest round, where they differ."""
-    spread = f"{run['slowest']:.0f} to {run['fastest']:.0f}" if "slowest" in run else ""
-    between = f" ({spread})" if spread and f"{run['slowest']:.0f}" != f"{run['fastest']:.0f}" else ""
+    ends = [f"{run[end]:.0f}" for end in ("slowest", "fastest") if end in run]
+    between = f" ({' to '.join(ends)})" if len(set(ends)) > 1 else ""
     return f"{run['tokens_per_s']:.0f}{between} tokens/s, {run['bytes'] / 1e9:.2f} GB, {run['start_s']:.1f} s"
 
 

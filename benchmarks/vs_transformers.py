@@ -149,7 +149,8 @@ class Bench:
         found = {engine: [] for engine in ("bezel", *peers)}
         rates = []
         for _ in range(self.options.rounds):
-            rates.append(product_rate())
+            if row.environment is None and not row.decode:
+                rates.append(product_rate())
             found["bezel"].append(self.ours(row, inputs))
             for peer in peers:
                 found[peer].append(self.peer(row, inputs, *extra[peer]))
@@ -160,7 +161,7 @@ class Bench:
                 result[engine]["slowest"], result[engine]["fastest"] = min(speeds), max(speeds)
             same_work(name, result)
             result["flops"] = needed_flops(self.config, bench_inputs.load(inputs), towers=row.towers)
-            result["product_rate"] = statistics.median(rates) if row.environment is None else None
+            result["product_rate"] = statistics.median(rates) if rates else None
         self.keep(name, result | self.about())
 
     def about(self):
