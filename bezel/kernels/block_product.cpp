@@ -1,15 +1,19 @@
 #include "bezel/kernels/block_product.h"
 
 #include <algorithm>
+#include <vector>
 
 namespace bezel::kernels {
 
 using simd::Bf16;
 
 void RightFactor::resize(std::int64_t inner, std::int64_t columns) {
+  if (inner * columns > room_) {
+    room_ = inner * columns;
+    values_ = std::make_unique_for_overwrite<Bf16[]>(static_cast<std::size_t>(room_));
+  }
   inner_ = inner;
   columns_ = columns;
-  values_.resize(static_cast<std::size_t>(inner * columns));
 }
 
 void RightFactor::pack(const Bf16* x, std::int64_t rows) {

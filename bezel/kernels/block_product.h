@@ -1,6 +1,6 @@
 #pragma once
 
-#include <vector>
+#include <memory>
 
 #include "bezel/kernels/simd/functions.h"
 
@@ -12,21 +12,21 @@ class RightFactor {
  public:
   static constexpr std::int64_t kWidth = simd::kPackedWidth;
 
-  /// Room for `inner` rows, an even number, and `columns`, a multiple of kWidth.
+  /// Room for `inner` rows, an even number, and `columns`, a multiple of kWidth; what was packed is lost.
   void resize(std::int64_t inner, std::int64_t columns);
   /// x [rows, columns] as it lies; rows beyond are zero.
   void pack(const simd::Bf16* x, std::int64_t rows);
   /// The transpose of x [count, inner]; columns beyond are zero.
   void pack_transposed(const simd::Bf16* x, std::int64_t count);
   /// Pair of rows `row / 2` of the block of columns that begins at `column`.
-  simd::Bf16* at(std::int64_t row, std::int64_t column) { return values_.data() + column * inner_ + row * kWidth; }
+  simd::Bf16* at(std::int64_t row, std::int64_t column) { return values_.get() + column * inner_ + row * kWidth; }
   const simd::Bf16* at(std::int64_t row, std::int64_t column) const {
-    return values_.data() + column * inner_ + row * kWidth;
+    return values_.get() + column * inner_ + row * kWidth;
   }
 
  private:
-  std::vector<simd::Bf16> values_;
-  std::int64_t inner_ = 0, columns_ = 0;
+  std::unique_ptr<simd::Bf16[]> values_;
+  std::int64_t inner_ = 0, columns_ = 0, room_ = 0;
 };
 
 /// Which part of a right factor, in whole pairs of rows and blocks of columns.

@@ -127,12 +127,7 @@ class HeadGradient {
     d_columns_.pack_transposed(copy_.data(), rows_);
     pack_pairs(copy_, width_, d_pairs_.data());
     const Head y(out, head);
-    for (std::int64_t row = 0; row < y.count; ++row) {
-      const Bf16 *left = y.data + row * y.stride, *right = copy_.data() + row * width_;
-      float sum = 0.0f;
-      for (std::int64_t i = 0; i < y.columns; ++i) sum += simd::widen(left[i]) * simd::widen(right[i]);
-      delta_[row] = sum;
-    }
+    simd::functions().row_dots({y.data, y.stride, copy_.data(), width_, y.columns, delta_.data()}, 0, y.count);
   }
 
   // What `queries` from `query` on add to the gradients of a block of keys, and the keys to theirs.

@@ -188,14 +188,16 @@ class Chunk {
   void look_at_rows(std::int64_t padded) {
     for (std::vector<std::int64_t>* bounds : {&first_, &end_}) bounds->assign(padded, 0);
     for (std::vector<float>* sums : {&log_sum_, &delta_}) sums->assign(padded, 0.0f);
-    const auto wide = [](const Bf16& x) { return static_cast<float>(reinterpret_cast<const c10::BFloat16&>(x)); };
-    for (std::int64_t i = 0; i < std::min(padded, head_.rows - first_row_); ++i) {
+    const std::int64_t columns = head_.columns, count = std::min(padded, head_.rows - first_row_);
+    simd::for_rows(simd::functions().row_dots,
+                   {gradient_.out + first_row_ * columns, columns, gradient_.d_out + first_row_ * columns, columns,
+                    columns, delta_.data()},
+                   count, columns);
+    for (std::int64_t i = 0; i < count; ++i) {
       const std::int64_t row = first_row_ + i;
       const Span seen = head_.seen_by(row);
       first_[i] = seen.first, end_[i] = seen.end;
       log_sum_[i] = gradient_.log_sum[row];
-      const Bf16 *out = gradient_.out + row * head_.columns, *d_out = gradient_.d_out + row * head_.columns;
-      for (std::int64_t c = 0; c < head_.columns; ++c) delta_[i] += wide(out[c]) * wide(d_out[c]);
     }
     spans_.clear();
     all_ = {rounded_up(head_.keys), 0};
@@ -259,8 +261,10 @@ class Chunk {
 std::vector<Bf16> transposed(const RangedHead& head) {
   const std::int64_t ld = rounded_up(head.keys);
   std::vector<Bf16> to(static_cast<std::size_t>(head.columns * ld), Bf16{0});
-  for (std::int64_t key = 0; key < head.keys; ++key)
-    for (std::int64_t c = 0; c < head.columns; ++c) to[c * ld + key] = head.k[key * head.columns + c];
+  at::parallel_for(0, head.columns, kTile, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t key = 0; key < head.keys; ++key)
+      for (std::int64_t c = begin; c < end; ++c) to[c * ld + key] = head.k[key * head.columns + c];
+  });
   return to;
 }
 

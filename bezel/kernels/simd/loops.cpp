@@ -228,6 +228,16 @@ void round(const Rounded& a, std::int64_t begin, std::int64_t end) {
   for (std::int64_t i = begin; i < end; ++i) a.to[i] = narrow(a.from[i]);
 }
 
+void row_dots(const RowDots& a, std::int64_t begin, std::int64_t end) {
+  for (std::int64_t n = begin; n < end; ++n) {
+    const Bf16 *x = a.x + n * a.ld_x, *y = a.y + n * a.ld_y;
+    float sum = 0.0f;
+#pragma omp simd reduction(+ : sum)
+    for (std::int64_t i = 0; i < a.columns; ++i) sum += widen(x[i]) * widen(y[i]);
+    a.dots[n] = sum;
+  }
+}
+
 void ranged_softmax(const RangedSoftmax& a, std::int64_t begin, std::int64_t end) {
   for (std::int64_t n = begin; n < end; ++n) {
     const std::int64_t first = a.first[n] - a.shift, until = a.end[n] - a.shift;
@@ -304,6 +314,7 @@ constexpr Functions kFunctions{rms_norm,
                                cross_entropy,
                                ranged_softmax,
                                round,
+                               row_dots,
                                ranged_gradient,
                                chunked_attention,
                                chunked_attention_backward};

@@ -79,6 +79,16 @@ struct Rounded {
   Bf16* to;
 };
 
+/// Dot products of rows, in float32.
+struct RowDots {
+  const Bf16* x;  ///< [N, columns], rows `ld_x` apart
+  std::int64_t ld_x;
+  const Bf16* y;  ///< [N, columns], rows `ld_y` apart
+  std::int64_t ld_y;
+  std::int64_t columns;
+  float* dots;  ///< [N]
+};
+
 /// Softmax over a run of columns of each row, see attention.h; the other weights are 0.
 struct RangedSoftmax {
   float* scores;  ///< [N, columns]; overwritten
@@ -152,6 +162,7 @@ struct Functions {
   void (*cross_entropy)(const CrossEntropy&, std::int64_t begin, std::int64_t end);
   void (*ranged_softmax)(const RangedSoftmax&, std::int64_t begin, std::int64_t end);
   void (*round)(const Rounded&, std::int64_t begin, std::int64_t end);
+  void (*row_dots)(const RowDots&, std::int64_t begin, std::int64_t end);
   void (*ranged_gradient)(const RangedGradient&, std::int64_t begin, std::int64_t end);
   /// Pairs of a chunk and a head, chunks outermost.
   void (*chunked_attention)(const ChunkedAttention&, std::int64_t begin, std::int64_t end, float* room);
