@@ -50,17 +50,18 @@ std::int64_t num_blocks(const AudioConfig& config, std::int64_t num_frames) {
   return (num_frames + config.chunk_size - 1) / config.chunk_size;
 }
 
-// 3 x 3 convolution, stride 2, one row of zeros around: x [C, T, M], weight [C', C, 3, 3] -> [T', M', C'], as a product
-// over gathered windows, which runs on any device and widens like every other product.
+// 3 x 3 convolution, stride 2, one row of zeros around: x [T, M, C], weight [C', C, 3, 3] -> [T', M', C'], as a product
+// over gathered windows, which runs on any device and widens like every other product. The channels of a place lie
+// together, so that windows are gathered by runs of them.
 Tensor strided_convolution(const Tensor& x, const Tensor& weight) {
-  const Tensor padded = at::constant_pad_nd(x, {1, 1, 1, 1});
-  const std::int64_t rows = (x.size(1) + 1) / 2, columns = (x.size(2) + 1) / 2;
+  const Tensor padded = at::constant_pad_nd(x, {0, 0, 1, 1, 1, 1});
+  const std::int64_t rows = (x.size(0) + 1) / 2, columns = (x.size(1) + 1) / 2;
   std::vector<Tensor> windows;
   for (std::int64_t dy = 0; dy < 3; ++dy)
     for (std::int64_t dx = 0; dx < 3; ++dx)
-      windows.push_back(padded.slice(1, dy, dy + 2 * rows - 1, 2).slice(2, dx, dx + 2 * columns - 1, 2));
-  const Tensor gathered = at::stack(windows).permute({2, 3, 1, 0}).reshape({rows * columns, -1});  // [T' M', C * 9]
-  return kernels::matmul_nt(gathered, weight.flatten(1)).view({rows, columns, -1});
+      windows.push_back(padded.slice(0, dy, dy + 2 * rows - 1, 2).slice(1, dx, dx + 2 * columns - 1, 2));
+  const Tensor gathered = at::cat(windows, 2).view({rows * columns, -1});  // [T' M', 9 C]
+  return kernels::matmul_nt(gathered, weight.permute({0, 2, 3, 1}).flatten(1)).view({rows, columns, -1});
 }
 
 }  // namespace
@@ -151,8 +152,7 @@ SubsampleLayerImpl::SubsampleLayerImpl(std::int64_t in_channels, std::int64_t ou
 }
 
 Tensor SubsampleLayerImpl::forward(const Tensor& x, const Tensor& mask) {
-  const Tensor y = strided_convolution(x * mask.view({1, -1, 1}), conv->weight);  // [T', M', C']
-  return nn::layer_norm(y, norm->weight, eps_).clamp_min(0).permute({2, 0, 1});
+  return nn::layer_norm(strided_convolution(x * mask.view({-1, 1, 1}), conv->weight), norm->weight, eps_).clamp_min(0);
 }
 
 SubsampleImpl::SubsampleImpl(const AudioConfig& config) {
@@ -166,11 +166,11 @@ SubsampleImpl::SubsampleImpl(const AudioConfig& config) {
 
 Tensor SubsampleImpl::forward(const Tensor& features, Tensor& mask) {
   const auto halved = [](const Tensor& m) { return m.slice(0, 0, m.size(0), 2); };
-  const Tensor once = layer0(features.unsqueeze(0), mask);
+  const Tensor once = layer0(features.unsqueeze(2), mask);
   mask = halved(mask);
-  const Tensor twice = layer1(once, mask);  // [C, T, M]
+  const Tensor twice = layer1(once, mask);  // [T, M, C]
   mask = halved(mask);
-  return input_proj_linear(twice.permute({1, 2, 0}).flatten(1));
+  return input_proj_linear(twice.flatten(1));
 }
 
 AudioModelImpl::AudioModelImpl(const AudioConfig& config) : config_(config) {

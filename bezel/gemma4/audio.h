@@ -95,7 +95,7 @@ TORCH_MODULE(NamedWeight);
 class SubsampleLayerImpl : public torch::nn::Module {
  public:
   SubsampleLayerImpl(std::int64_t in_channels, std::int64_t out_channels, double eps);
-  /// x [C, T, M], mask bool [T] -> [C', T', M']
+  /// x [T, M, C], mask bool [T] -> [T', M', C']
   torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& mask);
 
   NamedWeight conv{nullptr}, norm{nullptr};
