@@ -74,12 +74,11 @@ Tensor ModelImpl::audio_features(const data::Batch& batch) {
     soft.push_back(soft_tokens("audio", *model->audio_tower, {recording.features, recording.mask}, [&] {
       return nn::take_rows(model->audio_tower(recording.features, recording.mask, dtype_), recording.soft_rows);
     }));
-  // Half of the tower stays for the backward pass, as all of it is much to map again; all of it goes where there is
-  // none.
-  const std::size_t kept =
-      nn::adapter_tensors(*model->audio_tower).empty() ? 0 : model->audio_tower->layers->size() / 2;
-  for (std::size_t i = kept; i < model->audio_tower->layers->size(); ++i)
-    nn::release_pages(*model->audio_tower->layers->ptr(i));
+  // Where there is a backward pass, half of the layers stay for it: all of them are much to map again.
+  if (nn::adapter_tensors(*model->audio_tower).empty())
+    nn::release_pages(*model->audio_tower);
+  else
+    nn::release_lower_half(model->audio_tower->layers);
   return model->embed_audio(at::cat(soft));
 }
 

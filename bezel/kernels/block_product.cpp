@@ -39,6 +39,15 @@ void RightFactor::pack_transposed(const Bf16* x, std::int64_t count) {
   std::fill(at(0, (count + kWidth - 1) / kWidth * kWidth), at(0, columns_), Bf16{0});
 }
 
+void transpose(const Transpose& t) {
+  constexpr std::int64_t kRows = RightFactor::kWidth;
+  for (std::int64_t row = 0; row < t.rows; row += kRows) {
+    const std::int64_t end = std::min(row + kRows, t.rows);
+    for (std::int64_t column = 0; column < t.columns; ++column)
+      for (std::int64_t i = row; i < end; ++i) t.to[column * t.ld_to + i] = t.from[i * t.ld_from + column];
+  }
+}
+
 void block_product(LeftFactor a, const RightFactor& b, Part part, Sums c, bool add) {
   constexpr std::int64_t kWidth = RightFactor::kWidth;
   for (std::int64_t column = 0; column < part.columns; column += kWidth)

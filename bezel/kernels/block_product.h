@@ -29,6 +29,17 @@ class RightFactor {
   std::int64_t inner_ = 0, columns_ = 0, room_ = 0;
 };
 
+/// to [columns, rows] = the transpose of from [rows, columns].
+struct Transpose {
+  const simd::Bf16* from;
+  std::int64_t ld_from, rows, columns;
+  simd::Bf16* to;
+  std::int64_t ld_to;
+};
+
+/// On this thread, a few rows at a time, which stay in the first cache.
+void transpose(const Transpose& t);
+
 /// Which part of a right factor, in whole pairs of rows and blocks of columns.
 struct Part {
   std::int64_t row = 0, rows = 0, column = 0, columns = 0;

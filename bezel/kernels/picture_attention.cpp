@@ -79,13 +79,6 @@ void store(const float* from, std::int64_t width, std::int64_t first, std::int64
                           std::min(count, to.size(0) - first), columns});
 }
 
-// [rows, columns] -> [columns, rows], a few rows at a time, which stay in the first cache; `rows` is a multiple of 64.
-void transpose(const Bf16* from, std::int64_t rows, std::int64_t columns, Bf16* to) {
-  for (std::int64_t row = 0; row < rows; row += kPanel)
-    for (std::int64_t column = 0; column < columns; ++column)
-      for (std::int64_t i = row; i < row + kPanel; ++i) to[column * rows + i] = from[i * columns + column];
-}
-
 /// One head of the backward pass: its factors as the products take them, and room for a block.
 class HeadGradient {
  public:
@@ -119,7 +112,7 @@ class HeadGradient {
   void pack(std::int64_t head, const Tensor& out, const Tensor& d_out) {
     Head(v_, head).copy_rows(v_rows_.data());
     Head(k_, head).copy_rows(k_rows_.data());
-    transpose(k_rows_.data(), rows_, width_, k_transposed_.data());
+    transpose({k_rows_.data(), width_, rows_, width_, k_transposed_.data(), rows_});
     Head(q_, head).copy_rows(copy_.data());
     q_columns_.pack_transposed(copy_.data(), rows_);
     pack_pairs(copy_, width_, q_pairs_.data());

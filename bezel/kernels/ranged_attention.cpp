@@ -240,9 +240,7 @@ class Chunk {
                     {keys.first - all_.first, keys.size(), row, kTile}, {sums, kTile});
     round_to(rounded, sums, columns * kTile);
     const std::int64_t count = std::min(kTile, head_.rows - first_row_ - row);
-    for (std::int64_t i = 0; i < count; ++i)
-      for (std::int64_t c = 0; c < columns; ++c)
-        gradient_.dq[(first_row_ + row + i) * columns + c] = rounded[c * kTile + i];
+    transpose({rounded, kTile, columns, count, gradient_.dq + (first_row_ + row) * columns, columns});
   }
 
   const RangedHead& head_;
@@ -262,8 +260,7 @@ std::vector<Bf16> transposed(const RangedHead& head) {
   const std::int64_t ld = rounded_up(head.keys);
   std::vector<Bf16> to(static_cast<std::size_t>(head.columns * ld), Bf16{0});
   at::parallel_for(0, head.columns, kTile, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t key = 0; key < head.keys; ++key)
-      for (std::int64_t c = begin; c < end; ++c) to[c * ld + key] = head.k[key * head.columns + c];
+    transpose({head.k + begin, head.columns, head.keys, end - begin, to.data() + begin * ld, ld});
   });
   return to;
 }

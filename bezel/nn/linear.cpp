@@ -318,4 +318,8 @@ void release_pages(const torch::nn::Module& module) {
   });
 }
 
+void release_lower_half(const torch::nn::ModuleList& layers) {
+  for (std::size_t i = 0; i < layers->size() / 2; ++i) release_pages(*layers->ptr(i));
+}
+
 }  // namespace bezel::nn

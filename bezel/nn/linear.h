@@ -71,4 +71,7 @@ std::vector<torch::Tensor> adapter_tensors(const torch::nn::Module& module);
 /// quant::Weight::release_pages of every linear layer in `module` and below.
 void release_pages(const torch::nn::Module& module);
 
+/// The same for the first half of a tower's layers, which the backward pass comes to last.
+void release_lower_half(const torch::nn::ModuleList& layers);
+
 }  // namespace bezel::nn
