@@ -173,12 +173,14 @@ inline float capped(float z, float cap) {
   return kCapped ? cap - 2.0f * cap / (exponential(z * (2.0f / cap)) + 1.0f) : z;  // cap tanh(z / cap)
 }
 
-template <bool kCapped>
-void cross_entropy_row(Bf16* z, std::int64_t label, std::int64_t columns, float cap, double* loss, bool gradient) {
+// `weights` [columns]: room for what the gradient is made of; null where none is asked for.
+template <bool kCapped, bool kGradient>
+void cross_entropy_row(Bf16* z, std::int64_t label, std::int64_t columns, float cap, double* loss, float* weights) {
   float most = -INFINITY;
 #pragma omp simd reduction(max : most)
   for (std::int64_t i = 0; i < columns; ++i) most = widen(z[i]) > most ? widen(z[i]) : most;
   most = capped<kCapped>(most, cap);
+  const float inverse_cap = kCapped ? 1.0f / cap : 0.0f;
   // In blocks, so that float32 sums stay short.
   constexpr std::int64_t kBlock = 4096;
   double total = 0.0;
@@ -186,31 +188,39 @@ void cross_entropy_row(Bf16* z, std::int64_t label, std::int64_t columns, float 
     const std::int64_t count = columns - first < kBlock ? columns - first : kBlock;
     float sum = 0.0f;
 #pragma omp simd reduction(+ : sum)
-    for (std::int64_t i = 0; i < count; ++i) sum += exponential(capped<kCapped>(widen(z[first + i]), cap) - most);
+    for (std::int64_t i = 0; i < count; ++i) {
+      const float value = capped<kCapped>(widen(z[first + i]), cap), t = value * inverse_cap;
+      const float e = exponential(value - most);
+      if (kGradient) weights[first + i] = e * (1.0f - t * t);
+      sum += e;
+    }
     total += static_cast<double>(sum);
   }
   const float log_sum = most + static_cast<float>(std::log(total));
   const float at_label = capped<kCapped>(widen(z[label]), cap);
   *loss = static_cast<double>(log_sum) - static_cast<double>(at_label);
-  if (!gradient) return;
-  const float inverse_cap = kCapped ? 1.0f / cap : 0.0f;
+  if (!kGradient) return;
+  const auto inverse_total = static_cast<float>(1.0 / total);
 #pragma omp simd
-  for (std::int64_t i = 0; i < columns; ++i) {
-    const float value = capped<kCapped>(widen(z[i]), cap), t = value * inverse_cap;
-    z[i] = narrow(exponential(value - log_sum) * (1.0f - t * t));
-  }
+  for (std::int64_t i = 0; i < columns; ++i) z[i] = narrow(weights[i] * inverse_total);
   const float t = at_label * inverse_cap;
   z[label] = narrow((exponential(at_label - log_sum) - 1.0f) * (1.0f - t * t));
 }
 
+template <bool kCapped, bool kGradient>
+void cross_entropy_rows(const CrossEntropy& a, std::int64_t begin, std::int64_t end) {
+  // No std::vector: a template of the library, compiled here, could become that of other instruction sets as well.
+  float* weights = kGradient ? new float[static_cast<std::size_t>(a.columns)] : nullptr;
+  for (std::int64_t n = begin; n < end; ++n)
+    cross_entropy_row<kCapped, kGradient>(a.logits + n * a.columns, a.labels[n], a.columns, a.cap, a.loss + n, weights);
+  delete[] weights;
+}
+
 void cross_entropy(const CrossEntropy& a, std::int64_t begin, std::int64_t end) {
-  for (std::int64_t n = begin; n < end; ++n) {
-    Bf16* z = a.logits + n * a.columns;
-    if (a.cap != 0.0f)
-      cross_entropy_row<true>(z, a.labels[n], a.columns, a.cap, a.loss + n, a.gradient);
-    else
-      cross_entropy_row<false>(z, a.labels[n], a.columns, a.cap, a.loss + n, a.gradient);
-  }
+  if (a.gradient)
+    a.cap != 0.0f ? cross_entropy_rows<true, true>(a, begin, end) : cross_entropy_rows<false, true>(a, begin, end);
+  else
+    a.cap != 0.0f ? cross_entropy_rows<true, false>(a, begin, end) : cross_entropy_rows<false, false>(a, begin, end);
 }
 
 // Two rows of bfloat16 as pairs.
