@@ -1,5 +1,7 @@
 #include "bezel/gemma4/model.h"
 
+#include <algorithm>
+
 #include <ATen/ATen.h>
 
 #include "bezel/error.h"
@@ -35,7 +37,6 @@ BackboneImpl::BackboneImpl(const ModelConfig& config) {
 ModelImpl::ModelImpl(ModelConfig config, torch::ScalarType dtype) : config_(std::move(config)), dtype_(dtype) {
   TORCH_CHECK(dtype == torch::kFloat || dtype == torch::kBFloat16, "computes in float32 or bfloat16, not ", dtype);
   model = register_module("model", Backbone(config_));
-  model->language_model->embed_tokens->is_head = config_.text.tie_word_embeddings;
   if (!config_.text.tie_word_embeddings)
     lm_head = register_module("lm_head", nn::Linear(config_.text.hidden_size, config_.text.vocab_size,
                                                     nn::LinearImpl::Options{.quantizable = false}));
@@ -133,6 +134,16 @@ Tensor ModelImpl::decode(const data::Batch& batch, const Tensor& images, const T
 
 const quant::Weight& ModelImpl::head() const {
   return lm_head ? *lm_head->weight : *model->language_model->embed_tokens->weight;
+}
+
+void ModelImpl::release_head() const {
+  // The backward pass brings the pages of the lower layers back. The head keeps what it has more of than they, unless
+  // a tower comes back behind them.
+  const auto is_trained = [](const torch::nn::Module& tower) { return !nn::adapter_tensors(tower).empty(); };
+  const bool comes_back = (model->vision_tower && is_trained(*model->vision_tower)) ||
+                          (model->audio_tower && is_trained(*model->audio_tower));
+  const std::int64_t bytes = head().bytes(), lower = nn::lower_half_bytes(model->language_model->layers);
+  head().release_pages(comes_back ? 0 : head().shape()[0] * std::max<std::int64_t>(bytes - lower, 0) / bytes);
 }
 
 Tensor ModelImpl::logits(const Tensor& hidden) {

@@ -83,6 +83,8 @@ class ModelImpl : public torch::nn::Module {
 
   /// The output matrix [V, H]: the token embeddings where they are tied.
   const quant::Weight& head() const;
+  /// Lets pages of the head go from memory until it is read again: most of a step passes without it.
+  void release_head() const;
 
   Backbone model{nullptr};
   nn::Linear lm_head{nullptr};  ///< only where the embeddings are not tied

@@ -41,13 +41,14 @@ class GgufFile {
   /// First byte of a tensor of this file. Read-only memory, valid while this file lives.
   const std::byte* data(const GgufTensor& tensor) const { return map_->data() + tensor.begin_bytes; }
   /// Lets the pages of a tensor go that lie in memory.
-  void release(const GgufTensor& tensor) const { map_->release(tensor.begin_bytes, tensor.size_bytes); }
+  void release(const GgufTensor& tensor) const { map_->release(data(tensor), tensor.size_bytes); }
 
   const std::map<std::string, GgufValue, std::less<>>& metadata() const { return metadata_; }
   /// The value of `key`; throws Error when there is none.
   const GgufValue& at(std::string_view key) const;
   /// The value of `key`, or null.
   const GgufValue* get(std::string_view key) const;
+  const std::shared_ptr<const MappedFile>& map() const { return map_; }
   const std::string& path() const { return map_->path(); }
   std::size_t size_bytes() const { return map_->size_bytes(); }
 

@@ -4,6 +4,8 @@
 #include <memory>
 #include <string>
 
+#include "bezel/io/regular_file.h"
+
 namespace bezel::io {
 
 /// A whole file mapped read-only: pages come in when touched, and writing to them crashes.
@@ -20,17 +22,19 @@ class MappedFile {
 
   /// First byte, page-aligned; null when the file is empty.
   const std::byte* data() const { return data_; }
-  /// Lets whole pages within [begin, begin + size) go from memory.
-  void release(std::size_t begin, std::size_t size_bytes) const;
-  std::size_t size_bytes() const { return size_bytes_; }
-  const std::string& path() const { return path_; }
+  /// Lets whole pages within [begin, begin + size) of the map go from memory.
+  void release(const std::byte* begin, std::size_t size_bytes) const;
+  /// Copies [begin, begin + size) of the map from the file, so that no page of it comes into memory. Throws Error (kIo)
+  /// when the file no longer has it.
+  void read(const std::byte* begin, std::size_t size_bytes, void* to) const;
+  std::size_t size_bytes() const { return file_.size_bytes(); }
+  const std::string& path() const { return file_.path(); }
 
  private:
-  MappedFile(std::string path, const std::byte* data, std::size_t size_bytes);
+  explicit MappedFile(const std::string& path);
 
-  std::string path_;
-  const std::byte* data_;
-  std::size_t size_bytes_;
+  RegularFile file_;
+  const std::byte* data_ = nullptr;
   int watch_ = -1;
 };
 

@@ -18,6 +18,8 @@ class RegularFile {
   /// Fills `to` from byte `offset` on; fewer than `size_bytes` only at the end of the file. Throws Error (kIo).
   std::size_t read(char* to, std::size_t size_bytes, std::uint64_t offset) const;
   std::uint64_t size_bytes() const { return size_bytes_; }  ///< when it was opened
+  const std::string& path() const { return path_; }
+  int fd() const { return fd_; }
 
  private:
   std::string path_;

@@ -217,7 +217,7 @@ const std::byte* SafetensorsFile::data(const TensorInfo& tensor) const {
 }
 
 void SafetensorsFile::release(const TensorInfo& tensor) const {
-  map_->release(data_begin_ + tensor.begin_bytes, tensor.end_bytes - tensor.begin_bytes);
+  map_->release(data(tensor), tensor.end_bytes - tensor.begin_bytes);
 }
 
 std::size_t TensorSpec::size_bytes() const {

@@ -51,6 +51,7 @@ class SafetensorsFile {
   /// Lets the pages of a tensor go that lie in memory; they come back from the file when they are read again.
   void release(const TensorInfo& tensor) const;
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
+  const std::shared_ptr<const MappedFile>& map() const { return map_; }
   const std::string& path() const { return map_->path(); }
   /// Offset of the data section in the file.
   std::size_t data_begin() const { return data_begin_; }

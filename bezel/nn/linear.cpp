@@ -314,12 +314,21 @@ std::vector<Tensor> adapter_tensors(const torch::nn::Module& module) {
 
 void release_pages(const torch::nn::Module& module) {
   for_linears(module, [](const LinearImpl& linear) {
-    if (linear.weight) linear.weight->release_pages();
+    if (linear.weight) linear.weight->release_pages(0);
   });
 }
 
 void release_lower_half(const torch::nn::ModuleList& layers) {
   for (std::size_t i = 0; i < layers->size() / 2; ++i) release_pages(*layers->ptr(i));
+}
+
+std::int64_t lower_half_bytes(const torch::nn::ModuleList& layers) {
+  std::int64_t bytes = 0;
+  for (std::size_t i = 0; i < layers->size() / 2; ++i)
+    for_linears(*layers->ptr(i), [&bytes](const LinearImpl& linear) {
+      if (linear.weight) bytes += linear.weight->bytes();
+    });
+  return bytes;
 }
 
 }  // namespace bezel::nn

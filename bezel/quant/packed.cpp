@@ -29,11 +29,11 @@ class PackedCodes final : public Codes {
     return kernels::packed_product(x, rows_.narrow(0, begin, count), type_);
   }
   Tensor make_rows(const Tensor& index, torch::ScalarType dtype) const override {
-    const Tensor found = rows_.index_select(0, index);
+    const Tensor found = io::take_rows(rows_, index);
     check(found, "a row that was looked up holds");
     return kernels::unpack(found, type_, dtype);
   }
-  void release_pages() const override { io::release_pages(rows_); }
+  void release_pages(std::int64_t first_row) const override { io::release_pages(rows_, first_row); }
   torch::Device device() const override { return rows_.device(); }
   std::int64_t bytes() const override { return static_cast<std::int64_t>(rows_.nbytes()); }
   std::string storage() const override { return std::string(io::gguf_type_info(type_).name); }

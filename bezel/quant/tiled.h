@@ -27,7 +27,7 @@ class Codes {
     return {};
   }
   /// Weight::release_pages.
-  virtual void release_pages() const {}
+  virtual void release_pages(std::int64_t /*first_row*/) const {}
   virtual torch::Device device() const = 0;
   virtual std::int64_t bytes() const = 0;
   virtual std::string storage() const = 0;

@@ -32,9 +32,9 @@ class Weight {
   virtual torch::Tensor rows(const torch::Tensor& index, torch::ScalarType dtype) const = 0;
   /// The whole matrix in `dtype`.
   virtual torch::Tensor dequantize(torch::ScalarType dtype) const = 0;
-  /// Lets pages of a mapped file go that reading rows brought into memory, a neighbourhood with each; they come back
-  /// when they are read.
-  virtual void release_pages() const {}
+  /// Lets the pages of a mapped file go from memory that hold rows from `first_row` on; they come back when they are
+  /// read.
+  virtual void release_pages(std::int64_t /*first_row*/) const {}
   /// Matrix `expert` of a stack; shares the storage.
   virtual std::shared_ptr<const Weight> select(std::int64_t expert) const = 0;
   /// The same matrix on another device.

@@ -12,8 +12,10 @@ namespace bezel::train {
 using torch::Tensor;
 
 Tensor loss_sum(gemma4::Model& model, const data::Batch& batch) {
-  return cross_entropy_sum(model->label_states(batch), model->head(), batch.label_ids,
-                           model->config().text.final_logit_softcapping);
+  Tensor loss = cross_entropy_sum(model->label_states(batch), model->head(), batch.label_ids,
+                                  model->config().text.final_logit_softcapping);
+  model->release_head();
+  return loss;
 }
 
 Tensor mean_loss(gemma4::Model& model, const data::Batch& batch) {

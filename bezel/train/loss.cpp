@@ -32,7 +32,6 @@ class CrossEntropy : public torch::autograd::Function<CrossEntropy> {
       loss += kernels::cross_entropy(logits, labels.narrow(0, begin, count), softcap, needs_graph);
       if (needs_graph) dh.narrow(0, begin, count).copy_(head->matmul_transposed(logits));
     }
-    head->release_pages();  // most of a step passes without it
     context->save_for_backward({dh});
     return loss;
   }

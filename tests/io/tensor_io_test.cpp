@@ -60,13 +60,51 @@ TEST(TensorIo, ReleasedPagesLeaveMemoryAndComeBackWhenRead) {
   EXPECT_EQ(heap.sum().item<std::int64_t>(), 4);
 }
 
+TEST(TensorIo, PagesOfRowsBeforeTheFirstReleasedOneStay) {
+  constexpr std::int64_t kRows = 8, kRowBytes = 4 << 20;
+  const TempFolder folder;
+  save_safetensors(folder / "a", {{"x", torch::ones({kRows, kRowBytes / 8}, torch::kInt64)}});
+  const torch::Tensor x = load_safetensors(folder / "a").at("x");
+  EXPECT_EQ(x.sum().item<std::int64_t>(), x.numel());
+  const std::int64_t before = resident_file_bytes();
+  release_pages(x, kRows);
+  EXPECT_GT(resident_file_bytes(), before - kRowBytes);
+  release_pages(x, kRows - 3);
+  EXPECT_NEAR(static_cast<double>(resident_file_bytes()), static_cast<double>(before - 3 * kRowBytes), kRowBytes / 2);
+}
+
+TEST(TensorIo, RowsAreTakenFromTheFileWithoutTheirNeighbours) {
+  constexpr std::int64_t kRows = 4096, kColumns = 1024;
+  const TempFolder folder;
+  const torch::Tensor heap = torch::arange(kRows * kColumns).view({kRows, kColumns});
+  save_safetensors(folder / "a", {{"x", heap}});
+  const torch::Tensor x = load_safetensors(folder / "a").at("x"), index = torch::arange(kRows - 1, 0, -37);
+  const std::int64_t before = resident_file_bytes();
+  const torch::Tensor taken = take_rows(x, index);
+  EXPECT_LT(resident_file_bytes(), before + (4 << 20));
+  EXPECT_TRUE(torch::equal(taken, heap.index_select(0, index)));
+  EXPECT_TRUE(torch::equal(take_rows(heap, index), taken));
+  EXPECT_EQ(take_rows(x, index.narrow(0, 0, 0)).sizes(), (std::vector<std::int64_t>{0, kColumns}));
+  EXPECT_THROW(take_rows(x, torch::tensor({kRows})), c10::IndexError);
+  EXPECT_THROW(take_rows(x, torch::tensor({-1})), c10::IndexError);
+}
+
+TEST(TensorIo, SaysWhichFileIsTooShortForARow) {
+  const TempFolder folder;
+  save_safetensors(folder / "a", {{"x", torch::ones({4, 1024})}});
+  const torch::Tensor x = load_safetensors(folder / "a").at("x");
+  std::filesystem::resize_file(folder / "a", 4096);
+  EXPECT_EQ(test::error_of([&] { take_rows(x, torch::tensor({3})); }),
+            (folder / "a") + ": was truncated while it was in use; put the file back and start again");
+}
+
 TEST(TensorIo, MapsWithoutCopyingAndKeepsTheMapAlive) {
   const TempFolder folder;
   save_safetensors(folder / "a", {{"x", torch::arange(6)}});
   auto file = SafetensorsFile::open(folder / "a");
   const torch::Tensor x = map_tensor(file, *file->find("x"));
   EXPECT_EQ(x.data_ptr(), file->data(*file->find("x")));
-  const std::weak_ptr<const SafetensorsFile> watch = file;
+  const std::weak_ptr<const MappedFile> watch = file->map();
   file.reset();
   EXPECT_FALSE(watch.expired());
   EXPECT_TRUE(torch::equal(x, torch::arange(6)));
