@@ -137,13 +137,14 @@ const quant::Weight& ModelImpl::head() const {
 }
 
 void ModelImpl::release_head() const {
-  // The backward pass brings the pages of the lower layers back. The head keeps what it has more of than they, unless
-  // a tower comes back behind them.
+  // The backward pass brings back the pages that the towers and the lower layers let go: the head keeps what it has
+  // more of than they.
   const auto is_trained = [](const torch::nn::Module& tower) { return !nn::adapter_tensors(tower).empty(); };
-  const bool comes_back = (model->vision_tower && is_trained(*model->vision_tower)) ||
-                          (model->audio_tower && is_trained(*model->audio_tower));
-  const std::int64_t bytes = head().bytes(), lower = nn::lower_half_bytes(model->language_model->layers);
-  head().release_pages(comes_back ? 0 : head().shape()[0] * std::max<std::int64_t>(bytes - lower, 0) / bytes);
+  std::int64_t back = nn::lower_half_bytes(model->language_model->layers);
+  if (model->vision_tower && is_trained(*model->vision_tower)) back += nn::weight_bytes(*model->vision_tower);
+  if (model->audio_tower && is_trained(*model->audio_tower)) back += nn::lower_half_bytes(model->audio_tower->layers);
+  const std::int64_t bytes = head().bytes();
+  head().release_pages(head().shape()[0] * std::max<std::int64_t>(bytes - back, 0) / bytes);
 }
 
 Tensor ModelImpl::logits(const Tensor& hidden) {

@@ -322,12 +322,17 @@ void release_lower_half(const torch::nn::ModuleList& layers) {
   for (std::size_t i = 0; i < layers->size() / 2; ++i) release_pages(*layers->ptr(i));
 }
 
+std::int64_t weight_bytes(const torch::nn::Module& module) {
+  std::int64_t bytes = 0;
+  for_linears(module, [&bytes](const LinearImpl& linear) {
+    if (linear.weight) bytes += linear.weight->bytes();
+  });
+  return bytes;
+}
+
 std::int64_t lower_half_bytes(const torch::nn::ModuleList& layers) {
   std::int64_t bytes = 0;
-  for (std::size_t i = 0; i < layers->size() / 2; ++i)
-    for_linears(*layers->ptr(i), [&bytes](const LinearImpl& linear) {
-      if (linear.weight) bytes += linear.weight->bytes();
-    });
+  for (std::size_t i = 0; i < layers->size() / 2; ++i) bytes += weight_bytes(*layers->ptr(i));
   return bytes;
 }
 

@@ -74,7 +74,8 @@ void release_pages(const torch::nn::Module& module);
 /// The same for the first half of a tower's layers, which the backward pass comes to last.
 void release_lower_half(const torch::nn::ModuleList& layers);
 
-/// Bytes of the weights that release_lower_half lets go.
+/// Bytes of the weights that they let go.
+std::int64_t weight_bytes(const torch::nn::Module& module);
 std::int64_t lower_half_bytes(const torch::nn::ModuleList& layers);
 
 }  // namespace bezel::nn
