@@ -83,8 +83,11 @@ def lines_of(name, results):
 
 
 def machine():
-    cpu = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), platform.machine())
-    flags = next((line for line in open("/proc/cpuinfo") if line.startswith("flags")), "").split()
+    info = dict(map(str.strip, line.split(":", 1)) for line in open("/proc/cpuinfo") if ":" in line)
+    cpu = info.get("model name", platform.machine())
+    if "cpu family" in info:
+        cpu += f" (family {info['cpu family']}, model {info['model']})"
+    flags = info.get("flags", "").split()
     has = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if flag in flags]
     return f"{cpu}, {os.cpu_count()} cores, {', '.join(has)}"
 
