@@ -12,13 +12,6 @@ namespace bezel::kernels::simd {
 namespace {
 
 #if defined(__x86_64__)
-template <typename Table>
-const Table& choose(const Table& baseline, const Table& avx2, const Table& avx512) {
-  const std::string capability = at::get_cpu_capability();
-  return capability == "AVX512" ? avx512 : (capability == "AVX2" ? avx2 : baseline);
-}
-
-const Functions& chosen_functions() { return choose(baseline_functions(), avx2_functions(), avx512_functions()); }
 // ONEDNN_MAX_CPU_ISA, by which LibTorch's products are held back, holds for ours too.
 bool may_use_bf16() {
   const char* isa = std::getenv("ONEDNN_MAX_CPU_ISA");
@@ -27,75 +20,49 @@ bool may_use_bf16() {
          limit.find("AMX") != limit.npos;
 }
 
-// The table for AVX-512, or that with products of bfloat16 where there are such.
 template <typename Table>
-const Table& with_bf16(const Table& avx512, const Table& avx512bf16) {
-  return __builtin_cpu_supports("avx512bf16") && may_use_bf16() ? avx512bf16 : avx512;
+const Table& choose(const Table& baseline, const Table& avx2, const Table& avx512) {
+  const std::string capability = at::get_cpu_capability();
+  return capability == "AVX512" ? avx512 : (capability == "AVX2" ? avx2 : baseline);
 }
 
-const AttentionLoops& chosen_attention_loops() {
-  return choose(baseline_attention_loops(), avx2_attention_loops(),
-                with_bf16(avx512_attention_loops(), avx512bf16_attention_loops()));
+template <typename Table>
+const Table& choose(const Table& baseline, const Table& avx2, const Table& avx512, const Table& avx512bf16) {
+  return choose(baseline, avx2, __builtin_cpu_supports("avx512bf16") && may_use_bf16() ? avx512bf16 : avx512);
 }
-const Frozen& chosen_frozen() {
-  return choose(baseline_frozen(), avx2_frozen(), with_bf16(avx512_frozen(), avx512bf16_frozen()));
-}
-const LowRankLoops& chosen_low_rank_loops() {
-  return choose(baseline_low_rank_loops(), avx2_low_rank_loops(),
-                with_bf16(avx512_low_rank_loops(), avx512bf16_low_rank_loops()));
-}
-const Products& chosen_products() {
-  return choose(baseline_products(), avx2_products(), with_bf16(avx512_products(), avx512bf16_products()));
-}
-const Unpackers& chosen_unpackers() { return choose(baseline_unpackers(), avx2_unpackers(), avx512_unpackers()); }
-const WideProducts& chosen_wide_products() {
-  return choose(baseline_wide_products(), avx2_wide_products(), avx512_wide_products());
-}
-#else
-const Functions& chosen_functions() { return baseline_functions(); }
-const AttentionLoops& chosen_attention_loops() { return baseline_attention_loops(); }
-const Frozen& chosen_frozen() { return baseline_frozen(); }
-const LowRankLoops& chosen_low_rank_loops() { return baseline_low_rank_loops(); }
-const Products& chosen_products() { return baseline_products(); }
-const Unpackers& chosen_unpackers() { return baseline_unpackers(); }
-const WideProducts& chosen_wide_products() { return baseline_wide_products(); }
 #endif
+
+// Chooses one of the tables on the first call. Only x86-64 has tables beyond the baseline.
+template <auto kBaseline, auto... kWider>
+const auto& chosen() {
+#if defined(__x86_64__)
+  static const auto& table = choose(kBaseline(), kWider()...);
+#else
+  static const auto& table = kBaseline();
+#endif
+  return table;
+}
 
 }  // namespace
 
-const Functions& functions() {
-  static const Functions& chosen = chosen_functions();
-  return chosen;
-}
+const Functions& functions() { return chosen<baseline_functions, avx2_functions, avx512_functions>(); }
 
 const AttentionLoops& attention_loops() {
-  static const AttentionLoops& chosen = chosen_attention_loops();
-  return chosen;
+  return chosen<baseline_attention_loops, avx2_attention_loops, avx512_attention_loops, avx512bf16_attention_loops>();
 }
 
-const Frozen& frozen() {
-  static const Frozen& chosen = chosen_frozen();
-  return chosen;
-}
+const Frozen& frozen() { return chosen<baseline_frozen, avx2_frozen, avx512_frozen, avx512bf16_frozen>(); }
 
 const LowRankLoops& low_rank_loops() {
-  static const LowRankLoops& chosen = chosen_low_rank_loops();
-  return chosen;
+  return chosen<baseline_low_rank_loops, avx2_low_rank_loops, avx512_low_rank_loops, avx512bf16_low_rank_loops>();
 }
 
-const Unpackers& unpackers() {
-  static const Unpackers& chosen = chosen_unpackers();
-  return chosen;
-}
+const Products& products() { return chosen<baseline_products, avx2_products, avx512_products, avx512bf16_products>(); }
 
-const Products& products() {
-  static const Products& chosen = chosen_products();
-  return chosen;
-}
+const Unpackers& unpackers() { return chosen<baseline_unpackers, avx2_unpackers, avx512_unpackers>(); }
 
 const WideProducts& wide_products() {
-  static const WideProducts& chosen = chosen_wide_products();
-  return chosen;
+  return chosen<baseline_wide_products, avx2_wide_products, avx512_wide_products>();
 }
 
 bool has_bf16_products() {
