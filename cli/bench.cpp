@@ -1,5 +1,6 @@
 #include "bezel/train/bench.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <memory>
 
@@ -10,7 +11,8 @@
 #include "bezel/gemma4/load.h"
 #include "bezel/generate/bench.h"
 #include "bezel/io/json.h"
-#include "bezel/train/memory.h"
+#include "bezel/train/residency.h"
+#include "cli/allocator.h"
 #include "cli/command.h"
 
 namespace bezel::cli {
@@ -31,6 +33,7 @@ struct BenchOptions {
   std::int64_t row_tokens = 2048;
   bool packing = false;
   bool recompute = false;
+  std::vector<std::string> evict{"encoders", "decoder", "head"};
   bool json = false;
 };
 
@@ -80,7 +83,9 @@ train::BenchResult train_steps(const BenchOptions& options, gemma4::Model& model
       *model, lora, {config.text_only, !batches[0].images.empty(), !batches[0].recordings.empty()});
   lora::attach(selection, lora);
   model->set_recompute(options.recompute);
-  return train::bench_training(model, selection, batches, options.steps);
+  const auto evicts = [&](const char* part) { return std::ranges::find(options.evict, part) != options.evict.end(); };
+  return train::bench_training(model, selection, batches, options.steps,
+                               {evicts("encoders"), evicts("decoder"), evicts("head")});
 }
 
 void bench(const BenchOptions& options) {
@@ -89,7 +94,7 @@ void bench(const BenchOptions& options) {
     throw Error(ErrorKind::kConfig, "--label-tokens ", options.label_tokens, " is more than --tokens ", options.tokens);
   const torch::ScalarType dtype = options.dtype == "float32" ? torch::kFloat : torch::kBFloat16;
   torch::manual_seed(0);
-  train::keep_freed_memory();
+  keep_freed_memory();
   gemma4::Model model =
       gemma4::load_model(options.model, {dtype, torch::kCPU, {.storage = quant::parse_storage(options.storage)}}).model;
   const data::RawInputs raw = options.inputs.empty() ? train::synthetic_inputs(model->config(), options.tokens,
@@ -112,7 +117,10 @@ void bench(const BenchOptions& options) {
   out["storage"] = options.storage;
   out["threads"] = at::get_num_threads();
   if (options.steps > 0) print_training(options, train_steps(options, model, batches), out);
-  if (options.decode > 0) print_decoding(options, generate::bench_decoding(model, batches[0], options.decode), out);
+  if (options.decode > 0) {
+    const train::PinnedDecoder pinned(model);
+    print_decoding(options, generate::bench_decoding(model, batches[0], options.decode), out);
+  }
   if (options.json) std::printf("%s\n", out.dump().c_str());
 }
 
@@ -150,6 +158,11 @@ void add_bench(CLI::App& app, int&) {
       ->check(CLI::Range(2, 1 << 20))
       ->capture_default_str();
   command->add_flag("--gradient-checkpointing", options->recompute, "run each layer again in the backward pass");
+  command
+      ->add_option("--evict", options->evict, "mapped weights that a step evicts: none, or of encoders, decoder, head")
+      ->delimiter(',')
+      ->check(CLI::IsMember({"none", "encoders", "decoder", "head"}))
+      ->capture_default_str();
   command->add_flag("--json", options->json, "one JSON line");
   command->callback([options, command] {
     if (options->decode > 0 && command->count("--steps") == 0) options->steps = 0;

@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <iostream>
 #include <memory>
+#include <optional>
 #include <random>
 
 #include <ATen/Parallel.h>
@@ -17,6 +18,7 @@
 #include "bezel/generate/text_stream.h"
 #include "bezel/lora/adapter_io.h"
 #include "bezel/train/device.h"
+#include "bezel/train/residency.h"
 #include "cli/command.h"
 
 namespace bezel::cli {
@@ -92,6 +94,7 @@ class Session {
   generate::GenerateOptions limits_;
   std::uint64_t seed_ = 0;
   gemma4::Model model_{nullptr};
+  std::optional<train::PinnedDecoder> pinned_;
   std::unique_ptr<generate::Generator> generator_;
 };
 
@@ -114,6 +117,7 @@ Session::Session(const GenerateArguments& options)
                options.model,
                {dtype, train::choose_device(options.device), {.storage = quant::parse_storage(options.storage)}})
                .model;
+  pinned_.emplace(model_);
   generator_ = std::make_unique<generate::Generator>(model_, options.prefill_tokens);
 }
 

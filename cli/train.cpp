@@ -6,6 +6,7 @@
 #include "bezel/error.h"
 #include "bezel/report/run_reports.h"
 #include "bezel/train/run.h"
+#include "cli/allocator.h"
 #include "cli/command.h"
 #include "cli/config_arguments.h"
 #include "cli/json_lines.h"
@@ -66,6 +67,7 @@ train::RunEvents display_events(Display display, Progress& progress) {
 train::RunResult run_reported(const train::TrainConfig& config, report::RunReports& reports,
                               const train::RunEvents& events) {
   try {
+    keep_freed_memory();
     train::RunResult result = train::run_training(config, events);
     reports.finish(result.summary);
     return result;

@@ -65,7 +65,7 @@ void fill_matrix(const Tensor& tensor, const std::string& module, const SourceTe
       assign(quant::integer_weight(quant::quantize_int8(tensor), found.stored), slot, options);
       break;
   }
-  found.release();
+  found.evict();
 }
 
 void fill_vector(const Tensor& tensor, const SourceTensor& found, const nn::Slot& slot, const LoadOptions& options) {

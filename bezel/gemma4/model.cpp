@@ -1,7 +1,5 @@
 #include "bezel/gemma4/model.h"
 
-#include <algorithm>
-
 #include <ATen/ATen.h>
 
 #include "bezel/error.h"
@@ -63,7 +61,6 @@ Tensor ModelImpl::image_features(const data::Batch& batch) {
       return model->vision_tower(Picture{image.patches, image.positions, image.pool_index, image.num_soft_tokens},
                                  dtype_);
     }));
-  nn::release_pages(*model->vision_tower);  // until the backward pass, if there is one
   return model->embed_vision(at::cat(soft));
 }
 
@@ -75,11 +72,6 @@ Tensor ModelImpl::audio_features(const data::Batch& batch) {
     soft.push_back(soft_tokens("audio", *model->audio_tower, {recording.features, recording.mask}, [&] {
       return nn::take_rows(model->audio_tower(recording.features, recording.mask, dtype_), recording.soft_rows);
     }));
-  // Where there is a backward pass, half of the layers stay for it: all of them are much to map again.
-  if (nn::adapter_tensors(*model->audio_tower).empty())
-    nn::release_pages(*model->audio_tower);
-  else
-    nn::release_lower_half(model->audio_tower->layers);
   return model->embed_audio(at::cat(soft));
 }
 
@@ -92,7 +84,11 @@ Tensor ModelImpl::hidden_states(const data::Batch& batch, const Tensor& images, 
 }
 
 Tensor ModelImpl::label_states(const data::Batch& batch) {
-  const Tensor states = decode(batch, image_features(batch), audio_features(batch), batch.label_positions);
+  return label_states(batch, image_features(batch), audio_features(batch));
+}
+
+Tensor ModelImpl::label_states(const data::Batch& batch, const Tensor& images, const Tensor& recordings) {
+  const Tensor states = decode(batch, images, recordings, batch.label_positions);
   return nn::take_rows(states.flatten(0, 1), batch.label_slots);
 }
 
@@ -132,23 +128,12 @@ Tensor ModelImpl::decode(const data::Batch& batch, const Tensor& images, const T
                                Context{real, batch.sample_first, ends, queries, past});
 }
 
-const quant::Weight& ModelImpl::head() const {
-  return lm_head ? *lm_head->weight : *model->language_model->embed_tokens->weight;
-}
-
-void ModelImpl::release_head() const {
-  // The backward pass brings back the pages that the towers and the lower layers let go: the head keeps what it has
-  // more of than they.
-  const auto is_trained = [](const torch::nn::Module& tower) { return !nn::adapter_tensors(tower).empty(); };
-  std::int64_t back = nn::lower_half_bytes(model->language_model->layers);
-  if (model->vision_tower && is_trained(*model->vision_tower)) back += nn::weight_bytes(*model->vision_tower);
-  if (model->audio_tower && is_trained(*model->audio_tower)) back += nn::lower_half_bytes(model->audio_tower->layers);
-  const std::int64_t bytes = head().bytes();
-  head().release_pages(head().shape()[0] * std::max<std::int64_t>(bytes - back, 0) / bytes);
+const std::shared_ptr<const quant::Weight>& ModelImpl::head() const {
+  return lm_head ? lm_head->weight : model->language_model->embed_tokens->weight;
 }
 
 Tensor ModelImpl::logits(const Tensor& hidden) {
-  return nn::softcap(head().matmul(hidden), config_.text.final_logit_softcapping);
+  return nn::softcap(head()->matmul(hidden), config_.text.final_logit_softcapping);
 }
 
 }  // namespace bezel::gemma4

@@ -65,6 +65,8 @@ class ModelImpl : public torch::nn::Module {
   /// Hidden states of the batch's label positions, [L, H], in the order of label_rows. Layers whose other rows nobody
   /// reads compute these rows only.
   torch::Tensor label_states(const data::Batch& batch);
+  /// The same with the soft tokens given.
+  torch::Tensor label_states(const data::Batch& batch, const torch::Tensor& images, const torch::Tensor& recordings);
 
   /// Hidden state of the last token, [1, H], of one row that goes on where `past` ends, and extends it. The soft tokens
   /// of its pictures and recordings are given; a picture lies in one call as a whole.
@@ -82,9 +84,7 @@ class ModelImpl : public torch::nn::Module {
   torch::Tensor logits(const torch::Tensor& hidden);
 
   /// The output matrix [V, H]: the token embeddings where they are tied.
-  const quant::Weight& head() const;
-  /// Lets pages of the head go from memory until it is read again: most of a step passes without it.
-  void release_head() const;
+  const std::shared_ptr<const quant::Weight>& head() const;
 
   Backbone model{nullptr};
   nn::Linear lm_head{nullptr};  ///< only where the embeddings are not tied

@@ -52,7 +52,7 @@ io::CheckpointPart coded_part(const io::Checkpoint::Entry& entry, const std::str
   part.write = [entry, module, form](io::TensorSink& sink) {
     for (const auto& [suffix, tensor] : quant::encode(form, io::map_tensor(entry.file, *entry.info)))
       io::put_tensor(sink, module + suffix, tensor);
-    entry.file->release(*entry.info);
+    entry.file->evict(*entry.info);
   };
   return part;
 }

@@ -20,11 +20,11 @@ std::int64_t SourceTensor::bytes() const {
                                                    : entry.info->end_bytes - entry.info->begin_bytes);
 }
 
-void SourceTensor::release() const {
+void SourceTensor::evict() const {
   if (gguf_entry.file)
-    gguf_entry.file->release(*gguf_entry.info);
+    gguf_entry.file->evict(*gguf_entry.info);
   else
-    entry.file->release(*entry.info);
+    entry.file->evict(*entry.info);
 }
 
 Source::Source(const std::string& model) : path_(model), is_gguf_(io::is_gguf_path(model)) {

@@ -29,7 +29,7 @@ struct SourceTensor {
   /// Bytes that it takes in the file.
   std::int64_t bytes() const;
   /// Lets its pages go from memory.
-  void release() const;
+  void evict() const;
 };
 
 /// Where weights come from: looks tensors up by canonical name and remembers which were taken.

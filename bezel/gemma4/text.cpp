@@ -230,8 +230,6 @@ Tensor TextModelImpl::forward(const Tensor& embeds, const Tensor& per_layer, con
     if (narrows && i >= last_own && own_input.defined()) own_input = take_queries(own_input, rows);
     h = run_layer(i, h, narrows && i == last_own ? rows : Tensor(), own_input, inputs[type], shared[type]);
   }
-  // The head, the largest matrix, is read next; what the backward pass comes to last need not lie beside it.
-  if (past == nullptr) nn::release_lower_half(layers);
   if (queries.defined() && !narrows)
     h = take_queries(h, (queries + at::arange(0, batch * tokens, tokens, queries.options()).unsqueeze(1)).flatten());
   return norm(h);

@@ -47,7 +47,7 @@ double read_bandwidth() {
 
 std::int64_t weight_bytes_per_token(const gemma4::Model& model) {
   const gemma4::TextConfig& config = model->config().text;
-  std::int64_t bytes = model->head().bytes();
+  std::int64_t bytes = model->head()->bytes();
   for (const auto& module : model->model->language_model->modules()) {
     if (const auto* linear = dynamic_cast<const nn::LinearImpl*>(module.get())) {
       bytes += linear->weight->bytes();

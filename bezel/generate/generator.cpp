@@ -4,10 +4,8 @@
 
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
-#include <unistd.h>
 
 #include "bezel/error.h"
-#include "bezel/quant/at_hand.h"
 
 namespace bezel::generate {
 namespace {
@@ -44,26 +42,19 @@ std::int64_t chunk_end(std::span<const std::int64_t> types, std::int64_t begin, 
   return end;
 }
 
-// Every token reads the decoder and the head from end to end; experts stay in the file, of which it reads a few. So
-// does a model that would fill the memory that other work needs.
-void keep_weights_at_hand(const gemma4::Model& model) {
-  const double memory = static_cast<double>(::sysconf(_SC_PHYS_PAGES)) * static_cast<double>(::sysconf(_SC_PAGESIZE));
-  std::vector<const quant::Weight*> weights{&model->head()};
-  for (const auto& module : model->model->language_model->modules())
-    if (const auto* linear = dynamic_cast<const nn::LinearImpl*>(module.get())) weights.push_back(linear->weight.get());
-  double bytes = 0;
-  for (const quant::Weight* weight : weights) bytes += static_cast<double>(weight->bytes());
-  if (bytes > memory / 2) return;
-  for (const quant::Weight* weight : weights) quant::keep_at_hand(*weight);
-}
-
 }  // namespace
 
-Generator::Generator(gemma4::Model model, std::int64_t chunk_tokens)
-    : model_(std::move(model)), chunk_tokens_(chunk_tokens), cache_(model_->config().text) {
+Generator::Generator(gemma4::Model model, std::int64_t chunk_tokens, gemma4::PhaseObserver observer)
+    : model_(std::move(model)),
+      chunk_tokens_(chunk_tokens),
+      observer_(std::move(observer)),
+      cache_(model_->config().text) {
   TORCH_CHECK(chunk_tokens > 0, "a chunk holds a token at least, not ", chunk_tokens);
   model_->eval();
-  keep_weights_at_hand(model_);
+}
+
+void Generator::ended(gemma4::Phase phase) const {
+  if (observer_) observer_(phase);
 }
 
 void Generator::forget() {
@@ -92,7 +83,8 @@ Generator::SoftTokens Generator::image_tokens(const data::Batch& prompt) {
     else
       done += static_cast<std::size_t>(image.num_soft_tokens);
   }
-  const Tensor rows = model_->image_features(unread.to(model_->head().device()));
+  const Tensor rows = model_->image_features(unread.to(model_->head()->device()));
+  if (rows.defined()) ended(gemma4::Phase::kVision);
   return {{places.begin() + static_cast<std::ptrdiff_t>(done), places.end()}, rows};
 }
 
@@ -106,7 +98,8 @@ Generator::SoftTokens Generator::audio_tokens(const data::Batch& prompt) {
     else
       done += static_cast<std::size_t>(recording.soft_rows.size(0));
   }
-  const Tensor rows = model_->audio_features(unread.to(model_->head().device()));
+  const Tensor rows = model_->audio_features(unread.to(model_->head()->device()));
+  if (rows.defined()) ended(gemma4::Phase::kAudio);
   return {{places.begin() + static_cast<std::ptrdiff_t>(done), places.end()}, rows};
 }
 
@@ -124,7 +117,8 @@ Tensor Generator::read_chunk(const data::Batch& prompt, std::int64_t end, const 
     return rows.size(0) > 0 ? soft.rows.narrow(0, stretch.first, rows.size(0)) : Tensor();
   };
   const Tensor own_images = take(images, chunk.image_rows), own_recordings = take(recordings, chunk.audio_rows);
-  const Tensor state = model_->next_state(chunk.to(model_->head().device()), own_images, own_recordings, cache_);
+  const Tensor state = model_->next_state(chunk.to(model_->head()->device()), own_images, own_recordings, cache_);
+  ended(gemma4::Phase::kDecoder);
   const auto ids =
       values(prompt.input_ids).subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin));
   tokens_.insert(tokens_.end(), ids.begin(), ids.end());
@@ -146,20 +140,27 @@ Tensor Generator::read(const data::Batch& prompt, const std::function<bool()>& s
     const std::int64_t end = chunk_end(values(prompt.mm_token_type_ids), begin, begin + chunk_tokens_);
     state = read_chunk(prompt, end, images, recordings);
   }
-  return model_->logits(state).select(0, 0).to(torch::kCPU, torch::kFloat);
+  return next_logits(state);
+}
+
+Tensor Generator::next_logits(const Tensor& state) {
+  Tensor logits = model_->logits(state).select(0, 0).to(torch::kCPU, torch::kFloat);
+  ended(gemma4::Phase::kHead);
+  return logits;
 }
 
 Tensor Generator::read(std::int64_t token) {
   const at::NoGradGuard no_grad;
   data::Batch row;
-  row.input_ids = at::full({1, 1}, token, at::TensorOptions(at::kLong).device(model_->head().device()));
+  row.input_ids = at::full({1, 1}, token, at::TensorOptions(at::kLong).device(model_->head()->device()));
   // A placeholder that the model made up stands for nothing; the reference embeds padding for it, too.
   const gemma4::ModelConfig& config = model_->config();
   if (token == config.image_token_id || token == config.audio_token_id || token == config.video_token_id)
     row.media_rows = at::zeros({1}, row.input_ids.options());
   const Tensor state = model_->next_state(row, {}, {}, cache_);
+  ended(gemma4::Phase::kDecoder);
   tokens_.push_back(token);
-  return model_->logits(state).select(0, 0).to(torch::kCPU, torch::kFloat);
+  return next_logits(state);
 }
 
 Generated generate(Generator& generator, const data::Batch& prompt, Sampler& sampler, const GenerateOptions& options,

@@ -5,6 +5,7 @@
 
 #include "bezel/data/batch.h"
 #include "bezel/gemma4/model.h"
+#include "bezel/gemma4/phase.h"
 #include "bezel/generate/kv_cache.h"
 #include "bezel/generate/sampler.h"
 
@@ -14,7 +15,8 @@ namespace bezel::generate {
 class Generator {
  public:
   /// Prompts are read `chunk_tokens` at a time, a picture always as a whole. The model is put into eval mode.
-  explicit Generator(gemma4::Model model, std::int64_t chunk_tokens = 512);
+  /// `observer` is called after each phase.
+  explicit Generator(gemma4::Model model, std::int64_t chunk_tokens = 512, gemma4::PhaseObserver observer = {});
 
   /// Reads a prompt of one row; where it begins with all tokens read so far, only the rest. Pictures and recordings
   /// already read must then be the same. Logits [V] of the next token, float32 on the CPU; undefined when
@@ -44,9 +46,12 @@ class Generator {
   SoftTokens audio_tokens(const data::Batch& prompt);
   torch::Tensor read_chunk(const data::Batch& prompt, std::int64_t end, const SoftTokens& images,
                            const SoftTokens& recordings);
+  torch::Tensor next_logits(const torch::Tensor& state);
+  void ended(gemma4::Phase phase) const;
 
   gemma4::Model model_;
   std::int64_t chunk_tokens_;
+  gemma4::PhaseObserver observer_;
   KvCache cache_;
   std::vector<std::int64_t> tokens_;
 };

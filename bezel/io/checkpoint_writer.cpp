@@ -67,7 +67,7 @@ CheckpointPart copied_part(const Checkpoint::Entry& entry, std::string name) {
   const TensorInfo& info = *entry.info;
   const auto write = [file = entry.file, &info, name](TensorSink& sink) {
     sink.put(name, file->data(info), info.end_bytes - info.begin_bytes);
-    file->release(info);
+    file->evict(info);
   };
   return {{{std::move(name), info.dtype, info.shape}}, write};
 }

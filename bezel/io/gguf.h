@@ -40,8 +40,8 @@ class GgufFile {
   const GgufTensor* find(std::string_view name) const;
   /// First byte of a tensor of this file. Read-only memory, valid while this file lives.
   const std::byte* data(const GgufTensor& tensor) const { return map_->data() + tensor.begin_bytes; }
-  /// Lets the pages of a tensor go that lie in memory.
-  void release(const GgufTensor& tensor) const { map_->release(data(tensor), tensor.size_bytes); }
+  /// Evicts the pages of a tensor.
+  void evict(const GgufTensor& tensor) const { map_->evict(data(tensor), tensor.size_bytes); }
 
   const std::map<std::string, GgufValue, std::less<>>& metadata() const { return metadata_; }
   /// The value of `key`; throws Error when there is none.

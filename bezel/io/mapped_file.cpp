@@ -29,7 +29,7 @@ std::shared_ptr<const MappedFile> MappedFile::open(const std::string& path) {
   return std::shared_ptr<const MappedFile>(new MappedFile(path));
 }
 
-void MappedFile::release(const std::byte* begin, std::size_t size_bytes) const {
+void MappedFile::evict(const std::byte* begin, std::size_t size_bytes) const {
   const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
   const auto address = reinterpret_cast<std::uintptr_t>(begin);
   const std::uintptr_t first = (address + page - 1) / page * page, end = (address + size_bytes) / page * page;

@@ -22,8 +22,8 @@ class MappedFile {
 
   /// First byte, page-aligned; null when the file is empty.
   const std::byte* data() const { return data_; }
-  /// Lets whole pages within [begin, begin + size) of the map go from memory.
-  void release(const std::byte* begin, std::size_t size_bytes) const;
+  /// Evicts the whole pages within [begin, begin + size) of the map.
+  void evict(const std::byte* begin, std::size_t size_bytes) const;
   /// Copies [begin, begin + size) of the map from the file, so that no page of it comes into memory. Throws Error (kIo)
   /// when the file no longer has it.
   void read(const std::byte* begin, std::size_t size_bytes, void* to) const;

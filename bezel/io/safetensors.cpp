@@ -216,8 +216,8 @@ const std::byte* SafetensorsFile::data(const TensorInfo& tensor) const {
   return map_->data() + data_begin_ + tensor.begin_bytes;
 }
 
-void SafetensorsFile::release(const TensorInfo& tensor) const {
-  map_->release(data(tensor), tensor.end_bytes - tensor.begin_bytes);
+void SafetensorsFile::evict(const TensorInfo& tensor) const {
+  map_->evict(data(tensor), tensor.end_bytes - tensor.begin_bytes);
 }
 
 std::size_t TensorSpec::size_bytes() const {

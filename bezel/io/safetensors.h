@@ -48,8 +48,8 @@ class SafetensorsFile {
   const TensorInfo* find(std::string_view name) const;
   /// First byte of a tensor of this file, perhaps unaligned. Read-only memory, valid while this file lives.
   const std::byte* data(const TensorInfo& tensor) const;
-  /// Lets the pages of a tensor go that lie in memory; they come back from the file when they are read again.
-  void release(const TensorInfo& tensor) const;
+  /// Evicts the pages of a tensor; they are read from the file again when they are used.
+  void evict(const TensorInfo& tensor) const;
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
   const std::shared_ptr<const MappedFile>& map() const { return map_; }
   const std::string& path() const { return map_->path(); }

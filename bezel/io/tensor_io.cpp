@@ -81,7 +81,7 @@ torch::Tensor map_tensor(const std::shared_ptr<const SafetensorsFile>& file, con
 
 bool is_mapped(const torch::Tensor& tensor) { return map_of(tensor) != nullptr; }
 
-void release_pages(const torch::Tensor& tensor, std::int64_t first_row) {
+void evict(const torch::Tensor& tensor, std::int64_t first_row) {
   const MappedFile* map = map_of(tensor);
   if (map == nullptr) return;
   constexpr std::int64_t kPart = 2 << 20;  // of whole pages, of the large ones too
@@ -91,7 +91,7 @@ void release_pages(const torch::Tensor& tensor, std::int64_t first_row) {
   // The system takes 30 ms for the pages of a head of 805 MB: every thread has its part of them.
   at::parallel_for(first / kPart, (size + kPart - 1) / kPart, 4, [&](std::int64_t begin, std::int64_t end) {
     const std::int64_t from = std::max(begin * kPart, first), to = std::min(end * kPart, size);
-    map->release(bytes + from, static_cast<std::size_t>(to - from));
+    map->evict(bytes + from, static_cast<std::size_t>(to - from));
   });
 }
 

@@ -28,9 +28,9 @@ torch::Tensor map_tensor(const std::shared_ptr<const GgufFile>& file, const Gguf
 /// Whether map_tensor made it, so that its memory is a file's pages.
 bool is_mapped(const torch::Tensor& tensor);
 
-/// Lets the pages of a tensor that map_tensor mapped go from memory, those of its rows from `first_row` on; nothing
-/// happens to any other.
-void release_pages(const torch::Tensor& tensor, std::int64_t first_row = 0);
+/// Evicts the pages of a tensor that map_tensor mapped, those of its rows from `first_row` on. Does nothing for any
+/// other tensor.
+void evict(const torch::Tensor& tensor, std::int64_t first_row = 0);
 
 /// Rows `index` (int64 [N]) of a tensor. Those of one that map_tensor mapped are read from its file: touching a mapped
 /// row brings a neighbourhood of up to 2 MiB into memory with it. Throws Error (kIo) when the file has become shorter.

@@ -34,8 +34,8 @@ struct StoredMatrix {
   Loaded loaded;  // without weight where the model has no such module
 
   bool in_codes() const { return quant::is_quantized(parts); }
-  void release() const {
-    for (const auto& [name, entry] : entries) entry.file->release(*entry.info);
+  void evict() const {
+    for (const auto& [name, entry] : entries) entry.file->evict(*entry.info);
   }
 };
 
@@ -131,7 +131,7 @@ class Merger {
     return {{{stored, io::to_dtype(*options_.dtype), entry.info->shape}},
             [stored, entry, dtype = *options_.dtype](io::TensorSink& sink) {
               io::put_tensor(sink, stored, io::map_tensor(entry.file, *entry.info).to(dtype));
-              entry.file->release(*entry.info);
+              entry.file->evict(*entry.info);
             }};
   }
 
@@ -149,7 +149,7 @@ class Merger {
                 throw Error("tensor '", matrix.stored, "': holds NaN or Inf once it is merged as ",
                             c10::toString(dtype), "; are checkpoint and adapter sound?");
               io::put_tensor(sink, matrix.stored, made);
-              matrix.release();
+              matrix.evict();
             }};
   }
 
@@ -165,7 +165,7 @@ class Merger {
       const quant::StoredParts codes = quant::encode(form, merged.to(form.value_dtype));
       for (const auto& [suffix, tensor] : codes) io::put_tensor(sink, prefix + suffix, tensor);
       count_error(module, merged - base, merged, codes);
-      matrix.release();
+      matrix.evict();
     };
     return part;
   }

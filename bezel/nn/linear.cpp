@@ -312,28 +312,12 @@ std::vector<Tensor> adapter_tensors(const torch::nn::Module& module) {
   return tensors;
 }
 
-void release_pages(const torch::nn::Module& module) {
-  for_linears(module, [](const LinearImpl& linear) {
-    if (linear.weight) linear.weight->release_pages(0);
+std::vector<std::shared_ptr<const quant::Weight>> linear_weights(const torch::nn::Module& module) {
+  std::vector<std::shared_ptr<const quant::Weight>> weights;
+  for_linears(module, [&weights](const LinearImpl& linear) {
+    if (linear.weight) weights.push_back(linear.weight);
   });
-}
-
-void release_lower_half(const torch::nn::ModuleList& layers) {
-  for (std::size_t i = 0; i < layers->size() / 2; ++i) release_pages(*layers->ptr(i));
-}
-
-std::int64_t weight_bytes(const torch::nn::Module& module) {
-  std::int64_t bytes = 0;
-  for_linears(module, [&bytes](const LinearImpl& linear) {
-    if (linear.weight) bytes += linear.weight->bytes();
-  });
-  return bytes;
-}
-
-std::int64_t lower_half_bytes(const torch::nn::ModuleList& layers) {
-  std::int64_t bytes = 0;
-  for (std::size_t i = 0; i < layers->size() / 2; ++i) bytes += weight_bytes(*layers->ptr(i));
-  return bytes;
+  return weights;
 }
 
 }  // namespace bezel::nn

@@ -68,14 +68,7 @@ torch::Tensor frozen_product(const torch::Tensor& x, std::shared_ptr<const quant
 /// The trainable tensors of every adapter in `module` and below, in the order of the module tree.
 std::vector<torch::Tensor> adapter_tensors(const torch::nn::Module& module);
 
-/// quant::Weight::release_pages of every linear layer in `module` and below.
-void release_pages(const torch::nn::Module& module);
-
-/// The same for the first half of a tower's layers, which the backward pass comes to last.
-void release_lower_half(const torch::nn::ModuleList& layers);
-
-/// Bytes of the weights that they let go.
-std::int64_t weight_bytes(const torch::nn::Module& module);
-std::int64_t lower_half_bytes(const torch::nn::ModuleList& layers);
+/// The frozen matrices of every linear layer in `module` and below, in the order of the module tree.
+std::vector<std::shared_ptr<const quant::Weight>> linear_weights(const torch::nn::Module& module);
 
 }  // namespace bezel::nn

@@ -33,7 +33,7 @@ class PackedCodes final : public Codes {
     check(found, "a row that was looked up holds");
     return kernels::unpack(found, type_, dtype);
   }
-  void release_pages(std::int64_t first_row) const override { io::release_pages(rows_, first_row); }
+  void evict(std::int64_t first_row) const override { io::evict(rows_, first_row); }
   torch::Device device() const override { return rows_.device(); }
   std::int64_t bytes() const override { return static_cast<std::int64_t>(rows_.nbytes()); }
   std::string storage() const override { return std::string(io::gguf_type_info(type_).name); }

@@ -1,12 +1,24 @@
 #pragma once
 
+#include <memory>
+
 #include "bezel/quant/weight.h"
 
 namespace bezel::quant {
 
-/// Moves a dense matrix of some size whose pages belong to a file into memory that is read faster, and gives those
-/// pages back: worth it where every token reads all of it. Nothing happens to codes and to any other matrix. Not while
-/// another thread uses the weight.
-void keep_at_hand(const Weight& weight);
+/// Holds a copy of a mapped dense matrix in huge pages while it lives, and evicts the file's pages: reading the whole
+/// matrix for each token is faster from there. The mapping is used again once the last pin of a weight is destroyed.
+/// Does nothing for a matrix under 4 MiB, one that is not mapped, or a quantized one. Create and destroy pins only
+/// while no other thread uses the weight. Throws Error (kMemory) when there is no memory for the copy.
+class Pin {
+ public:
+  explicit Pin(std::shared_ptr<const Weight> weight);
+  ~Pin();
+  Pin(Pin&& other) noexcept = default;
+  Pin& operator=(Pin&&) = delete;
+
+ private:
+  std::shared_ptr<const Weight> weight_;
+};
 
 }  // namespace bezel::quant

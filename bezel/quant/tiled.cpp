@@ -26,7 +26,7 @@ class TiledWeight final : public Weight {
   }
   torch::Tensor matmul_transposed(const torch::Tensor& dy) const override { return kernels::matmul_nn(dy, tiles(dy)); }
 
-  void release_pages(std::int64_t first_row) const override { codes_->release_pages(first_row_ + first_row); }
+  void evict(std::int64_t first_row) const override { codes_->evict(first_row_ + first_row); }
 
   torch::Tensor rows(const torch::Tensor& index, torch::ScalarType dtype) const override {
     return codes_->make_rows(index + first_row_, dtype);

@@ -26,8 +26,8 @@ class Codes {
                                        const torch::Tensor& /*x*/) const {
     return {};
   }
-  /// Weight::release_pages.
-  virtual void release_pages(std::int64_t /*first_row*/) const {}
+  /// Weight::evict.
+  virtual void evict(std::int64_t /*first_row*/) const {}
   virtual torch::Device device() const = 0;
   virtual std::int64_t bytes() const = 0;
   virtual std::string storage() const = 0;

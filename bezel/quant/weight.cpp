@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <mutex>
+#include <utility>
 
 #include <ATen/ATen.h>
 #include <c10/core/ScalarType.h>
@@ -11,7 +12,7 @@
 #include "bezel/io/tensor_io.h"
 #include "bezel/kernels/matmul.h"
 #include "bezel/kernels/vector_product.h"
-#include "bezel/quant/at_hand.h"
+#include "bezel/quant/pin.h"
 
 namespace bezel::quant {
 namespace {
@@ -70,14 +71,22 @@ class DenseWeight final : public Weight {
     return found;
   }
 
-  void keep_at_hand() const {
-    if (!ready().is_cpu() || tensor_.nbytes() < kLargeBytes || !io::is_mapped(tensor_)) return;
-    const torch::Tensor mapped = tensor_;
-    tensor_ = io::in_large_pages(mapped);
-    io::release_pages(mapped);
+  void pin() const override {
+    if (num_pins_ == 0) {
+      if (!ready().is_cpu() || tensor_.nbytes() < kLargeBytes || !io::is_mapped(tensor_)) return;
+      const torch::Tensor copy = io::in_large_pages(tensor_);
+      mapped_ = std::exchange(tensor_, copy);
+      io::evict(mapped_);
+    }
+    ++num_pins_;
   }
 
-  void release_pages(std::int64_t first_row) const override { io::release_pages(tensor_, first_row); }
+  void unpin() const override {
+    if (num_pins_ == 0 || --num_pins_ > 0) return;
+    tensor_ = std::exchange(mapped_, {});
+  }
+
+  void evict(std::int64_t first_row) const override { io::evict(tensor_, first_row); }
 
   torch::Tensor dequantize(torch::ScalarType dtype) const override { return tensor_.to(dtype_).to(dtype); }
 
@@ -101,6 +110,8 @@ class DenseWeight final : public Weight {
   }
 
   mutable torch::Tensor tensor_;  // [out, in] or [experts, out, in]
+  mutable torch::Tensor mapped_;  // the file's, while tensor_ is a pinned copy
+  mutable int num_pins_ = 0;
   std::string name_;
   torch::ScalarType dtype_;
   mutable std::once_flag first_use_;
@@ -108,8 +119,10 @@ class DenseWeight final : public Weight {
 
 }  // namespace
 
-void keep_at_hand(const Weight& weight) {
-  if (const auto* dense = dynamic_cast<const DenseWeight*>(&weight)) dense->keep_at_hand();
+Pin::Pin(std::shared_ptr<const Weight> weight) : weight_(std::move(weight)) { weight_->pin(); }
+
+Pin::~Pin() {
+  if (weight_) weight_->unpin();
 }
 
 std::shared_ptr<const Weight> dense_weight(torch::Tensor tensor, std::string name,

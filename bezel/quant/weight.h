@@ -32,9 +32,11 @@ class Weight {
   virtual torch::Tensor rows(const torch::Tensor& index, torch::ScalarType dtype) const = 0;
   /// The whole matrix in `dtype`.
   virtual torch::Tensor dequantize(torch::ScalarType dtype) const = 0;
-  /// Lets the pages of a mapped file go from memory that hold rows from `first_row` on; they come back when they are
-  /// read.
-  virtual void release_pages(std::int64_t /*first_row*/) const {}
+  /// Evicts the pages of a mapped file that hold rows from `first_row` on; they are read again when they are used.
+  virtual void evict(std::int64_t /*first_row*/) const {}
+  /// See quant::Pin, which calls both.
+  virtual void pin() const {}
+  virtual void unpin() const {}
   /// Matrix `expert` of a stack; shares the storage.
   virtual std::shared_ptr<const Weight> select(std::int64_t expert) const = 0;
   /// The same matrix on another device.

@@ -128,13 +128,15 @@ std::vector<data::Batch> packed_batches(const data::RawInputs& raw, std::int64_t
 }
 
 BenchResult bench_training(gemma4::Model& model, const lora::Selection& selection, std::span<const data::Batch> batches,
-                           std::int64_t steps) {
+                           std::int64_t steps, EvictionOptions eviction) {
+  const Residency residency(model, eviction);
   TrainerOptions options;
   options.total_steps = steps;
   options.max_grad_norm = 0.0;
   options.learning_rate = [](std::int64_t) { return 1e-4; };
   Trainer trainer(
-      *model, selection, [&](const data::Batch& given) { return loss_sum(model, given); }, options);
+      *model, selection, [&](const data::Batch& given) { return loss_sum(model, given, residency.observer()); },
+      options);
   model->train();
   BenchResult result;
   {

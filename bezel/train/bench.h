@@ -7,6 +7,7 @@
 #include "bezel/data/batch.h"
 #include "bezel/gemma4/model.h"
 #include "bezel/lora/targets.h"
+#include "bezel/train/residency.h"
 
 namespace bezel::train {
 
@@ -27,8 +28,8 @@ data::RawInputs synthetic_inputs(const gemma4::ModelConfig& config, std::int64_t
 /// The rows of `raw`, which have no media, as packed rows of at most `row_tokens` without padding, each a micro-batch.
 std::vector<data::Batch> packed_batches(const data::RawInputs& raw, std::int64_t row_tokens);
 
-/// Times `steps` AdamW steps of rate 1e-4, each over all micro-batches.
+/// Times `steps` AdamW steps of rate 1e-4, each over all micro-batches, with the evictions of a run or fewer.
 BenchResult bench_training(gemma4::Model& model, const lora::Selection& selection, std::span<const data::Batch> batches,
-                           std::int64_t steps);
+                           std::int64_t steps, EvictionOptions eviction = {});
 
 }  // namespace bezel::train

@@ -9,26 +9,30 @@
 
 #include "bezel/error.h"
 #include "bezel/lora/set_aside.h"
+#include "bezel/train/forward.h"
 #include "bezel/train/label_scores.h"
+#include "bezel/train/residency.h"
 
 namespace bezel::train {
 namespace {
 
-SampleScore score(gemma4::Model& model, const data::Batch& batch) {
-  const LabelScores scores = score_labels(model->label_states(batch), model->head(), batch.label_ids,
-                                          model->config().text.final_logit_softcapping);
+SampleScore score(gemma4::Model& model, const Residency& residency, const data::Batch& batch) {
+  const LabelScores scores = score_labels(label_states(model, batch, residency.observer()), *model->head(),
+                                          batch.label_ids, model->config().text.final_logit_softcapping);
+  residency.after(gemma4::Phase::kHead);
   return {scores.nll.sum(torch::kDouble).item<double>(), scores.correct.sum().item<std::int64_t>()};
 }
 
-EvaluatedSample evaluate_sample(gemma4::Model& model, const lora::Selection* adapter, const data::Batch& batch) {
+EvaluatedSample evaluate_sample(gemma4::Model& model, const Residency& residency, const lora::Selection* adapter,
+                                const data::Batch& batch) {
   EvaluatedSample sample{.tokens = batch.num_tokens, .label_tokens = batch.num_labels()};
   if (adapter == nullptr) {
-    sample.base = score(model, batch);
+    sample.base = score(model, residency, batch);
     return sample;
   }
-  sample.adapter = score(model, batch);
+  sample.adapter = score(model, residency, batch);
   const lora::AdaptersSetAside base(*adapter);
-  sample.base = score(model, batch);
+  sample.base = score(model, residency, batch);
   return sample;
 }
 
@@ -37,7 +41,7 @@ class Answerer {
  public:
   Answerer(gemma4::Model& model, const lora::Selection* adapter, const data::Dataset& data,
            const AnswerOptions& options)
-      : generator_(model), adapter_(adapter), data_(data), options_(options) {}
+      : pinned_(model), generator_(model), adapter_(adapter), data_(data), options_(options) {}
 
   std::optional<AnsweredSample> operator()(std::size_t idx) {
     const auto asked = data_.load_prompt(idx);
@@ -60,6 +64,7 @@ class Answerer {
     return {std::move(said), score};
   }
 
+  PinnedDecoder pinned_;
   generate::Generator generator_;
   const lora::Selection* adapter_;
   const data::Dataset& data_;
@@ -104,6 +109,7 @@ Evaluation evaluate(gemma4::Model& model, const lora::Selection* adapter, const 
                     const EvaluateOptions& options) {
   const at::NoGradGuard no_grad;
   model->eval();
+  const Residency residency(model);
   const std::size_t total = options.limit > 0 ? std::min(options.limit, data.size()) : data.size();
   Evaluation evaluation;
   std::optional<Answerer> answer;
@@ -111,7 +117,7 @@ Evaluation evaluate(gemma4::Model& model, const lora::Selection* adapter, const 
   for (std::size_t i = 0; i < total; ++i) {
     if (const auto loaded = load(data, i, options, evaluation.bad)) {
       const data::Batch batch = data::collate({&*loaded, 1}, model->config().text.pad_token_id);
-      evaluation.samples.push_back(evaluate_sample(model, adapter, batch.to(options.device)));
+      evaluation.samples.push_back(evaluate_sample(model, residency, adapter, batch.to(options.device)));
       evaluation.samples.back().line = loaded->line;
       if (answer) evaluation.samples.back().answered = (*answer)(i);
     }

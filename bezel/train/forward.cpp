@@ -11,10 +11,23 @@ namespace bezel::train {
 
 using torch::Tensor;
 
-Tensor loss_sum(gemma4::Model& model, const data::Batch& batch) {
-  Tensor loss = cross_entropy_sum(model->label_states(batch), model->head(), batch.label_ids,
+Tensor label_states(gemma4::Model& model, const data::Batch& batch, const gemma4::PhaseObserver& observer) {
+  const auto ended = [&](gemma4::Phase phase) {
+    if (observer) observer(phase);
+  };
+  const Tensor images = model->image_features(batch);
+  if (images.defined()) ended(gemma4::Phase::kVision);
+  const Tensor recordings = model->audio_features(batch);
+  if (recordings.defined()) ended(gemma4::Phase::kAudio);
+  Tensor states = model->label_states(batch, images, recordings);
+  ended(gemma4::Phase::kDecoder);
+  return states;
+}
+
+Tensor loss_sum(gemma4::Model& model, const data::Batch& batch, const gemma4::PhaseObserver& observer) {
+  Tensor loss = cross_entropy_sum(label_states(model, batch, observer), *model->head(), batch.label_ids,
                                   model->config().text.final_logit_softcapping);
-  model->release_head();
+  if (observer) observer(gemma4::Phase::kHead);
   return loss;
 }
 
@@ -23,7 +36,7 @@ Tensor mean_loss(gemma4::Model& model, const data::Batch& batch) {
 }
 
 std::map<std::string, Tensor> forward_tensors(gemma4::Model& model, const data::RawInputs& inputs, bool with_grads) {
-  const data::Batch batch = model->make_batch(inputs).to(model->head().device());
+  const data::Batch batch = model->make_batch(inputs).to(model->head()->device());
   std::map<std::string, Tensor> out;
   {
     const at::NoGradGuard no_grad;

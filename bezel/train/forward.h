@@ -5,11 +5,16 @@
 
 #include "bezel/data/batch.h"
 #include "bezel/gemma4/model.h"
+#include "bezel/gemma4/phase.h"
 
 namespace bezel::train {
 
-/// Sum of the cross-entropy over the batch's label tokens, a float32 scalar with a graph where adapters are.
-torch::Tensor loss_sum(gemma4::Model& model, const data::Batch& batch);
+/// Model::label_states, with `observer` called after each phase up to the decoder.
+torch::Tensor label_states(gemma4::Model& model, const data::Batch& batch, const gemma4::PhaseObserver& observer);
+
+/// Sum of the cross-entropy over the batch's label tokens, a float32 scalar with a graph where adapters are. `observer`
+/// is called after each phase.
+torch::Tensor loss_sum(gemma4::Model& model, const data::Batch& batch, const gemma4::PhaseObserver& observer = {});
 
 /// Mean loss over the batch's label tokens, a float32 scalar with a graph where adapters are.
 torch::Tensor mean_loss(gemma4::Model& model, const data::Batch& batch);

@@ -5,10 +5,6 @@
 #include <limits>
 #include <string>
 
-#if defined(__GLIBC__)
-#include <malloc.h>
-#endif
-
 namespace bezel::train {
 namespace {
 
@@ -63,13 +59,6 @@ std::int64_t activation_bytes(const gemma4::ModelConfig& config, const StepSize&
         bytes_per_row(2 * config.audio->hidden_size, 8 * config.audio->hidden_size, config.audio->hidden_size,
                       element_bytes));
   return bytes + (recompute ? largest : 0);
-}
-
-void keep_freed_memory() {
-#if defined(__GLIBC__)
-  ::mallopt(M_MMAP_MAX, 0);
-  ::mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
-#endif
 }
 
 }  // namespace bezel::train

@@ -22,8 +22,4 @@ struct StepSize {
 std::int64_t activation_bytes(const gemma4::ModelConfig& config, const StepSize& size, std::int64_t element_bytes,
                               bool recompute = false);
 
-/// Lets the process keep memory that tensors give back, instead of returning it to the system and clearing fresh pages
-/// for the next tensor of the same size, which takes a tenth of a step. For a process that trains from now on.
-void keep_freed_memory();
-
 }  // namespace bezel::train

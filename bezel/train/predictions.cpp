@@ -15,6 +15,7 @@ using Clock = std::chrono::steady_clock;
 using io::Json;
 
 constexpr std::int64_t kMaxNewTokens = 64;
+constexpr std::int64_t kPrefillTokens = 512;
 constexpr std::chrono::seconds kAnswerPatience(60);
 
 }  // namespace
@@ -53,9 +54,9 @@ void SamplePredictions::read_before() {
 }
 
 void SamplePredictions::ask(gemma4::Model& model, std::string SamplePrediction::*answer,
-                            const std::function<bool()>& should_stop) {
+                            const std::function<bool()>& should_stop, gemma4::PhaseObserver observer) {
   const auto end = Clock::now() + kAnswerPatience;
-  generate::Generator generator(model);
+  generate::Generator generator(model, kPrefillTokens, std::move(observer));
   for (std::size_t i = 0; i < asked_.size(); ++i) {
     const auto goes_on = [&](std::int64_t) { return Clock::now() < end && !(should_stop && should_stop()); };
     if (goes_on(0))

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "bezel/gemma4/model.h"
+#include "bezel/gemma4/phase.h"
 #include "bezel/generate/answer.h"
 #include "bezel/io/json.h"
 #include "bezel/train/batches.h"
@@ -42,8 +43,10 @@ class SamplePredictions {
   /// Throws Error (kIo).
   void write() const;
   /// Asks the model for one of the two answers. That takes a minute at most: what is not said by then, or before
-  /// `should_stop`, is left out.
-  void ask(gemma4::Model& model, std::string SamplePrediction::*answer, const std::function<bool()>& should_stop);
+  /// `should_stop`, is left out. Weights stay mapped, and `observer` is called after each phase: answering takes no
+  /// more memory than training.
+  void ask(gemma4::Model& model, std::string SamplePrediction::*answer, const std::function<bool()>& should_stop,
+           gemma4::PhaseObserver observer);
 
  private:
   std::string path_;

@@ -14,10 +14,10 @@
 #include "bezel/train/batches.h"
 #include "bezel/train/device.h"
 #include "bezel/train/forward.h"
-#include "bezel/train/memory.h"
 #include "bezel/train/needs.h"
 #include "bezel/train/output.h"
 #include "bezel/train/random_state.h"
+#include "bezel/train/residency.h"
 #include "bezel/train/run_feed.h"
 #include "bezel/train/soft_tokens.h"
 
@@ -42,10 +42,10 @@ lora::Selection adapt(gemma4::Model& model, TrainConfig& config, const RunBatche
   return loaded.selection;
 }
 
-LossFunction loss_function(gemma4::Model model, torch::Device device) {
-  return [model, device](const data::Batch& on_host) mutable {
+LossFunction loss_function(gemma4::Model model, torch::Device device, gemma4::PhaseObserver observer) {
+  return [model, device, observer = std::move(observer)](const data::Batch& on_host) mutable {
     const data::Batch batch = device.is_cpu() ? on_host : on_host.to(device);
-    return loss_sum(model, batch);
+    return loss_sum(model, batch, observer);
   };
 }
 
@@ -136,7 +136,7 @@ class Run {
       io::throw_if_torn();
       watch_.check();
     };
-    Trainer trainer(*model_, selection_, loss_function(model_, device_), std::move(options));
+    Trainer trainer(*model_, selection_, loss_function(model_, device_, residency_->observer()), std::move(options));
     if (resume_) restore(trainer);
     output_.start(config_, {batches_->total_steps(), batches_->steps_per_epoch()}, resume_);
     if (events_.on_start) events_.on_start(plan(trainer.state().steps_done));
@@ -173,6 +173,7 @@ class Run {
     state_.recompute = resume_ && !config_.gradient_checkpointing
                            ? resume_->state.recompute
                            : wants_recompute(config_, model_config_, *batches_, device_, notes_);
+    residency_.emplace(model_);
     model_->set_recompute(state_.recompute);
     model_->set_soft_token_cache(
         make_soft_token_cache(config_, state_.facts, batches_->total_steps() > batches_->steps_per_epoch()));
@@ -187,12 +188,13 @@ class Run {
   }
 
   void tell_saturation(std::int64_t step) {
-    if (events_.on_saturation) events_.on_saturation(step, measure_saturation(model_, feed_.media_samples(), device_));
+    if (events_.on_saturation)
+      events_.on_saturation(step, measure_saturation(model_, feed_.media_samples(), device_, residency_->observer()));
   }
 
   void tell_predictions(std::string SamplePrediction::*answer) {
     if (predictions_.empty()) return;
-    predictions_.ask(model_, answer, events_.should_stop);
+    predictions_.ask(model_, answer, events_.should_stop, residency_->observer());
     io::throw_if_torn();
     guarded([this] { predictions_.write(); });
     if (events_.on_predictions) events_.on_predictions(predictions_.all());
@@ -261,6 +263,7 @@ class Run {
   std::optional<ResumePoint> resume_;
   bool is_same_run_ = true;
   gemma4::Model model_{nullptr};
+  std::optional<Residency> residency_;  // once adapters are attached
   lora::Selection selection_;
   lora::AdapterBase base_;
   std::optional<Error> save_error_;  // of the newest save
@@ -269,9 +272,6 @@ class Run {
 
 }  // namespace
 
-RunResult run_training(const TrainConfig& config, const RunEvents& events) {
-  keep_freed_memory();
-  return Run(config, events).train();
-}
+RunResult run_training(const TrainConfig& config, const RunEvents& events) { return Run(config, events).train(); }
 
 }  // namespace bezel::train

@@ -25,7 +25,8 @@ std::vector<std::pair<std::string, const nn::LinearImpl*>> bounded_layers(const 
 
 }  // namespace
 
-std::vector<LayerSaturation> measure_saturation(gemma4::Model& model, const MediaSamples& samples, torch::Device device,
+std::vector<LayerSaturation> measure_saturation(gemma4::Model& model, const MediaSamples& samples,
+                                                torch::Device device, const gemma4::PhaseObserver& observer,
                                                 std::int64_t num_samples) {
   const at::NoGradGuard no_grad;
   const auto layers = bounded_layers(model);
@@ -39,7 +40,9 @@ std::vector<LayerSaturation> measure_saturation(gemma4::Model& model, const Medi
     const bool wants_image = images > 0 && !batch.images.empty();
     const bool wants_recording = recordings > 0 && !batch.recordings.empty();
     if (wants_image) model->image_features(batch);
+    if (wants_image && observer) observer(gemma4::Phase::kVision);
     if (wants_recording) model->audio_features(batch);
+    if (wants_recording && observer) observer(gemma4::Phase::kAudio);
     images -= wants_image;
     recordings -= wants_recording;
   }

@@ -7,6 +7,7 @@
 
 #include "bezel/data/batch.h"
 #include "bezel/gemma4/model.h"
+#include "bezel/gemma4/phase.h"
 #include "bezel/nn/clip_counts.h"
 
 namespace bezel::train {
@@ -26,7 +27,9 @@ struct MediaSamples {
 /// Sends the media of the first samples that have some, up to `num_samples` with pictures and as many with recordings,
 /// through the towers, without gradients and in evaluation mode, and counts what the clips clamp. Layers without a
 /// finite bound, and those that saw no value, are left out. The model is in training mode afterwards if it was before.
-std::vector<LayerSaturation> measure_saturation(gemma4::Model& model, const MediaSamples& samples, torch::Device device,
+/// `observer` is called when a tower has ended.
+std::vector<LayerSaturation> measure_saturation(gemma4::Model& model, const MediaSamples& samples,
+                                                torch::Device device, const gemma4::PhaseObserver& observer = {},
                                                 std::int64_t num_samples = 2);
 
 }  // namespace bezel::train

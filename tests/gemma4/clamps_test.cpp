@@ -116,7 +116,7 @@ TEST(QuantizedModel, EveryTowerTrainsOnCodes) {
       const Tensor hidden = model->hidden_states(batch);
       EXPECT_EQ(hidden.scalar_type(), dtype);
       EXPECT_TRUE(hidden.isfinite().all().item<bool>());
-      EXPECT_EQ(model->head().storage(), "int8");
+      EXPECT_EQ(model->head()->storage(), "int8");
     }
 }
 
@@ -127,7 +127,7 @@ TEST(QuantizedModel, EmbeddingsAndTheTiedHeadAreThoseOfTheDequantisedTable) {
       load_model(temp.path().string(), {.dtype = torch::kFloat, .storage = {.quantize_embeddings = true}}).model;
   Model dense = load_model(temp.path().string(), {.dtype = torch::kFloat}).model;
   auto& table = dense->model->language_model->embed_tokens->weight;
-  const Tensor exact = table->dequantize(torch::kFloat), rounded = coded->head().dequantize(torch::kFloat);
+  const Tensor exact = table->dequantize(torch::kFloat), rounded = coded->head()->dequantize(torch::kFloat);
   EXPECT_FALSE(torch::equal(exact, rounded));
   table = quant::dense_weight(rounded, "rounded");
   const data::Batch batch = test::tiny_batch();

@@ -118,7 +118,7 @@ TEST(LoadModel, BfloatWeightsStayMapped) {
   io::save_safetensors(folder + "/model.safetensors", halved);
   for (const auto dtype : {torch::kFloat, torch::kBFloat16}) {
     LoadedModel loaded = load_model(folder, {.dtype = dtype, .device = torch::kCPU});
-    EXPECT_EQ(loaded.model->head().storage(), "bfloat16");
+    EXPECT_EQ(loaded.model->head()->storage(), "bfloat16");
     EXPECT_EQ(logits(loaded.model, test::tiny_batch()).scalar_type(), dtype);
   }
 }
@@ -156,7 +156,7 @@ TEST(MetaModel, WholeTrainingStepRunsWithoutValues) {
       }
     const data::Batch batch = test::tiny_batch().to(torch::kMeta);
     model->train();
-    const Tensor loss = train::cross_entropy_sum(model->label_states(batch), model->head(), batch.label_ids, 30.0);
+    const Tensor loss = train::cross_entropy_sum(model->label_states(batch), *model->head(), batch.label_ids, 30.0);
     loss.backward();
     for (const Tensor& parameter : parameters) EXPECT_TRUE(parameter.grad().defined());
     torch::optim::AdamW optimizer(parameters, torch::optim::AdamWOptions(1e-3));

@@ -46,30 +46,30 @@ std::int64_t resident_file_bytes() {
   return -1;
 }
 
-TEST(TensorIo, ReleasedPagesLeaveMemoryAndComeBackWhenRead) {
+TEST(TensorIo, EvictedPagesLeaveMemoryAndComeBackWhenRead) {
   constexpr std::int64_t kBytes = 32 << 20;
   const TempFolder folder;
   save_safetensors(folder / "a", {{"x", torch::ones({kBytes / 8}, torch::kInt64)}});
   const torch::Tensor x = load_safetensors(folder / "a").at("x"), heap = torch::ones({4}, torch::kInt64);
   EXPECT_EQ(x.sum().item<std::int64_t>(), kBytes / 8);
   const std::int64_t before = resident_file_bytes();
-  release_pages(x);
-  release_pages(heap);  // not mapped: stays as it is
+  evict(x);
+  evict(heap);  // not mapped: stays as it is
   EXPECT_LT(resident_file_bytes(), before - kBytes / 4 * 3);
   EXPECT_EQ(x.sum().item<std::int64_t>(), kBytes / 8);
   EXPECT_EQ(heap.sum().item<std::int64_t>(), 4);
 }
 
-TEST(TensorIo, PagesOfRowsBeforeTheFirstReleasedOneStay) {
+TEST(TensorIo, PagesOfRowsBeforeTheFirstEvictedOneStay) {
   constexpr std::int64_t kRows = 8, kRowBytes = 4 << 20;
   const TempFolder folder;
   save_safetensors(folder / "a", {{"x", torch::ones({kRows, kRowBytes / 8}, torch::kInt64)}});
   const torch::Tensor x = load_safetensors(folder / "a").at("x");
   EXPECT_EQ(x.sum().item<std::int64_t>(), x.numel());
   const std::int64_t before = resident_file_bytes();
-  release_pages(x, kRows);
+  evict(x, kRows);
   EXPECT_GT(resident_file_bytes(), before - kRowBytes);
-  release_pages(x, kRows - 3);
+  evict(x, kRows - 3);
   EXPECT_NEAR(static_cast<double>(resident_file_bytes()), static_cast<double>(before - 3 * kRowBytes), kRowBytes / 2);
 }
 

@@ -6,9 +6,9 @@
 #include "bezel/io/tensor_io.h"
 #include "bezel/kernels/dequantize.h"
 #include "bezel/kernels/quantize.h"
-#include "bezel/quant/at_hand.h"
 #include "bezel/quant/four_bit.h"
 #include "bezel/quant/integer.h"
+#include "bezel/quant/pin.h"
 #include "support/temp_folder.h"
 
 namespace bezel::quant {
@@ -69,7 +69,7 @@ TEST(Dequantize4bit, CodesOfWholeBlocksAreThoseOfThePlainForm) {
   EXPECT_TRUE(kernels::quantize_4bit(x.flatten(), 64, bounds, order).scales[7].isnan().item<bool>());
 }
 
-TEST(DenseWeight, KeptAtHandIsTheSameMatrixWithoutTheFile) {
+TEST(DenseWeight, PinnedIsTheSameMatrixInMemoryUntilTheLastPinEnds) {
   torch::manual_seed(8);
   const test::TempFolder folder;
   const Tensor matrix = torch::randn({2048, 1536}).to(torch::kBFloat16);
@@ -77,9 +77,18 @@ TEST(DenseWeight, KeptAtHandIsTheSameMatrixWithoutTheFile) {
   const auto weight = dense_weight(io::load_safetensors(folder / "w").at("w"), "w");
   const Tensor x = torch::randn({1, 1536}).to(torch::kBFloat16), before = weight->matmul(x);
   EXPECT_TRUE(io::is_mapped(weight->dequantize(torch::kBFloat16)));
-  keep_at_hand(*weight);
-  EXPECT_FALSE(io::is_mapped(weight->dequantize(torch::kBFloat16)));
-  EXPECT_TRUE(torch::equal(weight->dequantize(torch::kBFloat16), matrix));
+  {
+    const Pin outer(weight);
+    {
+      std::vector<Pin> inner;
+      inner.emplace_back(weight);
+      inner.reserve(16);  // moves it
+    }
+    EXPECT_FALSE(io::is_mapped(weight->dequantize(torch::kBFloat16)));
+    EXPECT_TRUE(torch::equal(weight->dequantize(torch::kBFloat16), matrix));
+    EXPECT_TRUE(torch::equal(weight->matmul(x), before));
+  }
+  EXPECT_TRUE(io::is_mapped(weight->dequantize(torch::kBFloat16)));
   EXPECT_TRUE(torch::equal(weight->matmul(x), before));
 }
 
