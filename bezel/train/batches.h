@@ -58,7 +58,7 @@ class RunBatches {
   std::int64_t num_eval_batches() const;
   /// Without tokens when no sample is left.
   data::Batch eval_batch(std::int64_t idx, WorkNote& note) const;
-  /// Sample `idx` of train_data() by itself; without tokens when it has no media or is left out.
+  /// Sample `idx` of train_data() by itself; without tokens when it is left out.
   data::Batch media_sample(std::int64_t idx, WorkNote& note) const;
 
   /// Leaves out the sample at `source`, "file:line", from now on, and says why. False without skip_bad_samples.

@@ -148,8 +148,8 @@ class Run {
       guarded([this] { predictions_.read_before(); });
     else
       tell_predictions(&SamplePrediction::before);
-    result.summary = trainer.run(feed_.source(trainer.state().steps_done), trainer_events(trainer));
-    tell_saturation(trainer.state().steps_done);
+    result.summary = trainer.run(source(trainer), trainer_events(trainer));
+    guarded([&] { tell_saturation(trainer.state().steps_done); });
     if (!result.summary.stopped) tell_predictions(&SamplePrediction::after);
     result.adapter = output_.finish(trainer.state(), result.summary, trained(trainer));
     result.problems = problems_;
@@ -178,6 +178,29 @@ class Run {
     model_->set_soft_token_cache(
         make_soft_token_cache(config_, state_.facts, batches_->total_steps() > batches_->steps_per_epoch()));
     base_ = {config_.base_model, model_config_.architecture()};
+  }
+
+  /// The feed's batches. If one cannot be made, what was learned before it is saved first, as on a signal.
+  BatchSource source(Trainer& trainer) {
+    BatchSource source = feed_.source(trainer.state().steps_done);
+    const auto saving_work = [this, &trainer, steps_before = trainer.state().steps_done](auto make) {
+      return [this, &trainer, steps_before, make](std::int64_t idx) {
+        try {
+          return make(idx);
+        } catch (const Error&) {
+          if (trainer.state().steps_done > steps_before) save_work(trainer);
+          throw;
+        }
+      };
+    };
+    source.train = saving_work(source.train);
+    source.eval = saving_work(source.eval);
+    return source;
+  }
+
+  void save_work(Trainer& trainer) {
+    save(trainer, trainer.state());
+    guarded([&] { output_.finish(trainer.state(), trainer.summary(), trained(trainer)); });
   }
 
   void restore(Trainer& trainer) {

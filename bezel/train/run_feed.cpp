@@ -25,9 +25,21 @@ BatchSource RunFeed::source(std::int64_t first_step) {
   return source;
 }
 
-MediaSamples RunFeed::media_samples() {
-  const auto size = static_cast<std::int64_t>(batches_->train_data().size());
-  return {size, one_by_one(&RunBatches::media_sample, size)};
+NextMediaSample RunFeed::media_samples() {
+  return [this, idx = std::size_t{0}](bool with_image, bool with_audio) mutable -> std::optional<data::Batch> {
+    const data::Dataset& data = batches_->train_data();
+    const auto is_wanted = [&](std::size_t at) {
+      return (with_image && data.has_images(at)) || (with_audio && data.has_recordings(at));
+    };
+    while (idx < data.size() && !is_wanted(idx)) ++idx;
+    if (idx == data.size()) return std::nullopt;
+    singles_.emplace([batches = batches_, at = static_cast<std::int64_t>(idx++)](
+                         std::int64_t, WorkNote& note) { return Prefetch::Batches{batches->media_sample(at, note)}; },
+                     0, 1, options_);
+    data::Batch batch = std::move(next(*singles_).front());
+    singles_.reset();
+    return batch;
+  };
 }
 
 std::function<data::Batch(std::int64_t)> RunFeed::one_by_one(MakeOne make, std::int64_t size) {

@@ -22,8 +22,8 @@ class RunFeed {
 
   /// Of the steps from `first_step` to the last, each asked for once and in turn.
   BatchSource source(std::int64_t first_step);
-  /// The samples with media, from the first on, asked for in turn.
-  MediaSamples media_samples();
+  /// The samples of the training data that have media, from the first on. Decodes only what is asked for.
+  NextMediaSample media_samples();
 
  private:
   using MakeOne = data::Batch (RunBatches::*)(std::int64_t, WorkNote&) const;

@@ -25,7 +25,7 @@ std::vector<std::pair<std::string, const nn::LinearImpl*>> bounded_layers(const 
 
 }  // namespace
 
-std::vector<LayerSaturation> measure_saturation(gemma4::Model& model, const MediaSamples& samples,
+std::vector<LayerSaturation> measure_saturation(gemma4::Model& model, const NextMediaSample& next_sample,
                                                 torch::Device device, const gemma4::PhaseObserver& observer,
                                                 std::int64_t num_samples) {
   const at::NoGradGuard no_grad;
@@ -35,8 +35,10 @@ std::vector<LayerSaturation> measure_saturation(gemma4::Model& model, const Medi
   const bool was_training = model->is_training();
   model->eval();
   std::int64_t images = num_samples, recordings = num_samples;
-  for (std::int64_t i = 0; i < samples.size && images + recordings > 0; ++i) {
-    const data::Batch batch = samples.sample(i).to(device);
+  while (images > 0 || recordings > 0) {
+    const std::optional<data::Batch> sample = next_sample(images > 0, recordings > 0);
+    if (!sample) break;
+    const data::Batch batch = sample->to(device);
     const bool wants_image = images > 0 && !batch.images.empty();
     const bool wants_recording = recordings > 0 && !batch.recordings.empty();
     if (wants_image) model->image_features(batch);

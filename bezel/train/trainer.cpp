@@ -53,17 +53,6 @@ void add_step(TrainerState& state, const StepResult& step) {
   state.window.grad_norm += step.grad_norm;
 }
 
-TrainSummary summary_of(const TrainerState& state) {
-  const std::int64_t steps = std::max<std::int64_t>(1, state.steps_done - state.skipped_steps);
-  return {.steps = state.steps_done,
-          .mean_loss = state.loss_sum / static_cast<double>(steps),
-          .first_loss = state.first_loss,
-          .last_loss = state.last_loss,
-          .seconds = state.seconds,
-          .num_tokens = state.num_tokens,
-          .skipped_steps = state.skipped_steps};
-}
-
 bool is_due(std::int64_t every, std::int64_t steps_done) { return every > 0 && steps_done % every == 0; }
 
 }  // namespace
@@ -198,9 +187,20 @@ TrainSummary Trainer::run(const BatchSource& source, const TrainerEvents& events
     if (events.on_save && is_save_due(is_last, stopped, new_best)) events.on_save(state());
   }
   state_.seconds += watch.lap();
-  TrainSummary summary = summary_of(state_);
-  summary.stopped = stopped;
-  return summary;
+  TrainSummary result = summary();
+  result.stopped = stopped;
+  return result;
+}
+
+TrainSummary Trainer::summary() const {
+  const std::int64_t steps = std::max<std::int64_t>(1, state_.steps_done - state_.skipped_steps);
+  return {.steps = state_.steps_done,
+          .mean_loss = state_.loss_sum / static_cast<double>(steps),
+          .first_loss = state_.first_loss,
+          .last_loss = state_.last_loss,
+          .seconds = state_.seconds,
+          .num_tokens = state_.num_tokens,
+          .skipped_steps = state_.skipped_steps};
 }
 
 TrainerState Trainer::state() const {

@@ -109,6 +109,8 @@ class Trainer {
 
   /// What to save beside the adapters, the optimizer and the random numbers, and the same put back before run().
   TrainerState state() const;
+  /// Of the steps done so far.
+  TrainSummary summary() const;
   void restore(const TrainerState& state);
   Optimizer& optimizer() { return optimizer_; }
 

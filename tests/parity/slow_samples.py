@@ -5,9 +5,11 @@ is left out, with its line.
 """
 import json
 import os
+import struct
 import subprocess
 import sys
 import tempfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -31,11 +33,12 @@ def train(bezel, folder, out, *extra, expect=0, hangs=None):
     flags = {"base-model": ROOT / "demo" / "model", "train-file": folder / "train.jsonl", "output-dir": folder / out, "dtype": "float32", "threads": 2,
              "lora-r": 4, "lora-dropout": 0.1, "lora-towers": "language,vision", "max-soft-tokens": 70, "packing": "true", "max-seq-length": 160,
              "micro-batch-size": 1, "gradient-accumulation-steps": 2, "num-train-epochs": 2, "val-set-size": 2, "save-steps": 0}
+    flags |= dict(flag.removeprefix("--").split("=", 1) for flag in extra)
     env = dict(os.environ)
     if hangs:
         shim = Path(sys.argv[2]) / "libhang_open.so"
         env |= {"LD_PRELOAD": str(shim.resolve()), "HANG_OPEN": hangs, "ASAN_OPTIONS": "verify_asan_link_order=0"}
-    done = subprocess.run([bezel, "train", *(f"--{key}={value}" for key, value in flags.items()), *extra], env=env, capture_output=True, text=True, timeout=PATIENCE_S)
+    done = subprocess.run([bezel, "train", *(f"--{key}={value}" for key, value in flags.items())], env=env, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == expect, (out, done.returncode, done.stderr)
     return done.stderr
 
@@ -45,11 +48,33 @@ def eval_losses(out: Path):
     return [row["eval_loss"] for row in rows if "eval_loss" in row]
 
 
+def check_bad_sample_late(bezel, folder):
+    """A picture that cannot be decoded ends the run at its step; what was learned until then is saved, and goes on."""
+    picture = folder / "6.png"
+    whole = picture.read_bytes()
+    flags = ("--shuffle=false", "--val-set-size=0", "--gradient-accumulation-steps=1", "--packing=false", "--num-train-epochs=1", "--warmup-steps=0",
+             "--save-steps=100", "--sample-predictions=0")
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    # Every chunk is whole, but of 50 rows only 25 are there: decoding alone shows it.
+    picture.write_bytes(whole[:33] + chunk(b"IDAT", zlib.compress(bytes(25 * (1 + 3 * 230)))) + chunk(b"IEND", b""))
+    text = train(bezel, folder, "late", *flags, expect=3)
+    assert "6.png" in text and "train.jsonl:7" in text, text
+    out = folder / "late"
+    assert (out / "adapter_model.safetensors").exists() and (out / "checkpoint-6" / "MANIFEST.json").exists(), text
+    picture.write_bytes(whole)
+    text = train(bezel, folder, "late", *flags, "--resume-from-checkpoint=auto", "--force-resume=true")  # the picture is another
+    assert "resumed after step 6" in text, text
+    train(bezel, folder, "undisturbed", *flags)
+    assert (out / "adapter_model.safetensors").read_bytes() == (folder / "undisturbed" / "adapter_model.safetensors").read_bytes()
+
+
 def main():
     bezel = Path(sys.argv[1]) / "bezel"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_samples(folder)
+        check_bad_sample_late(bezel, folder)
         for workers in (0, 1, 2):
             train(bezel, folder, f"workers-{workers}", f"--dataloader-num-workers={workers}")
         adapters = [(folder / f"workers-{workers}" / "adapter_model.safetensors").read_bytes() for workers in (0, 1, 2)]

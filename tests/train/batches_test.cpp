@@ -302,12 +302,28 @@ TEST_F(RunBatchesTest, LeftOutSamplesDoNotComeAgain) {
   EXPECT_FALSE(open().leave_out(source, "too slow"));
 }
 
-TEST_F(RunBatchesTest, MediaSamplesAreThoseWithMedia) {
-  EXPECT_EQ(open().media_sample(0, note).num_tokens, 0);
+TEST_F(RunBatchesTest, MediaSampleIsOneSampleWithItsMedia) {
   write_pictures(/*broken=*/-1);
   const data::Batch batch = open().media_sample(3, note);
   EXPECT_EQ(batch.images.size(), 1u);
   EXPECT_FALSE(batch.sample_first.defined());
+}
+
+// All pictures but the first two are damaged, which shows when one is decoded.
+TEST_F(RunBatchesTest, ClipReportDecodesTheSamplesThatItAsksForAndNoOther) {
+  std::string lines = chat(0, 3);
+  for (int i = 0; i < 400; ++i)
+    lines += R"({"messages": [{"role": "user", "content": [{"type": "image", "path": "p)" +
+             std::to_string(i < 2 ? i : 2) + R"(.png"}]}, {"role": "assistant", "content": "A picture"}]})" + "\n";
+  for (int i = 0; i < 3; ++i)
+    test::write_bytes(folder / ("p" + std::to_string(i) + ".png"), picture(60, 50, i < 2 ? 50 : 25));
+  test::write_bytes(config.train_file, lines);
+  RunFeed feed(std::make_shared<const RunBatches>(config, gemma4::read_model_config(config.base_model)), config, {});
+  const NextMediaSample next_sample = feed.media_samples();
+  EXPECT_FALSE(next_sample(true, true)->images.empty());
+  EXPECT_FALSE(next_sample(true, true)->images.empty());
+  EXPECT_FALSE(next_sample(false, true)) << "no sample has audio";
+  EXPECT_FALSE(next_sample(true, true)) << "all were passed over";
 }
 
 }  // namespace

@@ -10,7 +10,7 @@
 namespace bezel::train {
 namespace {
 
-MediaSamples example_data(const char* file, const gemma4::ModelConfig& config) {
+NextMediaSample example_data(const char* file, const gemma4::ModelConfig& config) {
   const auto tokenizer =
       std::make_shared<const data::Tokenizer>(data::Tokenizer::from_file(BEZEL_TEST_DATA "/tiny_tokenizer.json"));
   data::DatasetOptions options;
@@ -21,10 +21,11 @@ MediaSamples example_data(const char* file, const gemma4::ModelConfig& config) {
   options.ids.image = tokenizer->token_id("<|image|>").value();
   options.ids.audio = tokenizer->token_id("<|audio|>").value();
   const auto data = std::make_shared<const data::Dataset>(options, tokenizer);
-  return {static_cast<std::int64_t>(data->size()), [data](std::int64_t idx) {
-            const std::vector<data::Sample> sample = {data->load(static_cast<std::size_t>(idx))};
-            return data::collate(sample, 0);
-          }};
+  return [data, idx = std::size_t{0}](bool, bool) mutable -> std::optional<data::Batch> {
+    if (idx == data->size()) return std::nullopt;
+    const std::vector<data::Sample> sample = {data->load(idx++)};
+    return data::collate(sample, 0);
+  };
 }
 
 TEST(Saturation, CountsTheTowersThatSeeMediaAndLeavesTheModelAsItWas) {
@@ -44,6 +45,25 @@ TEST(Saturation, CountsTheTowersThatSeeMediaAndLeavesTheModelAsItWas) {
   EXPECT_EQ(layers.front().name.find("model."), 0u);
   EXPECT_TRUE(model->is_training());
   EXPECT_EQ(nn::ClipCounting::current(), nullptr);
+}
+
+TEST(Saturation, AsksForNoMoreSamplesThanItMeasures) {
+  const test::TempFolder temp;
+  test::write_tiny_checkpoint(temp.path().string());
+  gemma4::Model model = gemma4::load_model(temp.path().string(), {torch::kFloat, torch::kCPU, {}}).model;
+  const data::Batch image = *example_data("media_parts.jsonl", model->config())(true, false);
+  ASSERT_FALSE(image.images.empty());
+  ASSERT_TRUE(image.recordings.empty());
+  int asked_for_image = 0, asked = 0;
+  const auto images_only = [&](bool with_image, bool) -> std::optional<data::Batch> {
+    ++asked;
+    if (!with_image) return std::nullopt;  // the data holds no other kind
+    ++asked_for_image;
+    return image;
+  };
+  measure_saturation(model, images_only, torch::kCPU);
+  EXPECT_EQ(asked_for_image, 2);
+  EXPECT_EQ(asked, 3);
 }
 
 TEST(Saturation, IsEmptyWithoutMedia) {
