@@ -1,5 +1,7 @@
 #include "bezel/data/chat_messages.h"
 
+#include <optional>
+
 #include "bezel/error.h"
 
 namespace bezel::data {
@@ -19,11 +21,33 @@ Role read_role(const JsonView& message, std::size_t idx) {
               "' is not known; expected system, developer, user, assistant, model or tool");
 }
 
+bool read_switch(const JsonView& value) {
+  const io::Json& json = value.value();
+  if (json.is_boolean()) return json.get<bool>();
+  if (json.is_number() && (json == 0 || json == 1)) return json == 1;
+  if (json.is_string()) {
+    std::string text = json.get<std::string>();
+    for (char& c : text)
+      if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+    if (text == "true" || text == "1" || text == "yes") return true;
+    if (text == "false" || text == "0" || text == "no") return false;
+  }
+  value.fail("true, false, 1 or 0; a message is learnt or it is not");
+}
+
 }  // namespace
 
 bool ChatMessage::is_trained() const {
-  const auto train = json.find("train");
-  return !train || train->boolean();
+  std::optional<bool> trained;
+  for (const std::string_view key : kLossKeys) {
+    const auto value = json.find(key);
+    if (!value) continue;
+    const bool says_masked = key == "mask" || key == "masked";
+    const bool wanted = read_switch(*value) != says_masked;
+    if (trained && *trained != wanted) fail("two keys disagree about its loss; write \"train\" alone");
+    trained = wanted;
+  }
+  return trained.value_or(true);
 }
 
 void ChatMessage::fail(std::string_view what) const { throw Error(json.source(), ": message ", idx, ": ", what); }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <string>
 #include <string_view>
@@ -11,13 +12,18 @@ namespace bezel::data {
 
 enum class Role { kSystem, kUser, kModel, kTool };
 
+/// Keys of a message that say whether it is learnt; those named mask say the opposite.
+inline constexpr std::array<std::string_view, 7> kLossKeys = {"train",  "loss", "learn", "trainable",
+                                                              "weight", "mask", "masked"};
+
 /// One entry of a list of messages.
 struct ChatMessage {
   Role role;
   std::size_t idx;
   io::JsonView json;
 
-  /// Whether it takes part in the loss: "train" is not false.
+  /// Whether it takes part in the loss, by kLossKeys; true, false, 1, 0 and such words as texts are read. Throws Error
+  /// on any other value, and when two keys disagree.
   bool is_trained() const;
   /// Throws Error naming the message by its index.
   [[noreturn]] void fail(std::string_view what) const;

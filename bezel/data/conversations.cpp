@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "bezel/data/chat_messages.h"
 #include "bezel/error.h"
 
 namespace bezel::data {
@@ -86,7 +87,8 @@ class Turns {
     } else {
       message["content"] = content_of(text);
     }
-    if (const auto train = turn.find("train")) message["train"] = train->value();
+    for (const std::string_view key : kLossKeys)
+      if (const auto value = turn.find(key)) message[std::string(key)] = value->value();
     messages.push_back(std::move(message));
   }
 

@@ -2,6 +2,7 @@
 
 #include <string_view>
 
+#include "bezel/data/chat_messages.h"
 #include "bezel/data/conversations.h"
 #include "bezel/data/sample_media.h"
 #include "bezel/error.h"
@@ -64,6 +65,11 @@ Json as_messages(const JsonView& value, const char* role) {
   return Json::array({{{"role", role}, {"content", value.text()}}});
 }
 
+void leave_out(Json& message) {
+  for (const std::string_view key : kLossKeys) message.erase(std::string(key));
+  message["train"] = false;
+}
+
 SampleText read_prompt(const JsonView& line, const SampleOptions& options) {
   const JsonView prompt = line.at("prompt");
   const JsonView completion = line.at("completion");
@@ -71,7 +77,7 @@ SampleText read_prompt(const JsonView& line, const SampleOptions& options) {
     Json messages = as_messages(prompt, "user");
     if (!options.train_on_inputs)
       for (Json& message : messages)
-        if (message.is_object()) message["train"] = false;
+        if (message.is_object()) leave_out(message);
     for (const Json& message : as_messages(completion, "assistant")) messages.push_back(message);
     return read_chat(line, messages, options);
   }

@@ -88,6 +88,24 @@ TEST(SampleForms, MaskHistoryLearnsTheLastAnswer) {
   EXPECT_EQ(loss_text(read(chat)), "b<turn|>|d<turn|>|");
 }
 
+TEST(SampleForms, EverySpellingOfAMaskedTurnIsRead) {
+  const auto chat = [](const std::string& key) {
+    return R"({"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b",)" + key +
+           R"(},{"role":"user","content":"c"},{"role":"assistant","content":"d"}]})";
+  };
+  for (const char* key : {R"("train":false)", R"("loss":false)", R"("weight":0)", R"("weight":0.0)",
+                          R"("learn":"False")", R"("loss":"0")", R"("trainable":0)", R"("mask":true)", R"("masked":1)"})
+    EXPECT_EQ(loss_text(read(chat(key))), "d<turn|>|") << key;
+  for (const char* key : {R"("train":true)", R"("loss":1)", R"("weight":1.0)", R"("mask":false)", R"("loss":null)"})
+    EXPECT_EQ(loss_text(read(chat(key))), "b<turn|>|d<turn|>|") << key;
+  EXPECT_TRUE(says(error_of(chat(R"("weight":0.5)")), "weight"));
+  EXPECT_TRUE(says(error_of(chat(R"("loss":"maybe")")), "got \"maybe\""));
+  EXPECT_TRUE(says(error_of(chat(R"("train":true,"weight":0)")), "message 1: two keys disagree"));
+  EXPECT_EQ(loss_text(read(R"({"conversations":[{"from":"human","value":"a"},{"from":"gpt","value":"b","loss":false},
+      {"from":"human","value":"c"},{"from":"gpt","value":"d","weight":1}]})")),
+            "d<turn|>|");
+}
+
 TEST(SampleForms, ToolsMayBeWrittenAsText) {
   const std::string rest = R"(,"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a"}]})";
   const std::string wrapped = read(R"({"tools":[{"type":"function","function":{"name":"f"}}])" + rest).text;
