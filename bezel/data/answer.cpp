@@ -37,7 +37,7 @@ std::optional<PromptAndAnswer> split_answer(const SampleText& sample, ChatFormat
   asked.prompt.images = take(sample.images, "<|image|>");
   asked.prompt.audios = take(sample.audios, "<|audio|>");
   if (asked.prompt.text.ends_with("<|turn>model\n"))
-    asked.prompt.text += generation_tail(format, /*enable_thinking=*/false);
+    asked.prompt.text += generation_tail(format, asked.prompt.text.starts_with("<bos><|turn>system\n<|think|>\n"));
   asked.answer = answer_text(std::string_view(sample.text).substr(begin, end - begin));
   return asked;
 }

@@ -34,14 +34,14 @@ std::string_view role_of(std::string_view from) {
   return "";
 }
 
-Json content_of(std::string_view text) {
+Json content_of(std::string_view text, bool images, bool audios) {
   Json parts = Json::array();
   const auto add_text = [&](std::string_view piece) {
     if (!piece.empty()) parts.push_back({{"type", "text"}, {"text", std::string(piece)}});
   };
   while (true) {
-    const auto image = text.find("<image>");
-    const auto audio = text.find("<audio>");
+    const auto image = images ? text.find("<image>") : std::string_view::npos;
+    const auto audio = audios ? text.find("<audio>") : std::string_view::npos;
     const auto tag = std::min(image, audio);
     if (tag == std::string_view::npos) break;
     add_text(text.substr(0, tag));
@@ -85,7 +85,7 @@ class Turns {
       // The answers to several calls come in the order of the calls.
       if (!calls_.empty()) message["name"] = calls_[std::min(answered_++, calls_.size() - 1)]["name"];
     } else {
-      message["content"] = content_of(text);
+      message["content"] = text;
     }
     for (const std::string_view key : kLossKeys)
       if (const auto value = turn.find(key)) message[std::string(key)] = value->value();
@@ -101,27 +101,19 @@ class Turns {
   std::size_t count_ = 0;
 };
 
-void add_system(const JsonView& line, Json& messages) {
-  if (const auto system = line.find("system"); system && !system->text().empty())
-    messages.push_back({{"role", "system"}, {"content", system->text()}});
-}
-
 }  // namespace
 
 Json messages_of_conversations(const JsonView& line) {
   Turns turns(line.source());
-  const std::vector<JsonView> given = line.at("conversations").elements();
-  const bool has_system = !given.empty() && given[0].find("from") && given[0].at("from").value() == "system";
-  if (!has_system) add_system(line, turns.messages);
-  for (const JsonView& turn : given) turns.add(turn);
+  for (const JsonView& turn : line.at("conversations").elements()) turns.add(turn);
+  add_system(line, turns.messages);
   return std::move(turns.messages);
 }
 
 Json messages_of_instruction(const JsonView& line) {
   Json messages = Json::array();
-  add_system(line, messages);
   const auto add = [&](const std::string& request, const std::string& answer) {
-    messages.push_back({{"role", "user"}, {"content", content_of(request)}});
+    messages.push_back({{"role", "user"}, {"content", request}});
     messages.push_back({{"role", "assistant"}, {"content", answer}});
   };
   if (const auto history = line.find("history"))
@@ -133,15 +125,33 @@ Json messages_of_instruction(const JsonView& line) {
   std::string request = line.at("instruction").text();
   if (const auto input = line.find("input"); input && !input->text().empty()) request += "\n\n" + input->text();
   add(request, line.at("output").text());
+  add_system(line, messages);
   return messages;
 }
 
-void split_tags(Json& messages) {
+void add_system(const JsonView& line, Json& messages) {
+  const auto system = line.find("system");
+  if (!system || system->text().empty() || !messages.is_array()) return;
+  if (!messages.empty() && messages[0].is_object()) {
+    const Json& first = messages[0];
+    const auto role = first.find("role");
+    if (role != first.end() && (*role == "system" || *role == "developer")) {
+      if (first.contains("content") && first["content"] == system->value()) return;
+      throw Error(line.source(), ": key 'system' stands beside a first message of the role system that says something ",
+                  "else; write one of them");
+    }
+  }
+  const Json message = {{"role", "system"}, {"content", system->text()}};
+  messages.insert(messages.begin(), message);
+}
+
+void split_tags(Json& messages, bool images, bool audios) {
   if (!messages.is_array()) return;
   for (Json& message : messages) {
     if (!message.is_object() || !message.contains("role") || message["role"] != "user") continue;
     const auto content = message.find("content");
-    if (content != message.end() && content->is_string()) *content = content_of(content->get_ref<const std::string&>());
+    if (content != message.end() && content->is_string())
+      *content = content_of(content->get_ref<const std::string&>(), images, audios);
   }
 }
 

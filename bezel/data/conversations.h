@@ -7,7 +7,7 @@
 namespace bezel::data {
 
 /// The messages of a `conversations` line (ShareGPT, LLaMA-Factory) in the form that render_chat takes: turns are
-/// {"from": "human", "value": ...} or {"role": ..., "content": ...}, with <image> and <audio> tags; function_call and
+/// {"from": "human", "value": ...} or {"role": ..., "content": ...}, function_call and
 /// observation turns become tool calls and their answers; the line's `system` comes first. Throws Error naming the
 /// turn.
 io::Json messages_of_conversations(const io::JsonView& line);
@@ -16,8 +16,11 @@ io::Json messages_of_conversations(const io::JsonView& line);
 /// (pairs of request and answer) where given.
 io::Json messages_of_instruction(const io::JsonView& line);
 
-/// Makes parts of the <image> and <audio> tags in the plain texts of user messages, as LLaMA-Factory writes them.
-/// What is no message stays as it is.
-void split_tags(io::Json& messages);
+/// Puts the line's `system` before `messages`. Throws Error when they begin with a system message of another text.
+void add_system(const io::JsonView& line, io::Json& messages);
+
+/// Makes parts of the <image> tags (with `images`) and <audio> tags (with `audios`) in the plain texts of user
+/// messages, as LLaMA-Factory writes them. What is no message stays as it is.
+void split_tags(io::Json& messages, bool images, bool audios);
 
 }  // namespace bezel::data

@@ -50,10 +50,13 @@ std::optional<MediaSource> openai_source(const JsonView& part, const Names& name
 // What a part, or an entry of a list, names itself; nothing when it only marks a place.
 std::optional<MediaSource> own_source(const JsonView& part, const Names& names) {
   if (part.is_string()) return source_of(part, names);
+  // The data sets library writes {"bytes": …, "path": …}, where the path is a name only once there are bytes.
+  for (const char* key : {"bytes", "base64"})
+    if (const auto bytes = part.find(key))
+      return MediaSource{names.kind, "", decode_base64(bytes->text(), part.source())};
   for (const char* key : {"path", names.part, "url"})
-    if (const auto value = part.find(key)) return source_of(*value, names);
-  if (const auto bytes = part.find("base64"))
-    return MediaSource{names.kind, "", decode_base64(bytes->text(), part.source())};
+    if (const auto value = part.find(key))
+      return value->is_object() ? own_source(*value, names) : source_of(*value, names);
   return openai_source(part, names);
 }
 

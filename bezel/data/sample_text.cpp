@@ -4,6 +4,8 @@
 
 #include "bezel/data/chat_messages.h"
 #include "bezel/data/conversations.h"
+#include "bezel/data/sample_columns.h"
+#include "bezel/data/sample_keys.h"
 #include "bezel/data/sample_media.h"
 #include "bezel/error.h"
 
@@ -38,16 +40,36 @@ std::vector<Span> all_but(const std::vector<Span>& left_out, std::size_t end) {
 Json read_tools(const JsonView& line) {
   const auto tools = line.find("tools");
   if (!tools || (tools->is_string() && tools->text().empty())) return nullptr;
-  if (!tools->is_string()) return tools->value();
-  Json list = io::parse_json(tools->text(), line.source() + ": key 'tools'");
-  if (!list.is_array()) tools->fail("a list of tools, or a text that holds one as JSON");
+  Json list =
+      tools->is_string() ? io::parse_json(tools->text(), line.source() + ": key 'tools'") : Json(tools->value());
+  if (tools->is_string() && !list.is_array()) tools->fail("a list of tools, or a text that holds one as JSON");
+  rename_input_schema(list, line.source());
+  check_tool_keys(JsonView(list, line.source(), "tools"));
   return list;
 }
 
+// The options of the template that a line sets for itself.
+ChatOptions line_options(const JsonView& line, ChatOptions options) {
+  const auto given = line.find("chat_template_kwargs");
+  if (!given) return options;
+  for (const auto& [name, value] : given->members()) {
+    if (value.is_null()) continue;
+    if (name == "enable_thinking")
+      options.enable_thinking = value.boolean();
+    else if (name != "add_generation_prompt" || value.boolean())
+      throw Error(line.source(), ": key '", value.key(),
+                  "' is not supported; of the template's arguments enable_thinking alone is read");
+  }
+  return options;
+}
+
 SampleText read_chat(const JsonView& line, Json messages, const SampleOptions& options) {
-  if (line.find("images") || line.find("audios")) split_tags(messages);
+  split_tags(messages, has_media(line, "images"), has_media(line, "audios"));
+  check_message_keys(JsonView(messages, line.source(), "messages"));
+  mark_listed_media(line, messages);
   const Json tools = read_tools(line);
-  RenderedChat chat = render_chat(JsonView(messages, line.source(), "messages"), &tools, options.chat);
+  RenderedChat chat =
+      render_chat(JsonView(messages, line.source(), "messages"), &tools, line_options(line, options.chat));
   bool answered = false;
   for (const Json& message : messages) answered = answered || is_model(message);
   if (!answered && !options.train_on_inputs)
@@ -79,12 +101,17 @@ SampleText read_prompt(const JsonView& line, const SampleOptions& options) {
       for (Json& message : messages)
         if (message.is_object()) leave_out(message);
     for (const Json& message : as_messages(completion, "assistant")) messages.push_back(message);
+    check_line_keys(line, SampleForm::kChatPrompt);
+    add_system(line, messages);
     return read_chat(line, messages, options);
   }
+  check_line_keys(line, SampleForm::kPrompt);
   SampleText sample;
-  sample.text = std::string(kBos) + prompt.text();
+  sample.text = prompt.text();
+  if (!sample.text.starts_with(kBos)) sample.text.insert(0, kBos);
   const std::size_t begin = sample.text.size();
-  sample.text.append(completion.text()).append(kEos);
+  sample.text += completion.text();
+  if (!sample.text.ends_with(kEos)) sample.text += kEos;
   sample.answers.emplace_back(begin, sample.text.size());
   sample.loss_spans.emplace_back(options.train_on_inputs ? kBos.size() : begin, sample.text.size());
   collect_media(line, nullptr, sample);
@@ -92,6 +119,7 @@ SampleText read_prompt(const JsonView& line, const SampleOptions& options) {
 }
 
 SampleText read_text(const JsonView& line) {
+  check_line_keys(line, SampleForm::kText);
   std::string text = line.at("text").text();
   SampleText sample;
   if (text.compare(0, kBos.size(), kBos) != 0) sample.text = kBos;
@@ -105,10 +133,22 @@ SampleText read_text(const JsonView& line) {
 
 SampleText read_form(const JsonView& line, const SampleOptions& options) {
   if (!line.is_object()) line.fail("an object");
-  if (const auto messages = line.find("messages")) return read_chat(line, messages->value(), options);
-  if (line.find("conversations")) return read_chat(line, messages_of_conversations(line), options);
+  if (const auto given = line.find("messages")) {
+    check_line_keys(line, SampleForm::kMessages);
+    Json messages = given->value();
+    add_system(line, messages);
+    return read_chat(line, std::move(messages), options);
+  }
+  if (const auto turns = line.find("conversations")) {
+    check_line_keys(line, SampleForm::kConversations);
+    check_turn_keys(*turns);
+    return read_chat(line, messages_of_conversations(line), options);
+  }
   if (line.find("prompt") && line.find("completion")) return read_prompt(line, options);
-  if (line.find("instruction") && line.find("output")) return read_chat(line, messages_of_instruction(line), options);
+  if (line.find("instruction") && line.find("output")) {
+    check_line_keys(line, SampleForm::kInstruction);
+    return read_chat(line, messages_of_instruction(line), options);
+  }
   if (line.find("text")) return read_text(line);
   std::string keys;
   for (const auto& [name, value] : line.members()) keys += (keys.empty() ? "" : ", ") + name;
@@ -120,7 +160,8 @@ SampleText read_form(const JsonView& line, const SampleOptions& options) {
 }  // namespace
 
 SampleText read_sample(const Json& line, const std::string& source, const SampleOptions& options) {
-  SampleText sample = read_form(JsonView(line, source), options);
+  const Json own = with_known_columns(JsonView(line, source));
+  SampleText sample = read_form(JsonView(own, source), options);
   if (sample.loss_spans.empty())
     throw Error(source, ": every turn is taken out of the loss, so there is nothing to learn");
   return sample;

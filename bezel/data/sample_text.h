@@ -26,10 +26,11 @@ struct SampleText {
 };
 
 /// Reads one of these forms, told apart by their keys: `messages`, `conversations` (ShareGPT), `prompt` + `completion`
-/// (strings or messages), `instruction` + `output` (+ `input`, `system`, `history`), `text`. `tools` goes with all that
-/// are chats; `images` and `audios` fill media parts, <image> and <audio> tags and typed placeholders that name no
-/// file. Throws Error starting with `source` on anything else, on no assistant turn, on nothing to learn, and when
-/// media and placeholders do not match in number.
+/// (strings or messages), `instruction` + `output` (+ `input`, `history`), `text`. `system`, `tools` and
+/// `chat_template_kwargs` go with all that are chats; `images` and `audios` fill media parts, <image> and <audio> tags
+/// and typed placeholders that name no file. Columns of other tools are read as with_known_columns() says. Throws Error
+/// starting with `source` on anything else, on keys that nothing uses, on no assistant turn, on nothing to learn, and
+/// when media and placeholders do not match in number.
 SampleText read_sample(const io::Json& line, const std::string& source, const SampleOptions& options = {});
 
 }  // namespace bezel::data

@@ -32,13 +32,19 @@ TEST(Conversations, RolesOfEveryDialect) {
 
 TEST(Conversations, SystemOfTheLineComesFirstUnlessATurnHasOne) {
   EXPECT_EQ(messages(R"({"conversations":[{"from":"human","value":"q"}],"system":"s"})")[0]["content"], "s");
-  const io::Json got = messages(R"({"conversations":[{"from":"system","value":"own"}],"system":"s"})");
+  const io::Json got = messages(R"({"conversations":[{"from":"system","value":"s"}],"system":"s"})");
   ASSERT_EQ(got.size(), 1u);
-  EXPECT_EQ(got[0]["content"], "own");
+  EXPECT_EQ(got[0]["content"], "s");
+  EXPECT_TRUE(says(failure(R"({"conversations":[{"from":"system","value":"own"}],"system":"s"})"),
+                   "t.jsonl:4: key 'system' stands beside"));
 }
 
 TEST(Conversations, TagsBecomePartsInOrder) {
-  const io::Json got = messages(R"({"conversations":[{"from":"human","value":"a<image>b<audio><image>"}]})");
+  io::Json got = messages(R"({"conversations":[{"from":"human","value":"a<image>b<audio><image>"}]})");
+  const io::Json plain = got;
+  split_tags(got, false, false);
+  EXPECT_EQ(got, plain);
+  split_tags(got, true, true);
   EXPECT_EQ(got[0]["content"].dump(), R"([{"type":"text","text":"a"},{"type":"image"},{"type":"text","text":"b"},)"
                                       R"({"type":"audio"},{"type":"image"}])");
 }

@@ -50,6 +50,7 @@ TEST(SampleForms, PromptAndCompletionLearnTheCompletion) {
 TEST(SampleForms, TextLearnsEverythingBehindBos) {
   EXPECT_EQ(loss_text(read(R"({"text":"abc"})")), "abc<eos>|");
   EXPECT_EQ(read(R"({"text":"<bos>abc<eos>"})").text, "<bos>abc<eos>");
+  EXPECT_EQ(read(R"({"prompt":"<bos>a","completion":"b<eos>"})").text, "<bos>ab<eos>");
 }
 
 TEST(SampleForms, InstructionsAndShareGptBecomeChats) {
@@ -163,8 +164,7 @@ TEST(SampleMedia, BadMediaNameTheLine) {
   EXPECT_TRUE(says(error(R"({"type":"input_audio","input_audio":{"data":"!!"}})"), "not base64"));
   EXPECT_TRUE(says(error(R"({"type":"input_audio","input_audio":{"format":"wav"}})"), "url"));
   EXPECT_TRUE(says(error(R"({"type":"picture","path":"1.png"})"), "type 'picture'"));
-  EXPECT_TRUE(says(error_of(R"({"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a"}],
-      "images":["1.png"]})"),
+  EXPECT_TRUE(says(error_of(R"({"text":"q","images":["1.png"]})"),
                    "holds 0 <|image|>, but 1 images are given; mark their places"));
   EXPECT_TRUE(says(error_of(R"({"messages":[{"role":"user","content":"<image>"},{"role":"assistant","content":"a"}],
       "images":["1.png","2.png"]})"),

@@ -1,0 +1,267 @@
+#include "bezel/data/sample_keys.h"
+
+#include <algorithm>
+#include <numeric>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "bezel/data/chat_messages.h"
+#include "bezel/error.h"
+
+namespace bezel::data {
+namespace {
+
+using io::Json;
+using io::JsonView;
+using Names = std::vector<std::string_view>;
+
+// Keys that say where a sample comes from or describe it, and change nothing that is learnt.
+const Names& harmless_of_lines() {
+  static const Names kNames = {"id",
+                               "_id",
+                               "idx",
+                               "index",
+                               "uuid",
+                               "uid",
+                               "sample_id",
+                               "row_id",
+                               "data_id",
+                               "prompt_id",
+                               "hash",
+                               "md5",
+                               "sha256",
+                               "question_id",
+                               "source",
+                               "sources",
+                               "data_source",
+                               "origin",
+                               "url",
+                               "urls",
+                               "dataset",
+                               "split",
+                               "subset",
+                               "category",
+                               "categories",
+                               "topic",
+                               "domain",
+                               "task",
+                               "task_type",
+                               "task_name",
+                               "tag",
+                               "tags",
+                               "score",
+                               "scores",
+                               "rating",
+                               "quality",
+                               "difficulty",
+                               "metadata",
+                               "meta",
+                               "info",
+                               "extra_info",
+                               "language",
+                               "lang",
+                               "locale",
+                               "license",
+                               "author",
+                               "version",
+                               "created",
+                               "created_at",
+                               "updated_at",
+                               "timestamp",
+                               "date",
+                               "model",
+                               "model_name",
+                               "generator",
+                               "length",
+                               "num_tokens",
+                               "num_turns",
+                               "duration",
+                               "speaker",
+                               "speaker_id",
+                               "gender",
+                               "accent",
+                               "age",
+                               "comment",
+                               "notes",
+                               "width",
+                               "sampling_rate",
+                               "sample_rate",
+                               "height",
+                               "__index_level_0__",
+                               "dataset_name",
+                               "conversation_id"};
+  return kNames;
+}
+
+struct Hint {
+  std::string_view key, advice;
+};
+
+constexpr Hint kHints[] = {
+    {"chosen", "preference pairs are not supported; write the chosen answer as 'completion'"},
+    {"rejected", "preference pairs are not supported; leave it out"},
+    {"label", "labels of answers are not supported; leave out bad samples and the key"},
+    {"weight", "weights of samples are not supported; leave it out, or set \"train\": false on messages"},
+    {"response", "write the answer as 'output', or as 'completion' beside 'prompt'"},
+    {"answer", "write the answer as 'output', or as 'completion' beside 'prompt'"},
+    {"question", "write the request as 'instruction', or as 'prompt'"},
+    {"query", "write the request as 'instruction', or as 'prompt'"},
+    {"context", "write it as 'input' beside 'instruction', or into the request"},
+    {"thinking", "write it as 'reasoning'"},
+    {"thought", "write it as 'reasoning'"},
+    {"images", "list pictures beside 'messages', or as {\"type\": \"image\", \"path\": …} parts of the content"},
+    {"audios", "list recordings beside 'messages', or as {\"type\": \"audio\", \"path\": …} parts of the content"},
+    {"function_call", "write it as 'tool_calls': [{\"function\": {\"name\": …, \"arguments\": …}}]"},
+    {"tool_responses", "write each answer of a tool as a message of the role tool behind this one"},
+    {"offset", "cut the recording and leave the key out"},
+    {"system", "write it as the first message, of the role system, of a list of messages"},
+    {"tools", "tools need a list of messages"},
+    {"chat_template_kwargs", "it needs a list of messages"},
+};
+
+std::size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), std::size_t{0});
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    std::size_t diagonal = row[0]++;
+    for (std::size_t j = 0; j < b.size(); ++j) {
+      const std::size_t replaced = diagonal + (a[i] != b[j]);
+      diagonal = row[j + 1];
+      row[j + 1] = std::min({replaced, diagonal + 1, row[j] + 1});
+    }
+  }
+  return row.back();
+}
+
+std::string advice_for(std::string_view key, const Names& used) {
+  std::string list;
+  std::string_view nearest;
+  std::size_t least = 3;
+  for (const std::string_view name : used) {
+    list.append(list.empty() ? "" : ", ").append(name);
+    const std::size_t distance = edit_distance(key, name);
+    if (distance >= least || distance >= name.size()) continue;
+    least = distance;
+    nearest = name;
+  }
+  if (!nearest.empty()) return "did you mean '" + std::string(nearest) + "'?";
+  for (const Hint& hint : kHints)
+    if (hint.key == key) return std::string(hint.advice);
+  return "leave it out, or put it into 'metadata'; used here are " + list;
+}
+
+bool contains(const Names& names, std::string_view name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+// null, "", [] and {} say nothing; data sets with one schema for all rows are full of them.
+bool says_nothing(const Json& value) {
+  return value.is_null() || (value.is_string() && value.get_ref<const std::string&>().empty()) ||
+         (value.is_structured() && value.empty());
+}
+
+void check(const JsonView& object, std::string_view what, const Names& used, const Names& harmless) {
+  if (!object.is_object()) return;
+  for (const auto& [name, value] : object.members()) {
+    if (says_nothing(value.value()) || contains(used, name) || contains(harmless, name)) continue;
+    throw Error(object.source(), ": key '", value.key(), "' is not used in ", what, "; ", advice_for(name, used));
+  }
+}
+
+const Names& message_harmless() {
+  static const Names kNames = {"id",    "idx",      "index",      "timestamp",     "created_at", "date",
+                               "model", "metadata", "meta",       "finish_reason", "source",     "score",
+                               "lang",  "language", "message_id", "author"};
+  return kNames;
+}
+
+const Names& loss_keys() {
+  static const Names kNames(kLossKeys.begin(), kLossKeys.end());
+  return kNames;
+}
+
+Names joined(Names names, const Names& more) {
+  names.insert(names.end(), more.begin(), more.end());
+  return names;
+}
+
+void check_parts(const JsonView& content) {
+  static const Names kUsed = {"type",  "text",   "path",      "image",     "audio",       "url",
+                              "bytes", "base64", "image_url", "audio_url", "input_audio", "input_image"};
+  static const Names kHarmless = {"id", "index", "detail", "format", "mime_type", "cache_control", "width", "height"};
+  if (!content.is_array()) return;
+  for (const JsonView& part : content.elements()) {
+    const auto type = part.is_object() ? part.find("type") : std::nullopt;
+    if (type && type->is_string() && type->text() == "video") continue;  // refused by its type
+    check(part, "a part of the content", kUsed, kHarmless);
+  }
+}
+
+void check_calls(const JsonView& calls) {
+  if (!calls.is_array()) return;
+  for (const JsonView& call : calls.elements()) {
+    if (!call.is_object()) continue;
+    check(call, "a tool call", {"function", "name", "arguments", "id"}, {"type", "index"});
+    if (const auto function = call.find("function")) check(*function, "a tool call", {"name", "arguments"}, {});
+  }
+}
+
+Names line_keys(SampleForm form) {
+  const Names chat = {"system", "tools", "images", "audios", "chat_template_kwargs"};
+  if (form == SampleForm::kMessages) return joined({"messages"}, chat);
+  if (form == SampleForm::kConversations) return joined({"conversations"}, chat);
+  if (form == SampleForm::kPrompt) return {"prompt", "completion", "images", "audios"};
+  if (form == SampleForm::kChatPrompt) return joined({"prompt", "completion"}, chat);
+  if (form == SampleForm::kInstruction) return joined({"instruction", "input", "output", "history"}, chat);
+  return {"text", "images", "audios"};
+}
+
+// Columns that repeat what is used: Alpaca's rendered `text`, and the `prompt` of UltraChat.
+Names repeated_keys(const JsonView& line, SampleForm form) {
+  if (form == SampleForm::kInstruction) return {"text"};
+  if (form != SampleForm::kMessages) return {};
+  const auto prompt = line.find("prompt");
+  const Json& messages = line.at("messages").value();
+  if (!prompt || !messages.is_array()) return {};
+  for (const Json& message : messages)
+    if (message.is_object() && message.contains("content") && message["content"] == prompt->value()) return {"prompt"};
+  return {};
+}
+
+}  // namespace
+
+void check_line_keys(const JsonView& line, SampleForm form) {
+  check(line, "this form of sample", line_keys(form), joined(harmless_of_lines(), repeated_keys(line, form)));
+}
+
+void check_message_keys(const JsonView& messages) {
+  static const Names kUsed =
+      joined({"role", "content", "name", "tool_calls", "tool_call_id", "reasoning", "reasoning_content"}, loss_keys());
+  if (!messages.is_array()) return;
+  for (const JsonView& message : messages.elements()) {
+    check(message, "a message", kUsed, message_harmless());
+    if (!message.is_object()) continue;
+    if (const auto content = message.find("content")) check_parts(*content);
+    if (const auto calls = message.find("tool_calls")) check_calls(*calls);
+  }
+}
+
+void check_turn_keys(const JsonView& turns) {
+  static const Names kUsed = joined({"from", "value", "role", "content"}, loss_keys());
+  if (!turns.is_array()) return;
+  for (const JsonView& turn : turns.elements()) check(turn, "a turn", kUsed, message_harmless());
+}
+
+void check_tool_keys(const JsonView& tools) {
+  static const Names kUsed = {"name", "description", "parameters", "response"};
+  static const Names kHarmless = {"id", "type", "strict"};
+  if (!tools.is_array()) return;
+  for (const JsonView& tool : tools.elements()) {
+    const auto function = tool.is_object() ? tool.find("function") : std::nullopt;
+    check(tool, "a tool", function ? Names{"function"} : kUsed, kHarmless);
+    if (function) check(*function, "a tool", kUsed, kHarmless);
+  }
+}
+
+}  // namespace bezel::data

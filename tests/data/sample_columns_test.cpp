@@ -1,0 +1,115 @@
+#include "bezel/data/sample_columns.h"
+
+#include <string>
+
+#include <gtest/gtest.h>
+
+#include "bezel/data/answer.h"
+#include "bezel/data/sample_text.h"
+#include "support/temp_folder.h"
+
+namespace bezel::data {
+namespace {
+
+using test::error_of;
+using test::says;
+
+SampleText read(const std::string& line, const SampleOptions& options = {}) {
+  return read_sample(io::parse_json(line, "t.jsonl:4"), "t.jsonl:4", options);
+}
+
+std::string failure(const std::string& line) {
+  return error_of([&] { read(line); });
+}
+
+const std::string kChat = R"("messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a"}]})";
+
+TEST(SampleColumns, SystemComesBeforeMessages) {
+  const std::string text = "<bos><|turn>system\ns<turn|>\n<|turn>user\nq<turn|>\n<|turn>model\na<turn|>\n";
+  EXPECT_EQ(read(R"({"system":"s",)" + kChat).text, text);
+  EXPECT_EQ(read(R"({"system":"s","prompt":[{"role":"user","content":"q"}],"completion":"a"})").text, text);
+  EXPECT_EQ(read(R"({"system":"s","instruction":"q","output":"a"})").text, text);
+  EXPECT_TRUE(says(failure(R"({"system":"s","messages":[{"role":"system","content":"t"},{"role":"user","content":"q"},
+      {"role":"assistant","content":"a"}]})"),
+                   "key 'system' stands beside"));
+  EXPECT_TRUE(says(failure(R"({"system":"s","prompt":"q","completion":"a"})"), "key 'system' is not used"));
+}
+
+TEST(SampleColumns, OneMediumIsAListOfOne) {
+  const auto sample = read(R"({"image":"c.png","messages":[{"role":"user","content":[{"type":"image"},
+      {"type":"text","text":"q"}]},{"role":"assistant","content":"a"}]})");
+  EXPECT_EQ(sample.images.at(0).path, "c.png");
+  const auto llava = read(R"({"id":"1","image":"c.png","conversations":[{"from":"human","value":"<image>\nq"},
+      {"from":"gpt","value":"a"}]})");
+  EXPECT_EQ(llava.text, "<bos><|turn>user\n<|image|>q<turn|>\n<|turn>model\na<turn|>\n");
+  EXPECT_EQ(llava.images.at(0).path, "c.png");
+  EXPECT_TRUE(says(failure(R"({"image":"c.png","images":["d.png"],)" + kChat), "side by side"));
+}
+
+TEST(SampleColumns, VideoIsRefusedByName) {
+  EXPECT_TRUE(says(failure(R"({"videos":["a.mp4"],)" + kChat), "key 'videos': video is not supported yet"));
+  EXPECT_EQ(read(R"({"videos":[],)" + kChat).text, read("{" + kChat).text);
+}
+
+TEST(SampleColumns, ARecordingAndItsTextAreATranscription) {
+  const std::string text = "<bos><|turn>user\n<|audio|>Transcribe the audio.<turn|>\n<|turn>model\ntwo tones<turn|>\n";
+  for (const char* line : {R"({"audio":"a.wav","text":"two tones"})", R"({"audio":"a.wav","sentence":"two tones"})",
+                           R"({"audio":{"path":"a.wav","bytes":null},"transcription":"two tones"})",
+                           R"({"audio_filepath":"a.wav","text":"two tones","duration":1.5,"offset":0})",
+                           R"({"file_name":"a.wav","text":"two tones"})"}) {
+    const auto sample = read(line);
+    EXPECT_EQ(sample.text, text) << line;
+    EXPECT_EQ(sample.audios.at(0).path, "a.wav") << line;
+  }
+  EXPECT_EQ(read(R"({"audio":"a.wav","prompt":"Listen.","text":"b"})").text,
+            "<bos><|turn>user\n<|audio|>Listen.<turn|>\n<|turn>model\nb<turn|>\n");
+  EXPECT_TRUE(says(failure(R"({"audio":"a.wav","text":"b","offset":3.5})"), "cut the recording"));
+  EXPECT_TRUE(says(failure(R"({"audio":"a.wav","text":"b","sentence":"c"})"), "both give the answer"));
+}
+
+TEST(SampleColumns, APictureAndItsTextNeedAPrompt) {
+  EXPECT_TRUE(says(failure(R"({"file_name":"c.png","text":"A cat."})"), "add the key 'prompt'"));
+  EXPECT_EQ(read(R"({"file_name":"c.png","text":"A cat.","prompt":"What is it?"})").text,
+            "<bos><|turn>user\n<|image|>What is it?<turn|>\n<|turn>model\nA cat.<turn|>\n");
+  EXPECT_TRUE(says(failure(R"({"file_name":"c.xyz","text":"A cat."})"), "no known kind of file"));
+}
+
+TEST(SampleColumns, ToolsOfOtherNamesAreTools) {
+  const std::string own = R"([{"name":"f","parameters":{"type":"object","properties":{"p":{"type":"string"}}}}],)";
+  const std::string text = read(R"({"tools":)" + own + kChat).text;
+  EXPECT_NE(text.find("properties:{p:{type:"), std::string::npos);
+  EXPECT_EQ(read(R"({"functions":)" + own + kChat).text, text);
+  const std::string other = R"([{"name":"f","input_schema":{"type":"object","properties":{"p":{"type":"string"}}}}],)";
+  EXPECT_EQ(read(R"({"tools":)" + other + kChat).text, text);
+}
+
+TEST(SampleColumns, ListedMediaComeBeforeTheFirstUserText) {
+  const auto sample = read(R"({"images":["1.png","2.png"],)" + kChat);
+  EXPECT_EQ(sample.text, "<bos><|turn>user\n<|image|><|image|>q<turn|>\n<|turn>model\na<turn|>\n");
+  EXPECT_EQ(sample.images.size(), 2u);
+}
+
+TEST(SampleColumns, TagsAreTextWithoutMedia) {
+  EXPECT_EQ(read(R"({"instruction":"Use <audio>","output":"<image>","images":[]})").text,
+            "<bos><|turn>user\nUse <audio><turn|>\n<|turn>model\n<image><turn|>\n");
+  EXPECT_EQ(read(R"({"conversations":[{"from":"human","value":"<image>"},{"from":"gpt","value":"<audio>"}]})").text,
+            "<bos><|turn>user\n<image><turn|>\n<|turn>model\n<audio><turn|>\n");
+}
+
+TEST(SampleColumns, ThinkingOfALineIsHonoured) {
+  const std::string line = R"({"chat_template_kwargs":{"enable_thinking":true},)" + kChat;
+  const std::string text = "<bos><|turn>system\n<|think|>\n<turn|>\n<|turn>user\nq<turn|>\n<|turn>model\n";
+  EXPECT_EQ(read(line).text, text + "a<turn|>\n");
+  EXPECT_EQ(split_answer(read(line), ChatFormat::kLarge)->prompt.text, text);
+  EXPECT_TRUE(says(failure(R"({"chat_template_kwargs":{"reasoning_effort":"low"},)" + kChat),
+                   "key 'chat_template_kwargs.reasoning_effort' is not supported"));
+}
+
+TEST(SampleColumns, BytesOfTheDataSetsLibraryAreRead) {
+  const auto sample = read(R"({"images":[{"bytes":"Zm9v","path":"c.png"}],)" + kChat);
+  EXPECT_EQ(sample.images.at(0).bytes, "foo");
+  EXPECT_EQ(read(R"({"images":[{"bytes":null,"path":"c.png"}],)" + kChat).images.at(0).path, "c.png");
+}
+
+}  // namespace
+}  // namespace bezel::data
