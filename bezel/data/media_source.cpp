@@ -5,7 +5,9 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <memory>
+#include <optional>
 
 #include <sys/stat.h>
 
@@ -14,20 +16,48 @@
 namespace bezel::data {
 namespace {
 
+namespace fs = std::filesystem;
+
 std::string real_path(const std::string& path, std::string_view source, std::string_view what) {
   const std::unique_ptr<char, decltype(&std::free)> resolved(::realpath(path.c_str(), nullptr), &std::free);
   if (!resolved) throw Error(source, ": ", what, " '", path, "': ", std::strerror(errno));
   return resolved.get();
 }
 
-bool has_parent_step(std::string_view path) {
-  while (!path.empty()) {
-    const auto slash = path.find('/');
-    if (path.substr(0, slash) == "..") return true;
-    if (slash == std::string_view::npos) return false;
-    path.remove_prefix(slash + 1);
+std::string slashed(const fs::path& folder) {
+  std::string text = folder.lexically_normal().string();
+  if (!text.ends_with('/')) text += '/';
+  return text;
+}
+
+// `name` as a path below the root without '..'; nothing when it leads out. The root is known by two names, as the
+// config spells it and with its links followed.
+std::optional<std::string> path_inside(const std::string& root, const std::string& base, const std::string& name) {
+  const fs::path path(name);
+  for (const std::string& folder : {slashed(fs::absolute(root)), slashed(base)}) {
+    const std::string whole = (path.is_absolute() ? path : fs::path(folder) / path).lexically_normal().string();
+    if (whole.starts_with(folder)) return whole.substr(folder.size());
   }
-  return false;
+  return std::nullopt;
+}
+
+int hex_value(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+  return -1;
+}
+
+// The path of a file: URL, whose bytes may be written as %20.
+std::string without_percents(std::string_view text) {
+  std::string out;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const bool escaped =
+        text[i] == '%' && i + 2 < text.size() && hex_value(text[i + 1]) >= 0 && hex_value(text[i + 2]) >= 0;
+    out += escaped ? static_cast<char>(hex_value(text[i + 1]) * 16 + hex_value(text[i + 2])) : text[i];
+    if (escaped) i += 2;
+  }
+  return out;
 }
 
 int base64_value(char c) {
@@ -47,12 +77,17 @@ std::string resolve_media_path(const std::string& root, const std::string& path,
                 "' ", why, "; give a path below the media root '", root, "'");
   };
   if (path.empty() || path.find('\0') != std::string::npos) refuse("is empty or holds a NUL byte");
-  if (path.find("://") != std::string::npos || path.substr(0, 5) == "data:") refuse("is a URL, and nothing is fetched");
-  if (path[0] == '/') refuse("is absolute");
-  if (has_parent_step(path)) refuse("holds '..'");
+  const std::string name = path.starts_with("file:///") ? without_percents(path.substr(7)) : path;
+  if (name.find("://") != std::string::npos || name.starts_with("data:")) refuse("is a URL, and nothing is fetched");
+  if (name.find('\0') != std::string::npos) refuse("holds a NUL byte");
   const std::string base = real_path(root, source, "media root");
-  const std::string file = real_path(base + "/" + path, source, "media file");
   const std::string prefix = base == "/" ? base : base + "/";
+  // Names that lead elsewhere are refused before anything outside of the root is looked at.
+  const auto inside = path_inside(root, base, name);
+  if (!inside)
+    refuse(name[0] == '/' ? "is absolute and leads out of the media root" : "holds '..' and leads out of it");
+  if (inside->empty()) refuse("names the media root itself");
+  const std::string file = real_path(prefix + *inside, source, "media file");
   if (file.compare(0, prefix.size(), prefix) != 0) refuse("leads out of the media root through a symlink");
   struct stat info {};
   if (::stat(file.c_str(), &info) != 0) throw Error(source, ": media file '", file, "': ", std::strerror(errno));

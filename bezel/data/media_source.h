@@ -14,9 +14,9 @@ struct MediaSource {
   std::string bytes;
 };
 
-/// The file that `path` names below `root`, with symlinks followed. Throws Error, starting with `source`, on an
-/// absolute path, "..", a URL, a symlink that leads out of `root`, anything but a regular file, and a file that is not
-/// there.
+/// The file that `path` names below `root`, with symlinks followed. Absolute paths, file: URLs and ".." are read where
+/// they end inside `root`. Throws Error, starting with `source`, on a path or symlink that leads out of `root`, on any
+/// other URL, on anything but a regular file, and on a file that is not there.
 std::string resolve_media_path(const std::string& root, const std::string& path, std::string_view source);
 
 /// Bytes of base64 `text`; blanks and line ends are skipped. Throws Error starting with `source` when it is none.

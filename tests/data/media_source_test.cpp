@@ -46,13 +46,31 @@ TEST_F(MediaPath, FilesBelowTheRootAreFound) {
   EXPECT_EQ(resolve("inside.png"), root() + "/sub/a.png");
 }
 
+TEST_F(MediaPath, EverySpellingOfAFileInsideIsFound) {
+  const std::string file = root() + "/sub/a.png";
+  EXPECT_EQ(resolve(file), file);
+  EXPECT_EQ(resolve("file://" + file), file);
+  EXPECT_EQ(resolve("file://" + root() + "/sub/%61.png"), file);
+  EXPECT_EQ(resolve("sub/../sub/a.png"), file);
+  EXPECT_EQ(resolve(root() + "/none/../sub/./a.png"), file);
+  EXPECT_EQ(resolve_media_path("/", file, "t"), file);
+  fs::create_directory_symlink(folder_ / "root", folder_ / "alias");
+  EXPECT_EQ(resolve_media_path((folder_ / "alias").string(), (folder_ / "alias/sub/a.png").string(), "t"), file);
+  EXPECT_EQ(resolve_media_path((folder_ / "alias").string(), file, "t"), file);
+}
+
 TEST_F(MediaPath, EverythingElseIsRefused) {
   EXPECT_NE(refusal((folder_ / "secret.png").string()).find("t.jsonl:7: media path"), std::string::npos);
   EXPECT_NE(refusal("../secret.png").find("'..'"), std::string::npos);
   EXPECT_NE(refusal("sub/../../secret.png").find("'..'"), std::string::npos);
-  EXPECT_NE(refusal("sub/..").find("'..'"), std::string::npos);
+  EXPECT_NE(refusal("sub/..").find("the media root itself"), std::string::npos);
+  EXPECT_NE(refusal(root() + "/../secret.png").find("is absolute and leads out"), std::string::npos);
+  EXPECT_NE(refusal("file:///%2e%2e/secret.png").find("is absolute and leads out"), std::string::npos);
+  EXPECT_NE(refusal("file:///a%00.png").find("NUL"), std::string::npos);
+  EXPECT_NE(refusal("file://host/a.png").find("URL"), std::string::npos);
+  EXPECT_NE(refusal(root() + "x/a.png").find("is absolute"), std::string::npos);
   EXPECT_NE(refusal("https://example.org/a.png").find("URL"), std::string::npos);
-  EXPECT_NE(refusal("file:///etc/passwd").find("URL"), std::string::npos);
+  EXPECT_NE(refusal("file:///etc/passwd").find("is absolute"), std::string::npos);
   EXPECT_NE(refusal("sub").find("not a regular file"), std::string::npos);
   EXPECT_NE(refusal("none.png").find("none.png"), std::string::npos);
   EXPECT_NE(refusal("").find("empty"), std::string::npos);
