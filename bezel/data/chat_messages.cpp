@@ -1,7 +1,9 @@
 #include "bezel/data/chat_messages.h"
 
+#include <cstdint>
 #include <optional>
 
+#include "bezel/data/utf8.h"
 #include "bezel/error.h"
 
 namespace bezel::data {
@@ -19,6 +21,12 @@ Role read_role(const JsonView& message, std::size_t idx) {
   if (name == "tool") return Role::kTool;
   throw Error(message.source(), ": message ", idx, ": role '", name,
               "' is not known; expected system, developer, user, assistant, model or tool");
+}
+
+// What Python's str.strip() takes off, which the template uses.
+bool is_blank(std::uint32_t c) {
+  return (c >= 0x09 && c <= 0x0D) || (c >= 0x1C && c <= 0x20) || c == 0x85 || c == 0xA0 || c == 0x1680 ||
+         (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
 }
 
 bool read_switch(const JsonView& value) {
@@ -63,10 +71,13 @@ std::vector<ChatMessage> read_chat_messages(const JsonView& list) {
 }
 
 std::string trimmed(std::string_view text) {
-  constexpr std::string_view kBlank = " \t\n\r\f\v";
-  const auto first = text.find_first_not_of(kBlank);
-  if (first == std::string_view::npos) return "";
-  return std::string(text.substr(first, text.find_last_not_of(kBlank) - first + 1));
+  // What a model says may end inside a character.
+  const auto is_blank_at = [&](std::size_t at) {
+    return at + utf8_length(text[at]) <= text.size() && is_blank(utf8_code_point(text, at));
+  };
+  while (!text.empty() && is_blank_at(0)) text.remove_prefix(utf8_length(text[0]));
+  while (!text.empty() && is_blank_at(last_character(text))) text = text.substr(0, last_character(text));
+  return std::string(text);
 }
 
 }  // namespace bezel::data

@@ -33,7 +33,7 @@ struct ChatMessage {
 /// objects.
 std::vector<ChatMessage> read_chat_messages(const io::JsonView& list);
 
-/// `text` without the blanks at its ends.
+/// `text` without the blanks at its ends, as Python's str.strip() takes them off.
 std::string trimmed(std::string_view text);
 
 }  // namespace bezel::data
