@@ -43,7 +43,8 @@ std::string render_part(const ChatMessage& message, const JsonView& part) {
 std::string render_content(const ChatMessage& message) {
   const auto content = message.json.find("content");
   if (!content) {
-    if (message.role == Role::kModel && message.json.find("tool_calls")) return "";
+    if (message.role == Role::kModel && (message.json.find("tool_calls") || message.json.find("tool_responses")))
+      return "";
     message.fail("it has no content");
   }
   if (content->is_string())
@@ -132,21 +133,25 @@ class Renderer {
       render_reasoning(message);
       for (const JsonView& call : calls->elements()) out_.text += render_tool_call(call);
     }
-    inside_tool_use_ = has_calls;
     bool answered = false;
-    if (has_calls) {
-      add_span(begin, in_loss);
+    const std::size_t calls_end = out_.text.size();
+    if (message.json.find("tool_responses"))
+      answered = render_own_responses(message);
+    else if (has_calls)
       answered = render_responses(message, *calls);
+    inside_tool_use_ = has_calls || answered;
+    if (inside_tool_use_) {
+      add_span(begin, calls_end, in_loss);
       begin = out_.text.size();
     }
     const std::string content = render_content(message);
     out_.text += content;
     if (has_calls && !answered) {
-      add_span(begin, in_loss);
+      add_span(begin, out_.text.size(), in_loss);
       out_.text += "<|tool_response>";
     } else if (!answered || !content.empty()) {
       out_.text += "<turn|>";
-      add_span(begin, in_loss);
+      add_span(begin, out_.text.size(), in_loss);
       out_.text += "\n";
     }
   }
@@ -161,13 +166,28 @@ class Renderer {
     }
   }
 
+  // Renders the answers that the message holds itself; false when its list is empty.
+  bool render_own_responses(const ChatMessage& message) {
+    const auto responses = message.json.at("tool_responses").elements();
+    const std::size_t next = message.idx + 1;
+    if (!responses.empty() && next < messages_.size() && messages_[next].role == Role::kTool)
+      messages_[next].fail("a tool message follows a message that has tool_responses; write one of them");
+    for (const JsonView& response : responses) {
+      const auto name = response.find("name");
+      out_.text += render_tool_response(name ? name->text() : "unknown", response.at("response").value());
+    }
+    return !responses.empty();
+  }
+
   // Renders the tool messages that follow `message`; false when there is none.
   bool render_responses(const ChatMessage& message, const JsonView& calls) {
     std::size_t i = message.idx + 1;
     for (; i < messages_.size() && messages_[i].role == Role::kTool; ++i) {
       const auto content = messages_[i].json.find("content");
-      if (!content) messages_[i].fail("it has no content");
-      const Json body = content->is_array() ? Json(render_content(messages_[i])) : content->value();
+      if (!content && !messages_[i].json.value().contains("content")) messages_[i].fail("it has no content");
+      const Json body = !content              ? Json(nullptr)
+                        : content->is_array() ? Json(render_content(messages_[i]))
+                                              : content->value();
       out_.text += render_tool_response(tool_name(messages_[i], calls), body);
     }
     return i > message.idx + 1;
@@ -178,12 +198,17 @@ class Renderer {
       for (const JsonView& call : calls.elements())
         if (const auto id = call.find("id"); id && id->value() == wanted->value())
           return call.find("function").value_or(call).at("name").text();
-    const auto name = message.json.find("name");
-    return name ? name->text() : "unknown";
+    if (const auto name = message.json.find("name")) return name->text();
+    // The template compares a missing id with a missing id, and the last call that is equal names the answer.
+    std::string name = "unknown";
+    for (const JsonView& call : calls.elements())
+      if (!call.find("id") && !message.json.find("tool_call_id"))
+        name = call.find("function").value_or(call).at("name").text();
+    return name;
   }
 
-  void add_span(std::size_t begin, bool in_loss) {
-    if (in_loss && out_.text.size() > begin) out_.loss_spans.emplace_back(begin, out_.text.size());
+  void add_span(std::size_t begin, std::size_t end, bool in_loss) {
+    if (in_loss && end > begin) out_.loss_spans.emplace_back(begin, end);
   }
 
   std::vector<ChatMessage> messages_;

@@ -156,6 +156,8 @@ std::string render_tool_call(const JsonView& call) {
   Json arguments = Json::object();
   if (const auto given = function.find("arguments")) {
     const bool as_text = given->is_string();
+    if (as_text && given->text().find_first_not_of(" \t\r\n") == std::string::npos)
+      return "<|tool_call>call:" + function.at("name").text() + "{}<tool_call|>";
     arguments =
         as_text ? io::parse_json(given->text(), given->source() + ": key '" + given->key() + "'") : given->value();
     if (!arguments.is_object()) given->fail("an object, or a string that holds one as JSON");

@@ -128,6 +128,9 @@ bool marks_media(const Json& messages, std::string_view type, std::string_view p
 Json with_known_columns(const JsonView& line) {
   Json out = line.value();
   if (!out.is_object()) return out;
+  for (const char* key : {"messages", "conversations"})
+    if (has(out, key) && out[key].is_string() && out[key].get_ref<const std::string&>().starts_with('['))
+      out[key] = io::parse_json(Json(out[key]).get<std::string>(), line.source() + ": key '" + key + "'");
   bool single = false;
   for (const char* key : {"image", "audio", "audio_filepath", "file_name"}) single = single || has(out, key);
   for (const char* key : {"video", "videos"})

@@ -7,10 +7,11 @@
 namespace bezel::data {
 
 /// The line with other tools' columns under the names that read_sample uses: `image` and `audio` become the lists
-/// `images` and `audios`, `functions` becomes `tools`. A medium with its text (`audio`, `audio_filepath` or
-/// `file_name`, beside `text`, `sentence`, `transcription`, `transcript` or `caption`) becomes a user message with the
-/// medium and the line's `prompt` or `instruction`, and an answer; recordings without one are asked "Transcribe the
-/// audio.". Throws Error on video, on a column given twice and on a picture without a prompt.
+/// `images` and `audios`, `functions` becomes `tools`; `messages` and `conversations` may be texts that hold their list
+/// as JSON. A medium with its text (`audio`, `audio_filepath` or `file_name`, beside `text`, `sentence`,
+/// `transcription`, `transcript` or `caption`) becomes a user message with the medium and the line's `prompt` or
+/// `instruction`, and an answer; recordings without one are asked "Transcribe the audio.". Throws Error on video, on a
+/// column given twice and on a picture without a prompt.
 io::Json with_known_columns(const io::JsonView& line);
 
 /// Whether the line's list `name` holds something.

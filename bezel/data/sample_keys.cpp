@@ -113,7 +113,6 @@ constexpr Hint kHints[] = {
     {"images", "list pictures beside 'messages', or as {\"type\": \"image\", \"path\": …} parts of the content"},
     {"audios", "list recordings beside 'messages', or as {\"type\": \"audio\", \"path\": …} parts of the content"},
     {"function_call", "write it as 'tool_calls': [{\"function\": {\"name\": …, \"arguments\": …}}]"},
-    {"tool_responses", "write each answer of a tool as a message of the role tool behind this one"},
     {"offset", "cut the recording and leave the key out"},
     {"system", "write it as the first message, of the role system, of a list of messages"},
     {"tools", "tools need a list of messages"},
@@ -236,14 +235,19 @@ void check_line_keys(const JsonView& line, SampleForm form) {
 }
 
 void check_message_keys(const JsonView& messages) {
-  static const Names kUsed =
-      joined({"role", "content", "name", "tool_calls", "tool_call_id", "reasoning", "reasoning_content"}, loss_keys());
+  static const Names kUsed = joined(
+      {"role", "content", "name", "tool_calls", "tool_call_id", "reasoning", "reasoning_content", "tool_responses"},
+      loss_keys());
   if (!messages.is_array()) return;
   for (const JsonView& message : messages.elements()) {
     check(message, "a message", kUsed, message_harmless());
     if (!message.is_object()) continue;
     if (const auto content = message.find("content")) check_parts(*content);
     if (const auto calls = message.find("tool_calls")) check_calls(*calls);
+    const auto responses = message.find("tool_responses");
+    if (!responses || !responses->is_array()) continue;
+    for (const JsonView& response : responses->elements())
+      check(response, "a tool response", {"name", "response"}, {"id", "tool_call_id"});
   }
 }
 

@@ -103,6 +103,37 @@ TEST(ChatTemplate, ErrorsNameTheMessage) {
   EXPECT_NE(error_of(R"({"role":"user"})").find("a list of messages"), std::string::npos);
 }
 
+// Expected texts are read off the template's loops over tool_responses and over the tool messages behind a call.
+TEST(ChatTemplate, AnswersInsideTheMessageAreRenderedAndNotLearnt) {
+  const auto chat = render(R"([{"role":"user","content":"q"},{"role":"assistant","content":"a",
+      "tool_calls":[{"function":{"name":"f","arguments":{}}}],
+      "tool_responses":[{"name":"f","response":{"level":"low"}},{"name":"g","response":"x"}]}])");
+  EXPECT_EQ(chat.text,
+            "<bos><|turn>user\nq<turn|>\n<|turn>model\n<|tool_call>call:f{}<tool_call|>"
+            "<|tool_response>response:f{level:<|\"|>low<|\"|>}<tool_response|>"
+            "<|tool_response>response:g{value:<|\"|>x<|\"|>}<tool_response|>a<turn|>\n");
+  EXPECT_EQ(loss_text(chat), "<|tool_call>call:f{}<tool_call|>|a<turn|>|");
+  EXPECT_NE(error_of(R"([{"role":"user","content":"q"},{"role":"assistant","tool_calls":[{"name":"f"}],
+      "tool_responses":[{"name":"f","response":"x"}]},{"role":"tool","content":"y"}])")
+                .find("message 2: a tool message follows"),
+            std::string::npos);
+}
+
+TEST(ChatTemplate, AnswersWithoutIdsTakeTheNameOfTheLastCallWithoutOne) {
+  const std::string calls = R"([{"role":"user","content":"q"},{"role":"assistant","tool_calls":[{"function":{"name":"f",
+      "arguments":""}},{"function":{"name":"g","arguments":{}}}]},{"role":"tool","content":"x"},{"role":"assistant","content":"a"}])";
+  EXPECT_EQ(render(calls).text,
+            "<bos><|turn>user\nq<turn|>\n<|turn>model\n<|tool_call>call:f{}<tool_call|><|tool_call>call:g{}<tool_call|>"
+            "<|tool_response>response:g{value:<|\"|>x<|\"|>}<tool_response|>a<turn|>\n");
+}
+
+TEST(ChatTemplate, AToolMayAnswerNull) {
+  EXPECT_NE(render(R"([{"role":"user","content":"q"},{"role":"assistant","tool_calls":[{"name":"f"}]},
+      {"role":"tool","content":null}])")
+                .text.find("<|tool_response>response:f{value:null}<tool_response|>"),
+            std::string::npos);
+}
+
 // tests/parity/gemma3_chat.py compares whole conversations with Gemma 3's own template.
 TEST(Gemma3Chat, SystemTextStandsBeforeTheFirstUserTurn) {
   const auto chat = render(R"([{"role":"system","content":" be brief "},{"role":"user","content":" a "},

@@ -46,6 +46,13 @@ TEST(SampleColumns, OneMediumIsAListOfOne) {
   EXPECT_TRUE(says(failure(R"({"image":"c.png","images":["d.png"],)" + kChat), "side by side"));
 }
 
+TEST(SampleColumns, MessagesMayBeWrittenAsText) {
+  EXPECT_EQ(
+      read(R"({"messages":"[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"a\"}]"})").text,
+      read("{" + kChat).text);
+  EXPECT_TRUE(says(failure(R"({"messages":"[{"})"), "key 'messages'"));
+}
+
 TEST(SampleColumns, VideoIsRefusedByName) {
   EXPECT_TRUE(says(failure(R"({"videos":["a.mp4"],)" + kChat), "key 'videos': video is not supported yet"));
   EXPECT_EQ(read(R"({"videos":[],)" + kChat).text, read("{" + kChat).text);
