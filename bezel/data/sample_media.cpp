@@ -23,9 +23,19 @@ struct Names {
 constexpr Names kImage{MediaKind::kImage, "images", "image", "image_url", "input_image", "<|image|>"};
 constexpr Names kAudio{MediaKind::kAudio, "audios", "audio", "audio_url", "input_audio", "<|audio|>"};
 
-// A path, or a "data:image/png;base64,..." URI.
+// Whether `text` is a file in base64, by the first bytes of the kinds that are read: JPEG, PNG, RIFF (WebP, WAV), FLAC,
+// Ogg and MP3 with a tag. File names of that length without a dot do not occur.
+bool is_bare_base64(std::string_view text) {
+  if (text.size() < 40 || text.find('.') != std::string_view::npos) return false;
+  for (const std::string_view begin : {"/9j/", "iVBORw0KGgo", "UklGR", "ZkxhQ", "T2dnU", "SUQz"})
+    if (text.starts_with(begin)) return true;
+  return false;
+}
+
+// A path, a "data:image/png;base64,..." URI or what such a URI holds.
 MediaSource source_of(const JsonView& value, const Names& names) {
   const std::string text = value.text();
+  if (is_bare_base64(text)) return {names.kind, "", decode_base64(text, value.source())};
   if (text.substr(0, 5) != "data:") return {names.kind, text, ""};
   const auto comma = text.find(";base64,");
   if (comma == std::string::npos)

@@ -145,6 +145,19 @@ TEST(SampleMedia, EveryPartThatCarriesItsFile) {
             "bar");
 }
 
+TEST(SampleMedia, BareBase64IsToldFromPathsByItsFirstBytes) {
+  const auto image = [](const std::string& text) {
+    return read(R"({"text":"<|image|>","images":[")" + text + R"("]})").images.at(0);
+  };
+  const std::string zeros(40, 'A');
+  EXPECT_EQ(image("iVBORw0KGgoA" + zeros).bytes.substr(0, 9), std::string("\x89PNG\r\n\x1A\n\0", 9));
+  EXPECT_EQ(image("/9j/" + zeros).bytes.substr(0, 3), "\xFF\xD8\xFF");
+  EXPECT_EQ(image("UklGRiAA" + zeros).bytes.substr(0, 4), "RIFF");
+  EXPECT_EQ(image("/9j/a.png").path, "/9j/a.png");
+  EXPECT_EQ(image("/9j/" + zeros + ".jpg").path, "/9j/" + zeros + ".jpg");
+  EXPECT_TRUE(says(error_of(R"({"text":"<|image|>","images":["/9j/)" + zeros + R"(!"]})"), "not base64"));
+}
+
 TEST(SampleMedia, TagsInTextsAreFilledFromTheLists) {
   const std::string chat =
       R"({"messages":[{"role":"user","content":"<image>What?"},{"role":"assistant","content":"<image>"}])";
