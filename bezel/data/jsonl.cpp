@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "bezel/data/data_format.h"
+#include "bezel/data/gzip.h"
 #include "bezel/error.h"
 #include "bezel/io/sha256.h"
 
@@ -37,23 +39,65 @@ JsonlFile::Descriptor::~Descriptor() {
 
 JsonlFile::Descriptor::Descriptor(Descriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
 
+JsonlFile::Descriptor& JsonlFile::Descriptor::operator=(Descriptor&& other) noexcept {
+  std::swap(fd_, other.fd_);
+  return *this;
+}
+
 // O_NONBLOCK: opening a FIFO must not wait for a writer.
 JsonlFile::JsonlFile(std::string path)
     : path_(std::move(path)), file_(::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
   if (file_.get() < 0) throw Error(ErrorKind::kIo, path_, ": ", std::strerror(errno));
+  open_text();
   index();
 }
 
-void JsonlFile::index() {
+void JsonlFile::open_text() {
   struct stat info {};
   if (::fstat(file_.get(), &info) != 0) throw Error(ErrorKind::kIo, path_, ": ", std::strerror(errno));
   if (!S_ISREG(info.st_mode)) throw Error(path_, ": not a regular file");
-  size_bytes_ = static_cast<std::uint64_t>(info.st_size);
+  text_bytes_ = size_bytes_ = static_cast<std::uint64_t>(info.st_size);
   modified_ = info.st_mtim;
+  char magic[2];
+  if (!is_gzip({magic, read_at(file_.get(), magic, sizeof(magic), 0, path_)})) return;
+  unpacked_ = Descriptor(gunzip_to_temporary(file_.get(), path_));
+  if (::fstat(unpacked_.get(), &info) != 0) throw Error(ErrorKind::kIo, path_, ": ", std::strerror(errno));
+  text_bytes_ = static_cast<std::uint64_t>(info.st_size);
+}
 
+void JsonlFile::index() {
+  std::string head(kChunkBytes, '\0');
+  head.resize(read_at(text(), head.data(), head.size(), 0, path_));
+  refuse_other_formats(head, path_);
+  const std::uint64_t begin = head.starts_with("\xEF\xBB\xBF") ? 3 : 0;
+  layout_ = find_json_layout(std::string_view(head).substr(begin));
+  if (layout_ == JsonLayout::kLines) {
+    index_lines(begin);
+  } else {
+    index_elements(begin);
+  }
+}
+
+void JsonlFile::index_elements(std::uint64_t begin) {
+  io::Sha256 hash;
+  JsonElements elements(layout_, path_);
+  std::string chunk(kChunkBytes, '\0');
+  for (std::uint64_t offset = 0; offset < text_bytes_;) {
+    const std::size_t got = read_at(text(), chunk.data(), chunk.size(), offset, path_);
+    if (got == 0) break;
+    hash.update(chunk.data(), got);
+    const std::size_t skip = offset == 0 ? begin : 0;
+    elements.feed(std::string_view(chunk).substr(skip, got - skip), offset + skip);
+    offset += got;
+  }
+  lines_ = elements.finish();
+  sha256_ = hash.finish();
+}
+
+void JsonlFile::index_lines(std::uint64_t begin) {
   io::Sha256 hash;
   std::string chunk(kChunkBytes, '\0');
-  Line line{0, 0, 1};
+  TextRange line{begin, 0, 1};
   bool blank = true;
   const auto finish = [&](std::uint64_t end) {
     line.bytes = end - line.begin;
@@ -61,13 +105,11 @@ void JsonlFile::index() {
     line = {end + 1, 0, line.number + 1};
     blank = true;
   };
-  for (std::uint64_t offset = 0; offset < size_bytes_;) {
-    const std::size_t got = read_at(file_.get(), chunk.data(), chunk.size(), offset, path_);
+  for (std::uint64_t offset = 0; offset < text_bytes_;) {
+    const std::size_t got = read_at(text(), chunk.data(), chunk.size(), offset, path_);
     if (got == 0) break;
     hash.update(chunk.data(), got);
-    std::size_t at = 0;
-    if (offset == 0 && std::string_view(chunk).substr(0, std::min<std::size_t>(got, 3)) == "\xEF\xBB\xBF")
-      line.begin = at = 3;
+    std::size_t at = offset == 0 ? begin : 0;
     while (at < got) {
       const auto* const found = static_cast<const char*>(std::memchr(chunk.data() + at, '\n', got - at));
       const std::size_t end = found == nullptr ? got : static_cast<std::size_t>(found - chunk.data());
@@ -78,20 +120,25 @@ void JsonlFile::index() {
     }
     offset += got;
   }
-  finish(size_bytes_);
+  finish(text_bytes_);
   sha256_ = hash.finish();
 }
 
-std::string JsonlFile::source(std::size_t idx) const { return path_ + ":" + std::to_string(line_number(idx)); }
+std::string JsonlFile::source(std::size_t idx) const {
+  std::string name = path_ + ":" + std::to_string(line_number(idx));
+  if (layout_ == JsonLayout::kArray) name += " (element " + std::to_string(idx + 1) + ")";
+  return name;
+}
 
 std::string JsonlFile::read(std::size_t idx) const {
-  const Line& line = lines_[idx];
+  const TextRange& line = lines_[idx];
   if (line.bytes > kMaxLineBytes)
-    throw Error(source(idx), ": a line of ", line.bytes, " bytes, at most ", kMaxLineBytes, " are read");
+    throw Error(source(idx), layout_ == JsonLayout::kLines ? ": a line of " : ": a sample of ", line.bytes,
+                " bytes, at most ", kMaxLineBytes, " are read");
   std::string text(line.bytes, '\0');
-  const std::size_t got = read_at(file_.get(), text.data(), text.size(), line.begin, path_);
+  const std::size_t got = read_at(this->text(), text.data(), text.size(), line.begin, path_);
   check_unchanged();
-  if (got != text.size()) throw Error(ErrorKind::kIo, source(idx), ": the file ends inside this line");
+  if (got != text.size()) throw Error(ErrorKind::kIo, source(idx), ": the file ends inside this sample");
   if (!text.empty() && text.back() == '\r') text.pop_back();
   return text;
 }
