@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "bezel/data/csv.h"
 #include "bezel/data/data_format.h"
 #include "bezel/data/gzip.h"
 #include "bezel/error.h"
@@ -70,6 +71,7 @@ void JsonlFile::index() {
   head.resize(read_at(text(), head.data(), head.size(), 0, path_));
   refuse_other_formats(head, path_);
   const std::uint64_t begin = head.starts_with("\xEF\xBB\xBF") ? 3 : 0;
+  if (is_csv_path(path_)) return index_rows(begin, std::string_view(head).substr(begin));
   layout_ = find_json_layout(std::string_view(head).substr(begin));
   if (layout_ == JsonLayout::kLines) {
     index_lines(begin);
@@ -78,20 +80,35 @@ void JsonlFile::index() {
   }
 }
 
-void JsonlFile::index_elements(std::uint64_t begin) {
+template <typename Finder>
+void JsonlFile::feed_all(Finder& finder, std::uint64_t begin) {
   io::Sha256 hash;
-  JsonElements elements(layout_, path_);
   std::string chunk(kChunkBytes, '\0');
   for (std::uint64_t offset = 0; offset < text_bytes_;) {
     const std::size_t got = read_at(text(), chunk.data(), chunk.size(), offset, path_);
     if (got == 0) break;
     hash.update(chunk.data(), got);
     const std::size_t skip = offset == 0 ? begin : 0;
-    elements.feed(std::string_view(chunk).substr(skip, got - skip), offset + skip);
+    finder.feed(std::string_view(chunk).substr(skip, got - skip), offset + skip);
     offset += got;
   }
-  lines_ = elements.finish();
   sha256_ = hash.finish();
+}
+
+void JsonlFile::index_elements(std::uint64_t begin) {
+  JsonElements elements(layout_, path_);
+  feed_all(elements, begin);
+  lines_ = elements.finish();
+}
+
+void JsonlFile::index_rows(std::uint64_t begin, std::string_view head) {
+  separator_ = csv_separator(head.substr(0, head.find('\n')));
+  CsvRecords records(separator_, path_);
+  feed_all(records, begin);
+  lines_ = records.finish(text_bytes_);
+  if (lines_.empty()) return;
+  columns_ = csv_columns(read(0), separator_, source(0));
+  lines_.erase(lines_.begin());
 }
 
 void JsonlFile::index_lines(std::uint64_t begin) {
@@ -140,7 +157,7 @@ std::string JsonlFile::read(std::size_t idx) const {
   check_unchanged();
   if (got != text.size()) throw Error(ErrorKind::kIo, source(idx), ": the file ends inside this sample");
   if (!text.empty() && text.back() == '\r') text.pop_back();
-  return text;
+  return columns_.empty() ? text : csv_to_json(text, separator_, columns_, source(idx));
 }
 
 void JsonlFile::check_unchanged() const {

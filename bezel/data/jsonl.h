@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <ctime>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "bezel/data/json_elements.h"
@@ -14,7 +15,8 @@ namespace bezel::data {
 inline constexpr std::size_t kMaxLineBytes = std::size_t{64} << 20;
 
 /// The samples of a text file, found in one pass and read one by one, so memory does not grow with the text: non-blank
-/// lines, the elements of a JSON array, or JSON objects over several lines. A byte order mark at the start and CR
+/// lines, the elements of a JSON array, JSON objects over several lines, or in a file named .csv or
+/// .tsv the rows below the header (data/csv.h). A byte order mark at the start and CR
 /// before LF are no part of a line. A gzip file is decompressed into a temporary file first (data/gzip.h).
 class JsonlFile {
  public:
@@ -54,6 +56,9 @@ class JsonlFile {
   void open_text();
   void index();
   void index_lines(std::uint64_t begin);
+  void index_rows(std::uint64_t begin, std::string_view head);
+  template <typename Finder>
+  void feed_all(Finder& finder, std::uint64_t begin);
   void index_elements(std::uint64_t begin);
   void check_unchanged() const;
 
@@ -63,6 +68,8 @@ class JsonlFile {
   std::uint64_t size_bytes_ = 0;  // of the file
   std::uint64_t text_bytes_ = 0;  // of what is in it
   JsonLayout layout_ = JsonLayout::kLines;
+  std::vector<std::string> columns_;  // of a table
+  char separator_ = ',';
   std::timespec modified_{};
   std::vector<TextRange> lines_;
   std::string sha256_;

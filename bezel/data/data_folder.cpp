@@ -1,0 +1,75 @@
+#include "bezel/data/data_folder.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <initializer_list>
+#include <string_view>
+#include <system_error>
+#include <vector>
+
+#include "bezel/error.h"
+
+namespace bezel::data {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kSuffixes[] = {".jsonl", ".json", ".csv", ".tsv"};
+constexpr std::size_t kMaxNamed = 20;
+
+void add_with_suffixes(const fs::path& stem, std::vector<std::string>& found) {
+  std::error_code error;
+  for (const std::string_view suffix : kSuffixes) {
+    for (const std::string_view packed : {"", ".gz"}) {
+      const fs::path path = stem.string() + std::string(suffix) + std::string(packed);
+      if (fs::is_regular_file(path, error)) found.push_back(path.string());
+    }
+  }
+}
+
+std::string join(const std::vector<std::string>& names) {
+  std::string out;
+  for (std::size_t i = 0; i < std::min(names.size(), kMaxNamed); ++i) out += (i == 0 ? "" : ", ") + names[i];
+  return names.size() > kMaxNamed ? out + ", ..." : out;
+}
+
+std::string find_one(const fs::path& folder, std::initializer_list<std::string_view> names, std::string_view key) {
+  std::vector<std::string> found;
+  for (const std::string_view name : names) {
+    add_with_suffixes(folder / name, found);
+    add_with_suffixes(folder / name / "metadata", found);
+  }
+  if (found.size() > 1) throw Error(folder.string(), ": holds ", join(found), "; name one of them as ", key);
+  return found.empty() ? "" : found[0];
+}
+
+std::string list(const fs::path& folder) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (fs::directory_iterator at(folder, error), end; !error && at != end; at.increment(error))
+    names.push_back(at->path().filename().string());
+  std::sort(names.begin(), names.end());
+  return names.empty() ? "nothing" : join(names);
+}
+
+}  // namespace
+
+FolderFiles find_folder_files(const std::string& folder) {
+  FolderFiles files{find_one(folder, {"train"}, "train_file"),
+                    find_one(folder, {"valid", "validation", "val", "dev", "eval"}, "eval_file"),
+                    find_one(folder, {"test"}, "eval_file"), ""};
+  if (files.train.empty()) {
+    std::vector<std::string> found;
+    add_with_suffixes(fs::path(folder) / "metadata", found);
+    if (found.size() > 1) throw Error(folder, ": holds ", join(found), "; name one of them as train_file");
+    if (found.empty())
+      throw Error(folder,
+                  ": no train file; expected train.jsonl, .json or .csv, or metadata.jsonl beside pictures; found ",
+                  list(folder));
+    files.train = found[0];
+  }
+  files.media_root = fs::path(files.train).parent_path().string();
+  return files;
+}
+
+}  // namespace bezel::data
