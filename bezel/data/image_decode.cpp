@@ -8,15 +8,16 @@
 namespace bezel::data {
 namespace {
 
-enum class Format { kJpeg, kPng, kWebp };
+enum class Format { kJpeg, kPng, kWebp, kGif };
 
 Format detect_format(ImageBytes bytes, std::string_view source) {
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()), std::min<std::size_t>(bytes.size(), 16));
   if (text.starts_with("\xff\xd8\xff")) return Format::kJpeg;
   if (text.starts_with("\x89PNG\r\n\x1a\n")) return Format::kPng;
   if (text.size() >= 12 && text.starts_with("RIFF") && text.substr(8, 4) == "WEBP") return Format::kWebp;
-  throw Error(source, ": not a picture that Bezel reads (JPEG, PNG or WebP, told by the first bytes; ", bytes.size(),
-              " bytes found)");
+  if (text.starts_with("GIF87a") || text.starts_with("GIF89a")) return Format::kGif;
+  throw Error(source, ": not a picture that Bezel reads (JPEG, PNG, WebP or GIF, told by the first bytes; ",
+              bytes.size(), " bytes found)");
 }
 
 void check_image_size(const gemma4::ImageSize& size, std::string_view source) {
@@ -40,6 +41,9 @@ ImageHeader read_header(Format format, ImageBytes bytes, std::string_view source
       break;
     case Format::kWebp:
       header = read_webp_header(bytes, source);
+      break;
+    case Format::kGif:
+      header = read_gif_header(bytes, source);
       break;
   }
   check_image_size(header.size, source);
@@ -82,6 +86,8 @@ RgbImage decode_rgb(std::span<const std::byte> bytes, std::string_view source) {
       return make_upright(decode_jpeg(bytes, header, source), header.orientation);
     case Format::kPng:
       return make_upright(decode_png(bytes, header, source), header.orientation);
+    case Format::kGif:
+      return make_upright(decode_gif(bytes, header, source), header.orientation);
     case Format::kWebp:
       break;
   }

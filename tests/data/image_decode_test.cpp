@@ -195,8 +195,48 @@ TEST(ImageDecode, JpegAndWebpBombsAreRefusedFromTheHeader) {
   EXPECT_THROW(probe_image_size(as_bytes(webp), "picture"), Error);
 }
 
+/// 3 x 2 pixels on a screen of 4 x 2, at column 1, in colors 1 2 3 / 3 2 1 of four; codes of 3 bits: clear (4), the
+/// pixels, end (5), with a clear between so that the size of codes stays.
+std::string make_gif(bool interlaced = false) {
+  std::string gif = "GIF89a" + test::little_endian(4, 2) + test::little_endian(2, 2) + std::string("\x81\0\0", 3);
+  gif += std::string("\x0a\x0b\x0c\x14\x15\x16\x1e\x1f\x20\x28\x29\x2a", 12);
+  gif += "," + test::little_endian(1, 2) + test::little_endian(0, 2) + test::little_endian(3, 2) +
+         test::little_endian(2, 2) + std::string(1, interlaced ? '\x40' : '\0');
+  std::uint64_t bits = 0;
+  int at = 0;
+  for (const std::uint64_t code : {4, 1, 2, 4, 3, 3, 4, 2, 1, 5}) {
+    bits |= code << at;
+    at += 3;
+  }
+  return gif + '\x02' + '\x04' + test::little_endian(bits, 4) + std::string("\0;", 2);
+}
+
+TEST(ImageDecode, GifFramesStandOnTheScreen) {
+  const RgbImage image = decode(make_gif());
+  EXPECT_EQ(image.size, (gemma4::ImageSize{2, 4}));
+  const Pixels zero{10, 11, 12}, one{20, 21, 22}, two{30, 31, 32}, three{40, 41, 42};
+  Pixels expected;
+  for (const Pixels& color : {zero, one, two, three, zero, three, two, one})
+    expected.insert(expected.end(), color.begin(), color.end());
+  EXPECT_EQ(image.pixels, expected);
+  EXPECT_EQ(decode(make_gif(true)).pixels, expected);  // of two rows the passes are in order
+}
+
+TEST(ImageDecode, BadGifsAreRefused) {
+  const std::string gif = make_gif();
+  for (std::size_t size = 0; size + 2 < gif.size(); ++size) EXPECT_NE(error_of(gif.substr(0, size)), "") << size;
+  std::string empty = gif;
+  empty.replace(30, 2, std::string(2, '\0'));  // width of the frame
+  EXPECT_NE(error_of(empty).find("no pixels"), std::string::npos) << error_of(empty);
+  std::string bomb = gif;
+  bomb.replace(6, 4, "\x60\xea\x60\xea");
+  EXPECT_NE(error_of(bomb).find("60000 x 60000 pixels, at most"), std::string::npos) << error_of(bomb);
+  EXPECT_THROW(probe_image_size(as_bytes(bomb), "picture"), Error);
+  EXPECT_NE(error_of(gif.substr(0, 13) + ";").find("picture: bad GIF"), std::string::npos);
+}
+
 TEST(ImageDecode, OtherFilesAreNamedAsSuch) {
-  for (const char* bad : {"", "GIF89a", "hello", "\xff\xd8", "RIFF....WAVEfmt ", "\x89PNG\r\n\x1a"}) {
+  for (const char* bad : {"", "GIF88a", "hello", "\xff\xd8", "RIFF....WAVEfmt ", "\x89PNG\r\n\x1a"}) {
     EXPECT_NE(error_of(bad).find("picture: not a picture"), std::string::npos) << bad;
   }
 }

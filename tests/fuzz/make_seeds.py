@@ -4,6 +4,7 @@
 
 Needs Pillow, soundfile and numpy. tests/fuzz/found holds inputs that a reader once failed on.
 """
+import gzip
 import io
 import json
 import math
@@ -84,6 +85,9 @@ def jsonl_seeds():
     for path in sorted((ROOT / "examples" / "data").glob("*.jsonl")):
         yield path.stem, path.read_bytes()
     yield "layout", b'\xef\xbb\xbf{"text":"a"}\r\n\r\n\n{"text":"b"}'
+    yield "array", b'[\n  {"text": "a]"},\n  {"text": "b"}\n]\n'
+    yield "objects", b'{\n  "messages": [\n    {"role": "user", "content": "a"}\n  ]\n}\n{\n  "text": "b"\n}\n'
+    yield "gzip", gzip.compress(b'{"text":"a"}\n', mtime=0) + gzip.compress(b'{"text":"b"}\n', mtime=0)
     pixel = "iVBORw0KGgo="
     yield "data_uris", json.dumps({"messages": [{"role": "user", "content": [
         {"type": "image_url", "image_url": {"url": "data:image/png;base64," + pixel}},
@@ -119,7 +123,10 @@ def image_seeds():
     yield "webp", picture("RGB", "WEBP")
     yield "webp_lossless", picture("RGBA", "WEBP", lossless=True, exif=exif)
     frames = [Image.new("RGB", (8, 8), (i * 90, 0, 0)) for i in range(2)]
-    for form in ("WEBP", "PNG"):
+    yield "gif", picture("P", "GIF", interlace=0)
+    yield "gif_interlaced", picture("P", "GIF", interlace=1, transparency=3)
+    yield "gif_gray", picture("L", "GIF")
+    for form in ("WEBP", "PNG", "GIF"):
         buffer = io.BytesIO()
         frames[0].save(buffer, form, save_all=True, append_images=frames[1:])
         yield "moving_" + form.lower(), buffer.getvalue()

@@ -248,7 +248,7 @@ CASES = [
     (17, lambda s: (s.write("a.png", png(0, 8)), s.image("a.png")), DATA, ["a.png: "]),
     (18, lambda s: (s.write("a.png", ""), s.image("a.png")), DATA, ["a.png: not a picture that Bezel reads"]),
     (18, lambda s: (s.sparse("a.png", png(8, 8)[:8], 3 << 30), s.image("a.png")), DATA, ["a.png: picture of 3221225472 bytes, at most"]),
-    (18, lambda s: (s.write("a.png", b"GIF89a" + bytes(100)), s.image("a.png")), DATA, ["a.png: not a picture that Bezel reads"]),
+    (18, lambda s: (s.write("a.png", b"GIF80a" + bytes(100)), s.image("a.png")), DATA, ["a.png: not a picture that Bezel reads"]),
     (19, lambda s: s.audio(b""), DATA, ["train.jsonl:1: "]),
     (19, lambda s: s.audio(b"no recording" * 10), DATA, ["train.jsonl:1: not a recording that can be read"]),
     (19, lambda s: s.audio(wav(data=b"")), DATA, ["train.jsonl:1: "]),

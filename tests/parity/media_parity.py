@@ -162,6 +162,11 @@ def write_pictures(folder):
     save("alpha.webp", PIL.Image.merge("RGBA", (*small.split(), small.split()[0])), format="WEBP", quality=70)
     save("lossless_alpha.webp", PIL.Image.merge("RGBA", (*small.split(), small.split()[0])), format="WEBP", lossless=True)
     save("animated.webp", small, format="WEBP", save_all=True, append_images=[small.rotate(90)], lossless=True)
+    save("colors.gif", small, format="GIF")
+    save("interlaced.gif", small.quantize(16), format="GIF", interlace=1, transparency=3)
+    save("plain.gif", small.quantize(4), format="GIF", interlace=0)
+    save("gray.gif", small.convert("L"), format="GIF")
+    save("animated.gif", small, format="GIF", save_all=True, append_images=[small.rotate(90)])
     save("one_pixel.png", small.crop((0, 0, 1, 1)), format="PNG")
     files += [(path, 0) for path in write_raw_pngs(folder, rgb)]
     return files
