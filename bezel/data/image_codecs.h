@@ -24,12 +24,14 @@ struct ImageHeader {
 ImageHeader read_jpeg_header(ImageBytes bytes, std::string_view source);
 ImageHeader read_png_header(ImageBytes bytes, std::string_view source);
 ImageHeader read_webp_header(ImageBytes bytes, std::string_view source);
+ImageHeader read_bmp_header(ImageBytes bytes, std::string_view source);
 ImageHeader read_gif_header(ImageBytes bytes, std::string_view source);
 
 /// `header` must come from the same bytes and have passed check_image_size.
 RgbImage decode_jpeg(ImageBytes bytes, const ImageHeader& header, std::string_view source);
 RgbImage decode_png(ImageBytes bytes, const ImageHeader& header, std::string_view source);
 RgbImage decode_webp(ImageBytes bytes, const ImageHeader& header, std::string_view source);
+RgbImage decode_bmp(ImageBytes bytes, const ImageHeader& header, std::string_view source);
 RgbImage decode_gif(ImageBytes bytes, const ImageHeader& header, std::string_view source);
 
 /// Orientation tag of an EXIF block, with or without its "Exif" prefix; nothing when it holds none that can be read.

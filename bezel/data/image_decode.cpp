@@ -8,7 +8,7 @@
 namespace bezel::data {
 namespace {
 
-enum class Format { kJpeg, kPng, kWebp, kGif };
+enum class Format { kJpeg, kPng, kWebp, kGif, kBmp };
 
 Format detect_format(ImageBytes bytes, std::string_view source) {
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()), std::min<std::size_t>(bytes.size(), 16));
@@ -16,7 +16,8 @@ Format detect_format(ImageBytes bytes, std::string_view source) {
   if (text.starts_with("\x89PNG\r\n\x1a\n")) return Format::kPng;
   if (text.size() >= 12 && text.starts_with("RIFF") && text.substr(8, 4) == "WEBP") return Format::kWebp;
   if (text.starts_with("GIF87a") || text.starts_with("GIF89a")) return Format::kGif;
-  throw Error(source, ": not a picture that Bezel reads (JPEG, PNG, WebP or GIF, told by the first bytes; ",
+  if (text.starts_with("BM")) return Format::kBmp;
+  throw Error(source, ": not a picture that Bezel reads (JPEG, PNG, WebP, GIF or BMP, told by the first bytes; ",
               bytes.size(), " bytes found)");
 }
 
@@ -44,6 +45,9 @@ ImageHeader read_header(Format format, ImageBytes bytes, std::string_view source
       break;
     case Format::kGif:
       header = read_gif_header(bytes, source);
+      break;
+    case Format::kBmp:
+      header = read_bmp_header(bytes, source);
       break;
   }
   check_image_size(header.size, source);
@@ -88,6 +92,8 @@ RgbImage decode_rgb(std::span<const std::byte> bytes, std::string_view source) {
       return make_upright(decode_png(bytes, header, source), header.orientation);
     case Format::kGif:
       return make_upright(decode_gif(bytes, header, source), header.orientation);
+    case Format::kBmp:
+      return make_upright(decode_bmp(bytes, header, source), header.orientation);
     case Format::kWebp:
       break;
   }

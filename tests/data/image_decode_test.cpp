@@ -235,6 +235,33 @@ TEST(ImageDecode, BadGifsAreRefused) {
   EXPECT_NE(error_of(gif.substr(0, 13) + ";").find("picture: bad GIF"), std::string::npos);
 }
 
+/// 2 x 2 pixels of 24 bits, stored from the bottom row up, each row with two bytes of padding.
+std::string make_bmp(std::int32_t height = 2, std::int32_t width = 2, int bits = 24, int compression = 0) {
+  const auto word = [](std::int64_t value, int bytes) {
+    return test::little_endian(static_cast<std::uint32_t>(value), bytes);
+  };
+  return "BM" + word(70, 4) + word(0, 4) + word(54, 4) + word(40, 4) + word(width, 4) + word(height, 4) + word(1, 2) +
+         word(bits, 2) + word(compression, 4) + std::string(20, '\0') + std::string("\3\2\1\6\5\4\0\0", 8) +
+         std::string("\x9\x8\x7\xc\xb\xa\0\0", 8);
+}
+
+TEST(ImageDecode, BmpRowsStandBottomUpUnlessTheHeightIsNegative) {
+  EXPECT_EQ(decode(make_bmp()).pixels, (Pixels{7, 8, 9, 10, 11, 12, 1, 2, 3, 4, 5, 6}));
+  EXPECT_EQ(decode(make_bmp(-2)).pixels, (Pixels{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}));
+}
+
+TEST(ImageDecode, BadBmpsAreRefused) {
+  const std::string bmp = make_bmp();
+  for (std::size_t size = 0; size < bmp.size(); ++size) EXPECT_NE(error_of(bmp.substr(0, size)), "") << size;
+  EXPECT_NE(error_of(make_bmp(60000, 60000)).find("60000 x 60000 pixels, at most"), std::string::npos);
+  EXPECT_THROW(probe_image_size(as_bytes(make_bmp(60000, 60000)), "picture"), Error);
+  for (const auto& [height, width] : {std::pair{0, 2}, {2, 0}, {2, -2}, {-2147483647 - 1, 2}})
+    EXPECT_NE(error_of(make_bmp(height, width)).find("pixels"), std::string::npos) << height << " x " << width;
+  EXPECT_NE(error_of(make_bmp(2, 2, 8, 1)).find("run-length compression"), std::string::npos);
+  EXPECT_NE(error_of(make_bmp(2, 2, 7)).find("BMP of 7 bits"), std::string::npos);
+  EXPECT_NE(error_of(make_bmp(2, 2, 8)).find("truncated"), std::string::npos);  // no room for 256 colors
+}
+
 TEST(ImageDecode, OtherFilesAreNamedAsSuch) {
   for (const char* bad : {"", "GIF88a", "hello", "\xff\xd8", "RIFF....WAVEfmt ", "\x89PNG\r\n\x1a"}) {
     EXPECT_NE(error_of(bad).find("picture: not a picture"), std::string::npos) << bad;

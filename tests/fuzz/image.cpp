@@ -1,4 +1,4 @@
-// Pictures: JPEG, PNG, WebP and GIF, with EXIF.
+// Pictures: JPEG, PNG, WebP, GIF and BMP, with EXIF.
 #include "bezel/data/image_decode.h"
 #include "fuzz/target.h"
 

@@ -125,6 +125,8 @@ def image_seeds():
     frames = [Image.new("RGB", (8, 8), (i * 90, 0, 0)) for i in range(2)]
     yield "gif", picture("P", "GIF", interlace=0)
     yield "gif_interlaced", picture("P", "GIF", interlace=1, transparency=3)
+    for mode in ("1", "L", "P", "RGB", "RGBA"):
+        yield "bmp_" + mode, picture(mode, "BMP")
     yield "gif_gray", picture("L", "GIF")
     for form in ("WEBP", "PNG", "GIF"):
         buffer = io.BytesIO()

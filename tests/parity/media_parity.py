@@ -166,6 +166,8 @@ def write_pictures(folder):
     save("interlaced.gif", small.quantize(16), format="GIF", interlace=1, transparency=3)
     save("plain.gif", small.quantize(4), format="GIF", interlace=0)
     save("gray.gif", small.convert("L"), format="GIF")
+    for mode in ("1", "L", "P", "RGB", "RGBA"):
+        save(f"{mode}.bmp", small.convert(mode), format="BMP")
     save("animated.gif", small, format="GIF", save_all=True, append_images=[small.rotate(90)])
     save("one_pixel.png", small.crop((0, 0, 1, 1)), format="PNG")
     files += [(path, 0) for path in write_raw_pngs(folder, rgb)]
