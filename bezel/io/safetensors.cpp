@@ -234,6 +234,20 @@ void TensorSink::put(const std::string& name, const void* data, std::size_t size
   due_.erase(place);
 }
 
+TensorSink::PutPiece TensorSink::put_pieces(const std::string& name) {
+  const auto found = due_.find(name);
+  if (found == due_.end()) throw std::logic_error("no tensor '" + name + "' is due");
+  const Place place = found->second;
+  due_.erase(found);
+  // The file reaches to the tensor's end also where the last pieces are left out.
+  if (place.size_bytes > 0) file_.write_at(place.begin_bytes + place.size_bytes - 1, "", 1);
+  return [this, name, place](std::size_t offset_bytes, const void* data, std::size_t size_bytes) {
+    if (offset_bytes > place.size_bytes || size_bytes > place.size_bytes - offset_bytes)
+      throw std::logic_error("bytes beyond tensor '" + name + "' were put");
+    file_.write_at(place.begin_bytes + offset_bytes, data, size_bytes);
+  };
+}
+
 void stream_safetensors(const std::string& path, std::span<const TensorSpec> specs,
                         const std::map<std::string, std::string>& metadata,
                         const std::function<void(TensorSink&)>& fill) {

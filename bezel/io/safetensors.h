@@ -96,6 +96,12 @@ class TensorSink {
   /// Writes the tensor called `name` at its place. Throws std::logic_error when no tensor of this name and size is due.
   void put(const std::string& name, const void* data, std::size_t size_bytes);
 
+  /// Writes bytes of one tensor from byte `offset_bytes` of it on.
+  using PutPiece = std::function<void(std::size_t offset_bytes, const void* data, std::size_t size_bytes)>;
+  /// Begins the tensor called `name`, which is 0 where no piece is put, and counts as put. Throws std::logic_error when
+  /// no tensor of this name is due; the result does so for bytes beyond the tensor. It must not outlive the sink.
+  PutPiece put_pieces(const std::string& name);
+
  private:
   friend void stream_safetensors(const std::string&, std::span<const TensorSpec>,
                                  const std::map<std::string, std::string>&, const std::function<void(TensorSink&)>&);

@@ -40,12 +40,8 @@ std::vector<ZarrName> read_names(const JsonView& metadata) {
   return names;
 }
 
-/// `folder`, or the folder in it that has the checkpoint.
-std::string checkpoint_folder(const std::string& folder) {
-  if (is_orbax_folder(folder)) return folder;
-  for (const char* name : {"params", "default", "state"})
-    if (const std::string inner = folder + "/" + name; is_orbax_folder(inner)) return inner;
-  throw Error(folder, ": neither ", kMetadata, " nor ", kManifest, " is there; expected a checkpoint of Orbax");
+bool has_checkpoint(const std::string& folder) {
+  return is_there(folder + "/" + kMetadata) || is_there(folder + "/" + kManifest);
 }
 
 }  // namespace
@@ -56,13 +52,19 @@ std::string ZarrName::text() const {
   return text;
 }
 
-bool is_orbax_folder(const std::string& folder) {
-  return is_there(folder + "/" + kMetadata) || is_there(folder + "/" + kManifest);
+std::optional<std::string> find_orbax_folder(const std::string& folder) {
+  if (has_checkpoint(folder)) return folder;
+  for (const char* name : {"params", "default", "state"})
+    if (std::string inner = folder + "/" + name; has_checkpoint(inner)) return inner;
+  return std::nullopt;
 }
 
 ZarrStore ZarrStore::open(const std::string& folder) {
+  const auto found = find_orbax_folder(folder);
+  if (!found)
+    throw Error(folder, ": neither ", kMetadata, " nor ", kManifest, " is there; expected a checkpoint of Orbax");
   ZarrStore store;
-  store.folder_ = checkpoint_folder(folder);
+  store.folder_ = *found;
   const std::string path = store.folder_ + "/" + kMetadata;
   const Json json = read_json_file(path);
   const JsonView metadata(json, path);

@@ -17,13 +17,14 @@ struct ZarrName {
   std::string text() const;
 };
 
-/// Whether `folder` is a checkpoint of Orbax: it has _METADATA, manifest.ocdbt, or both.
-bool is_orbax_folder(const std::string& folder);
+/// The checkpoint of Orbax (_METADATA, manifest.ocdbt) that `folder` is, or that lies in its params, default or state;
+/// nothing when there is none.
+std::optional<std::string> find_orbax_folder(const std::string& folder);
 
 /// The keys and values of an Orbax checkpoint: in an OCDBT store, or as files of a folder.
 class ZarrStore {
  public:
-  /// Opens `folder`, or the one folder in it that is a checkpoint (params, default, state). Reads _METADATA and the
+  /// Opens the checkpoint that find_orbax_folder finds. Reads _METADATA and the
   /// nodes of OCDBT. Throws Error naming the file when one is missing, damaged or of an unknown form.
   static ZarrStore open(const std::string& folder);
 
