@@ -202,7 +202,7 @@ void ZarrArray::read(const ZarrTarget& target) const {
       return;
     }
     const Dims origin = origin_of(idx, metadata_.chunk);
-    if (!metadata_.inner.empty()) return read_shard(*value, origin, where, target);
+    if (metadata_.sharded) return read_shard(*value, origin, where, target);
     ChunkPlacer placer(shape(), metadata_.chunk, origin, element_bytes, target);
     decode_chunk(*value, metadata_.codec, product(metadata_.chunk) * element_bytes, where, placer);
   });

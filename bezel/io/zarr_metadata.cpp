@@ -58,6 +58,7 @@ ZarrCodec byte_codec(const JsonView& list) {
 }
 
 void read_shards(const JsonView& settings, ZarrMetadata& metadata) {
+  metadata.sharded = true;
   metadata.inner = dims_of(settings.at("chunk_shape"), 1);
   check_chunk(settings.at("chunk_shape"), metadata, metadata.inner);
   for (std::size_t i = 0; i < metadata.inner.size(); ++i)

@@ -20,8 +20,9 @@ struct ZarrMetadata {
   int version = 2;
   DType dtype = DType::kF32;
   std::vector<std::int64_t> shape;
-  std::vector<std::int64_t> chunk;  ///< shape of a chunk; of a shard where `inner` is not empty
-  std::vector<std::int64_t> inner;  ///< shape of the chunks in a shard; empty: not sharded
+  std::vector<std::int64_t> chunk;  ///< shape of a chunk, or of a shard
+  bool sharded = false;             ///< each chunk is a shard, which holds chunks itself
+  std::vector<std::int64_t> inner;  ///< shape of the chunks in a shard
   std::string separator = ".";      ///< between the numbers in a chunk's key
   bool zero_fill = true;            ///< missing elements are 0
   ZarrCodec codec;                  ///< of a chunk, or of a chunk in a shard

@@ -172,6 +172,13 @@ TEST(Zarr, ThirdVersionAndItsShards) {
   EXPECT_TRUE(says(sharded.complaint(), "its index alone takes 36"));
 }
 
+TEST(Zarr, ANumberInAShard) {
+  const Folder folder("zarr.json", zarr3("[]", "[]", sharding("[]")));
+  const std::string frame = zstd(floats({7}));
+  folder.file("c", frame + with_checksum(raw<std::uint64_t>(0) + raw<std::uint64_t>(frame.size())));
+  EXPECT_EQ(folder.values(), std::vector<float>{7});
+}
+
 TEST(Zarr, DamagedChunksAreNamed) {
   const Folder folder(".zarray", zarray("[2]", "[2]", kZstd));
   const std::string frame = zstd(floats({1, 2}));
