@@ -5,8 +5,10 @@
 
 #include "bezel/error.h"
 #include "bezel/gemma4/load.h"
+#include "bezel/io/zarr_store.h"
 #include "bezel/lora/gguf.h"
 #include "cli/command.h"
+#include "cli/convert_orbax.h"
 
 namespace bezel::cli {
 namespace {
@@ -17,6 +19,9 @@ struct ConvertOptions {
   std::string layout;
   std::string to;
   std::string output;
+  std::string tokenizer;
+  std::string config;
+  std::string dtype;
   std::string max_shard_size = "5GB";
 };
 
@@ -41,7 +46,37 @@ void convert_to_gguf(const ConvertOptions& options) {
               made.left_behind.size(), options.output.c_str());
 }
 
+void convert_from_orbax(const ConvertOptions& options) {
+  if (!options.adapter.empty() || !options.to.empty())
+    throw Error(ErrorKind::kConfig, options.model,
+                ": a checkpoint of Orbax; with one, convert takes no --adapter, and ", "no --to");
+  if (options.tokenizer.empty())
+    throw Error(ErrorKind::kConfig, options.model,
+                ": a checkpoint of Orbax, which has no tokenizer; give a folder with ",
+                "Gemma 4's tokenizer.json with --tokenizer");
+  const bool flat = options.layout == "flat";
+  convert_orbax({.model = options.model,
+                 .tokenizer = options.tokenizer,
+                 .config = options.config,
+                 .dtype = options.dtype == "float32" ? io::DType::kF32 : io::DType::kBF16,
+                 .layout = flat ? io::KeyLayout::kFlat : io::KeyLayout::kNested,
+                 .max_shard_bytes = parse_bytes("--max-shard-size", options.max_shard_size)},
+                options.output);
+  if (flat) warn_of_flat_layout(options.output);
+}
+
+/// Flags that only the arrays of Orbax need.
+void refuse_orbax_flags(const ConvertOptions& options) {
+  for (const auto& [flag, value] :
+       {std::pair{"--tokenizer", options.tokenizer}, {"--config", options.config}, {"--dtype", options.dtype}})
+    if (!value.empty())
+      throw Error(ErrorKind::kConfig, flag, ": only for a --model that is a checkpoint of Orbax (_METADATA, ",
+                  "manifest.ocdbt)");
+}
+
 void convert(const ConvertOptions& options) {
+  if (!options.model.empty() && io::find_orbax_folder(options.model)) return convert_from_orbax(options);
+  refuse_orbax_flags(options);
   if (!options.to.empty()) return convert_to_gguf(options);
   if (options.layout.empty()) throw Error(ErrorKind::kConfig, "convert takes either --layout or --to");
   if (options.model.empty() == options.adapter.empty())
@@ -66,15 +101,20 @@ void convert(const ConvertOptions& options) {
 
 void add_convert(CLI::App& app, int&) {
   auto options = std::make_shared<ConvertOptions>();
-  CLI::App* command =
-      app.add_subcommand("convert", "Between the key layouts of checkpoints and adapters; adapters for llama.cpp");
+  CLI::App* command = app.add_subcommand(
+      "convert", "Between the key layouts of checkpoints and adapters; from Orbax; adapters for llama.cpp");
   command->add_option("--model", options->model,
-                      "checkpoint folder; with --to gguf the adapter's base, where it names none");
+                      "checkpoint folder, also of Orbax; with --to gguf the adapter's base, where it names none");
   command->add_option("--adapter", options->adapter, "PEFT adapter folder");
   command->add_option("--layout", options->layout, "nested (`…q_proj.linear.weight`, as released) or flat")
       ->check(CLI::IsMember({"nested", "flat"}));
   command->add_option("--to", options->to, "gguf: an adapter's language layers as llama.cpp reads them")
       ->check(CLI::IsMember({"gguf"}));
+  command->add_option("--tokenizer", options->tokenizer, "from Orbax: folder with Gemma 4's tokenizer.json");
+  command->add_option("--config", options->config,
+                      "from Orbax: the model's config.json, where the shapes are not of a released size");
+  command->add_option("--dtype", options->dtype, "from Orbax: bfloat16 (default) or float32")
+      ->check(CLI::IsMember({"bfloat16", "float32"}));
   command->add_option("--output", options->output, "new folder, or with --to gguf the file")->required();
   command->add_option("--max-shard-size", options->max_shard_size, "such as 5GB, 500MB, 2GiB or a number of bytes")
       ->capture_default_str();

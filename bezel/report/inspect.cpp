@@ -10,6 +10,7 @@
 #include "bezel/gemma4/model.h"
 #include "bezel/gemma4/source.h"
 #include "bezel/io/key_map.h"
+#include "bezel/io/zarr_store.h"
 #include "bezel/report/inspect_parts.h"
 
 namespace bezel::report {
@@ -165,6 +166,10 @@ Json inspect(const std::string& folder) {
   if (io::is_gguf_path(folder)) return inspect_checkpoint(folder);
   if (!fs::is_directory(folder, error)) throw Error(ErrorKind::kIo, folder, ": no such folder");
   if (fs::exists(fs::path(folder) / "adapter_config.json", error)) return inspect_adapter(folder);
+  if (const auto orbax = io::find_orbax_folder(folder))
+    throw Error(*orbax, ": a checkpoint of Orbax (", io::ZarrStore::open(*orbax).names().size(),
+                " arrays), the form of Google's JAX releases; `bezel convert --model ", folder,
+                " --tokenizer FOLDER --output FOLDER` makes a checkpoint that Bezel loads");
   return inspect_checkpoint(folder);
 }
 
