@@ -1,0 +1,156 @@
+"""`bezel convert` of checkpoints that Orbax itself writes, in every form of them, against the Hugging Face folders they were made
+from: every tensor bit for bit, and the logits of the text case. What is damaged is refused, and no folder appears.
+
+    orbax.py BEZEL_FOLDER TEST_FOLDER
+
+Skipped where orbax-checkpoint is not installed.
+"""
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from safetensors.torch import load_file
+
+from _reference import PRESETS, ROOT, bezel, check, finish, forward, reference
+
+FORMS = [(), ("--dtype", "bfloat16"), ("--plain-zarr",), ("--zarr3",), ("--chunks", "4096"), ("--zarr3", "--chunks", "4096"),
+         ("--plain-zarr", "--chunks", "4096"), ("--bare-mlp",), ("--layout", "flat")]
+BITS = {"torch.float32": "int32", "torch.bfloat16": "int16"}
+
+
+def make(model, out, *flags):
+    env = dict(os.environ, JAX_PLATFORMS="cpu")
+    done = subprocess.run([sys.executable, ROOT / "tools" / "make_orbax.py", model, out, *map(str, flags)], env=env, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise SystemExit(done.stderr)
+
+
+def same_tensors(what, folder, oracle):
+    import torch
+
+    got = load_file(folder / "model.safetensors")
+    check(set(got) == set(oracle), f"{what}: names differ: {sorted(set(got) ^ set(oracle))[:4]}")
+    for name in set(got) & set(oracle):
+        mine, theirs = got[name], oracle[name]
+        same = mine.dtype == theirs.dtype and mine.shape == theirs.shape
+        bits = getattr(torch, BITS[str(theirs.dtype)])
+        check(same and torch.equal(mine.contiguous().view(bits), theirs.contiguous().view(bits)), f"{what}: {name} differs")
+    return len(got)
+
+
+def text_only(config, path):
+    """The flat form has no towers."""
+    path.write_text(json.dumps({**json.loads(config.read_text()), "vision_config": None, "audio_config": None}))
+    return path
+
+
+def check_form(root, model, flags, work):
+    what = f"{model.parent.name} {' '.join(flags) or 'as released'}"
+    source, hf, out = work / "orbax", work / "hf", work / "out"
+    for folder in (hf, out):
+        shutil.rmtree(folder, ignore_errors=True)
+    make(model, source, *flags, "--write-hf", hf)
+    flat = "flat" in flags
+    config = text_only(model / "config.json", work / "config.json") if flat else model / "config.json"
+    dtype = "bfloat16" if "bfloat16" in flags else "float32"
+    done = bezel("convert", "--model", source, "--tokenizer", model, "--config", config, "--output", out, "--dtype", dtype)
+    oracle = load_file(hf / "model.safetensors")
+    if flat:
+        oracle = {name: value for name, value in oracle.items() if name.startswith("model.language_model.")}
+    count = same_tensors(what, out, oracle)
+    check(flat or "mm_input_embedding_extra is not used" in done.stderr, f"{what}: says which arrays are not used")
+    check((out / "tokenizer.json").read_bytes() == (model / "tokenizer.json").read_bytes(), f"{what}: tokenizer.json")
+    return what, count
+
+
+def check_logits(model, work):
+    import torch
+
+    from safetensors.torch import save_file
+
+    case = load_file(model.parent / "case-text.safetensors")
+    save_file({key: value for key, value in case.items() if key.startswith("in.")}, work / "in.safetensors")
+    logits = [forward(folder, work / "in.safetensors", work / "logits.safetensors", "--dtype", "float32")["logits"] for folder in (work / "out", work / "hf")]
+    check(torch.equal(*logits), f"{model.parent.name}: logits of the converted checkpoint and of the oracle differ")
+
+
+def check_rounding(model, work):
+    """float32 arrays as bfloat16: PyTorch's rounding."""
+    import torch
+
+    out = work / "rounded"
+    shutil.rmtree(out, ignore_errors=True)
+    done = bezel("convert", "--model", work / "orbax", "--tokenizer", model, "--config", model / "config.json", "--output", out, "--layout", "flat")
+    check("rounded from float32" in done.stdout, "says that it rounds")
+    oracle = {name.replace(".linear.weight", ".weight"): value.to(torch.bfloat16) for name, value in load_file(work / "hf" / "model.safetensors").items()}
+    same_tensors(f"{model.parent.name} rounded, flat names", out, oracle)
+
+
+def check_refusals(model, source, work):
+    """A copy of the checkpoint is damaged in one way; no folder appears."""
+    def refused(what, spoil, words, code=3, config=model / "config.json"):
+        copy, out = work / "bad", work / "bad-out"
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(source, copy)
+        spoil(copy)
+        done = bezel("convert", "--model", copy, "--tokenizer", model, "--output", out, *(("--config", config) if config else ()), code=code)
+        check(words in done.stderr, f"{what}: {done.stderr.strip()!r} does not say {words!r}")
+        check(not out.exists() and not list(work.glob("bad-out*")), f"{what}: a folder is left behind")
+
+    def largest(folder):
+        return max((path for path in folder.rglob("d/*") if path.is_file()), key=lambda path: path.stat().st_size)
+
+    def flip(path, at):
+        data = bytearray(path.read_bytes())
+        data[at] ^= 1
+        path.write_bytes(data)
+
+    def edit_metadata(folder, change):
+        path = folder / "_METADATA"
+        json_text = json.loads(path.read_text())
+        change(json_text["tree_metadata"])
+        path.write_text(json.dumps(json_text))
+
+    def drop(tree):
+        tree.pop(next(key for key in tree if "final_norm" in key))
+
+    def invent(tree):
+        tree["x"] = {"key_metadata": [{"key": "nowhere", "key_type": 2}]}
+
+    def rename(tree):
+        entry = next(tree[key] for key in tree if "final_norm" in key)
+        entry["key_metadata"][0]["key"] = "../final_norm"
+
+    refused("a flipped byte of the manifest", lambda f: flip(f / "manifest.ocdbt", 40), "manifest.ocdbt")
+    refused("a truncated data file", lambda f: os.truncate(largest(f), largest(f).stat().st_size // 2), "truncated")
+    refused("no manifest", lambda f: (f / "manifest.ocdbt").unlink(), "manifest.ocdbt is missing")
+    refused("an array that _METADATA does not name", lambda f: edit_metadata(f, drop), "model.language_model.norm.weight")
+    refused("an array that is not there", lambda f: edit_metadata(f, invent), "array 'nowhere' is in _METADATA")
+    refused("a name that leads out", lambda f: edit_metadata(f, rename), "without '..'")
+    check("a checkpoint of Orbax" in bezel("inspect", source, code=3).stderr, "inspect names the folder for what it is")
+    refused("a size that was not released", lambda f: None, "--config", code=2, config=None)
+
+
+def main():
+    if subprocess.run([sys.executable, "-c", "import orbax.checkpoint"], cwd=ROOT, capture_output=True).returncode != 0:
+        print("skipped: orbax-checkpoint is not installed")
+        return 77
+    root = reference(0)
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        for preset in PRESETS:
+            model = root / preset / "model"
+            for flags in FORMS[1:] + FORMS[:1]:  # the released form last: it stays for what follows
+                print(*check_form(root, model, flags, work))
+            check_logits(model, work)
+            check_rounding(model, work)
+            check_refusals(model, work / "orbax", work)
+    return finish()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
