@@ -230,8 +230,35 @@ def gguf_seeds():
     yield "twice", gguf([("k", 4, 1), ("k", 4, 2)])
 
 
+def varints(*values):
+    out = bytearray()
+    for value in values:
+        while value >= 0x80:
+            out.append(value & 0x7F | 0x80)
+            value >>= 7
+        out.append(value)
+    return bytes(out)
+
+
+def ocdbt_seeds():
+    """The length of the manifest, the manifest and a node, each without magic, length and checksum."""
+    table = varints(1, 1, 0) + b"n"
+
+    def store(node, height=0, num_keys=2):
+        version = varints(1, 1) + bytes([height]) + varints(0, 0, len(node) + 16, num_keys, 0, 0) + bytes(8) + varints(0)
+        manifest = varints(0, 0) + bytes(16) + varints(0, 1024, 100) + b"\4" + varints(0) + table + version
+        return bytes([len(manifest)]) + manifest + node
+
+    leaf = varints(0, 0, 0) + table + varints(2, 2, 3, 1) + b"a/xy" + varints(2, 3, 0, 1, 0, 5) + b"in"
+    yield "leaf", store(leaf)
+    yield "empty", store(varints(0, 0, 0, 0, 0), num_keys=0)
+    yield "interior", store(varints(0, 0, 1) + table + varints(1, 1, 0) + b"a" + varints(0, 0, 33, 2, 0, 0), height=1)
+    yield "leads_out", store(varints(0, 0, 0) + varints(1, 4, 0) + b"../n" + varints(0))
+    yield "long_list", store(varints(0, 0, 0, 2**60))
+
+
 SEEDS = {"safetensors": safetensors_seeds, "json": json_seeds, "tokenizer": tokenizer_seeds, "jsonl": jsonl_seeds, "image": image_seeds,
-         "audio": audio_seeds, "config": config_seeds, "adapter_config": adapter_config_seeds, "gguf": gguf_seeds}
+         "audio": audio_seeds, "config": config_seeds, "adapter_config": adapter_config_seeds, "gguf": gguf_seeds, "ocdbt": ocdbt_seeds}
 
 
 def main():
