@@ -85,6 +85,23 @@ TEST(CheckpointWriter, ShardsStayBelowTheLimitAndAreIndexed) {
   EXPECT_EQ(read_json_file(folder / "out/model.safetensors.index.json")["metadata"]["total_size"], 650);
 }
 
+TEST(CheckpointWriter, PiecesOfATensorComeInAnyOrderAndTheRestIsZero) {
+  const TempFolder folder;
+  NewCheckpoint checkpoint = small(folder);
+  checkpoint.parts = {{{{"a", DType::kU8, {6}}, {"b", DType::kU8, {3}}}, [](TensorSink& sink) {
+                         const auto put = sink.put_pieces("a");
+                         put(3, "yz", 2);
+                         put(0, "x", 1);
+                         sink.put_pieces("b");
+                         EXPECT_THROW(put(5, "12", 2), std::logic_error);
+                         EXPECT_THROW(sink.put_pieces("a"), std::logic_error);
+                       }}};
+  write_checkpoint(checkpoint, folder / "out");
+  const Checkpoint read = Checkpoint::open(folder / "out");
+  EXPECT_EQ(tensor_text(read, "a"), std::string("x\0\0yz\0", 6));
+  EXPECT_EQ(tensor_text(read, "b"), std::string(3, '\0'));
+}
+
 TEST(CheckpointWriter, NothingIsOverwrittenAndNothingHalfDoneStays) {
   const TempFolder folder;
   NewCheckpoint checkpoint = small(folder);
