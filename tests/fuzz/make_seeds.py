@@ -259,6 +259,18 @@ def ocdbt_seeds():
 
 SEEDS = {"safetensors": safetensors_seeds, "json": json_seeds, "tokenizer": tokenizer_seeds, "jsonl": jsonl_seeds, "image": image_seeds,
          "audio": audio_seeds, "config": config_seeds, "adapter_config": adapter_config_seeds, "gguf": gguf_seeds, "ocdbt": ocdbt_seeds}
+def jinja_seeds():
+    yield "tags", "a\n  {%- if x == 'é\\n' -%}\n {{ x.y[1_0] | f(0x1f, 1.5e-3) ~ {'a': [1]} }}\r\n{%+ endif +%}\n{# c #}\n".encode()
+    yield "raw", b"{%- raw -%} {{ x }} {% x %}\n{%- endraw -%} b"
+    yield "escapes", "{{ '\\x41\\u00e9\\101\\U0001f600\\q\\é\\😀' }}\u3000{{- 1 }}".encode()
+    yield "open_comment", b"{# x"
+    yield "brackets", b"{{ ([{" * 50
+    yield "percents", b"{%" * 200
+
+
+SEEDS = {"safetensors": safetensors_seeds, "json": json_seeds, "tokenizer": tokenizer_seeds, "jsonl": jsonl_seeds, "image": image_seeds,
+         "audio": audio_seeds, "config": config_seeds, "adapter_config": adapter_config_seeds, "gguf": gguf_seeds,
+         "jinja": jinja_seeds}
 
 
 def main():

@@ -12,6 +12,7 @@ declare -A sources=(
   [safetensors]="io/safetensors.cpp io/mapped_file.cpp"
   [json]="io/json.cpp"
   [tokenizer]="data/tokenizer.cpp data/tokenizer_json.cpp data/tokenizer_sax.cpp data/bpe.cpp data/added_tokens.cpp data/vocabulary.cpp data/replace.cpp data/utf8.cpp"
+  [jinja]="jinja/lexer.cpp jinja/text.cpp"
   [jsonl]="data/jsonl.cpp data/sample_text.cpp data/sample_media.cpp data/sample_tokens.cpp data/conversations.cpp data/chat_template.cpp data/chat_tools.cpp"
   [image]="data/image_decode.cpp data/jpeg_decode.cpp data/png_decode.cpp data/png_chunks.cpp data/webp_decode.cpp data/exif.cpp"
   [audio]="data/audio_decode.cpp data/audio_probe.cpp"
@@ -22,6 +23,7 @@ declare -A sources=(
 )
 targets=("$@")
 ((${#targets[@]})) || targets=(safetensors json tokenizer jsonl image audio config adapter_config gguf ocdbt)
+((${#targets[@]})) || targets=(safetensors json tokenizer jsonl image audio config adapter_config gguf jinja)
 
 export LSAN_OPTIONS=suppressions=$PWD/tests/fuzz/leaks_of_others.txt:print_suppressions=0
 .venv/bin/python3 tests/fuzz/make_seeds.py "$build/seeds"
