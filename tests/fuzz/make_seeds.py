@@ -257,8 +257,6 @@ def ocdbt_seeds():
     yield "long_list", store(varints(0, 0, 0, 2**60))
 
 
-SEEDS = {"safetensors": safetensors_seeds, "json": json_seeds, "tokenizer": tokenizer_seeds, "jsonl": jsonl_seeds, "image": image_seeds,
-         "audio": audio_seeds, "config": config_seeds, "adapter_config": adapter_config_seeds, "gguf": gguf_seeds, "ocdbt": ocdbt_seeds}
 def jinja_seeds():
     yield "tags", "a\n  {%- if x == 'é\\n' -%}\n {{ x.y[1_0] | f(0x1f, 1.5e-3) ~ {'a': [1]} }}\r\n{%+ endif +%}\n{# c #}\n".encode()
     yield "raw", b"{%- raw -%} {{ x }} {% x %}\n{%- endraw -%} b"
@@ -269,7 +267,7 @@ def jinja_seeds():
 
 
 SEEDS = {"safetensors": safetensors_seeds, "json": json_seeds, "tokenizer": tokenizer_seeds, "jsonl": jsonl_seeds, "image": image_seeds,
-         "audio": audio_seeds, "config": config_seeds, "adapter_config": adapter_config_seeds, "gguf": gguf_seeds,
+         "audio": audio_seeds, "config": config_seeds, "adapter_config": adapter_config_seeds, "gguf": gguf_seeds, "ocdbt": ocdbt_seeds,
          "jinja": jinja_seeds}
 
 

@@ -22,8 +22,7 @@ declare -A sources=(
   [adapter_config]="lora/config.cpp lora/match.cpp io/pattern.cpp"
 )
 targets=("$@")
-((${#targets[@]})) || targets=(safetensors json tokenizer jsonl image audio config adapter_config gguf ocdbt)
-((${#targets[@]})) || targets=(safetensors json tokenizer jsonl image audio config adapter_config gguf jinja)
+((${#targets[@]})) || targets=(safetensors json tokenizer jsonl image audio config adapter_config gguf ocdbt jinja)
 
 export LSAN_OPTIONS=suppressions=$PWD/tests/fuzz/leaks_of_others.txt:print_suppressions=0
 .venv/bin/python3 tests/fuzz/make_seeds.py "$build/seeds"
