@@ -39,7 +39,8 @@ std::string find_one(const fs::path& folder, std::initializer_list<std::string_v
     add_with_suffixes(folder / name, found);
     add_with_suffixes(folder / name / "metadata", found);
   }
-  if (found.size() > 1) throw Error(folder.string(), ": holds ", join(found), "; name one of them as ", key);
+  if (found.size() > 1)
+    throw Error(ErrorKind::kConfig, folder.string(), ": holds ", join(found), "; name one of them as ", key);
   return found.empty() ? "" : found[0];
 }
 
@@ -54,18 +55,19 @@ std::string list(const fs::path& folder) {
 
 }  // namespace
 
-FolderFiles find_folder_files(const std::string& folder) {
-  FolderFiles files{find_one(folder, {"train"}, "train_file"),
-                    find_one(folder, {"valid", "validation", "val", "dev", "eval"}, "eval_file"),
-                    find_one(folder, {"test"}, "eval_file"), ""};
+FolderFiles find_folder_files(const std::string& folder, bool wants_held_out) {
+  FolderFiles files{find_one(folder, {"train"}, "train_file"), "", find_one(folder, {"test"}, "eval_file"), ""};
+  if (wants_held_out) files.held_out = find_one(folder, {"valid", "validation", "val", "dev", "eval"}, "eval_file");
   if (files.train.empty()) {
     std::vector<std::string> found;
     add_with_suffixes(fs::path(folder) / "metadata", found);
-    if (found.size() > 1) throw Error(folder, ": holds ", join(found), "; name one of them as train_file");
+    if (found.size() > 1)
+      throw Error(ErrorKind::kConfig, folder, ": holds ", join(found), "; name one of them as train_file");
     if (found.empty())
-      throw Error(folder,
-                  ": no train file; expected train.jsonl, .json or .csv, or metadata.jsonl beside pictures; found ",
-                  list(folder));
+      throw Error(
+          ErrorKind::kConfig, folder,
+          ": no train file; expected a file train.jsonl, .json or .csv, or metadata.jsonl beside pictures; found ",
+          list(folder));
     files.train = found[0];
   }
   files.media_root = fs::path(files.train).parent_path().string();

@@ -14,8 +14,8 @@ struct FolderFiles {
 
 /// Finds train, held-out (valid, validation, val, dev, eval) and test files in `folder`, named NAME.jsonl, .json, .csv
 /// or .tsv, also with .gz behind it, or NAME/metadata.jsonl or .csv as HF's image folders have it; a metadata file in
-/// the folder itself is its train file. Throws Error when there is no train file, or when two files could be the same
-/// one; the message names what lies there.
-FolderFiles find_folder_files(const std::string& folder);
+/// the folder itself is its train file. Throws Error (kConfig) when there is no train file, or when two files could be
+/// the same one; the message names what the folder holds. The held-out file is looked for only with `wants_held_out`.
+FolderFiles find_folder_files(const std::string& folder, bool wants_held_out = true);
 
 }  // namespace bezel::data

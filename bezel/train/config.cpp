@@ -8,6 +8,7 @@
 #include <numeric>
 #include <sstream>
 
+#include "bezel/data/data_folder.h"
 #include "bezel/error.h"
 #include "bezel/train/config_binding.h"
 
@@ -191,10 +192,10 @@ DataFiles find_data_files(const TrainConfig& config) {
   DataFiles files{config.train_file, config.eval_file, config.media_root};
   std::error_code error;
   if (fs::is_directory(config.train_file, error)) {
-    files.train = (fs::path(config.train_file) / "train.jsonl").string();
-    const fs::path held_out = fs::path(config.train_file) / "valid.jsonl";
-    if (files.eval.empty() && config.val_set_size == 0 && fs::is_regular_file(held_out, error))
-      files.eval = held_out.string();
+    const bool wants_held_out = files.eval.empty() && config.val_set_size == 0;
+    const data::FolderFiles found = data::find_folder_files(config.train_file, wants_held_out);
+    files.train = found.train;
+    if (wants_held_out) files.eval = found.held_out;
   }
   if (!fs::is_regular_file(files.train, error))
     throw Error(ErrorKind::kConfig, "train_file '", config.train_file, "': ", files.train, " is no file");

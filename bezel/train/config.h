@@ -118,8 +118,8 @@ struct DataFiles {
   std::string media_root;  ///< the folder of `train` unless told otherwise
 };
 
-/// Resolves a folder given as train_file to its train.jsonl and, unless eval_file is given, valid.jsonl.
-/// Throws Error (kConfig) when there is nothing of that name.
+/// Resolves a folder given as train_file to its train file and, without eval_file and val_set_size, its held-out file;
+/// see data::find_folder_files. Throws Error (kConfig) when there is none, or more than one.
 DataFiles find_data_files(const TrainConfig& config);
 
 }  // namespace bezel::train

@@ -289,7 +289,7 @@ TEST(DataFiles, AFolderHoldsTrainAndValid) {
   const test::TempFolder folder;
   TrainConfig config;
   config.train_file = folder.path().string();
-  EXPECT_TRUE(test::says(test::error_of([&] { find_data_files(config); }), "train.jsonl is no file"));
+  EXPECT_TRUE(test::says(test::error_of([&] { find_data_files(config); }), "no train file"));
   test::write_bytes(folder / "train.jsonl", "{}");
   EXPECT_EQ(find_data_files(config).train, folder / "train.jsonl");
   EXPECT_EQ(find_data_files(config).media_root, folder.path().string());
@@ -303,6 +303,10 @@ TEST(DataFiles, AFolderHoldsTrainAndValid) {
   config.media_root = "elsewhere";
   EXPECT_EQ(find_data_files(config).eval, folder / "train.jsonl");
   EXPECT_EQ(find_data_files(config).media_root, "elsewhere");
+  test::write_bytes(folder / "dev.jsonl", "{}");
+  EXPECT_EQ(find_data_files(config).eval, folder / "train.jsonl") << "eval_file says which";
+  config.eval_file.clear();
+  EXPECT_TRUE(test::says(test::error_of([&] { find_data_files(config); }), "name one of them as eval_file"));
   config.eval_file = folder / "none.jsonl";
   EXPECT_TRUE(test::says(test::error_of([&] { find_data_files(config); }), "eval_file"));
 }
