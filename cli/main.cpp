@@ -1,7 +1,10 @@
+#include <algorithm>
 #include <exception>
 #include <iostream>
 #include <new>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include <c10/util/Exception.h>
 #include <fcntl.h>
@@ -9,6 +12,7 @@
 
 #include "bezel/error.h"
 #include "bezel/io/torn_map.h"
+#include "bezel/nearest.h"
 #include "cli/command.h"
 #include "cli/one_line.h"
 
@@ -43,6 +47,16 @@ void open_standard_files() {
   if (fd >= 0) ::close(fd);
 }
 
+void check_subcommand(const CLI::App& app, const std::string& name) {
+  const std::vector<const CLI::App*> commands = app.get_subcommands({});
+  std::vector<std::string_view> names;
+  for (const CLI::App* command : commands) names.push_back(command->get_name());
+  if (name.starts_with("-") || std::ranges::find(names, name) != names.end()) return;
+  const std::string near = nearest_name(name, names);
+  throw Error(ErrorKind::kConfig, "unknown subcommand '", name, "'",
+              near.empty() ? "" : "; did you mean '" + near + "'?", "; `bezel --help` lists them");
+}
+
 int run(int argc, char** argv) {
   CLI::App app{
       "Fine-tunes Gemma 4, and the text models of Gemma 3, with LoRA: Hugging Face checkpoints in, PEFT adapters out.",
@@ -68,6 +82,11 @@ int run(int argc, char** argv) {
   add_doctor(app, status);
   add_version(app, status);
   add_reference(app, status);
+  if (argc == 1) {
+    std::cout << app.help();
+    return static_cast<int>(ErrorKind::kConfig);
+  }
+  check_subcommand(app, argv[1]);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& success) {

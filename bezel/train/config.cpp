@@ -5,11 +5,11 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
-#include <numeric>
 #include <sstream>
 
 #include "bezel/data/data_folder.h"
 #include "bezel/error.h"
+#include "bezel/nearest.h"
 #include "bezel/train/config_binding.h"
 
 namespace bezel::train {
@@ -43,27 +43,28 @@ const ConfigBinding* find_binding(const std::string& name) {
   return nullptr;
 }
 
-[[noreturn]] void fail_unknown(const std::string& where, const std::string& name) {
-  const std::string near = nearest_key(name);
-  throw Error(ErrorKind::kConfig, where, ": unknown key '", name.substr(0, 80), "'",
-              near.empty() ? "; `bezel train --help` lists them" : "; did you mean '" + near + "'?");
-}
-
-/// Levenshtein's distance.
-std::size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), std::size_t{0});
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    std::size_t diagonal = row[0];
-    row[0] = i + 1;
-    for (std::size_t j = 0; j < b.size(); ++j) {
-      const std::size_t replaced = diagonal + (a[i] == b[j] ? 0 : 1);
-      diagonal = row[j + 1];
-      row[j + 1] = std::min({replaced, row[j] + 1, diagonal + 1});
-    }
+/// Keys that no binding knows, reported in one error.
+class UnknownKeys {
+ public:
+  void add(const std::string& where, const std::string& name) {
+    if (++count_ > kMost) return;
+    const std::string near = nearest_key(name);
+    text_ += (text_.empty() ? "" : ", ") + where + ": unknown key '" + name.substr(0, 80) + "' (" +
+             (near.empty() ? "delete it" : "did you mean '" + near + "'?") + ")";
   }
-  return row.back();
-}
+
+  void throw_if_any() const {
+    if (count_ == 0) return;
+    const std::string more = count_ > kMost ? " and " + std::to_string(count_ - kMost) + " more" : "";
+    throw Error(ErrorKind::kConfig, text_, more, "; `bezel train --help` lists all keys");
+  }
+
+ private:
+  static constexpr std::size_t kMost = 20;
+
+  std::string text_;
+  std::size_t count_ = 0;
+};
 
 /// Reads settings of one source (the file, or the flags) into a config, each slot once.
 class Reader {
@@ -72,7 +73,6 @@ class Reader {
 
   void apply(const std::string& name, ConfigValue value) {
     const ConfigBinding* binding = find_binding(normal(name));
-    if (binding == nullptr) fail_unknown(value.where, name);
     value.key = name;
     if (value.kind == ConfigValue::Kind::kNull) return;  // "key:" and "key: null" say nothing
     const auto [seen, is_new] = given_.try_emplace(binding->slot, name);
@@ -114,23 +114,15 @@ std::string read_text_file(const std::string& path) {
 }  // namespace
 
 std::string nearest_key(std::string_view name) {
-  const std::string wanted = normal(name.substr(0, 80));
-  std::string best;
-  std::size_t best_distance = std::max<std::size_t>(2, wanted.size() / 3) + 1;
-  for (const ConfigKey& key : config_keys()) {
-    each_name(key, [&](std::string_view candidate) {
-      const std::size_t distance = edit_distance(wanted, candidate);
-      if (distance < best_distance && distance < candidate.size()) {
-        best_distance = distance;
-        best = candidate;
-      }
-    });
-  }
-  return best;
+  std::vector<std::string_view> names;
+  for (const ConfigKey& key : config_keys())
+    each_name(key, [&](std::string_view candidate) { names.push_back(candidate); });
+  return nearest_name(normal(name.substr(0, 80)), names);
 }
 
 std::vector<Override> parse_overrides(const std::vector<std::string>& arguments) {
   std::vector<Override> overrides;
+  UnknownKeys unknown;
   for (std::size_t i = 0; i < arguments.size(); ++i) {
     const std::string& argument = arguments[i];
     if (argument.size() < 3 || argument.compare(0, 2, "--") != 0)
@@ -139,18 +131,19 @@ std::vector<Override> parse_overrides(const std::vector<std::string>& arguments)
     Override item{argument.substr(0, equals), normal(argument.substr(2, equals - 2)), ""};
     if (equals == std::string::npos) item.key = normal(argument.substr(2));
     const ConfigBinding* binding = find_binding(item.key);
-    if (binding == nullptr) fail_unknown(item.flag, item.key);
     const bool has_next = i + 1 < arguments.size() && arguments[i + 1].compare(0, 2, "--") != 0;
     if (equals != std::string::npos)
       item.value = argument.substr(equals + 1);
     else if (has_next)
       item.value = arguments[++i];
-    else if (binding->key.is_switch)
+    else if (binding == nullptr || binding->key.is_switch)
       item.value = "true";
     else
       throw Error(ErrorKind::kConfig, item.flag, ": a value is missing");
+    if (binding == nullptr) unknown.add(item.flag, item.key);
     overrides.push_back(std::move(item));
   }
+  unknown.throw_if_any();
   return overrides;
 }
 
@@ -159,6 +152,12 @@ TrainConfig parse_train_config(std::string_view yaml, const std::string& source,
   TrainConfig config;
   Reader file(config);
   ConfigValue root = parse_config_yaml(yaml, source);
+  UnknownKeys unknown;
+  for (const auto& [name, value] : root.members)
+    if (find_binding(normal(name)) == nullptr) unknown.add(value.where, name);
+  for (const Override& item : overrides)
+    if (find_binding(normal(item.key)) == nullptr) unknown.add(item.flag, item.key);
+  unknown.throw_if_any();
   for (auto& [name, value] : root.members) {
     if (!is_taken_back(name, overrides)) file.apply(name, std::move(value));
   }

@@ -93,11 +93,11 @@ struct Override {
 };
 
 /// Splits `--key value`, `--key=value` and a bare `--switch`. '-' and '_' in keys are the same.
-/// Throws Error (kConfig) for an argument that is no flag, a value that is missing and an unknown key.
+/// Throws Error (kConfig) for an argument that is no flag, a value that is missing and all unknown keys at once.
 std::vector<Override> parse_overrides(const std::vector<std::string>& arguments);
 
 /// Defaults, then the YAML file `path` ("" for none), then `overrides`; checked. Throws Error (kConfig) naming file,
-/// line and key: unknown keys (with the nearest one), keys given twice, wrong types, values out of range, keys that
+/// line and key: all unknown keys (with the nearest ones), keys given twice, wrong types, values out of range, keys that
 /// contradict each other, and what is known by name and not built yet. Throws Error (kIo) when the file cannot be read.
 TrainConfig read_train_config(const std::string& path, const std::vector<Override>& overrides = {});
 

@@ -115,6 +115,25 @@ TEST(TrainConfig, UnknownKeysNameTheNearest) {
   EXPECT_THROW(parse_overrides({"--lerning-rate", "1"}), Error);
 }
 
+TEST(TrainConfig, UnknownKeysAreReportedAtOnceEachWithItsLine) {
+  expect_refused("learning_rat: 1e-4\nseed: 1\nzzzzzzzzzzzzzzz: [4]\nlora_rnk: 4\n",
+                 {"c.yaml:1: unknown key 'learning_rat' (did you mean 'learning_rate'?)",
+                  "c.yaml:3: unknown key 'zzzzzzzzzzzzzzz' (delete it)", "c.yaml:4: unknown key 'lora_rnk'"});
+  const std::string flags = refusal("", {"--lerning-rate", "1", "--seed", "2", "--zzzzzzzzzzzzzzz=3", "--lora-rnk"});
+  EXPECT_EQ(flags.find("--lerning-rate: unknown key 'lerning_rate' (did you mean 'learning_rate'?), --zzz"), 0u)
+      << flags;
+  EXPECT_NE(flags.find("--lora-rnk"), std::string::npos) << flags;
+  EXPECT_EQ(flags.find("--seed"), std::string::npos) << flags;
+  const std::string built = test::error_of([] {
+    parse_train_config("sed: 1\n", "c.yaml", {{"--lerning", "lerning", "1"}}, false);
+  });
+  EXPECT_EQ(built.find("c.yaml:1: unknown key 'sed' (did you mean 'seed'?), --lerning: unknown key 'lerning'"), 0u)
+      << built;
+  std::string many;
+  for (int i = 0; i < 23; ++i) many += "zzzzzzzzzzzzzzz" + std::to_string(i) + ": 1\n";
+  expect_refused(many, {"zzz19'", "and 3 more"});
+}
+
 TEST(TrainConfig, AKeyTwiceIsRefusedAlsoUnderItsAlias) {
   expect_refused("seed: 1\nseed: 1\n", {"c.yaml:2", "'seed'", "twice"});
   expect_refused("lr: 1e-4\nlearning_rate: 1e-4\n", {"c.yaml:2", "twice", "'lr'"});

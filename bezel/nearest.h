@@ -1,0 +1,13 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace bezel {
+
+/// The candidate with the fewest edits (Levenshtein's distance) from `name`: at most two, or a third of its letters.
+/// "" when none is that near.
+std::string nearest_name(std::string_view name, const std::vector<std::string_view>& candidates);
+
+}  // namespace bezel
