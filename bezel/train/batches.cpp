@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "bezel/error.h"
+#include "bezel/train/run_check.h"
 
 namespace bezel::train {
 namespace {
@@ -55,6 +56,12 @@ RunBatches::RunBatches(const TrainConfig& config, const gemma4::ModelConfig& mod
   find_media();
   packs_ = config_.packing.value_or(!has_any_media(*train_) && !(eval_ && has_any_media(*eval_)));
   num_rows_ = static_cast<std::int64_t>(epoch_rows(0)->size());
+  // Rows of many samples would leave a small data set with hardly an update.
+  if (packs_ && !config_.packing && !config_.max_steps && total_steps() < kFewUpdates) {
+    packs_ = false;
+    ordered_epoch_ = -1;
+    num_rows_ = static_cast<std::int64_t>(epoch_rows(0)->size());
+  }
   eval_rows_ = lay_out(eval_ ? *eval_ : *train_, eval_idx_);
 }
 

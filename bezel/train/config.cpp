@@ -165,9 +165,11 @@ TrainConfig parse_train_config(std::string_view yaml, const std::string& source,
   for (const Override& item : overrides) flags.apply(item.key, parse_flag_value(item.key, item.flag, item.value));
   if (!file.has("lora_alpha") && !flags.has("lora_alpha"))
     config.lora.alpha = 2.0 * static_cast<double>(config.lora.rank);
-  if (flags.has("warmup_ratio") && !flags.has("warmup_steps")) config.warmup_steps.reset();
-  if (file.has("warmup_ratio") && file.has("warmup_steps"))
-    throw Error(ErrorKind::kConfig, source, ": warmup_ratio and warmup_steps are both given; keep one");
+  for (const auto& [reader, where] : {std::pair(&file, source), std::pair(&flags, std::string("command line"))})
+    if (reader->has("warmup_ratio") && reader->has("warmup_steps"))
+      throw Error(ErrorKind::kConfig, where, ": warmup_ratio and warmup_steps are both given; keep one");
+  if (flags.has("warmup_ratio")) config.warmup_steps.reset();
+  if (flags.has("warmup_steps")) config.warmup_ratio.reset();
   check_train_config(config, source, require_paths);
   return config;
 }

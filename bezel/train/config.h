@@ -32,7 +32,7 @@ struct TrainConfig {
 
   double learning_rate = 2e-4;
   ScheduleKind lr_scheduler = ScheduleKind::kCosine;
-  double warmup_ratio = 0.03;
+  std::optional<double> warmup_ratio;        ///< nothing: 0.03 from ten updates on, else no warm-up
   std::optional<std::int64_t> warmup_steps;  ///< counts before warmup_ratio
   double weight_decay = 0.0;
   double adam_beta1 = 0.9;
@@ -97,8 +97,9 @@ struct Override {
 std::vector<Override> parse_overrides(const std::vector<std::string>& arguments);
 
 /// Defaults, then the YAML file `path` ("" for none), then `overrides`; checked. Throws Error (kConfig) naming file,
-/// line and key: all unknown keys (with the nearest ones), keys given twice, wrong types, values out of range, keys that
-/// contradict each other, and what is known by name and not built yet. Throws Error (kIo) when the file cannot be read.
+/// line and key: all unknown keys (with the nearest ones), keys given twice, wrong types, values out of range, keys
+/// that contradict each other, and what is known by name and not built yet. Throws Error (kIo) when the file cannot be
+/// read.
 TrainConfig read_train_config(const std::string& path, const std::vector<Override>& overrides = {});
 
 /// The same from text; `source` names it in errors. Checks ranges only with `require_paths` false.

@@ -39,8 +39,12 @@ class Checker {
 
 void check_optimizer(const TrainConfig& config, const Checker& check) {
   check.range("learning_rate", config.learning_rate, 0.0, 10.0);
-  check.range("warmup_ratio", config.warmup_ratio, 0.0, 1.0);
+  if (config.warmup_ratio) check.range("warmup_ratio", *config.warmup_ratio, 0.0, 1.0);
   if (config.warmup_steps) check.count("warmup_steps", *config.warmup_steps, 0);
+  if (config.lr_scheduler == ScheduleKind::kConstant &&
+      (config.warmup_ratio.value_or(0) > 0 || config.warmup_steps.value_or(0) > 0))
+    check.fail(config.warmup_steps ? "warmup_steps" : "warmup_ratio",
+               "lr_scheduler: constant has no warm-up; write constant_with_warmup, or delete this key");
   check.range("weight_decay", config.weight_decay, 0.0, 10.0);
   check.range("adam_beta1", config.adam_beta1, 0.0, std::nextafter(1.0, 0.0));
   check.range("adam_beta2", config.adam_beta2, 0.0, std::nextafter(1.0, 0.0));

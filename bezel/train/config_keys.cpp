@@ -22,17 +22,13 @@ void assign(std::optional<T>& field, const ConfigValue& value) {
   assign(field.emplace(), value);
 }
 
+// In the order of ScheduleKind.
+constexpr std::string_view kSchedules[] = {"cosine", "linear", "constant", "constant_with_warmup"};
+
 void assign(ScheduleKind& field, const ConfigValue& value) {
-  const std::string text = value.as_text();
-  if (text == "cosine") {
-    field = ScheduleKind::kCosine;
-  } else if (text == "linear") {
-    field = ScheduleKind::kLinear;
-  } else if (text == "constant" || text == "constant_with_warmup") {
-    field = ScheduleKind::kConstant;
-  } else {
-    value.fail("cosine, linear or constant");
-  }
+  const auto* const name = std::ranges::find(kSchedules, value.as_text());
+  if (name == std::end(kSchedules)) value.fail("cosine, linear, constant or constant_with_warmup");
+  field = static_cast<ScheduleKind>(name - kSchedules);
 }
 
 void assign(std::vector<lora::Tower>& field, const ConfigValue& value) {
@@ -112,9 +108,7 @@ std::string show(const std::vector<std::string>& texts) {
   return out + "]";
 }
 
-std::string show(ScheduleKind kind) {
-  return kind == ScheduleKind::kCosine ? "cosine" : kind == ScheduleKind::kLinear ? "linear" : "constant";
-}
+std::string show(ScheduleKind kind) { return std::string(kSchedules[static_cast<std::size_t>(kind)]); }
 
 std::string show(const std::vector<lora::Tower>& towers) {
   std::string out = "[";
@@ -324,8 +318,10 @@ constexpr ConfigBinding kBindings[] = {
     unbuilt("loraplus_lr_ratio", "not built yet"),
 
     bind<&Config::learning_rate>({"learning_rate", "lr", "number", "2e-4", "after warm-up"}),
-    bind<&Config::lr_scheduler>({"lr_scheduler", "lr_scheduler_type", "text", "cosine", "cosine, linear, constant"}),
-    bind<&Config::warmup_ratio>({"warmup_ratio", "", "number", "0.03", "share of all updates, rounded up"}),
+    bind<&Config::lr_scheduler>(
+        {"lr_scheduler", "lr_scheduler_type", "text", "cosine", "cosine, linear, constant, constant_with_warmup"}),
+    bind<&Config::warmup_ratio>(
+        {"warmup_ratio", "", "number", "0.03; 0 below 10 updates", "share of all updates, rounded up; never all"}),
     bind<&Config::warmup_steps>({"warmup_steps", "", "whole", "by warmup_ratio", "updates of warm-up"}),
     {{"optimizer", "optim", "text", "adamw", "adamw"}, "optimizer", read_optimizer, nullptr},
     bind<&Config::weight_decay>({"weight_decay", "", "number", "0", "AdamW's"}),
@@ -346,7 +342,7 @@ constexpr ConfigBinding kBindings[] = {
      read_max_steps,
      write<&Config::max_steps>},
     {{"packing", "sample_packing", "true|false|auto", "auto",
-      "samples side by side in rows of max_seq_length, each by itself; auto: where no sample has media", true},
+      "samples side by side in rows of max_seq_length, each by itself; auto: text, where 10 updates are left", true},
      "packing",
      read_auto<&Config::packing>,
      write_auto<&Config::packing>},

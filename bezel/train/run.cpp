@@ -18,6 +18,7 @@
 #include "bezel/train/output.h"
 #include "bezel/train/random_state.h"
 #include "bezel/train/residency.h"
+#include "bezel/train/run_check.h"
 #include "bezel/train/run_feed.h"
 #include "bezel/train/soft_tokens.h"
 
@@ -55,9 +56,7 @@ TrainerOptions trainer_options(const TrainConfig& config, const RunBatches& batc
   options.steps_per_epoch = batches.steps_per_epoch();
   options.max_grad_norm = config.max_grad_norm;
   options.adam = {config.adam_beta1, config.adam_beta2, config.adam_epsilon, config.weight_decay};
-  const std::int64_t warmup =
-      config.warmup_steps.value_or(warmup_steps_from_ratio(config.warmup_ratio, options.total_steps));
-  const Schedule schedule{config.lr_scheduler, config.learning_rate, warmup, options.total_steps};
+  const Schedule schedule = make_schedule(config, options.total_steps);
   options.learning_rate = [schedule](std::int64_t step) { return schedule.rate(step); };
   options.logging_steps = config.logging_steps;
   options.eval_steps = config.eval_steps.value_or(batches.steps_per_epoch());
@@ -66,10 +65,13 @@ TrainerOptions trainer_options(const TrainConfig& config, const RunBatches& batc
 }
 
 /// A chat_format other than auto says that the template is no surprise.
-std::vector<std::string> make_warnings(const TrainConfig& config, data::ChatFormat format) {
-  if (config.chat_format != "auto") return {};
+std::vector<std::string> make_warnings(const TrainConfig& config, const RunBatches& batches) {
+  std::vector<std::string> warnings = check_learns(config, batches.total_steps());
+  if (config.chat_format != "auto") return warnings;
+  const data::ChatFormat format = batches.train_data().options().sample.chat.format;
   std::string warning = data::foreign_template_warning(config.base_model, format);
-  return warning.empty() ? std::vector<std::string>() : std::vector<std::string>{std::move(warning)};
+  if (!warning.empty()) warnings.push_back(std::move(warning));
+  return warnings;
 }
 
 RunPlan make_plan(const lora::Selection& selection, const RunBatches& batches, torch::Device device) {
@@ -116,7 +118,7 @@ class Run {
         batches_(std::make_shared<const RunBatches>(wanted, model_config_)),
         predictions_(wanted, *batches_),
         feed_(batches_, wanted, events.on_left_out),
-        warnings_(make_warnings(wanted, batches_->train_data().options().sample.chat.format)),
+        warnings_(make_warnings(wanted, *batches_)),
         output_(wanted) {
     if (config_.threads) at::set_num_threads(static_cast<int>(*config_.threads));
     torch::manual_seed(static_cast<std::uint64_t>(config_.seed));

@@ -6,13 +6,14 @@ namespace bezel::train {
 
 /// How the learning rate moves after warm-up.
 enum class ScheduleKind {
-  kCosine,    ///< half a cosine, down to 0
-  kLinear,    ///< a straight line, down to 0
-  kConstant,  ///< stays
+  kCosine,              ///< half a cosine, down to 0
+  kLinear,              ///< a straight line, down to 0
+  kConstant,            ///< stays; has no warm-up
+  kConstantWithWarmup,  ///< stays
 };
 
-/// Learning rate by update, as transformers' get_{cosine,linear,constant}_schedule_with_warmup: the rate climbs from 0
-/// over the warm-up, so the first update of a warm-up has rate 0.
+/// Learning rate by update, as transformers' get_{cosine,linear,constant}_schedule_with_warmup and
+/// get_constant_schedule: the rate climbs from 0 over the warm-up, so the first update of a warm-up has rate 0.
 struct Schedule {
   ScheduleKind kind = ScheduleKind::kCosine;
   double peak = 0.0;              ///< learning rate after warm-up

@@ -183,7 +183,42 @@ TEST_F(RunBatchesTest, PackedSamplesKeepTheirLabels) {
   }
 }
 
+TEST_F(RunBatchesTest, AutomaticPackingLeavesTenUpdates) {
+  config.packing = true;
+  const std::int64_t packed_steps = open().steps_per_epoch();
+  config.packing = false;
+  const std::int64_t steps = open().steps_per_epoch();
+  ASSERT_LT(packed_steps, steps);
+  config.packing.reset();
+  config.num_train_epochs = static_cast<double>(9 / packed_steps);
+  EXPECT_FALSE(open().packs());
+  EXPECT_EQ(open().num_rows(), 37);
+  EXPECT_EQ(open().steps_per_epoch(), steps);
+  config.num_train_epochs += 1;
+  EXPECT_TRUE(open().packs());
+  config.num_train_epochs = 1;
+  config.packing = true;
+  EXPECT_TRUE(open().packs()) << "what is given holds";
+  config.packing.reset();
+  config.max_steps = 2;
+  EXPECT_TRUE(open().packs()) << "packing does not change the number of updates";
+}
+
+// 24 short chats with every default: four to an update.
+TEST_F(RunBatchesTest, ASmallDataSetWithDefaultsHasAnUpdateForEveryFourSamples) {
+  TrainConfig defaults;
+  defaults.base_model = config.base_model;
+  defaults.train_file = config.train_file;
+  std::string lines;
+  for (int i = 0; i < 24; ++i) lines += chat(i, 3);
+  test::write_bytes(config.train_file, lines);
+  const RunBatches batches(defaults, gemma4::read_model_config(defaults.base_model));
+  EXPECT_FALSE(batches.packs());
+  EXPECT_EQ(batches.total_steps(), 6);
+}
+
 TEST_F(RunBatchesTest, PackingIsForTextUnlessTold) {
+  config.num_train_epochs = 20;
   EXPECT_TRUE(open().packs());
   config.packing = false;
   EXPECT_FALSE(open().packs());

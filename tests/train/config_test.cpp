@@ -41,7 +41,7 @@ TEST(TrainConfig, DefaultsAreThoseOfTheDocumentation) {
   EXPECT_EQ(config.lora.alpha, 32.0);
   EXPECT_EQ(config.learning_rate, 2e-4);
   EXPECT_EQ(config.lr_scheduler, ScheduleKind::kCosine);
-  EXPECT_EQ(config.warmup_ratio, 0.03);
+  EXPECT_EQ(config.warmup_ratio, std::nullopt) << "0.03 is of runs that are long enough";
   EXPECT_EQ(config.gradient_accumulation_steps, 4);
   EXPECT_EQ(config.max_seq_length, 2048);
   EXPECT_EQ(config.lora.towers, std::vector<lora::Tower>{lora::Tower::kLanguage});
@@ -132,6 +132,24 @@ TEST(TrainConfig, UnknownKeysAreReportedAtOnceEachWithItsLine) {
   std::string many;
   for (int i = 0; i < 23; ++i) many += "zzzzzzzzzzzzzzz" + std::to_string(i) + ": 1\n";
   expect_refused(many, {"zzz19'", "and 3 more"});
+}
+
+TEST(TrainConfig, WarmUpIsAShareOrANumberOfUpdates) {
+  EXPECT_EQ(parse(to_yaml(parse(""))).warmup_ratio, std::nullopt) << "a default is not given by writing it";
+  EXPECT_EQ(parse(to_yaml(parse("warmup_ratio: 0.25\n"))).warmup_ratio, 0.25);
+  EXPECT_EQ(parse("warmup_ratio: 0.25\n", {"--warmup-steps", "5"}).warmup_ratio, std::nullopt);
+  EXPECT_EQ(parse("warmup_steps: 5\n", {"--warmup-ratio", "0.25"}).warmup_steps, std::nullopt);
+  EXPECT_NE(refusal("", {"--warmup-ratio", "0.25", "--warmup-steps", "5"}).find("keep one"), std::string::npos);
+}
+
+TEST(TrainConfig, ConstantHasNoWarmUp) {
+  EXPECT_EQ(parse("lr_scheduler: constant\n").lr_scheduler, ScheduleKind::kConstant);
+  EXPECT_EQ(parse("lr_scheduler: constant_with_warmup\nwarmup_steps: 3\n").lr_scheduler,
+            ScheduleKind::kConstantWithWarmup);
+  EXPECT_EQ(refusal("lr_scheduler: constant\nwarmup_steps: 0\n"), "");
+  expect_refused("lr_scheduler: constant\nwarmup_steps: 3\n", {"warmup_steps", "constant_with_warmup"});
+  expect_refused("lr_scheduler_type: constant\nwarmup_ratio: 0.1\n", {"warmup_ratio", "constant_with_warmup"});
+  EXPECT_NE(to_yaml(parse("lr_scheduler: constant\n")).find("lr_scheduler: constant\n"), std::string::npos);
 }
 
 TEST(TrainConfig, AKeyTwiceIsRefusedAlsoUnderItsAlias) {
@@ -268,7 +286,7 @@ TEST(TrainConfig, ResolvedYamlReadsBackEqual) {
       "lora_towers: [vision, audio]\nrank_pattern: {q_proj: 4}\nalpha_pattern: {'a.*b': 1.5}\nlr: "
       "3.3333333333333335e-05\n"
       "adam_epsilon: 1e-8\ngradient_checkpointing: true\ntarget_modules: '.*\\.q_proj'\nexclude_modules: [o_proj]\n"
-      "val_set_size: 0.25\nmax_soft_tokens: 140\nlr_scheduler: constant\nthreads: 2\nreport_to: none\n");
+      "val_set_size: 0.25\nmax_soft_tokens: 140\nlr_scheduler: constant_with_warmup\nthreads: 2\nreport_to: none\n");
   const std::string yaml = to_yaml(config);
   const TrainConfig again = parse_train_config(yaml, "resolved", {}, false);
   EXPECT_EQ(to_yaml(again), yaml);

@@ -6,7 +6,7 @@ namespace bezel::train {
 namespace {
 
 TEST(Schedule, FirstUpdateOfAWarmUpHasRateZero) {
-  for (const ScheduleKind kind : {ScheduleKind::kCosine, ScheduleKind::kLinear, ScheduleKind::kConstant})
+  for (const ScheduleKind kind : {ScheduleKind::kCosine, ScheduleKind::kLinear, ScheduleKind::kConstantWithWarmup})
     EXPECT_EQ((Schedule{kind, 1e-3, 4, 20}.rate(0)), 0.0);
 }
 
@@ -32,7 +32,21 @@ TEST(Schedule, LinearReachesZeroAndStaysThere) {
   EXPECT_EQ(schedule.rate(11), 0.0);
 }
 
-TEST(Schedule, ConstantStays) { EXPECT_EQ((Schedule{ScheduleKind::kConstant, 0.5, 2, 10}.rate(9)), 0.5); }
+// transformers' get_constant_schedule has no argument for a warm-up.
+TEST(Schedule, ConstantIsThePeakFromTheFirstUpdate) {
+  for (const std::int64_t step : {0, 1, 9, 10})
+    EXPECT_EQ((Schedule{ScheduleKind::kConstant, 0.5, 4, 10}.rate(step)), 0.5);
+}
+
+// step / max(1, warmup) below warmup, then 1.
+TEST(Schedule, ConstantWithWarmUpClimbsAndStays) {
+  const Schedule schedule{ScheduleKind::kConstantWithWarmup, 0.5, 4, 10};
+  EXPECT_EQ(schedule.rate(0), 0.0);
+  EXPECT_DOUBLE_EQ(schedule.rate(1), 0.125);
+  EXPECT_DOUBLE_EQ(schedule.rate(3), 0.375);
+  EXPECT_EQ(schedule.rate(4), 0.5);
+  EXPECT_EQ(schedule.rate(9), 0.5);
+}
 
 TEST(Schedule, WarmUpLengthIsRoundedUp) {
   EXPECT_EQ(warmup_steps_from_ratio(0.03, 100), 3);
