@@ -70,6 +70,8 @@ BmpHeader parse_header(ImageBytes bytes, std::string_view source) {
     const std::size_t said = is_old ? 0 : number(bytes, 46, 4);
     header.palette_size = said == 0 ? most : std::min(said, most);
   }
+  if (header.pixels_at < header.palette_at)
+    throw Error(source, ": bad BMP: pixels at byte ", header.pixels_at, ", inside the header");
   return header;
 }
 

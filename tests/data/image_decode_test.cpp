@@ -260,6 +260,9 @@ TEST(ImageDecode, BadBmpsAreRefused) {
   EXPECT_NE(error_of(make_bmp(2, 2, 8, 1)).find("run-length compression"), std::string::npos);
   EXPECT_NE(error_of(make_bmp(2, 2, 7)).find("BMP of 7 bits"), std::string::npos);
   EXPECT_NE(error_of(make_bmp(2, 2, 8)).find("truncated"), std::string::npos);  // no room for 256 colors
+  std::string inside = bmp;
+  inside.replace(10, 4, std::string(4, '\0'));
+  EXPECT_NE(error_of(inside).find("pixels at byte 0, inside the header"), std::string::npos);
 }
 
 TEST(ImageDecode, OtherFilesAreNamedAsSuch) {
