@@ -4,9 +4,6 @@
 #include <numeric>
 
 namespace bezel {
-namespace {
-
-/// Levenshtein's distance.
 std::size_t edit_distance(std::string_view a, std::string_view b) {
   std::vector<std::size_t> row(b.size() + 1);
   std::iota(row.begin(), row.end(), std::size_t{0});
@@ -21,8 +18,6 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
   }
   return row.back();
 }
-
-}  // namespace
 
 std::string nearest_name(std::string_view name, const std::vector<std::string_view>& candidates) {
   std::string_view best;

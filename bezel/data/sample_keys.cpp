@@ -1,13 +1,13 @@
 #include "bezel/data/sample_keys.h"
 
 #include <algorithm>
-#include <numeric>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "bezel/data/chat_messages.h"
 #include "bezel/error.h"
+#include "bezel/nearest.h"
 
 namespace bezel::data {
 namespace {
@@ -118,20 +118,6 @@ constexpr Hint kHints[] = {
     {"tools", "tools need a list of messages"},
     {"chat_template_kwargs", "it needs a list of messages"},
 };
-
-std::size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), std::size_t{0});
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    std::size_t diagonal = row[0]++;
-    for (std::size_t j = 0; j < b.size(); ++j) {
-      const std::size_t replaced = diagonal + (a[i] != b[j]);
-      diagonal = row[j + 1];
-      row[j + 1] = std::min({replaced, diagonal + 1, row[j] + 1});
-    }
-  }
-  return row.back();
-}
 
 std::string advice_for(std::string_view key, const Names& used) {
   std::string list;

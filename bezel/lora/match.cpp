@@ -2,28 +2,12 @@
 
 #include <algorithm>
 #include <cctype>
-#include <numeric>
 
 #include "bezel/io/key_map.h"
+#include "bezel/nearest.h"
 
 namespace bezel::lora {
-namespace {
-
-std::size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), std::size_t{0});
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    std::size_t diagonal = row[0]++;
-    for (std::size_t j = 0; j < b.size(); ++j) {
-      const std::size_t replaced = diagonal + (a[i] != b[j]);
-      diagonal = row[j + 1];
-      row[j + 1] = std::min({replaced, row[j] + 1, row[j + 1] + 1});
-    }
-  }
-  return row.back();
-}
-
-}  // namespace
+namespace {}  // namespace
 
 std::vector<std::string> spellings(const std::string& canonical, bool text_only) {
   std::vector<std::string> names = {canonical};
