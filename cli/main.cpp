@@ -66,7 +66,7 @@ int run(int argc, char** argv) {
   app.footer(
       "`bezel SUBCOMMAND --help` explains each.\n"
       "Exit codes: 0 done, 2 usage or config, 3 bad model, adapter or data, 4 input/output, 5 out of memory,\n"
-      "            6 diverged, 1 a mistake in bezel itself");
+      "            6 diverged, 1 internal error (please report)");
   int status = 0;
   add_train(app, status);
   add_preprocess(app, status);
@@ -115,9 +115,9 @@ int main(int argc, char** argv) {
   } catch (const c10::Error& error) {
     const std::string message = error.what_without_backtrace();
     if (cli::is_out_of_memory(message)) return cli::fail_memory(cli::first_line(message));
-    std::cerr << "bezel: a mistake in bezel itself: " << cli::one_line(message) << '\n';
+    std::cerr << "bezel: internal error (please report): " << cli::one_line(message) << '\n';
   } catch (const std::exception& error) {
-    std::cerr << "bezel: a mistake in bezel itself: " << cli::one_line(error.what()) << '\n';
+    std::cerr << "bezel: internal error (please report): " << cli::one_line(error.what()) << '\n';
   }
   return 1;
 }
