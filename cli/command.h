@@ -2,6 +2,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <CLI/CLI.hpp>
 
@@ -34,6 +35,9 @@ std::string counted(long long count, std::string_view noun);
 std::string bytes_text(double bytes);
 /// "5GB", "500 MB", "2GiB" or a plain number as bytes. Throws Error (kConfig) naming `flag`.
 std::size_t parse_bytes(const std::string& flag, const std::string& text);
+
+/// Each as a line "warning: …" on stderr.
+void print_warnings(const std::vector<std::string>& warnings);
 
 /// Says on stderr what released transformers does with a checkpoint whose towers are in the flat key layout.
 void warn_of_flat_layout(const std::string& folder);

@@ -17,6 +17,7 @@ struct ConvertOptions {
   std::string model;
   std::string adapter;
   std::string layout;
+  std::string names;
   std::string to;
   std::string output;
   std::string tokenizer;
@@ -34,8 +35,8 @@ void warn_of_flat_adapter(const std::string& folder) {
 }
 
 void convert_to_gguf(const ConvertOptions& options) {
-  if (options.adapter.empty() || !options.layout.empty())
-    throw Error(ErrorKind::kConfig, "--to gguf takes --adapter, and no --layout");
+  if (options.adapter.empty() || !options.layout.empty() || !options.names.empty())
+    throw Error(ErrorKind::kConfig, "--to gguf takes --adapter, and neither --layout nor --names");
   std::string architecture;
   if (!options.model.empty())
     architecture = gemma4::read_model_config(options.model).family == gemma4::Family::kGemma3 ? "gemma3" : "gemma4";
@@ -47,9 +48,9 @@ void convert_to_gguf(const ConvertOptions& options) {
 }
 
 void convert_from_orbax(const ConvertOptions& options) {
-  if (!options.adapter.empty() || !options.to.empty())
+  if (!options.adapter.empty() || !options.to.empty() || !options.names.empty())
     throw Error(ErrorKind::kConfig, options.model,
-                ": a checkpoint of Orbax; with one, convert takes no --adapter, and ", "no --to");
+                ": a checkpoint of Orbax; with one, convert takes no --adapter, no --to and no --names");
   if (options.tokenizer.empty())
     throw Error(ErrorKind::kConfig, options.model,
                 ": a checkpoint of Orbax, which has no tokenizer; give a folder with ",
@@ -74,21 +75,29 @@ void refuse_orbax_flags(const ConvertOptions& options) {
                   "manifest.ocdbt)");
 }
 
+lora::AdapterNames names_of(const std::string& names) {
+  if (names.empty()) return lora::AdapterNames::kAsStored;
+  return names == "text" ? lora::AdapterNames::kText : lora::AdapterNames::kMultimodal;
+}
+
 void convert(const ConvertOptions& options) {
   if (!options.model.empty() && io::find_orbax_folder(options.model)) return convert_from_orbax(options);
   refuse_orbax_flags(options);
   if (!options.to.empty()) return convert_to_gguf(options);
-  if (options.layout.empty()) throw Error(ErrorKind::kConfig, "convert takes either --layout or --to");
+  if (!options.names.empty() && options.adapter.empty())
+    throw Error(ErrorKind::kConfig, "--names is of adapters: give one with --adapter");
+  if (options.layout.empty() && options.names.empty())
+    throw Error(ErrorKind::kConfig, "convert takes --layout, --to, or with --adapter --names");
   if (options.model.empty() == options.adapter.empty())
     throw Error(ErrorKind::kConfig, "convert takes either --model or --adapter");
   const bool flat = options.layout == "flat";
   const io::KeyLayout layout = flat ? io::KeyLayout::kFlat : io::KeyLayout::kNested;
   lora::Conversion conversion;
   if (!options.adapter.empty()) {
-    conversion = lora::convert_adapter(options.adapter, layout, options.output);
+    conversion = lora::convert_adapter(options.adapter, layout, options.output, names_of(options.names));
     if (flat) warn_of_flat_adapter(options.output);
   } else {
-    gemma4::load_model(options.model, {});  // complete, and of the shapes that its config says
+    print_warnings(gemma4::load_model(options.model, {}).warnings);  // complete, and of the shapes of its config
     conversion = lora::convert_checkpoint(options.model, layout, options.output,
                                           parse_bytes("--max-shard-size", options.max_shard_size));
     if (flat) warn_of_flat_layout(options.output);
@@ -108,6 +117,11 @@ void add_convert(CLI::App& app, int&) {
   command->add_option("--adapter", options->adapter, "PEFT adapter folder");
   command->add_option("--layout", options->layout, "nested (`…q_proj.linear.weight`, as released) or flat")
       ->check(CLI::IsMember({"nested", "flat"}));
+  command
+      ->add_option("--names", options->names,
+                   "of an adapter's decoder layers: text (`model.layers…`, as trained on GGUF files) or multimodal "
+                   "(`model.language_model.layers…`)")
+      ->check(CLI::IsMember({"text", "multimodal"}));
   command->add_option("--to", options->to, "gguf: an adapter's language layers as llama.cpp reads them")
       ->check(CLI::IsMember({"gguf"}));
   command->add_option("--tokenizer", options->tokenizer, "from Orbax: folder with Gemma 4's tokenizer.json");

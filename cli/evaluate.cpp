@@ -194,14 +194,19 @@ void evaluate(const EvaluateArguments& options) {
   config.train_file = data_file(config.train_file);
   const torch::Device device = train::choose_device(config.device);
   const train::RunBatches batches(config, gemma4::read_model_config(config.base_model));
-  gemma4::Model model =
+  const gemma4::LoadedModel loaded =
       gemma4::load_model(config.base_model, {config.dtype == "float32" ? torch::kFloat : torch::kBFloat16,
                                              device,
-                                             {.storage = quant::parse_storage(config.storage)}})
-          .model;
+                                             {.storage = quant::parse_storage(config.storage)}});
+  print_warnings(loaded.warnings);
+  gemma4::Model model = loaded.model;
   const bool adapted = !options.adapter.empty();
   lora::Selection selection;
-  if (adapted) selection = lora::load_adapter(*model, options.adapter, model->config().text_only).selection;
+  if (adapted) {
+    lora::LoadedAdapter adapter = lora::load_adapter(*model, options.adapter, model->config().text_only);
+    print_warnings(adapter.notes);
+    selection = std::move(adapter.selection);
+  }
   const data::Dataset& data = batches.train_data();
   const train::Evaluation evaluation =
       train::evaluate(model, adapted ? &selection : nullptr, data, evaluate_options(options, data.tokenizer(), device));

@@ -28,8 +28,9 @@ void forward(const ForwardOptions& options) {
   const data::RawInputs inputs = data::read_raw_inputs(options.inputs);
   gemma4::LoadedModel loaded = gemma4::load_model(
       options.model, {dtype, train::choose_device(options.device), {.storage = quant::parse_storage(options.storage)}});
+  print_warnings(loaded.warnings);
   if (!options.adapter.empty())
-    lora::load_adapter(*loaded.model, options.adapter, loaded.model->config().text_only);
+    print_warnings(lora::load_adapter(*loaded.model, options.adapter, loaded.model->config().text_only).notes);
   else if (options.grads)
     throw Error(ErrorKind::kConfig, "--grads needs --adapter: only adapters have gradients");
   loaded.model->eval();

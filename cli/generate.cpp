@@ -113,17 +113,17 @@ Session::Session(const GenerateArguments& options)
   if (!options.ignore_eos) limits_.stop_ids = settings.stop_ids;
   for (const std::string& note : settings.notes) std::fprintf(stderr, "note: %s\n", note.c_str());
   const torch::ScalarType dtype = options.dtype == "float32" ? torch::kFloat : torch::kBFloat16;
-  model_ = gemma4::load_model(
-               options.model,
-               {dtype, train::choose_device(options.device), {.storage = quant::parse_storage(options.storage)}})
-               .model;
+  gemma4::LoadedModel loaded = gemma4::load_model(
+      options.model, {dtype, train::choose_device(options.device), {.storage = quant::parse_storage(options.storage)}});
+  print_warnings(loaded.warnings);
+  model_ = loaded.model;
   pinned_.emplace(model_);
   generator_ = std::make_unique<generate::Generator>(model_, options.prefill_tokens);
 }
 
 void Session::take(const std::string& adapter) {
   lora::detach_all(*model_);
-  if (!adapter.empty()) lora::load_adapter(*model_, adapter, model_->config().text_only);
+  if (!adapter.empty()) print_warnings(lora::load_adapter(*model_, adapter, model_->config().text_only).notes);
   model_->eval();
   generator_->forget();
 }

@@ -74,10 +74,14 @@ void print_checkpoint(const Json& report, bool clips) {
   print_training_memory(report["training_memory"]);
   print_names("unused tensors: keys and values of layers that read another layer's", report["unused_kv_tensors"],
               " (harmless)");
+  for (const auto& [why, names] : report["unused_tensors"].items())
+    print_names("unused tensors: ", names, (why + " (harmless)").c_str());
   print_names("tensors have no place in this model", report["unexpected_tensors"], "");
   print_names("tensors are missing", report["missing_tensors"], "");
   print_names("tensors have another shape", report["wrong_shapes"], "");
   print_names("clip bounds are no numbers", report["clip"]["broken"], "");
+  for (const Json& warning : report["warnings"]) std::printf("\nwarning: %s\n", warning.get<std::string>().c_str());
+  if (report.contains("problem")) std::printf("\n%s\n", report["problem"].get<std::string>().c_str());
   std::printf("\n%s\n", report["loads"].get<bool>() ? "Bezel can load it." : "Bezel cannot load it.");
 }
 
@@ -95,7 +99,10 @@ void print_adapter(const Json& report) {
   for (const auto& [name, tower] : report["towers"].items())
     std::printf("%-12s %7s %14s\n", name.c_str(), number(tower["layers"]).c_str(), number(tower["parameters"]).c_str());
   print_names("layers lack A or B, or the two do not fit", report["incomplete_layers"], "");
+  print_names("matrices saved beside LoRA", report["saved_matrices"], " (passed over where they equal the base's)");
   print_names("tensors are no LoRA pair", report["unexpected_tensors"], "");
+  print_names("features that Bezel lacks", report["unsupported"], "");
+  std::printf("\n%s\n", report["loads"].get<bool>() ? "Bezel can load it." : "Bezel cannot load it.");
 }
 
 void print_scan(const Json& scan) {

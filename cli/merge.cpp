@@ -46,8 +46,10 @@ void merge(const MergeArguments& options) {
   // In float32, so that nothing is rounded before it is added.
   gemma4::LoadedModel loaded = gemma4::load_model(options.model, {.dtype = torch::kFloat});
   const gemma4::ModelConfig& config = loaded.model->config();
-  lora::load_adapter(*loaded.model, options.adapter, config.text_only);
-  lora::MergeOptions merge_options{.requantize = options.requantize,
+  print_warnings(loaded.warnings);
+  print_warnings(lora::load_adapter(*loaded.model, options.adapter, config.text_only).notes);
+  lora::MergeOptions merge_options{.untied = !config.text.tie_word_embeddings,
+                                   .requantize = options.requantize,
                                    .max_shard_bytes = parse_bytes("--max-shard-size", options.max_shard_size)};
   if (!options.dtype.empty()) merge_options.dtype = parse_dtype(options.dtype);
   if (!config.dtype.empty()) merge_options.from_codes = parse_dtype(config.dtype);

@@ -23,6 +23,7 @@ void quantize(const QuantizeOptions& options) {
       options.model, options.output,
       {.storage = quant::parse_storage(options.type), .double_quant = !options.single, .skip = options.skip},
       options.experts, parse_bytes("--max-shard-size", options.max_shard_size));
+  print_warnings(report.warnings);
   std::printf("%s matrices in %s: %s, before %s\n%s\n", with_commas(report.matrices).c_str(), options.type.c_str(),
               bytes_text(static_cast<double>(report.bytes_after)).c_str(),
               bytes_text(static_cast<double>(report.bytes_before)).c_str(), options.output.c_str());

@@ -5,6 +5,7 @@
 
 #include "bezel/error.h"
 #include "cli/command.h"
+#include "cli/one_line.h"
 
 namespace bezel::cli {
 
@@ -47,6 +48,10 @@ std::size_t parse_bytes(const std::string& flag, const std::string& text) {
   }
   if (!(bytes >= 1 && bytes < 1e18)) refuse();
   return static_cast<std::size_t>(bytes);
+}
+
+void print_warnings(const std::vector<std::string>& warnings) {
+  for (const std::string& warning : warnings) std::fprintf(stderr, "warning: %s\n", one_line(warning).c_str());
 }
 
 void warn_of_flat_layout(const std::string& folder) {

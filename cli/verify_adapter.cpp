@@ -34,6 +34,7 @@ void print_towers(const Json& towers) {
 
 void print(const Json& report) {
   print_towers(report["towers"]);
+  for (const Json& note : report["notes"]) std::printf("note: %s\n", note.get<std::string>().c_str());
   for (const Json& place : report["elsewhere"]) {
     std::printf("\n%s: %s\n", place["tool"].get<std::string>().c_str(),
                 place["problems"].empty() ? "takes it as it is" : "does not take it as it is");

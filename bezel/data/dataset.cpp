@@ -113,6 +113,7 @@ Dataset::ScannedLine Dataset::scan_line(std::size_t line_idx) const {
         tokenize_sample(*tokenizer_, expand_placeholders(text, image_tokens, audio_tokens), options_.max_seq_length);
     line.too_long = !tokens;
     if (line.too_long) return line;
+    check_rows(tokens->input_ids);
     if (tokens->num_labels == 0) throw Error(source, ": no token carries loss, so there is nothing to learn");
     const auto sum = [](const std::vector<std::int64_t>& counts) {
       return static_cast<std::size_t>(std::accumulate(counts.begin(), counts.end(), std::int64_t{0}));
@@ -124,6 +125,13 @@ Dataset::ScannedLine Dataset::scan_line(std::size_t line_idx) const {
     line.error.emplace(located(error, source));
   }
   return line;
+}
+
+void Dataset::check_rows(std::span<const std::int64_t> ids) const {
+  if (!options_.missing_row) return;
+  for (const std::int64_t id : ids)
+    if (const std::string why = options_.missing_row(id); !why.empty())
+      throw Error("the token '", tokenizer_->word(id), "' (", id, ") has no embedding: ", why);
 }
 
 void Dataset::add_line(std::size_t line_idx, const ScannedLine& line) {

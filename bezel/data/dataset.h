@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -70,6 +71,8 @@ struct DatasetOptions {
   SampleOptions sample;
   MediaSettings media;
   MediaTokenIds ids;  ///< must be those of the tokenizer
+  /// Why the model has no embedding for a token id, or "": see gemma4::ModelConfig::missing_row.
+  std::function<std::string(std::int64_t id)> missing_row{};
   /// Called now and then while the file is read, with lines done and all lines.
   std::function<void(std::size_t done, std::size_t total)> on_progress{};
 };
@@ -138,6 +141,7 @@ class Dataset {
   void check_tokenizer() const;
   void read_lines();
   ScannedLine scan_line(std::size_t line_idx) const;
+  void check_rows(std::span<const std::int64_t> ids) const;
   void add_line(std::size_t line_idx, const ScannedLine& line);
   SampleText read_line(std::size_t line_idx) const;
   std::vector<MediaInfo> probe_media(const SampleText& text, std::string_view name) const;

@@ -13,6 +13,7 @@
 #include "bezel/data/utf8.h"
 #include "bezel/error.h"
 #include "bezel/io/gguf_model.h"
+#include "bezel/io/placeholder_file.h"
 
 namespace bezel::data {
 namespace {
@@ -65,6 +66,7 @@ Tokenizer Tokenizer::from_file(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   if (!file.read(text.data(), static_cast<std::streamsize>(text.size())))
     throw Error(ErrorKind::kIo, path, ": could not be read");
+  io::refuse_placeholder(path, text);
   return from_json(text, path);
 }
 

@@ -4,7 +4,10 @@
 #include <cmath>
 
 #include "bezel/error.h"
+#include "bezel/gemma4/config_fit.h"
 #include "bezel/gemma4/gguf_config.h"
+#include "bezel/io/checkpoint_folder.h"
+#include "bezel/io/regular_file.h"
 
 namespace bezel::gemma4 {
 namespace {
@@ -41,14 +44,15 @@ void require_activation(const JsonView& json, std::string_view name, std::string
     member->fail("\"" + std::string(wanted) + "\", the only activation of Gemma");
 }
 
+// A section without rope_type is one of "default", as transformers reads it: all angles turn.
 RopeConfig read_rope(const JsonView& json, const RopeConfig& fallback) {
   RopeConfig rope = fallback;
   auto type = json.find("rope_type");
   if (!type) type = json.find("type");  // the older spelling, in rope_scaling
-  const std::string name = type ? type->text() : "";
-  if (type && name != "default" && name != "proportional" && name != "linear")
+  const std::string name = type ? type->text() : "default";
+  if (name != "default" && name != "proportional" && name != "linear")
     type->fail("\"default\", \"proportional\" or \"linear\"");
-  if (type) rope.partial_rotary_factor = 1.0;
+  rope.partial_rotary_factor = 1.0;
   rope.theta = positive_or(json, "rope_theta", rope.theta);
   if (name == "proportional") rope.partial_rotary_factor = positive_or(json, "partial_rotary_factor", 1.0);
   if (rope.partial_rotary_factor > 1.0) json.fail("a partial_rotary_factor of at most 1");
@@ -164,6 +168,8 @@ TextConfig read_text(const JsonView& text) {
     config.bidirectional_vision = true;
   }
   if (const auto rope = text.find("rope_parameters")) {
+    if (!rope->find("sliding_attention") && !rope->find("full_attention"))
+      rope->fail("sections sliding_attention and full_attention, one for each kind of layer");
     if (const auto part = rope->find("sliding_attention")) config.sliding_rope = read_rope(*part, config.sliding_rope);
     if (const auto part = rope->find("full_attention")) config.full_rope = read_rope(*part, config.full_rope);
   }
@@ -269,6 +275,16 @@ AudioConfig read_audio(const JsonView& audio) {
   return config;
 }
 
+// config.json of a folder; an error says what the folder holds instead.
+std::string config_path(const std::string& folder) {
+  io::check_checkpoint_folder(folder);
+  std::string path = folder + "/config.json";
+  if (io::is_there(path)) return path;
+  const std::string instead = io::instead_of_checkpoint(folder);
+  throw Error(ErrorKind::kIo, path, ": no such file",
+              instead.empty() ? " (incomplete download?)" : "; " + folder + " " + instead);
+}
+
 std::string first_architecture(const JsonView& json) {
   const auto list = json.find("architectures");
   if (!list) return "";
@@ -277,6 +293,19 @@ std::string first_architecture(const JsonView& json) {
 }
 
 }  // namespace
+
+std::string ModelConfig::missing_row(std::int64_t id) const {
+  if ((vision && (id == image_token_id || id == video_token_id)) || (audio && id == audio_token_id)) return "";
+  const auto past = [&](const char* table, const char* key, std::int64_t rows) {
+    return std::string("the ") + table + " end at row " + std::to_string(rows - 1) + " (" + key + ": " +
+           std::to_string(rows) + "); a token was added to the tokenizer without resizing the model: use the " +
+           "tokenizer that the model was trained with, or resize_token_embeddings of transformers";
+  };
+  if (id >= text.vocab_size) return past("embeddings", "vocab_size", text.vocab_size);
+  if (text.hidden_size_per_layer_input > 0 && id >= text.vocab_size_per_layer)
+    return past("per-layer embeddings", "vocab_size_per_layer_input", text.vocab_size_per_layer);
+  return "";
+}
 
 std::string ModelConfig::architecture() const {
   if (family == Family::kGemma3) return "Gemma3ForCausalLM";
@@ -302,6 +331,9 @@ ModelConfig read_model_config(const JsonView& json) {
   if (type == "gemma3")
     throw Error(json.source(), ": model_type 'gemma3' (Gemma 3 with pictures: 4B, 12B, 27B) is not supported; Bezel ",
                 "reads Gemma 3's text models (gemma3_text: 270M, 1B) and Gemma 4");
+  if (type.find("assistant") != std::string::npos)
+    throw Error(json.source(), ": model_type '", type,
+                "' is a drafter for speculative decoding, not the model that it ", "drafts for; name that model");
   if (type.rfind("gemma4_unified", 0) == 0)
     throw Error(json.source(), ": model_type '", type,
                 "' (Gemma 4 12B, the unified model) is not supported yet; Bezel reads "
@@ -323,9 +355,11 @@ ModelConfig read_model_config(const JsonView& json) {
 
 ModelConfig read_model_config(const std::string& model) {
   if (io::is_gguf_path(model)) return read_gguf_config(io::GgufModel::open(model));
-  const std::string path = model + "/config.json";
+  const std::string path = config_path(model);
   const io::Json json = io::read_json_file(path);
-  return read_model_config(JsonView(json, path));
+  ModelConfig config = read_model_config(JsonView(json, path));
+  if (io::Checkpoint::has_weights(model)) fit_to_weights(config, io::Checkpoint::open(model));
+  return config;
 }
 
 void share_keys_and_values(TextConfig& config, const std::string& source) {

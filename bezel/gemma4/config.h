@@ -122,10 +122,15 @@ struct ModelConfig {
   std::int64_t video_token_id = 258884;
   std::int64_t audio_token_id = 258881;
   quant::StoredFormat quantization;
-  std::string dtype;  ///< as written, such as "bfloat16"; "" when missing
+  std::string dtype;                  ///< as written, such as "bfloat16"; "" when missing
+  std::vector<std::string> warnings;  ///< where the weights are other than config.json says, and what is done then
 
   /// The model's class in transformers, such as "Gemma4ForConditionalGeneration".
   std::string architecture() const;
+
+  /// Why no embedding can be looked up for token `id` of a text, naming the key of the table that ends before it; ""
+  /// where one can. Ids of placeholders are never looked up in a model with that tower.
+  std::string missing_row(std::int64_t id) const;
 };
 
 /// Reads config.json as released (flat global_head_dim, vision rope_type "default") and as transformers 5.23 saves it
@@ -133,7 +138,8 @@ struct ModelConfig {
 /// values that cannot be, and for architectures other than gemma4, gemma4_text and gemma3_text.
 ModelConfig read_model_config(const io::JsonView& json);
 
-/// The same from `model`/config.json, or from the metadata of a GGUF file.
+/// The same from `model`/config.json, adapted to the weights beside it (gemma4/config_fit), or from the metadata of a
+/// GGUF file.
 ModelConfig read_model_config(const std::string& model);
 
 /// Sets what each layer does with keys and values, as num_kv_shared_layers says. Throws Error naming `source` when a

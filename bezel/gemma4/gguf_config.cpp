@@ -167,9 +167,32 @@ TextConfig read_text(const io::GgufModel& model, const Keys& keys) {
   return text;
 }
 
+// Files that come beside a model's: llama.cpp's towers, adapters, drafters and statistics.
+void refuse_other_kinds(const io::GgufModel& model) {
+  const auto text_of = [&](const char* key) -> std::string {
+    const GgufValue* value = model.metadata().get(key);
+    return value == nullptr ? "" : value->text();
+  };
+  const std::string type = text_of("general.type"), architecture = text_of("general.architecture");
+  constexpr const char* kNameModel = "; name the GGUF file of the language model";
+  if (type == "adapter")
+    throw Error(model.path(), ": a LoRA adapter for llama.cpp, not a model", kNameModel,
+                ", and give Bezel the adapter as PEFT's folder, which it was made from");
+  if (type == "mmproj" || architecture == "clip")
+    throw Error(model.path(), ": the towers for pictures and sound of a model (mmproj), without its language model",
+                kNameModel, ", or take the checkpoint in safetensors, which has both");
+  if (type == "imatrix" || architecture == "imatrix")
+    throw Error(model.path(), ": statistics for quantizing (imatrix), not a model", kNameModel);
+  if (architecture.find("assistant") != std::string::npos || architecture.find("draft") != std::string::npos ||
+      architecture.find("mtp") != std::string::npos)
+    throw Error(model.path(), ": a drafter for speculative decoding ('", architecture,
+                "'), not the model that it drafts ", "for", kNameModel);
+}
+
 }  // namespace
 
 ModelConfig read_gguf_config(const io::GgufModel& model) {
+  refuse_other_kinds(model);
   const GgufValue& architecture = model.metadata().at("general.architecture");
   if (architecture.text() != "gemma4" && architecture.text() != "gemma3") architecture.fail("'gemma4' or 'gemma3'");
   const Keys keys(model, architecture.text());

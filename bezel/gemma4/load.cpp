@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <cmath>
+#include <map>
 #include <sstream>
 
 #include <ATen/ATen.h>
@@ -17,6 +19,10 @@ namespace bezel::gemma4 {
 namespace {
 
 using torch::Tensor;
+
+// Last parts of names of the scales with which vLLM quantizes its cache.
+constexpr std::array<std::string_view, 8> kCacheScales = {
+    "k_scale", "v_scale", "q_scale", "kv_scale", "kv_cache_scale", "prob_scale", "k_zero_point", "v_zero_point"};
 
 std::string text_of(const std::vector<std::int64_t>& shape) {
   std::ostringstream out;
@@ -128,9 +134,7 @@ std::vector<std::string> leftovers(const Source& source, const ModelConfig& conf
   std::vector<std::string> ignored;
   for (const auto& [canonical, found] : source.all()) {
     if (found.taken) continue;
-    // A tied head may be stored beside the embeddings it equals.
-    const bool tied_head = config.text.tie_word_embeddings && canonical == "lm_head.weight";
-    if (!tied_head && !is_unused_kv(canonical, config.text))
+    if (why_unused(canonical, config).empty())
       throw Error(found.path(), ": tensor '", found.stored, "' has no place in the model that ", source.config_name(),
                   " describes");
     ignored.push_back(found.stored);
@@ -138,17 +142,64 @@ std::vector<std::string> leftovers(const Source& source, const ModelConfig& conf
   return ignored;
 }
 
+// A tower whose bounds are all infinite was saved by a tool that lost them: nothing is clipped, as in transformers.
+void warn_of_lost_bounds(torch::nn::Module& model, const std::string& folder, std::vector<std::string>& warnings) {
+  std::map<std::string, std::pair<std::int64_t, std::int64_t>> clipped;  // by tower: layers, and those without a bound
+  for (const auto& item : model.named_modules()) {
+    const auto* linear = dynamic_cast<const nn::LinearImpl*>(item.value().get());
+    if (linear == nullptr || !linear->clip) continue;
+    const nn::Clip& clip = *linear->clip;
+    auto& [layers, without] = clipped[item.key().starts_with("model.vision_tower.") ? "vision" : "audio"];
+    ++layers;
+    without += std::isinf(clip.input_min) && std::isinf(clip.input_max) && std::isinf(clip.output_min) &&
+               std::isinf(clip.output_max);
+  }
+  for (const auto& [tower, counts] : clipped)
+    if (counts.first == counts.second) warnings.push_back(lost_bounds_warning(folder, tower, counts.first));
+}
+
 }  // namespace
 
+std::string lost_bounds_warning(const std::string& folder, const std::string& tower, std::int64_t layers) {
+  return folder + ": all clip bounds of the " + tower + " tower (" + std::to_string(layers) +
+         " layers) are infinite or missing, so nothing is clipped in it; released checkpoints have finite ones: was " +
+         "this one saved by a tool that loses them?";
+}
+
+std::string_view why_unused(std::string_view name, const ModelConfig& config) {
+  if (config.text.tie_word_embeddings && name == "lm_head.weight")
+    return "head that equals the embeddings it is tied to";
+  if (is_unused_kv(name, config.text)) return "keys and values that the model does not compute";
+  const std::string_view last = name.substr(name.rfind('.') + 1);
+  if (last.ends_with("inv_freq") && name.find("rotary") != name.npos)
+    return "rotary frequencies, which config.json gives";
+  if (std::ranges::find(kCacheScales, last) != kCacheScales.end() || name.ends_with(".k_proj.output_scale") ||
+      name.ends_with(".v_proj.output_scale"))
+    return "scales of a quantized KV cache";
+  const auto is_below = [&](const char* tower, const char* embedder) {
+    return name.starts_with(tower) || name.starts_with(embedder);
+  };
+  if (!config.vision && is_below("model.vision_tower.", "model.embed_vision."))
+    return "tower that config.json does not describe";
+  if (!config.audio && is_below("model.audio_tower.", "model.embed_audio."))
+    return "tower that config.json does not describe";
+  return "";
+}
+
 bool is_unused_kv(std::string_view name, const TextConfig& text) {
-  for (std::int64_t i = text.num_layers - text.num_kv_shared_layers; i < text.num_layers; ++i) {
-    const std::string prefix = "model.language_model.layers." + std::to_string(i) + ".self_attn.";
-    if (!name.starts_with(prefix)) continue;
-    const std::string_view rest = name.substr(prefix.size());
-    return std::ranges::any_of(std::array{"k_proj.", "v_proj.", "k_norm.", "v_norm."},
-                               [&](const char* part) { return rest.starts_with(part); });
-  }
-  return false;
+  constexpr std::string_view kLayers = "model.language_model.layers.", kAttention = ".self_attn.";
+  if (!name.starts_with(kLayers)) return false;
+  name.remove_prefix(kLayers.size());
+  std::size_t idx = 0;
+  const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), idx);
+  name.remove_prefix(static_cast<std::size_t>(end - name.data()));
+  if (error != std::errc() || idx >= text.layers.size() || !name.starts_with(kAttention)) return false;
+  name.remove_prefix(kAttention.size());
+  const std::string_view part = name.substr(0, name.find('.'));
+  const TextLayerConfig& layer = text.layers[idx];
+  if (layer.kv_mode == KvMode::kReuse)
+    return part == "k_proj" || part == "v_proj" || part == "k_norm" || part == "v_norm";
+  return layer.key_is_value && part == "v_proj";
 }
 
 quant::Storage storage_of(const std::string& module, const nn::Slot& slot, const quant::StorageOptions& options) {
@@ -163,10 +214,14 @@ LoadedModel load_model(const std::string& model, const LoadOptions& options) {
   LoadedModel loaded;
   const ModelConfig config = read_model_config(model);
   Source source(model);
+  if (const std::string foreign = source.foreign_name(); !foreign.empty()) throw Error(foreign);
+  if (config.text.tie_word_embeddings) source.tie_embeddings_to_head();
   loaded.layout = io::detect_layout(source.stored_names());
   loaded.model = Model(config, options.dtype);
   fill(*loaded.model, source, config.quantization, options);
   loaded.ignored = leftovers(source, config);
+  loaded.warnings = config.warnings;
+  warn_of_lost_bounds(*loaded.model, model, loaded.warnings);
   return loaded;
 }
 

@@ -21,19 +21,27 @@ struct LoadOptions {
 struct LoadedModel {
   Model model{nullptr};
   io::KeyLayout layout = io::KeyLayout::kNested;
-  std::vector<std::string> ignored;  ///< stored names of the k/v tensors of KV-sharing layers
+  std::vector<std::string> ignored;   ///< stored names of the tensors that are not used, see why_unused
+  std::vector<std::string> warnings;  ///< those of the config, and clip bounds that are all infinite
 };
 
 /// Loads a Gemma 4 checkpoint folder, or the language model in a GGUF file, strictly: a tensor that is missing, left
-/// over (except the k_proj, v_proj, k_norm and v_norm that checkpoints carry for KV-sharing layers) or of another shape
-/// than the config says is an Error that names it. Matrices stay mapped, as they are stored; float16 ones and those
-/// wider than `dtype` are converted when they are first used, and with options.storage they are quantised one after the
-/// other, the pages of the file given back; those that a GGUF file packs into blocks stay so. Vectors are kept in
-/// `dtype`. Clip bounds may be missing: they stay infinite, as in the reference.
+/// over (unless why_unused knows it) or of another shape than the config says is an Error that names it. So is a name
+/// in the spelling of a wrapper or another tool that transformers does not read either. Matrices stay mapped, as they
+/// are stored; float16 ones and those wider than `dtype` are converted when they are first used, and with
+/// options.storage they are quantised one after the other, the pages of the file given back; those that a GGUF file
+/// packs into blocks stay so. Vectors are kept in `dtype`. Clip bounds may be missing: they stay infinite, as in the
+/// reference.
 LoadedModel load_model(const std::string& model, const LoadOptions& options);
 
-/// Whether `name`, a canonical one, is among the k_proj, v_proj, k_norm and v_norm that checkpoints carry for layers
-/// which read another layer's keys and values.
+/// What is said of a tower with clipped layers none of which has a finite bound.
+std::string lost_bounds_warning(const std::string& folder, const std::string& tower, std::int64_t layers);
+
+/// Why a checkpoint's tensor of canonical `name` may be left out, as transformers leaves it out; "" when it may not.
+std::string_view why_unused(std::string_view name, const ModelConfig& config);
+
+/// Whether `name`, a canonical one, is among the k_proj, v_proj, k_norm and v_norm of layers that read another layer's
+/// keys and values, or the v_proj of a layer whose keys are its values.
 bool is_unused_kv(std::string_view name, const TextConfig& text);
 
 /// How load_model keeps the dense matrix `slot` of `module`.

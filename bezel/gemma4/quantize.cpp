@@ -84,13 +84,13 @@ QuantizeReport quantize_checkpoint(const std::string& folder, const std::string&
     throw Error(folder, ": config.json has a quantization_config: this checkpoint is quantised already");
   if (experts && config.text.num_experts == 0)
     throw Error(ErrorKind::kConfig, "--experts: ", folder, " has no experts");
-  load_model(folder, {});  // complete, and of the shapes that its config says
+  QuantizeReport report;
+  report.warnings = load_model(folder, {}).warnings;  // complete, and of the shapes that its config says
   const Plan plan = make_plan(config, options, experts);
   const io::Checkpoint checkpoint = io::Checkpoint::open(folder);
   const quant::CodeForm form{
       .kind = options.storage == quant::Storage::kInt8 ? quant::CodeForm::Kind::kInt8 : quant::CodeForm::Kind::kFourBit,
       .double_quant = options.double_quant};
-  QuantizeReport report;
   io::NewCheckpoint made{
       .source = folder, .config = io::read_json_file(folder + "/config.json"), .max_shard_bytes = max_shard_bytes};
   for (const auto& [stored, entry] : checkpoint.entries()) {
@@ -99,6 +99,7 @@ QuantizeReport quantize_checkpoint(const std::string& folder, const std::string&
     if (quantized) ++report.matrices;
     made.parts.push_back(quantized ? coded_part(entry, stored, form) : io::copied_part(entry, stored));
   }
+  if (!config.text.tie_word_embeddings) io::untie_head(made.config);
   made.config["quantization_config"] = quantization_config(plan, options, experts, config.dtype);
   report.bytes_after = io::write_checkpoint(made, output).bytes;
   return report;

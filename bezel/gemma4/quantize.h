@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "bezel/io/checkpoint_writer.h"
 #include "bezel/quant/options.h"
@@ -12,6 +13,7 @@ struct QuantizeReport {
   std::int64_t matrices = 0;      ///< that went into codes
   std::int64_t bytes_before = 0;  ///< of all tensors
   std::int64_t bytes_after = 0;
+  std::vector<std::string> warnings;  ///< of the model that was loaded
 };
 
 /// Writes the checkpoint `folder` to the new folder `output` with its linear layers in NF4 or int8, as transformers +

@@ -1,6 +1,7 @@
 #include "bezel/gemma4/source.h"
 
 #include "bezel/error.h"
+#include "bezel/io/foreign_name.h"
 #include "bezel/io/key_map.h"
 #include "bezel/io/tensor_io.h"
 
@@ -52,6 +53,20 @@ void Source::add(std::string canonical, SourceTensor tensor) {
                 "' are two spellings of one tensor; keep one");
 }
 
+void Source::tie_embeddings_to_head() {
+  const std::string head = "lm_head.", embeddings = "model.language_model.embed_tokens.";
+  const auto is_there = [&](const std::string& prefix) {
+    const auto place = tensors_.lower_bound(prefix);
+    return place != tensors_.end() && place->first.starts_with(prefix);
+  };
+  if (is_there(embeddings)) return;
+  while (is_there(head)) {
+    auto node = tensors_.extract(tensors_.lower_bound(head));
+    node.key() = embeddings + node.key().substr(head.size());
+    tensors_.insert(std::move(node));
+  }
+}
+
 SourceTensor* Source::take(const std::string& canonical) {
   const auto place = tensors_.find(canonical);
   if (place == tensors_.end()) return nullptr;
@@ -71,6 +86,30 @@ quant::StoredParts Source::take_parts(const std::string& module) {
     parts.emplace(suffix, place->second.map());
   }
   return parts;
+}
+
+std::vector<std::string> Source::names_of_codes(const std::string& module) const {
+  std::vector<std::string> names;
+  if (is_gguf_) return names;
+  bool coded = false;
+  const std::string prefix = module + ".";
+  for (auto place = tensors_.lower_bound(prefix); place != tensors_.end() && place->first.starts_with(prefix);
+       ++place) {
+    const std::string suffix = place->first.substr(prefix.size());
+    if (!quant::is_part_of_matrix(suffix)) continue;
+    names.push_back(place->first);
+    coded = coded || quant::marks_codes(suffix) ||
+            (suffix == "weight" && !c10::isFloatingType(io::to_scalar_type(place->second.entry.info->dtype)));
+  }
+  return coded ? names : std::vector<std::string>{};
+}
+
+std::string Source::foreign_name() const {
+  if (is_gguf_) return "";
+  for (const auto& [canonical, tensor] : tensors_)
+    if (const std::string advice = io::foreign_name_advice(tensor.stored); !advice.empty())
+      return tensor.path() + ": tensor '" + tensor.stored + "' has " + advice;
+  return "";
 }
 
 std::vector<std::string> Source::stored_names() const {

@@ -39,9 +39,16 @@ class Source {
   /// that no language model of Gemma has.
   explicit Source(const std::string& model);
 
+  /// Lets the stored head stand for embeddings that are not there, as transformers does where the two are tied.
+  void tie_embeddings_to_head();
+
   SourceTensor* take(const std::string& canonical);
   /// The tensors that a checkpoint folder stores under `module` for its matrix; of a GGUF file none.
   quant::StoredParts take_parts(const std::string& module);
+  /// Canonical names of the tensors stored for the matrix of `module` where that is in codes; none for a floating one.
+  std::vector<std::string> names_of_codes(const std::string& module) const;
+  /// What is wrong with the first tensor that is spelled as in no checkpoint of this model, or "".
+  std::string foreign_name() const;
 
   const std::map<std::string, SourceTensor>& all() const { return tensors_; }
   std::vector<std::string> stored_names() const;

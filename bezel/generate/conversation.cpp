@@ -42,6 +42,7 @@ Conversation::Conversation(const std::string& folder, const gemma4::ModelConfig&
       options_(std::move(options)),
       format_(data::detect_chat_format(config)),
       pad_id_(config.text.pad_token_id),
+      config_(config),
       has_vision_(config.vision.has_value()),
       has_audio_(config.audio.has_value()) {
   if (has_vision_ || has_audio_) media_ = data::read_processor_config(folder);
@@ -113,6 +114,9 @@ data::Batch Conversation::prompt() const {
   TORCH_CHECK(!messages_.empty(), "a prompt needs a question");
   const data::SampleText whole{.text = text()};
   const auto sample = data::make_sample(tokenizer_, whole, images_, recordings_, /*max_tokens=*/0);
+  for (const std::int64_t id : sample->input_ids)
+    if (const std::string why = config_.missing_row(id); !why.empty())
+      throw Error("the prompt's token '", tokenizer_.word(id), "' (", id, ") has no embedding: ", why);
   return data::collate({&*sample, 1}, pad_id_);
 }
 

@@ -59,6 +59,7 @@ class Conversation {
   ConversationOptions options_;
   data::ChatFormat format_;
   std::int64_t pad_id_;
+  gemma4::ModelConfig config_;
   bool has_vision_;
   bool has_audio_;
   io::Json messages_ = io::Json::array();

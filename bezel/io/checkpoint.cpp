@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "bezel/error.h"
-#include "bezel/io/gguf_model.h"
+#include "bezel/io/checkpoint_folder.h"
 #include "bezel/io/json.h"
 
 namespace bezel::io {
@@ -13,30 +13,17 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr const char* kSingle = "model.safetensors";
+constexpr const char* kIndex = "model.safetensors.index.json";
 constexpr std::size_t kMaxIndexBytes = 64u << 20;
+constexpr const char* kStaleIndex =
+    "; index and shards are of different saves: download both again, or save the model anew with save_pretrained";
 
-[[noreturn]] void fail_without_weights(const fs::path& folder) {
-  std::error_code error;
-  for (const char* pickle : {"pytorch_model.bin", "pytorch_model.bin.index.json"})
-    if (fs::exists(folder / pickle, error))
-      throw Error(folder.string(), ": holds ", pickle,
-                  " but no model.safetensors; only safetensors is read, pickle files never: convert it first");
-  if (fs::exists(folder / "adapter_model.safetensors", error))
-    throw Error(folder.string(), ": holds an adapter, not a model: no model.safetensors");
-  throw Error(folder.string(),
-              ": no weights: looked for model.safetensors and model.safetensors.index.json (incomplete download?)");
-}
-
-void check_folder(const fs::path& folder) {
-  std::error_code error;
-  if (!fs::exists(folder, error))
-    throw Error(ErrorKind::kIo, folder.string(), ": no such folder; expected a checkpoint folder on this machine");
-  if (is_gguf_path(folder.string()))
-    throw Error(folder.string(),
-                ": a GGUF file, which is trained, evaluated and asked as it is; this reads a checkpoint ",
-                "folder, with config.json and model.safetensors");
-  if (!fs::is_directory(folder, error))
-    throw Error(folder.string(), ": not a folder; expected the folder that holds config.json and model.safetensors");
+[[noreturn]] void fail_without_weights(const std::string& folder) {
+  const std::string instead = instead_of_checkpoint(folder);
+  throw Error(folder, ": ", instead.empty() ? "" : instead + " (",
+              "no weights: looked for model.safetensors and model.safetensors.index.json",
+              instead.empty() ? " (incomplete download?)" : ")");
 }
 
 bool is_inside(const fs::path& file, const fs::path& folder) {
@@ -65,21 +52,29 @@ fs::path shard_path(const fs::path& folder, const JsonView& view) {
   const std::string name = view.text();
   if (name.empty() || name == "." || name == ".." || name.find_first_of(std::string_view("/\\\0", 3)) != name.npos)
     view.fail("the plain name of a file in the checkpoint's folder");
-  return weights_path(folder, name, "the index lists this shard");
+  return weights_path(folder, name, "the index lists this shard; incomplete download, or an index of another save?");
 }
 
 }  // namespace
 
 Checkpoint::Checkpoint(std::string folder) : folder_(std::move(folder)) {}
 
+bool Checkpoint::has_weights(const std::string& folder) {
+  std::error_code error;
+  return fs::exists(fs::symlink_status(fs::path(folder) / kSingle, error)) ||
+         fs::exists(fs::path(folder) / kIndex, error);
+}
+
 Checkpoint Checkpoint::open(const std::string& folder) {
-  check_folder(folder);
+  check_checkpoint_folder(folder);
   Checkpoint checkpoint(folder);
-  constexpr const char* kSingle = "model.safetensors";
-  const fs::path index = fs::path(folder) / "model.safetensors.index.json";
+  const fs::path index = fs::path(folder) / kIndex;
   std::error_code error;
   // The link's own status: one that leads nowhere is named as such, not passed over.
   if (fs::exists(fs::symlink_status(fs::path(folder) / kSingle, error))) {
+    if (fs::exists(index, error))
+      checkpoint.warnings_.push_back(index.string() + " is not used: " + kSingle +
+                                     " is beside it, which transformers reads first too; remove the one that is stale");
     const auto file = SafetensorsFile::open(weights_path(folder, kSingle, "a link that leads nowhere").string());
     for (const TensorInfo& tensor : file->tensors()) checkpoint.entries_.emplace(tensor.name, Entry{file, &tensor});
   } else if (fs::exists(index, error)) {
@@ -105,13 +100,14 @@ void Checkpoint::open_shards(const std::string& index_path) {
       if (!added) throw Error(file->path(), ": tensor '", tensor.name, "' is also in ", entry->second.file->path());
       const auto listed = shard_of.find(tensor.name);
       if (listed == shard_of.end())
-        throw Error(file->path(), ": tensor '", tensor.name, "' is not listed in ", index_path);
+        throw Error(file->path(), ": tensor '", tensor.name, "' is not listed in ", index_path, kStaleIndex);
     }
   }
   for (const auto& [name, shard] : shard_of) {
     const Entry* entry = find(name);
     if (entry == nullptr || entry->file != shards.at(shard))
-      throw Error(shards.at(shard)->path(), ": tensor '", name, "' is missing; ", index_path, " says it is here");
+      throw Error(shards.at(shard)->path(), ": tensor '", name, "' is missing; ", index_path, " says it is here",
+                  kStaleIndex);
   }
 }
 

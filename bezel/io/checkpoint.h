@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "bezel/io/safetensors.h"
 
@@ -22,12 +23,16 @@ class Checkpoint {
   /// All are regular files inside the folder (or the Hugging Face cache's blobs); shards hold exactly the tensors that
   /// the index lists for them. Throws Error saying what was looked for, or what is wrong where.
   static Checkpoint open(const std::string& folder);
+  /// Whether `folder` holds a file that open() would begin with.
+  static bool has_weights(const std::string& folder);
 
   /// Every tensor under the name it is stored by.
   const Entries& entries() const { return entries_; }
   /// The tensor stored as `name`, or null.
   const Entry* find(std::string_view name) const;
   const std::string& folder() const { return folder_; }
+  /// What of the folder was passed over although it looks like weights.
+  const std::vector<std::string>& warnings() const { return warnings_; }
 
  private:
   explicit Checkpoint(std::string folder);
@@ -36,6 +41,7 @@ class Checkpoint {
 
   std::string folder_;
   Entries entries_;
+  std::vector<std::string> warnings_;
 };
 
 }  // namespace bezel::io

@@ -72,6 +72,12 @@ CheckpointPart copied_part(const Checkpoint::Entry& entry, std::string name) {
   return {{{std::move(name), info.dtype, info.shape}}, write};
 }
 
+void untie_head(Json& config) {
+  config["tie_word_embeddings"] = false;
+  if (config.contains("text_config") && config["text_config"].is_object())
+    config["text_config"]["tie_word_embeddings"] = false;
+}
+
 WrittenCheckpoint write_checkpoint(const NewCheckpoint& checkpoint, const std::string& output) {
   NewFolder folder(output);
   const std::vector<Shard> shards = plan_shards(checkpoint.parts, checkpoint.max_shard_bytes);

@@ -33,6 +33,9 @@ struct NewCheckpoint {
   std::size_t max_shard_bytes = kMaxShardBytes;  ///< a part that is larger gets a shard of its own
 };
 
+/// Says in a config.json that the head is a matrix of its own.
+void untie_head(Json& config);
+
 struct WrittenCheckpoint {
   std::int64_t files = 0;  ///< that hold weights
   std::int64_t bytes = 0;  ///< of all tensors

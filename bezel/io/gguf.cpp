@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "bezel/error.h"
+#include "bezel/io/placeholder_file.h"
 
 namespace bezel::io {
 namespace {
@@ -71,6 +72,14 @@ class GgufReader {
     return value;
   }
 
+  // " (repository)" where the metadata names the model that this one was quantized from.
+  std::string base_named() const {
+    for (const char* key : {"general.base_model.0.repo_url", "general.source.repo_url", "general.base_model.0.name"})
+      if (const GgufValue* value = file_.get(key); value != nullptr && value->is_text())
+        return " (" + value->text() + ")";
+    return "";
+  }
+
   std::string name(const std::string& what) {
     const auto length = number<std::uint64_t>(what);
     if (length > kMaxKeyBytes)
@@ -97,6 +106,7 @@ class GgufReader {
 };
 
 void GgufReader::read_start() {
+  refuse_placeholder(file_.path(), {reinterpret_cast<const char*>(data_), std::min<std::size_t>(size_, 256)});
   if (size_ < kMagic.size() || std::memcmp(data_, kMagic.data(), kMagic.size()) != 0)
     fail("not a GGUF file: it does not begin with 'GGUF'");
   at_ = kMagic.size();
@@ -162,7 +172,8 @@ void GgufReader::read_tensor() {
   if (!type) {
     const std::string_view known = gguf_type_name(number_of_type);
     fail(what, " is stored as ", known.empty() ? "an unknown type" : known, " (", number_of_type,
-         "), which is not read; expected F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K or Q6_K");
+         "), which is not read; expected F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K or Q6_K: take the ",
+         "model as Q4_K_M, Q5_K_M, Q6_K or Q8_0, or the checkpoint that it was made from", base_named());
   }
   tensor.type = *type;
   tensor.begin_bytes = static_cast<std::size_t>(number<std::uint64_t>(what));  // from the start of the data, for now

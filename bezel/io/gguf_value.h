@@ -38,6 +38,7 @@ class GgufValue {
 
   const std::string& key() const { return key_; }
   bool is_array() const { return count_ != kNoArray; }
+  bool is_text() const { return !is_array() && kind_ == GgufKind::kString; }
   /// Elements of an array.
   std::size_t size() const;
 

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "bezel/error.h"
+#include "bezel/io/placeholder_file.h"
 
 namespace bezel::io {
 namespace {
@@ -158,6 +159,7 @@ Json read_json_file(const std::string& path, const JsonLimits& limits) {
   std::ifstream file(path, std::ios::binary);
   if (!file.read(text.data(), static_cast<std::streamsize>(text.size())))
     throw Error(ErrorKind::kIo, path, ": could not be read");
+  refuse_placeholder(path, text);
   return parse_json(text, path, limits);
 }
 

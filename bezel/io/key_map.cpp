@@ -26,6 +26,9 @@ constexpr std::array<std::string_view, 10> kAudioLayers = {
     "self_attn.q_proj",          "self_attn.k_proj",          "self_attn.v_proj",          "self_attn.post",
     "feed_forward1.ffw_layer_1", "feed_forward1.ffw_layer_2", "feed_forward2.ffw_layer_1", "feed_forward2.ffw_layer_2",
     "lconv1d.linear_start",      "lconv1d.linear_end"};
+// Children of Gemma4Model, under `model.` unless a bare Gemma4Model was saved.
+constexpr std::array<std::string_view, 5> kModelChildren = {"language_model", "vision_tower", "audio_tower",
+                                                            "embed_vision", "embed_audio"};
 // Children of Gemma4TextModel, which a text-only checkpoint keeps right under `model.`.
 constexpr std::array<std::string_view, 6> kTextChildren = {"layers",
                                                            "embed_tokens",
@@ -113,6 +116,29 @@ std::size_t clippable_length(std::string_view name) {
   return 0;
 }
 
+// Drops `second` in front of `text` where it follows `first`.
+bool drop_after(std::string_view text, std::string_view first, std::string_view second, std::string& out) {
+  std::string_view rest = text;
+  if (!drop_prefix(rest, first) || !drop_prefix(rest, second)) return false;
+  out = std::string(first).append(rest);
+  return true;
+}
+
+// The name under `model.`, in the spellings of other saves that transformers 5.23 reads too: a `model.` more or less,
+// and the decoder of Gemma4ForCausalLM inside of Gemma4Model.
+std::string with_model_prefix(std::string_view name) {
+  std::string out(name);
+  if (drop_after(name, "", "model.model.", out)) return with_model_prefix("model." + out);
+  if (drop_after(name, kText, "model.", out)) return out;
+  std::string_view rest = name;
+  if (drop_prefix(rest, "model.") && is_or_below(rest, "lm_head")) return std::string(rest);
+  const auto leads = [&](std::string_view child) { return is_or_below(name, child); };
+  if (name.starts_with("language_model.model.") || name.starts_with("language_model.lm_head.")) return out;
+  if (std::ranges::any_of(kModelChildren, leads) || std::ranges::any_of(kTextChildren, leads))
+    return std::string("model.").append(name);
+  return out;
+}
+
 std::string with_text_prefix(std::string_view name) {
   std::string_view rest = name;
   if (drop_prefix(rest, "model."))
@@ -147,7 +173,9 @@ bool is_clippable_module(std::string_view module) {
   return !module.empty() && clippable_length(module) == module.size();
 }
 
-std::string canonical_tensor_name(std::string_view stored) {
+std::string canonical_tensor_name(std::string_view spelled) {
+  const std::string stored_name = with_model_prefix(spelled);
+  const std::string_view stored = stored_name;
   const std::size_t module = clippable_length(stored);
   if (module == 0) return with_text_prefix(stored);
   std::string_view rest = stored.substr(module);
@@ -167,8 +195,8 @@ std::string stored_tensor_name(std::string_view canonical, KeyLayout layout, boo
 }
 
 std::string respelt_tensor_name(std::string_view stored, KeyLayout layout) {
-  if (clippable_length(stored) == 0) return std::string(stored);
-  return stored_tensor_name(canonical_tensor_name(stored), layout);
+  std::string name = with_model_prefix(stored);
+  return clippable_length(name) == 0 ? name : stored_tensor_name(canonical_tensor_name(name), layout);
 }
 
 KeyLayout detect_layout(const std::vector<std::string>& stored_names) {
@@ -176,8 +204,9 @@ KeyLayout detect_layout(const std::vector<std::string>& stored_names) {
   KeyLayout layout = KeyLayout::kNested;
   for (const std::string& stored : stored_names) {
     std::string canonical = canonical_tensor_name(stored);
-    const std::size_t module = clippable_length(stored);
-    if (module > 0 && stored.substr(module) == ".weight") layout = KeyLayout::kFlat;
+    const std::string name = with_model_prefix(stored);
+    const std::size_t module = clippable_length(name);
+    if (module > 0 && name.substr(module) == ".weight") layout = KeyLayout::kFlat;
     const auto [place, fresh] = seen.emplace(std::move(canonical), &stored);
     if (!fresh)
       throw Error("tensors '", *place->second, "' and '", stored,
@@ -201,9 +230,10 @@ std::string peft_module_name(std::string_view canonical_module, bool text_only, 
 }
 
 std::string canonical_module_name(std::string_view module) {
-  std::string_view base = module;
+  const std::string name = with_model_prefix(module);
+  std::string_view base = name;
   if (drop_suffix(base, kLinear) && is_clippable_module(base)) return std::string(base);
-  return with_text_prefix(module);
+  return with_text_prefix(name);
 }
 
 std::optional<AdapterKey> parse_adapter_key(std::string_view key) {
@@ -216,6 +246,14 @@ std::optional<AdapterKey> parse_adapter_key(std::string_view key) {
   if (!has_weight && part != kMagnitude) return std::nullopt;
   if (part.substr(0, 5) != "lora_") return std::nullopt;
   return AdapterKey{canonical_module_name(key.substr(0, dot)), std::string(part), std::string(key.substr(0, dot))};
+}
+
+std::optional<std::string> saved_module_of(std::string_view key) {
+  if (!drop_prefix(key, kAdapterPrefix) || !drop_suffix(key, ".weight")) return std::nullopt;
+  if (key.find("lora_") != key.npos || key.find("token_adapter") != key.npos) return std::nullopt;
+  drop_suffix(key, ".default");
+  if (!drop_suffix(key, ".modules_to_save")) drop_suffix(key, ".base_layer");
+  return key.empty() ? std::nullopt : std::optional(canonical_module_name(key));
 }
 
 std::string adapter_key(std::string_view canonical_module, std::string_view part, bool text_only, KeyLayout layout) {

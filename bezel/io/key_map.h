@@ -21,13 +21,15 @@ bool is_clippable_module(std::string_view module);
 
 /// Bezel's name of a stored tensor: the flat spelling under `model.language_model…`, `model.vision_tower…` and so on.
 /// `.linear` is dropped only inside clippable layers; `model.layers…` of text-only checkpoints (Gemma4ForCausalLM)
-/// becomes `model.language_model.layers…`. Any other name stays as it is.
+/// becomes `model.language_model.layers…`, and so do the spellings of a saved Gemma4Model or Gemma4TextModel
+/// (`language_model.layers…`, `layers…`), of `model.language_model.model.layers…` and of a `model.` too many, all of
+/// which transformers reads. Any other name stays as it is.
 std::string canonical_tensor_name(std::string_view stored);
 
 /// The inverse: how a tensor of canonical name is spelt in a checkpoint of that layout.
 std::string stored_tensor_name(std::string_view canonical, KeyLayout layout, bool text_only = false);
 
-/// The same stored tensor in a checkpoint of another layout.
+/// The same stored tensor in a checkpoint of another layout, under `model.` as released.
 std::string respelt_tensor_name(std::string_view stored, KeyLayout layout);
 
 /// The layout of a list of stored names: kFlat when a clippable layer's weight is stored without `.linear`, kNested
@@ -57,6 +59,11 @@ struct AdapterKey {
 /// Takes `base_model.model.<module>.<part>[.default].weight` apart, both spellings of tower modules; nothing when the
 /// name has another form.
 std::optional<AdapterKey> parse_adapter_key(std::string_view key);
+
+/// Canonical name of the module whose whole `weight` PEFT saved under this key beside LoRA (modules_to_save,
+/// embeddings): `base_model.model.lm_head.weight`, with or without `modules_to_save[.default]` or `base_layer` in it.
+/// Nothing for other keys.
+std::optional<std::string> saved_module_of(std::string_view key);
 
 /// The key of an adapter tensor, in the released spelling unless the layout is kFlat.
 std::string adapter_key(std::string_view canonical_module, std::string_view part, bool text_only = false,

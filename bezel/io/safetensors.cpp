@@ -12,6 +12,7 @@
 
 #include "bezel/error.h"
 #include "bezel/io/json.h"
+#include "bezel/io/placeholder_file.h"
 #include "bezel/io/torn_map.h"
 
 namespace bezel::io {
@@ -21,6 +22,7 @@ static_assert(std::endian::native == std::endian::little, "safetensors files are
 
 constexpr std::size_t kPrefixBytes = 8;
 constexpr std::size_t kMaxHeaderBytes = 100'000'000;
+constexpr std::size_t kLookedAtBytes = 256;  // to tell what is no safetensors file
 constexpr std::size_t kMaxDims = 64;
 constexpr std::string_view kMetadataKey = "__metadata__";
 
@@ -70,6 +72,10 @@ DType parse_dtype(const JsonView& view) {
   const std::string name = view.text();
   for (const DTypeRow& row : kDTypes)
     if (row.name == name) return row.dtype;
+  if (name.starts_with("F8_") || name.starts_with("F4") || name.starts_with("F6_"))
+    view.fail(
+        "a type of 16 or 32 bits, or integer codes: FP8, FP6 and FP4 are not read; take the checkpoint in "
+        "bfloat16 that it was made from");
   view.fail("one of BOOL, U8, I8, U16, I16, F16, BF16, U32, I32, F32, U64, I64, F64");
 }
 
@@ -159,6 +165,7 @@ std::shared_ptr<const SafetensorsFile> SafetensorsFile::open(const std::string& 
 
 std::string_view SafetensorsFile::header() const {
   const std::size_t file_bytes = map_->size_bytes();
+  refuse_placeholder(path(), {reinterpret_cast<const char*>(map_->data()), std::min(file_bytes, kLookedAtBytes)});
   if (file_bytes < kPrefixBytes)
     throw Error(path(), ": ", file_bytes, " bytes, too short for a safetensors file (incomplete download?)");
   std::uint64_t header_bytes = 0;

@@ -11,6 +11,7 @@
 #include "bezel/io/key_map.h"
 #include "bezel/io/tensor_io.h"
 #include "bezel/lora/match.h"
+#include "bezel/nn/embedding.h"
 
 namespace bezel::lora {
 namespace {
@@ -44,28 +45,127 @@ std::map<std::string, Target> layers_by_name(torch::nn::Module& model) {
   return layers;
 }
 
-// What the config selects and what the file holds must agree: a layer without tensors would be left at its base, and
-// PEFT drops a tensor without layer. Towers that the file does not know are left out: plain names of a text adapter
-// also fit the other towers.
-void check_coverage(const std::string& path, const LoadedAdapter& adapter, const std::map<std::string, Target>& layers,
+std::string shown(const std::vector<std::string>& names) {
+  constexpr std::size_t kShown = 3;
+  std::string text;
+  for (std::size_t i = 0; i < std::min(names.size(), kShown); ++i) text += (i > 0 ? ", " : "") + names[i];
+  return text + (names.size() > kShown ? ", …" : "");
+}
+
+// Names under which PEFT may know a module: those of both classes of the model.
+std::vector<std::string> all_spellings(const std::string& name) {
+  std::vector<std::string> names = spellings(name, false);
+  for (std::string& other : spellings(name, true))
+    if (std::ranges::find(names, other) == names.end()) names.push_back(std::move(other));
+  return names;
+}
+
+// PEFT drops a tensor whose layer target_modules does not select. A selected layer without tensors stays at its base
+// there too; towers that the file does not know are not counted: plain names of a text adapter also fit the others.
+void check_coverage(const std::string& path, LoadedAdapter& adapter, const std::map<std::string, Target>& layers,
                     const std::map<std::string, StoredPair>& pairs) {
-  const ModulePattern& wanted = adapter.config.target_modules;
-  if (wanted.kind == ModulePattern::Kind::kDefault) return;
-  const ModuleMatcher targets(wanted, "target_modules");
+  if (adapter.config.target_modules.kind == ModulePattern::Kind::kDefault) return;
+  const ModuleMatcher targets(adapter.config);
   const ModuleMatcher excluded(adapter.config.exclude_modules, "exclude_modules");
   const auto is_adapted = [&](Tower tower) {
     return std::ranges::any_of(adapter.selection.targets, [&](const Target& t) { return t.tower == tower; });
   };
+  std::vector<std::string> without;
   for (const auto& [name, layer] : layers) {
-    const auto names = spellings(name, adapter.selection.text_only);
+    const auto names = all_spellings(name);
     const bool selected = targets.matches(names) && !excluded.matches(names);
     const auto pair = pairs.find(name);
     if (pair != pairs.end() && !selected)
       throw Error(path, ": tensor '", pair->second.a_key, "' belongs to a layer that target_modules in ", kConfig,
                   " does not select");
-    if (pair == pairs.end() && selected && is_adapted(layer.tower))
-      throw Error(path, ": no tensor for '", names.back(), "', which target_modules in ", kConfig, " selects");
+    if (pair == pairs.end() && selected && is_adapted(layer.tower)) without.push_back(name);
   }
+  if (!without.empty())
+    adapter.notes.push_back(path + ": no tensors for " + std::to_string(without.size()) +
+                            " layers that target_modules selects, which stay as in the base: " + shown(without));
+}
+
+// Keys and values of an attention that computes none: it is there, and has no such projection.
+bool lacks_projection(torch::nn::Module& model, const std::string& name) {
+  const std::size_t dot = name.rfind('.');
+  if (dot == std::string::npos || !(name.ends_with(".k_proj") || name.ends_with(".v_proj"))) return false;
+  const std::string parent = name.substr(0, dot);
+  return parent.ends_with(".self_attn") && model.named_modules().contains(parent);
+}
+
+[[noreturn]] void refuse_key(const std::string& path, const std::string& key, const std::string& module,
+                             const std::string& base) {
+  constexpr const char* kMerge = "merge the adapter into its base with PEFT (merge_and_unload) and take the result";
+  if (module.find(".experts") != std::string::npos)
+    throw Error(path, ": tensor '", key, "' is LoRA on experts, which stay frozen in Bezel; ", kMerge);
+  if (module == "lm_head" || module.ends_with(".embed_tokens") || module.ends_with(".embed_tokens_per_layer"))
+    throw Error(path, ": tensor '", key, "' is LoRA on the ", module == "lm_head" ? "head" : "embeddings",
+                ", which Bezel does not adapt; ", kMerge);
+  throw Error(path, ": tensor '", key, "' fits no linear layer of this model; is it an adapter of another base model (",
+              base, ")?");
+}
+
+// Takes out of `pairs` what fits no layer and means nothing.
+void drop_unused(torch::nn::Module& model, const std::map<std::string, Target>& layers, const std::string& path,
+                 std::map<std::string, StoredPair>& pairs, LoadedAdapter& adapter) {
+  std::vector<std::string> unused;
+  for (const auto& [name, pair] : pairs) {
+    if (layers.contains(name)) continue;
+    if (!lacks_projection(model, name)) refuse_key(path, pair.a_key, name, adapter.base_model);
+    unused.push_back(name);
+  }
+  for (const std::string& name : unused) pairs.erase(name);
+  if (pairs.empty())
+    throw Error(path, ": adapts only keys and values of layers that compute none of their own; nothing is left of it");
+  if (!unused.empty())
+    adapter.notes.push_back(path + ": LoRA on " + std::to_string(unused.size()) +
+                            " projections that the model does not have is passed over, as PEFT does: these layers "
+                            "read another layer's keys and values, or their keys are the values (" +
+                            shown(unused) + ")");
+}
+
+std::shared_ptr<const quant::Weight> matrix_of(torch::nn::Module& model, const std::string& module) {
+  for (const auto& item : model.named_modules("", /*include_self=*/false)) {
+    if (item.key() != module) continue;
+    if (const auto* linear = dynamic_cast<const nn::LinearImpl*>(item.value().get())) return linear->weight;
+    if (const auto* table = dynamic_cast<const nn::EmbeddingImpl*>(item.value().get())) return table->weight;
+  }
+  // A head that is tied to the embeddings.
+  return module == "lm_head" ? matrix_of(model, "model.language_model.embed_tokens") : nullptr;
+}
+
+bool equals(const quant::Weight& base, const torch::Tensor& saved) {
+  if (saved.sizes() != torch::IntArrayRef(base.shape()) || !saved.is_floating_point()) return false;
+  constexpr std::int64_t kRows = 4096;
+  for (std::int64_t begin = 0; begin < saved.size(0); begin += kRows) {
+    const std::int64_t end = std::min(begin + kRows, saved.size(0));
+    const auto rows =
+        base.rows(at::arange(begin, end, at::TensorOptions(at::kLong).device(base.device())), torch::kFloat);
+    if (!at::equal(rows.cpu(), saved.slice(0, begin, end).to(torch::kFloat))) return false;
+  }
+  return true;
+}
+
+// Matrices saved beside LoRA change nothing where they are the base's. On `meta` nothing can be compared.
+void check_saved(torch::nn::Module& model, const std::string& path, const std::vector<SavedMatrix>& saved,
+                 const std::vector<std::string>& modules_to_save, LoadedAdapter& adapter) {
+  std::string asked;
+  for (const std::string& name : modules_to_save) asked += (asked.empty() ? "" : ", ") + name;
+  for (const SavedMatrix& matrix : saved) {
+    const auto base = matrix_of(model, matrix.module);
+    if (!base) refuse_key(path, matrix.key, matrix.module, adapter.base_model);
+    if (base->device().is_meta()) continue;
+    if (!equals(*base, matrix.tensor))
+      throw Error(path, ": tensor '", matrix.key, "' ", matrix.tensor.sizes(), " differs from the base's ",
+                  torch::IntArrayRef(base->shape()), ": it was trained or resized beside LoRA",
+                  asked.empty() ? "" : " (modules_to_save: " + asked + ")",
+                  ", which Bezel does not do; merge the adapter into its base with PEFT and take the result");
+    adapter.notes.push_back(path + ": '" + matrix.key + "' equals the base's and is passed over");
+  }
+  if (saved.empty() && !asked.empty())
+    throw Error(path, ": ", kConfig, " names modules_to_save (", asked,
+                "), of which no tensor is here; set it to null "
+                "if nothing was trained beside LoRA");
 }
 
 nn::Adapter make_adapter(const Target& target, const StoredPair& pair, const LoraConfig& config) {
@@ -78,17 +178,49 @@ nn::Adapter make_adapter(const Target& target, const StoredPair& pair, const Lor
       .a = own(pair.a), .b = own(pair.b), .scale = config.scale(target.rank, target.alpha), .dropout = config.dropout};
 }
 
+[[noreturn]] void refuse_tensor(const std::string& path, const std::string& key) {
+  const auto has = [&](const char* part) { return key.find(part) != std::string::npos; };
+  const char* what = "is not supported";
+  if (has("lora_embedding_")) what = "is LoRA on embeddings, which Bezel does not adapt";
+  if (has("trainable_tokens")) what = "holds rows of the embeddings trained beside LoRA, which Bezel does not read";
+  if (has("lora_magnitude_vector")) what = "is of DoRA, which is not supported";
+  throw Error(path, ": tensor '", key, "' ", what,
+              "; expected base_model.model.<module>.lora_A.weight or .lora_B.weight. Merge the adapter into its base "
+              "with PEFT to use it");
+}
+
+// adapter_config.json of a folder; says what the folder is if there is none.
+std::string config_path(const std::string& folder) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  std::string path = in_folder(folder, kConfig);
+  if (fs::exists(path, error)) return path;
+  const auto holds = [&](const char* name) { return fs::exists(fs::path(folder) / name, error); };
+  const auto fail = [&](const std::string& what) { throw Error(ErrorKind::kIo, folder, ": ", what); };
+  if (!fs::exists(folder, error)) fail("no such folder; expected a PEFT adapter folder on this machine");
+  if (!fs::is_directory(folder, error))
+    fail("not a folder; expected the folder with adapter_config.json and " + std::string(kWeights));
+  if (holds("adapters.safetensors") || holds("adapters.npz"))
+    fail("an adapter of MLX, which Bezel does not read; fuse it with mlx_lm.fuse");
+  if (holds("config.json"))
+    fail("holds a checkpoint, not an adapter: there is no adapter_config.json; name it as the model");
+  fail("holds no adapter_config.json; expected a PEFT adapter folder");
+  return path;
+}
+
 }  // namespace
 
-std::map<std::string, StoredPair> read_pairs(const std::string& path) {
+std::map<std::string, StoredPair> read_pairs(const std::string& path, std::vector<SavedMatrix>* saved) {
   std::map<std::string, StoredPair> pairs;
   for (auto& [key, tensor] : io::load_safetensors(path)) {
     const auto parsed = io::parse_adapter_key(key);
     const bool is_a = parsed && parsed->part == "lora_A";
-    if (!is_a && !(parsed && parsed->part == "lora_B"))
-      throw Error(path, ": tensor '", key,
-                  "' is not supported; expected base_model.model.<module>.lora_A.weight or "
-                  ".lora_B.weight");
+    if (!is_a && !(parsed && parsed->part == "lora_B")) {
+      const auto module = io::saved_module_of(key);
+      if (!module || saved == nullptr) refuse_tensor(path, key);
+      saved->push_back({key, *module, tensor});
+      continue;
+    }
     StoredPair& pair = pairs[parsed->module];
     std::string& seen = is_a ? pair.a_key : pair.b_key;
     if (!seen.empty()) throw Error(path, ": tensors '", seen, "' and '", key, "' are two spellings of one tensor");
@@ -132,23 +264,22 @@ void save_adapter(const std::string& folder, const Selection& selection, const L
 }
 
 LoadedAdapter load_adapter(torch::nn::Module& model, const std::string& folder, bool text_only) {
-  const AdapterConfig file = read_adapter_config(in_folder(folder, kConfig));
+  const AdapterConfig file = read_adapter_config(config_path(folder), {.saved_modules = true});
   const std::string path = find_weights(folder);
-  LoadedAdapter adapter{
-      .config = file.lora, .selection = {.targets = {}, .text_only = text_only}, .base_model = file.base_model};
-  const auto pairs = read_pairs(path);
+  LoadedAdapter adapter{.config = file.lora,
+                        .selection = {.targets = {}, .text_only = text_only},
+                        .base_model = file.base_model,
+                        .notes = {}};
+  std::vector<SavedMatrix> saved;
+  auto pairs = read_pairs(path, &saved);
   const auto layers = layers_by_name(model);
+  drop_unused(model, layers, path, pairs, adapter);
+  check_saved(model, path, saved, file.modules_to_save, adapter);
   const PatternTable<std::int64_t> ranks(file.lora.rank_pattern, "rank_pattern");
   const PatternTable<double> alphas(file.lora.alpha_pattern, "alpha_pattern");
   for (const auto& [name, pair] : pairs) {
-    const auto found = layers.find(name);
-    if (found == layers.end())
-      throw Error(path, ": tensor '", pair.a_key,
-                  "' fits no linear layer of this model; is it an adapter of another "
-                  "base model (",
-                  file.base_model, ")?");
-    Target target = found->second;
-    std::vector<std::string> names = spellings(name, text_only);
+    Target target = layers.at(name);
+    std::vector<std::string> names = all_spellings(name);
     names.push_back(pair.stored);  // the last one counts first
     target.rank = ranks.find(names, file.lora.rank);
     target.alpha = alphas.find(names, file.lora.alpha);

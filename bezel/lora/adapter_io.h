@@ -14,12 +14,19 @@ struct StoredPair {
   torch::Tensor a, b;  ///< mapped; as they are stored
 };
 
+/// A whole matrix that PEFT saved beside LoRA: embeddings, the head, modules_to_save.
+struct SavedMatrix {
+  std::string key;
+  std::string module;  ///< canonical
+  torch::Tensor tensor;
+};
+
 /// The file with the tensors of a PEFT adapter folder. Throws Error when there is none that is safe to read.
 std::string find_weights(const std::string& folder);
 
 /// What that file holds, by canonical module name. Throws Error on a tensor that is none of LoRA, one that is there
-/// twice, and a lora_A or lora_B without the other.
-std::map<std::string, StoredPair> read_pairs(const std::string& path);
+/// twice, and a lora_A or lora_B without the other. With `saved`, whole matrices of embeddings and head go there.
+std::map<std::string, StoredPair> read_pairs(const std::string& path, std::vector<SavedMatrix>* saved = nullptr);
 
 /// Where an adapter belongs, as adapter_config.json says it.
 struct AdapterBase {
@@ -37,12 +44,16 @@ struct LoadedAdapter {
   LoraConfig config;
   Selection selection;  ///< its layers, adapters attached and trainable
   std::string base_model;
+  std::vector<std::string> notes;  ///< what of the adapter was passed over, and layers that it has no tensors for
 };
 
-/// Reads a PEFT adapter folder, in either spelling of the tower keys, and attaches it to `model`. Float16 and bfloat16
-/// tensors become float32. Nothing is attached when anything is wrong: Error names a key that fits no layer of the
-/// model or that target_modules does not cover, a lora_A without its lora_B, a rank or width that does not fit, NaN and
-/// Inf, and a folder that holds adapter_model.bin only.
+/// Reads a PEFT adapter folder, in either spelling of the tower keys and for either class of the model (names with and
+/// without `language_model`), and attaches it to `model`. The tensors say which layers: others that target_modules
+/// selects stay as in the base. Float16 and bfloat16 tensors become float32. Keys and values of layers that compute
+/// none are passed over, and so are matrices saved beside LoRA that equal the base's. Nothing is attached when anything
+/// is wrong: Error names a key that fits no layer of the model or that target_modules does not cover, a lora_A without
+/// its lora_B, a rank or width that does not fit, a saved matrix that was trained, NaN and Inf, and a folder that holds
+/// adapter_model.bin only.
 LoadedAdapter load_adapter(torch::nn::Module& model, const std::string& folder, bool text_only = false);
 
 }  // namespace bezel::lora

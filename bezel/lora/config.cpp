@@ -43,7 +43,8 @@ constexpr std::string_view kIgnoredKeys[] = {"auto_mapping",
                                              "use_rslora",
                                              "bias",
                                              "init_lora_weights",
-                                             "layers_pattern"};
+                                             "layers_pattern",
+                                             "layers_to_transform"};
 
 // A key that switches nothing on.
 bool is_off(const Json& value) {
@@ -55,27 +56,65 @@ bool is_off(const Json& value) {
 bool may_pass(const Json& value) { return is_off(value) || value.is_number() || value.is_string(); }
 
 // Switches of 0.21.2 whose "on" may be a number or a word.
-constexpr std::string_view kSwitches[] = {"modules_to_save", "layers_to_transform", "alora_invocation_tokens",
-                                          "use_dora",        "lora_bias",           "fan_in_fan_out"};
+constexpr std::string_view kSwitches[] = {"modules_to_save", "alora_invocation_tokens", "use_dora", "lora_bias",
+                                          "fan_in_fan_out"};
 
-void refuse_unsupported(const JsonView& json) {
+struct Feature {
+  std::string_view key, name;
+};
+// What people call the features behind keys that are refused.
+constexpr Feature kFeatures[] = {
+    {"modules_to_save", "whole modules trained beside LoRA"},
+    {"trainable_token_indices", "rows of the embeddings trained beside LoRA"},
+    {"target_parameters", "LoRA on parameters such as the stacked experts, which stay frozen here"},
+    {"use_dora", "DoRA"},
+    {"lora_bias", "biases in the adapter"},
+    {"alora_invocation_tokens", "aLoRA"},
+    {"layer_replication", "layers that stand several times in the model"},
+    {"fan_in_fan_out", "transposed matrices"},
+    {"use_qalora", "QA-LoRA"},
+};
+
+/// Throws for what is not supported, or lists it.
+class Refusals {
+ public:
+  explicit Refusals(std::vector<std::string>* listed) : listed_(listed) {}
+
+  void operator()(const JsonView& value, const std::string& expected) const {
+    if (listed_ == nullptr) value.fail(expected);
+    std::string text = value.value().dump(-1, ' ', false, Json::error_handler_t::replace);
+    if (text.size() > 60) text = text.substr(0, 60) + "…";
+    listed_->push_back(value.key() + " " + text + ": expected " + expected);
+  }
+
+ private:
+  std::vector<std::string>* listed_;  // null: throw
+};
+
+std::string refusal_of(std::string_view key) {
+  const auto* const feature = std::ranges::find(kFeatures, key, &Feature::key);
+  const std::string name = feature == std::end(kFeatures) ? "" : " (" + std::string(feature->name) + ")";
+  return "null or false: this PEFT feature" + name +
+         " is not supported, so the adapter would not mean here what it means there";
+}
+
+void refuse_unsupported(const JsonView& json, const AdapterReading& reading, const Refusals& refuse) {
   for (const auto& [name, value] : json.members()) {
     if (std::ranges::find(kIgnoredKeys, name) != std::end(kIgnoredKeys)) continue;
+    if (name == "modules_to_save" && reading.saved_modules && value.is_array()) continue;
     const bool is_switch = std::ranges::find(kSwitches, name) != std::end(kSwitches);
     if (is_switch ? is_off(value.value()) : may_pass(value.value())) continue;
-    value.fail(
-        "null or false: this PEFT feature is not supported, so the adapter would not mean here what it means "
-        "there");
+    refuse(value, refusal_of(name));
   }
 }
 
 // Some ways to start an adapter also change the base weights, so the adapter alone does not say what the model is.
-void check_initialisation(const JsonView& json) {
+void check_initialisation(const JsonView& json, const Refusals& refuse) {
   const auto init = json.find("init_lora_weights");
   if (!init || init->value().is_boolean()) return;
   const std::string kind = init->text();
   if (kind == "gaussian" || kind == "orthogonal" || kind == "eva") return;
-  init->fail("true, false, gaussian, orthogonal or eva: other initialisations change the base weights too");
+  refuse(*init, "true, false, gaussian, orthogonal or eva: other initialisations change the base weights too");
 }
 
 void check_count(const JsonView& json) {
@@ -115,6 +154,35 @@ void read_patterns(const JsonView& json, LoraConfig& config) {
       config.alpha_pattern.emplace_back(name, alpha.number());
     }
   }
+}
+
+// One value or a list of them.
+std::vector<JsonView> values_of(const JsonView& json) {
+  return json.is_array() ? json.elements() : std::vector<JsonView>{json};
+}
+
+// As PEFT, which wants the names of target_modules beside them.
+void read_layers(const JsonView& json, LoraConfig& config) {
+  const auto layers = json.find("layers_to_transform");
+  const auto patterns = json.find("layers_pattern");
+  if (layers) {
+    check_count(*layers);
+    for (const JsonView& layer : values_of(*layers)) config.layers_to_transform.push_back(layer.whole(0, kMaxRank));
+  }
+  if (patterns)
+    for (const JsonView& pattern : values_of(*patterns)) {
+      check_regex(pattern, pattern.text());
+      if (!pattern.text().empty()) config.layers_pattern.push_back(pattern.text());
+    }
+  if (!config.layers_to_transform.empty() && config.target_modules.kind == ModulePattern::Kind::kRegex)
+    layers->fail("null beside a target_modules that is one regex, which says itself which layers are meant");
+}
+
+// mlx_lm writes a file of the same name.
+void refuse_mlx(const JsonView& json) {
+  if (json.find("peft_type") || !(json.find("lora_parameters") || json.find("fine_tune_type"))) return;
+  throw Error(json.source(), ": of an adapter of MLX (mlx_lm), whose tensors have other names and shapes; Bezel reads ",
+              "adapters of PEFT: fuse it into its base with mlx_lm.fuse, or train it here");
 }
 
 // PEFT writes whole alphas as integers.
@@ -181,21 +249,29 @@ void LoraConfig::check() const {
   for (const auto& [name, value] : alpha_pattern) check_alpha("alpha_pattern." + name, value);
   if (!(dropout >= 0 && dropout < 1)) refuse("lora_dropout: got ", dropout, ", expected at least 0 and below 1");
   if (towers.empty()) refuse("lora_towers: got an empty list, expected some of language, vision, audio, projectors");
+  if (!layers_pattern.empty() && layers_to_transform.empty())
+    refuse("layers_pattern: given without layers_to_transform, the numbers of the layers");
+  if (!layers_to_transform.empty() && target_modules.kind == ModulePattern::Kind::kRegex)
+    refuse("layers_to_transform: cannot go with a target_modules that is one regex; say the layers in the regex");
   const bool is_empty = target_modules.kind == ModulePattern::Kind::kNames && target_modules.names.empty();
   if (is_empty) refuse("target_modules: got an empty list; leave the key out for the default layers");
 }
 
-AdapterConfig parse_adapter_config(const Json& value, const std::string& source) {
+AdapterConfig parse_adapter_config(const Json& value, const std::string& source, const AdapterReading& reading) {
   const JsonView json(value, source);
-  const JsonView type = json.at("peft_type");
-  if (!type.is_string() || type.text() != "LORA") type.fail("\"LORA\", the one adapter type that is supported");
-  if (const auto bias = json.find("bias"); bias && bias->text() != "none") {
-    bias->fail("\"none\": adapters that train biases are not supported");
-  }
-  refuse_unsupported(json);
-  check_initialisation(json);
-
   AdapterConfig result;
+  const Refusals refuse(reading.list_only ? &result.unsupported : nullptr);
+  refuse_mlx(json);
+  const JsonView type = json.at("peft_type");
+  if (!type.is_string() || type.text() != "LORA") {
+    refuse(type, "\"LORA\", the one adapter type that is supported");
+    return result;
+  }
+  if (const auto bias = json.find("bias"); bias && bias->text() != "none")
+    refuse(*bias, "\"none\": adapters that train biases are not supported");
+  refuse_unsupported(json, reading, refuse);
+  check_initialisation(json, refuse);
+
   LoraConfig& lora = result.lora;
   lora.towers.assign(std::begin(kTowers), std::end(kTowers));
   lora.rank = json.at("r").whole(1, kMaxRank);
@@ -206,12 +282,15 @@ AdapterConfig parse_adapter_config(const Json& value, const std::string& source)
   }
   if (const auto rslora = json.find("use_rslora")) lora.use_rslora = rslora->boolean();
   read_patterns(json, lora);
+  read_layers(json, lora);
+  if (const auto saved = json.find("modules_to_save"); saved && saved->is_array() && reading.saved_modules)
+    for (const JsonView& name : saved->elements()) result.modules_to_save.push_back(name.text());
   if (const auto base = json.find("base_model_name_or_path")) result.base_model = base->text();
   return result;
 }
 
-AdapterConfig read_adapter_config(const std::string& path) {
-  return parse_adapter_config(io::read_json_file(path), path);
+AdapterConfig read_adapter_config(const std::string& path, const AdapterReading& reading) {
+  return parse_adapter_config(io::read_json_file(path), path, reading);
 }
 
 Json adapter_config_json(const LoraConfig& config, const std::vector<AdaptedLayer>& layers,

@@ -47,6 +47,10 @@ struct LoraConfig {
   std::vector<Tower> towers = {Tower::kLanguage};
   ModulePattern target_modules = {};
   ModulePattern exclude_modules = {};
+  /// Numbers of the layers that target_modules chooses from; empty: all. A module without a number is in none.
+  std::vector<std::int64_t> layers_to_transform = {};
+  /// What stands before the number of a layer, such as "layers"; empty: any name.
+  std::vector<std::string> layers_pattern = {};
   /// Regex of module names (matched at the end, whole dotted parts) -> rank or alpha; the first match counts.
   std::vector<std::pair<std::string, std::int64_t>> rank_pattern = {};
   std::vector<std::pair<std::string, double>> alpha_pattern = {};
@@ -60,12 +64,21 @@ struct LoraConfig {
 struct AdapterConfig {
   LoraConfig lora;  ///< `towers` holds all of them: PEFT knows no towers
   std::string base_model;
+  std::vector<std::string> modules_to_save;  ///< only where the reader asks for them
+  std::vector<std::string> unsupported;      ///< only where the reader asks: what would otherwise be an Error
+};
+
+/// What the reader of an adapter_config.json does about features that Bezel lacks.
+struct AdapterReading {
+  bool saved_modules = false;  ///< modules_to_save is compared with the base later
+  bool list_only = false;      ///< fill `unsupported` instead of throwing
 };
 
 /// Reads what peft 0.21.2 and its ancestors write. Throws Error naming the key for everything that would make the
 /// adapter mean something that is not supported: another peft_type, modules_to_save, bias, DoRA and other variants …
-AdapterConfig read_adapter_config(const std::string& path);
-AdapterConfig parse_adapter_config(const io::Json& json, const std::string& source);
+/// An adapter of MLX is named as such.
+AdapterConfig read_adapter_config(const std::string& path, const AdapterReading& reading = {});
+AdapterConfig parse_adapter_config(const io::Json& json, const std::string& source, const AdapterReading& reading = {});
 
 /// One adapted layer as adapter_config.json spells it.
 struct AdaptedLayer {

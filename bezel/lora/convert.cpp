@@ -25,6 +25,29 @@ bool is_text_only(const io::AdapterKey& key) {
   return !io::is_clippable_module(key.module) && key.module != key.stored;
 }
 
+// Whether a key is to be spelled for the text model.
+bool wants_text_name(const io::AdapterKey& key, AdapterNames names, const std::string& folder) {
+  if (names == AdapterNames::kAsStored) return is_text_only(key);
+  if (names == AdapterNames::kMultimodal) return false;
+  if (!key.module.starts_with("model.language_model."))
+    throw Error(folder, ": adapts '", key.stored,
+                "', which a text-only model does not have; train lora_towers: ", "[language] for one, or merge");
+  return true;
+}
+
+// The class in auto_mapping follows the names.
+void set_class(io::Json& json, AdapterNames names, const std::string& source) {
+  if (names == AdapterNames::kAsStored || !json.contains("auto_mapping") || !json["auto_mapping"].is_object()) return;
+  io::Json& mapping = json["auto_mapping"];
+  const std::string was = mapping.contains("base_model_class") && mapping["base_model_class"].is_string()
+                              ? mapping["base_model_class"].get<std::string>()
+                              : "";
+  if (was.starts_with("Gemma3"))
+    throw Error(source, ": is an adapter of Gemma 3, whose text models have one spelling; leave --names out");
+  if (was == "Gemma4ForCausalLM" || was == "Gemma4ForConditionalGeneration")
+    mapping["base_model_class"] = names == AdapterNames::kText ? "Gemma4ForCausalLM" : "Gemma4ForConditionalGeneration";
+}
+
 // adapter_config.json for layers that are spelt anew.
 class NewConfig {
  public:
@@ -46,6 +69,8 @@ class NewConfig {
     io::Json json = json_;
     json["target_modules"] = targets_;
     json["exclude_modules"] = nullptr;
+    for (const char* key : {"layers_to_transform", "layers_pattern"})  // the full names say it
+      if (json.contains(key)) json[key] = nullptr;
     json["rank_pattern"] = ranks_;
     json["alpha_pattern"] = new_alphas_;
     return json;
@@ -79,7 +104,8 @@ Conversion convert_checkpoint(const std::string& folder, io::KeyLayout layout, c
   return conversion;
 }
 
-Conversion convert_adapter(const std::string& folder, io::KeyLayout layout, const std::string& output) {
+Conversion convert_adapter(const std::string& folder, io::KeyLayout layout, const std::string& output,
+                           AdapterNames wanted) {
   const std::filesystem::path from(folder);
   NewConfig config((from / kConfig).string());
   const auto file = io::SafetensorsFile::open((from / kWeights).string());
@@ -89,19 +115,22 @@ Conversion convert_adapter(const std::string& folder, io::KeyLayout layout, cons
   for (const io::TensorInfo& info : file->tensors()) {
     const auto key = io::parse_adapter_key(info.name);
     if (!key) throw Error(file->path(), ": tensor '", info.name, "' is no tensor of a LoRA adapter");
-    const std::string name = io::adapter_key(key->module, key->part, is_text_only(*key), layout);
+    const bool text = wants_text_name(*key, wanted, folder);
+    const std::string name = io::adapter_key(key->module, key->part, text, layout);
     if (!names.insert(name).second)
       throw Error(file->path(), ": tensor '", info.name, "' is there in both spellings; keep one");
     if (key->part == "lora_A" && info.shape.size() == 2)
-      config.add(*key, io::peft_module_name(key->module, is_text_only(*key), layout), info.shape[0]);
+      config.add(*key, io::peft_module_name(key->module, text, layout), info.shape[0]);
     conversion.renamed += name != info.name;
     ++conversion.tensors;
     tensors.push_back({name, info.dtype, info.shape, file->data(info), info.end_bytes - info.begin_bytes});
   }
+  io::Json json = config.json();
+  set_class(json, wanted, folder);
   io::NewFolder made(output);
   made.copy_files(folder, [](const std::string& name) { return name != kWeights && name != kConfig; });
   io::write_safetensors((made.path() / kWeights).string(), tensors, file->metadata());
-  io::write_file_atomically((made.path() / kConfig).string(), config.json().dump(2) + "\n");
+  io::write_file_atomically((made.path() / kConfig).string(), json.dump(2) + "\n");
   made.commit();
   return conversion;
 }

@@ -18,9 +18,18 @@ struct Conversion {
 Conversion convert_checkpoint(const std::string& folder, io::KeyLayout layout, const std::string& output,
                               std::size_t max_shard_bytes = io::kMaxShardBytes);
 
-/// The same for a PEFT adapter: keys of the towers' layers, and in adapter_config.json target_modules, rank_pattern and
-/// alpha_pattern, which then list full module names. Other files are copied. Throws Error for an adapter that
-/// read_adapter_config refuses and for tensors that are no LoRA tensors.
-Conversion convert_adapter(const std::string& folder, io::KeyLayout layout, const std::string& output);
+/// For which class of the model an adapter spells the decoder's layers.
+enum class AdapterNames {
+  kAsStored,
+  kText,        ///< `model.layers…` of Gemma4ForCausalLM, also what Bezel trains on GGUF files
+  kMultimodal,  ///< `model.language_model.layers…` of Gemma4ForConditionalGeneration
+};
+
+/// The same for a PEFT adapter: keys of the towers' layers, with `names` those of the decoder's, and in
+/// adapter_config.json target_modules, rank_pattern and alpha_pattern, which then list full module names. Other files
+/// are copied. Throws Error for an adapter that read_adapter_config refuses, for tensors that are no LoRA tensors, and
+/// where layers of the towers would have to become those of a text model.
+Conversion convert_adapter(const std::string& folder, io::KeyLayout layout, const std::string& output,
+                           AdapterNames names = AdapterNames::kAsStored);
 
 }  // namespace bezel::lora

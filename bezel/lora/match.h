@@ -18,14 +18,27 @@ std::vector<std::string> spellings(const std::string& canonical, bool text_only)
 class ModuleMatcher {
  public:
   ModuleMatcher(const ModulePattern& pattern, std::string_view key);
+  /// target_modules of a config, inside its layers_to_transform.
+  explicit ModuleMatcher(const LoraConfig& config);
 
-  /// Whether any of a module's spellings matches, as PEFT matches. all-linear matches everything.
+  /// Whether any of a module's spellings matches, as PEFT matches. all-linear matches everything. A whole name counts
+  /// whatever its layer.
   bool matches(const std::vector<std::string>& module_spellings) const;
+  /// Whether a module is in one of the layers_to_transform; always without them.
+  bool is_in_layers(const std::vector<std::string>& module_spellings) const;
 
  private:
+  bool is_in_layers(const std::string& name) const;
+
   ModulePattern pattern_;
   std::optional<io::Pattern> regex_;
+  std::vector<std::int64_t> layers_;
+  std::vector<io::Pattern> layers_patterns_;
 };
+
+/// The number of the layer that a module is in, as PEFT finds it: the first part that is a number and has two parts
+/// before it; with `before`, the first behind a name that one of these ends. Nothing where there is none.
+std::optional<std::int64_t> layer_number(std::string_view module, const std::vector<io::Pattern>& before);
 
 /// Whether `name` is `key`, or ends in "." and `key`.
 bool has_suffix(std::string_view name, std::string_view key);

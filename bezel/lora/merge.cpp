@@ -225,7 +225,11 @@ MergeReport merge_checkpoint(torch::nn::Module& model, const io::Checkpoint& che
                          .config = io::read_json_file(checkpoint.folder() + "/config.json"),
                          .parts = merger.parts(),
                          .max_shard_bytes = options.max_shard_bytes};
-  if (!options.requantize) made.config.erase("quantization_config");
+  if (options.untied) io::untie_head(made.config);
+  if (!options.requantize)
+    made.config.erase("quantization_config");
+  else if (io::Json& form = made.config["quantization_config"]; form.contains("bnb_4bit_quant_storage"))
+    form["bnb_4bit_quant_storage"] = "uint8";  // what encode() makes
   if (options.dtype) set_dtype(made.config, *options.dtype);
   const io::WrittenCheckpoint written = io::write_checkpoint(made, output);
   MergeReport report = merger.report();

@@ -17,6 +17,7 @@ torch::Tensor add_update(const torch::Tensor& base, const nn::Adapter& adapter, 
 struct MergeOptions {
   std::optional<torch::ScalarType> dtype{};         ///< of every floating tensor; nothing: as it was stored
   torch::ScalarType from_codes = torch::kBFloat16;  ///< where `dtype` is not given: of matrices that leave their codes
+  bool untied = false;                              ///< the head is a matrix of its own, whatever config.json says
   bool requantize = false;                          ///< matrices that were in codes go back into codes of the same form
   std::size_t max_shard_bytes = io::kMaxShardBytes;
 };

@@ -69,15 +69,16 @@ class Selector {
   }
 
   std::vector<Target> select() const {
-    const ModuleMatcher targets(config_.target_modules, "target_modules");
+    const ModuleMatcher targets(config_);
     const ModuleMatcher excluded(config_.exclude_modules, "exclude_modules");
     const bool by_default = config_.target_modules.kind == ModulePattern::Kind::kDefault;
     check_every_name();
+    check_every_number();
     std::vector<Target> chosen;
     bool any_match = false;
     for (const Target& layer : candidates_) {
       const auto names = spell(layer);
-      if (!(by_default ? is_default_target(layer) : targets.matches(names))) continue;
+      if (!(by_default ? is_default_target(layer) && targets.is_in_layers(names) : targets.matches(names))) continue;
       any_match = true;
       if (!excluded.matches(names) && has_data(layer)) chosen.push_back(layer);
     }
@@ -103,6 +104,18 @@ class Selector {
       const ModuleMatcher one(ModulePattern::from_names({name}), "target_modules");
       if (std::ranges::none_of(candidates_, [&](const Target& layer) { return one.matches(spell(layer)); }))
         no_match(name, "");
+    }
+  }
+
+  // As must every number of layers_to_transform.
+  void check_every_number() const {
+    for (const std::int64_t number : config_.layers_to_transform) {
+      LoraConfig one = config_;
+      one.layers_to_transform = {number};
+      const ModuleMatcher matcher(one);
+      if (std::ranges::none_of(candidates_, [&](const Target& layer) { return matcher.is_in_layers(spell(layer)); }))
+        throw Error(ErrorKind::kConfig, "layers_to_transform: no layer of lora_towers [", tower_list(config_.towers),
+                    "] has the number ", number, "; layers are counted from 0");
     }
   }
 

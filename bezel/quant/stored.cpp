@@ -16,9 +16,19 @@ namespace {
 using torch::Tensor;
 
 constexpr std::string_view kQuantState = "weight.quant_state.bitsandbytes__";
-constexpr std::array<std::string_view, 11> kParts = {
-    "weight",        "weight.absmax", "weight.quant_map", "weight.nested_absmax", "weight.nested_quant_map", "SCB",
-    "weight_format", "weight_packed", "weight_scale",     "weight_shape",         "weight_zero_point"};
+// weight_g_idx: the order in which columns were quantized, which changes nothing unless `actorder` is "group".
+constexpr std::array<std::string_view, 12> kParts = {"weight",
+                                                     "weight.absmax",
+                                                     "weight.quant_map",
+                                                     "weight.nested_absmax",
+                                                     "weight.nested_quant_map",
+                                                     "SCB",
+                                                     "weight_format",
+                                                     "weight_packed",
+                                                     "weight_scale",
+                                                     "weight_shape",
+                                                     "weight_zero_point",
+                                                     "weight_g_idx"};
 
 const Tensor& part(const StoredParts& parts, const std::string& suffix, torch::ScalarType dtype,
                    const std::string& name) {
@@ -35,6 +45,17 @@ std::string text_of(const std::vector<std::int64_t>& shape) {
   std::ostringstream out;
   out << at::IntArrayRef(shape);
   return out.str();
+}
+
+// The codes as bytes, whatever type bnb_4bit_quant_storage stored them as: FSDP wants that of the other weights.
+Tensor code_bytes(const StoredParts& parts, const std::string& name) {
+  const auto found = parts.find("weight");
+  if (found == parts.end()) throw Error(name, ": the quantised matrix has no 'weight' beside its quant_state");
+  const auto type = found->second.scalar_type();
+  if (type != torch::kByte && type != torch::kChar && !c10::isFloatingType(type))
+    throw Error(name, ": 'weight' is of type ", c10::toString(type),
+                ", expected U8, I8, BF16, F16 or F32 for 4-bit codes");
+  return found->second.contiguous().flatten().view(torch::kByte);
 }
 
 std::shared_ptr<const Weight> four_bit(const StoredParts& parts, const std::vector<std::int64_t>& shape,
@@ -58,7 +79,7 @@ std::shared_ptr<const Weight> four_bit(const StoredParts& parts, const std::vect
       throw Error(name, ": 'weight.quant_map' does not hold the values of ", state.quant_type,
                   "; other maps are not read");
   }
-  matrix.packed = part(parts, "weight", torch::kByte, name).flatten();
+  matrix.packed = code_bytes(parts, name);
   matrix.scales = part(parts, "weight.absmax", state.nested ? torch::kByte : torch::kFloat, name).flatten();
   if (state.nested)
     matrix.nested = NestedScales{part(parts, "weight.nested_quant_map", torch::kFloat, name).flatten(),
@@ -125,9 +146,12 @@ bool is_part_of_matrix(std::string_view suffix) {
   return suffix.starts_with(kQuantState) || std::ranges::find(kParts, suffix) != kParts.end();
 }
 
+bool marks_codes(std::string_view suffix) { return suffix.starts_with(kQuantState) || suffix == "weight_packed"; }
+
 bool is_quantized(const StoredParts& parts) {
+  if (std::ranges::any_of(parts, [](const auto& part) { return marks_codes(part.first); })) return true;
   const auto weight = parts.find("weight");
-  return weight == parts.end() ? parts.contains("weight_packed") : !weight->second.is_floating_point();
+  return weight != parts.end() && !weight->second.is_floating_point();
 }
 
 QuantState parse_quant_state(const Tensor& bytes, const std::string& name) {
@@ -141,7 +165,8 @@ std::shared_ptr<const Weight> stored_weight(const StoredParts& parts, const std:
   if (format.method == StoredFormat::Method::kCompressedTensors) return compressed(parts, shape, format.num_bits, name);
   const auto weight = parts.find("weight");
   if (weight == parts.end()) throw Error(name, ": packed codes, but config.json has no quantization_config for them");
-  if (weight->second.scalar_type() == torch::kByte) return four_bit(parts, shape, name);
+  const bool has_state = std::ranges::any_of(parts, [](const auto& part) { return marks_codes(part.first); });
+  if (has_state || weight->second.scalar_type() == torch::kByte) return four_bit(parts, shape, name);
   if (weight->second.scalar_type() == torch::kChar) return bitsandbytes_int8(parts, shape, name);
   throw Error(name, ": got dtype ", c10::toString(weight->second.scalar_type()),
               ", expected a floating matrix, U8 (4 bits) or I8 codes");

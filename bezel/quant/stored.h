@@ -17,6 +17,10 @@ using StoredParts = std::map<std::string, torch::Tensor>;
 /// Names behind a module's that belong to its matrix `weight`: the matrix itself and what quantisers store beside it.
 bool is_part_of_matrix(std::string_view suffix);
 
+/// Whether a part of this name stands only beside a matrix in codes: the codes of another type than `weight`, or what
+/// says how `weight` is to be read.
+bool marks_codes(std::string_view suffix);
+
 /// Whether these parts hold a quantised matrix rather than a floating one.
 bool is_quantized(const StoredParts& parts);
 

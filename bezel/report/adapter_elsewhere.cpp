@@ -5,6 +5,7 @@
 #include <map>
 
 #include "bezel/error.h"
+#include "bezel/gemma4/model.h"
 #include "bezel/io/key_map.h"
 #include "bezel/io/safetensors.h"
 #include "bezel/lora/match.h"
@@ -30,6 +31,13 @@ struct Adapter {
   const lora::Selection& selection;
   std::map<std::string, std::string> stored;  // canonical module -> as the file's keys spell it
   std::vector<std::string> wrappers;          // names of the model's clippable layers, without `.linear`
+  bool gemma3 = false;
+
+  // The model's class in transformers.
+  std::string class_of(bool text_only) const {
+    if (gemma3) return "Gemma3ForCausalLM";
+    return text_only ? "Gemma4ForCausalLM" : "Gemma4ForConditionalGeneration";
+  }
 
   std::string peft_name(const Target& target) const { return io::peft_module_name(target.name, selection.text_only); }
   template <typename Keep>
@@ -43,7 +51,12 @@ struct Adapter {
 
 Adapter read(torch::nn::Module& model, const lora::Selection& selection, const std::string& folder) {
   const std::filesystem::path path(folder);
-  Adapter adapter{lora::read_adapter_config((path / "adapter_config.json").string()).lora, selection, {}, {}};
+  Adapter adapter{lora::read_adapter_config((path / "adapter_config.json").string(), {.saved_modules = true}).lora,
+                  selection,
+                  {},
+                  {}};
+  const auto* const gemma = dynamic_cast<const gemma4::ModelImpl*>(&model);
+  adapter.gemma3 = gemma != nullptr && gemma->config().family == gemma4::Family::kGemma3;
   const auto file = io::SafetensorsFile::open((path / "adapter_model.safetensors").string());
   for (const io::TensorInfo& info : file->tensors())
     if (const auto key = io::parse_adapter_key(info.name)) adapter.stored[key->module] = key->stored;
@@ -52,22 +65,50 @@ Adapter read(torch::nn::Module& model, const lora::Selection& selection, const s
   return adapter;
 }
 
-// Keys without `.linear`: the layers are made, and stay as they were started.
+// Of the decoder, spelled as the other class of the model spells it.
+bool is_of_other_class(const Adapter& adapter, const Target& target) {
+  const std::string& stored = adapter.stored.at(target.name);
+  return stored == io::peft_module_name(target.name, !adapter.selection.text_only) &&
+         stored != adapter.peft_name(target);
+}
+
+std::string remedy_for_class(bool text_only) {
+  return std::string("`bezel convert --adapter … --names ") + (text_only ? "text" : "multimodal") + "` mends that";
+}
+
+// Keys in another spelling: the layers are made, and stay as they were started.
 void check_peft_keys(const Adapter& adapter, Elsewhere& peft) {
-  const auto spelt_otherwise =
-      adapter.names_where([&](const Target& t) { return adapter.stored.at(t.name) != adapter.peft_name(t); });
-  if (!spelt_otherwise.empty())
-    peft.problems.push_back("keys of " + layers_text(spelt_otherwise) +
+  const bool text_only = adapter.selection.text_only;
+  const auto other_class = adapter.names_where([&](const Target& t) { return is_of_other_class(adapter, t); });
+  if (!other_class.empty())
+    peft.problems.push_back("keys of " + layers_text(other_class) + " are spelled for " + adapter.class_of(!text_only) +
+                            ", and this base is a " + adapter.class_of(text_only) + ": they match nothing there; " +
+                            remedy_for_class(text_only));
+  const auto flat = adapter.names_where([&](const Target& t) {
+    return io::is_clippable_module(t.name) && adapter.stored.at(t.name) != adapter.peft_name(t);
+  });
+  if (!flat.empty())
+    peft.problems.push_back("keys of " + layers_text(flat) +
                             " are spelt without '.linear': they match nothing there and are passed over, so the layers "
                             "stay untrained; `bezel convert --adapter … --layout nested` mends that");
+  const auto foreign = adapter.names_where([&](const Target& t) {
+    return !io::is_clippable_module(t.name) && adapter.stored.at(t.name) != adapter.peft_name(t) &&
+           !is_of_other_class(adapter, t);
+  });
+  if (!foreign.empty())
+    peft.problems.push_back("keys of " + layers_text(foreign) + " have another prefix than the layers have in a " +
+                            adapter.class_of(text_only) + ": they match nothing there; " + remedy_for_class(text_only));
 }
 
 void check_peft_targets(const Adapter& adapter, Elsewhere& peft) {
-  const lora::ModuleMatcher targets(adapter.config.target_modules, "target_modules");
+  const lora::ModuleMatcher targets(adapter.config);
   const lora::ModuleMatcher excluded(adapter.config.exclude_modules, "exclude_modules");
   const auto selects = [&](const std::string& name) { return targets.matches({name}) && !excluded.matches({name}); };
   const auto missed = adapter.names_where([&](const Target& t) { return !selects(adapter.peft_name(t)); });
-  if (!missed.empty())
+  if (!missed.empty() && missed.size() == adapter.selection.targets.size())
+    peft.problems.push_back("target_modules names no layer of a " + (adapter.class_of(adapter.selection.text_only)) +
+                            ", which PEFT refuses (target modules not found in the base model)");
+  else if (!missed.empty())
     peft.problems.push_back("target_modules does not select " + layers_text(missed) +
                             " by the names they have there, so their tensors are passed over");
   if (adapter.config.target_modules.kind == lora::ModulePattern::Kind::kAllLinear) return;
@@ -103,6 +144,9 @@ Elsewhere in_peft(const Adapter& adapter) {
   check_peft_keys(adapter, peft);
   check_peft_targets(adapter, peft);
   check_peft_ranks(adapter, peft);
+  if (adapter.selection.text_only && !adapter.gemma3 && peft.problems.empty())
+    peft.notes.push_back("as " + adapter.class_of(true) + "; over the checkpoint with towers, a " +
+                         adapter.class_of(false) + ", it needs `bezel convert --adapter … --names multimodal`");
   return peft;
 }
 

@@ -5,10 +5,12 @@
 #include <map>
 #include <set>
 
+#include "bezel/data/tokenizer.h"
 #include "bezel/error.h"
 #include "bezel/gemma4/load.h"
 #include "bezel/gemma4/model.h"
 #include "bezel/gemma4/source.h"
+#include "bezel/io/gguf_model.h"
 #include "bezel/io/key_map.h"
 #include "bezel/io/zarr_store.h"
 #include "bezel/report/inspect_parts.h"
@@ -21,6 +23,7 @@ using io::Json;
 /// What of a model's tensors fits what its config expects.
 struct Comparison {
   std::vector<std::string> unused_kv;
+  std::map<std::string, std::vector<std::string>> unused;  ///< others, by why
   std::vector<std::string> unexpected;
   std::vector<std::string> missing;
   std::vector<std::string> wrong_shape;
@@ -42,6 +45,11 @@ Comparison compare(const gemma4::Source& source, gemma4::Model& model) {
     for (const nn::Slot& slot : module->slots()) {
       const std::string name = item.key() + "." + slot.name;
       expected.insert(name);
+      if (slot.kind == nn::SlotKind::kMatrix)  // a stack of experts bears the module's name
+        if (const auto codes = source.names_of_codes(slot.name == "weight" ? item.key() : name); !codes.empty()) {
+          expected.insert(codes.begin(), codes.end());
+          continue;
+        }
       const auto found = source.all().find(name);
       if (found == source.all().end()) {
         if (slot.kind == nn::SlotKind::kClipBound)
@@ -54,10 +62,15 @@ Comparison compare(const gemma4::Source& source, gemma4::Model& model) {
       }
     }
   }
-  const gemma4::TextConfig& text = model->config().text;
   for (const auto& [name, found] : source.all()) {
-    if (expected.count(name) > 0 || (text.tie_word_embeddings && name == "lm_head.weight")) continue;
-    (gemma4::is_unused_kv(name, text) ? result.unused_kv : result.unexpected).push_back(found.stored);
+    if (expected.count(name) > 0) continue;
+    const std::string_view why = gemma4::why_unused(name, model->config());
+    if (gemma4::is_unused_kv(name, model->config().text))
+      result.unused_kv.push_back(found.stored);
+    else if (!why.empty())
+      result.unused[std::string(why)].push_back(found.stored);
+    else
+      result.unexpected.push_back(found.stored);
   }
   return result;
 }
@@ -115,11 +128,58 @@ Json text_json(const gemma4::TextConfig& text) {
           {"experts", text.num_experts}};
 }
 
+bool has_tokenizer(const std::string& model) {
+  std::error_code error;
+  return io::is_gguf_path(model) || std::filesystem::exists(std::filesystem::path(model) / "tokenizer.json", error);
+}
+
+// Tokens that no embedding can be looked up for.
+void add_tokens_without_row(const gemma4::ModelConfig& config, const std::string& model,
+                            std::vector<std::string>& warnings) {
+  constexpr std::size_t kShown = 3;
+  const data::Tokenizer tokenizer = data::Tokenizer::of_model(model);
+  std::vector<std::int64_t> without;
+  for (std::int64_t id = 0; id < tokenizer.vocab_size(); ++id)
+    if (!config.missing_row(id).empty() && !tokenizer.word(id).empty()) without.push_back(id);
+  if (without.empty()) return;
+  std::string shown;
+  for (std::size_t i = 0; i < std::min(kShown, without.size()); ++i)
+    shown += (i > 0 ? ", '" : "'") + tokenizer.word(without[i]) + "' (" + std::to_string(without[i]) + ")";
+  warnings.push_back(model + ": " + std::to_string(without.size()) + " tokens of the tokenizer have no embedding, " +
+                     shown + (without.size() > kShown ? ", …" : "") +
+                     "; texts with them are refused: " + config.missing_row(without.front()));
+}
+
+// Whether any layer of a tower has a finite bound.
+bool has_bound(const std::string& tower, const Json& clip) {
+  for (const auto& [layer, bounds] : clip["layers"].items())
+    if (tower_name_of(layer) == tower && std::ranges::any_of(bounds, [](const Json& b) { return !b.is_null(); }))
+      return true;
+  return false;
+}
+
+// What Bezel says when it loads the checkpoint, and tokens that have no embedding.
+std::vector<std::string> checkpoint_warnings(const gemma4::ModelConfig& config, const std::string& model,
+                                             const Json& towers, const Json& clip) {
+  std::vector<std::string> warnings = config.warnings;
+  for (const auto& [tower, facts] : towers.items())
+    if (const auto layers = facts.value("clipped_layers", std::int64_t{0}); layers > 0 && !has_bound(tower, clip))
+      warnings.push_back(gemma4::lost_bounds_warning(model, tower, layers));
+  if (!has_tokenizer(model)) return warnings;
+  try {
+    add_tokens_without_row(config, model, warnings);
+  } catch (const Error& error) {  // what inspect is asked for does not need it
+    warnings.push_back(error.what());
+  }
+  return warnings;
+}
+
 }  // namespace
 
 Json inspect_checkpoint(const std::string& folder) {
   const gemma4::ModelConfig config = gemma4::read_model_config(folder);
-  const gemma4::Source source(folder);
+  gemma4::Source source(folder);
+  if (config.text.tie_word_embeddings) source.tie_embeddings_to_head();
   std::set<std::string> files;
   std::int64_t parameters = 0;
   for (const auto& [name, tensor] : source.all()) {
@@ -147,11 +207,14 @@ Json inspect_checkpoint(const std::string& folder) {
               {"target_modules", targets_json(model)},
               {"training_memory", training_memory_json(model, source.all())}};
   out["unused_kv_tensors"] = comparison.unused_kv;
+  out["unused_tensors"] = comparison.unused;
+  out["warnings"] = checkpoint_warnings(config, folder, out["towers"], out["clip"]);
+  if (const std::string foreign = source.foreign_name(); !foreign.empty()) out["problem"] = foreign;
   out["unexpected_tensors"] = comparison.unexpected;
   out["missing_tensors"] = comparison.missing;
   out["wrong_shapes"] = comparison.wrong_shape;
   out["loads"] = comparison.unexpected.empty() && comparison.missing.empty() && comparison.wrong_shape.empty() &&
-                 out["clip"]["broken"].empty();
+                 out["clip"]["broken"].empty() && !out.contains("problem");
   return out;
 }
 

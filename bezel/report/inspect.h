@@ -12,7 +12,8 @@ namespace bezel::report {
 /// the clip bounds only. Throws Error when the folder is no Gemma 4 checkpoint at all.
 io::Json inspect_checkpoint(const std::string& folder);
 
-/// The same for a PEFT adapter folder: settings, layers and parameters by tower, ranks, incomplete pairs.
+/// The same for a PEFT adapter folder: settings, layers and parameters by tower, ranks, incomplete pairs, matrices
+/// saved beside LoRA, and features that Bezel lacks, by name.
 io::Json inspect_adapter(const std::string& folder);
 
 /// Either of the two: an adapter when the folder has an adapter_config.json.

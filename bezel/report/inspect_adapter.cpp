@@ -4,6 +4,7 @@
 #include "bezel/error.h"
 #include "bezel/io/key_map.h"
 #include "bezel/io/safetensors.h"
+#include "bezel/lora/adapter_io.h"
 #include "bezel/lora/config.h"
 #include "bezel/report/inspect.h"
 #include "bezel/report/inspect_parts.h"
@@ -27,16 +28,16 @@ bool fits(const Layer& layer) {
 
 Json inspect_adapter(const std::string& folder) {
   const auto path = [&](const char* name) { return (std::filesystem::path(folder) / name).string(); };
-  const lora::AdapterConfig config = lora::read_adapter_config(path("adapter_config.json"));
-  const auto file = io::SafetensorsFile::open(path("adapter_model.safetensors"));
+  const lora::AdapterConfig config = lora::read_adapter_config(path("adapter_config.json"), {.list_only = true});
+  const auto file = io::SafetensorsFile::open(lora::find_weights(folder));
   std::map<std::string, Layer> layers;
-  std::vector<std::string> unexpected;
+  std::vector<std::string> unexpected, saved;
   for (const io::TensorInfo& info : file->tensors()) {
     const auto key = io::parse_adapter_key(info.name);
-    if (!key || (key->part != "lora_A" && key->part != "lora_B"))
-      unexpected.push_back(info.name);
-    else
+    if (key && (key->part == "lora_A" || key->part == "lora_B"))
       (key->part == "lora_A" ? layers[key->module].a : layers[key->module].b) = &info;
+    else
+      (io::saved_module_of(info.name) ? saved : unexpected).push_back(info.name);
   }
   Json towers = Json::object();
   Json incomplete = Json::array();
@@ -61,12 +62,15 @@ Json inspect_adapter(const std::string& folder) {
           {"lora_r", config.lora.rank},
           {"lora_alpha", config.lora.alpha},
           {"use_rslora", config.lora.use_rslora},
+          {"layers_to_transform", config.lora.layers_to_transform},
           {"tensors", file->tensors().size()},
           {"towers", towers},
           {"layers_by_rank", rank_counts},
           {"incomplete_layers", incomplete},
+          {"saved_matrices", saved},
           {"unexpected_tensors", unexpected},
-          {"loads", incomplete.empty() && unexpected.empty() && !layers.empty()}};
+          {"unsupported", config.unsupported},
+          {"loads", incomplete.empty() && unexpected.empty() && config.unsupported.empty() && !layers.empty()}};
 }
 
 }  // namespace bezel::report

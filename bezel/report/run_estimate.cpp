@@ -5,13 +5,19 @@
 #include "bezel/gemma4/load.h"
 #include "bezel/lora/adapter_io.h"
 #include "bezel/train/device.h"
+#include "bezel/train/run_check.h"
 
 namespace bezel::report {
 namespace {
 
-lora::Selection selection_of(gemma4::Model& model, const train::TrainConfig& config, const train::RunBatches& batches) {
+lora::Selection selection_of(gemma4::Model& model, const train::TrainConfig& config, const train::RunBatches& batches,
+                             std::vector<std::string>& notes) {
   const bool text_only = model->config().text_only;
-  if (!config.init_adapter.empty()) return lora::load_adapter(*model, config.init_adapter, text_only).selection;
+  if (!config.init_adapter.empty()) {
+    lora::LoadedAdapter adapter = lora::load_adapter(*model, config.init_adapter, text_only);
+    notes.insert(notes.end(), adapter.notes.begin(), adapter.notes.end());
+    return adapter.selection;
+  }
   return lora::select_targets(*model, config.lora, {text_only, batches.has_images(), batches.has_recordings()});
 }
 
@@ -54,7 +60,10 @@ RunEstimate estimate_run(const train::TrainConfig& config, const train::RunBatch
   const gemma4::ModelConfig model_config = gemma4::read_model_config(config.base_model);
   const torch::ScalarType dtype = config.dtype == "float32" ? torch::kFloat : torch::kBFloat16;
   gemma4::Model model = gemma4::meta_model(model_config, dtype);
-  const lora::Selection selection = selection_of(model, config, batches);
+  std::vector<std::string> notes = model_config.warnings;
+  if (std::string note = train::frozen_experts_note(model_config, config); !note.empty())
+    notes.push_back(std::move(note));
+  const lora::Selection selection = selection_of(model, config, batches, notes);
   RunEstimate run{.towers = selection.counts(),
                   .num_train = batches.num_train(),
                   .num_eval = batches.num_eval(),
@@ -62,7 +71,8 @@ RunEstimate estimate_run(const train::TrainConfig& config, const train::RunBatch
                   .num_rows = batches.num_rows(),
                   .steps_per_epoch = batches.steps_per_epoch(),
                   .total_steps = batches.total_steps(),
-                  .available_bytes = train::available_memory_bytes()};
+                  .available_bytes = train::available_memory_bytes(),
+                  .notes = std::move(notes)};
   train::check_towers_see_data(run.towers, batches);
   run.recompute = train::wants_recompute(config, model_config, batches, train::choose_device(config.device), run.notes);
   const auto& image = batches.train_data().options().media.image;

@@ -99,7 +99,8 @@ std::vector<std::string> full_names(const std::vector<std::string>& tools) {
 Json verify_adapter(const std::string& model_folder, const std::string& folder, const std::vector<std::string>& tools) {
   const std::vector<std::string> wanted = full_names(tools);
   const at::NoGradGuard no_grad;
-  gemma4::Model model = gemma4::load_model(model_folder, {.dtype = torch::kFloat}).model;
+  gemma4::LoadedModel loaded = gemma4::load_model(model_folder, {.dtype = torch::kFloat});
+  gemma4::Model model = loaded.model;
   const lora::LoadedAdapter adapter = lora::load_adapter(*model, folder, model->config().text_only);
   model->eval();
   const data::Batch batch = synthetic_batch(model);
@@ -121,6 +122,8 @@ Json verify_adapter(const std::string& model_folder, const std::string& folder, 
     for (const std::string& problem : place.problems) problems.push_back(place.tool + ": " + problem);
   }
   report["elsewhere"] = elsewhere;
+  report["notes"] = loaded.warnings;
+  for (const std::string& note : adapter.notes) report["notes"].push_back(note);
   report["problems"] = problems;
   return report;
 }

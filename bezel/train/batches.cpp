@@ -79,6 +79,7 @@ data::DatasetOptions RunBatches::dataset_options(const gemma4::ModelConfig& mode
   if (model.vision || model.audio) options.media = data::read_processor_config(config_.base_model);
   if (config_.max_soft_tokens) options.media.image.max_soft_tokens = *config_.max_soft_tokens;
   options.ids = {model.image_token_id, model.video_token_id, model.audio_token_id};
+  options.missing_row = [model](std::int64_t id) { return model.missing_row(id); };
   return options;
 }
 

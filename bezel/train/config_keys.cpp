@@ -17,6 +17,15 @@ void assign(double& field, const ConfigValue& value) { field = value.as_number()
 void assign(bool& field, const ConfigValue& value) { field = value.as_bool(); }
 
 void assign(std::vector<std::string>& field, const ConfigValue& value) { field = value.as_texts(); }
+void assign(std::vector<std::int64_t>& field, const ConfigValue& value) {
+  field.clear();
+  for (const std::string& text : value.as_texts()) {
+    std::int64_t number = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    if (error != std::errc() || end != text.data() + text.size() || number < 0) value.fail("whole numbers from 0 on");
+    field.push_back(number);
+  }
+}
 template <typename T>
 void assign(std::optional<T>& field, const ConfigValue& value) {
   assign(field.emplace(), value);
@@ -105,6 +114,12 @@ std::string show(const std::optional<T>& value) {
 std::string show(const std::vector<std::string>& texts) {
   std::string out = "[";
   for (const std::string& text : texts) out += (out.size() > 1 ? ", " : "") + show(text);
+  return out + "]";
+}
+
+std::string show(const std::vector<std::int64_t>& numbers) {
+  std::string out = "[";
+  for (const std::int64_t number : numbers) out += (out.size() > 1 ? ", " : "") + show(number);
   return out + "]";
 }
 
@@ -311,9 +326,14 @@ constexpr ConfigBinding kBindings[] = {
      read_target_linear,
      nullptr},
     bind_lora<&Lora::exclude_modules>({"exclude_modules", "", "list or regex", "none", "layers to leave alone"}),
+    bind_lora<&Lora::layers_to_transform>({"layers_to_transform", "peft_layers_to_transform", "list", "all",
+                                           "numbers of the layers to adapt, from 0; not beside a regex"}),
+    bind_lora<&Lora::layers_pattern>({"layers_pattern", "peft_layers_pattern", "list", "any",
+                                      "what stands before the number of a layer in its name"}),
     bind_lora<&Lora::rank_pattern>({"rank_pattern", "", "map", "none", "name or regex: rank of those layers"}),
     bind_lora<&Lora::alpha_pattern>({"alpha_pattern", "", "map", "none", "name or regex: alpha of those layers"}),
     bind<&Config::init_adapter>({"init_adapter", "", "folder", "none", "adapter to start from"}),
+    unbuilt("target_parameters", "LoRA on experts: they stay frozen", "lora_target_parameters"),
     unbuilt("use_dora", "not built yet", "peft_use_dora"),
     unbuilt("loraplus_lr_ratio", "not built yet"),
 

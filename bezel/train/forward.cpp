@@ -11,6 +11,22 @@ namespace bezel::train {
 
 using torch::Tensor;
 
+namespace {
+
+// Raw ids come from outside: none may lie past the embeddings.
+void check_ids(const Tensor& input_ids, const gemma4::ModelConfig& config) {
+  const Tensor ids = input_ids.to(torch::kCPU, torch::kLong).contiguous();
+  const auto* const begin = ids.const_data_ptr<std::int64_t>();
+  for (std::int64_t i = 0; i < ids.numel(); ++i) {
+    if (begin[i] < 0) throw Error("input 'input_ids': got the id ", begin[i], ", expected none below 0");
+    if (const std::string why = config.missing_row(begin[i]); !why.empty())
+      throw Error("input 'input_ids': the token ", begin[i], " at position ", i % ids.size(-1), " of row ",
+                  i / ids.size(-1), " has no embedding: ", why);
+  }
+}
+
+}  // namespace
+
 Tensor label_states(gemma4::Model& model, const data::Batch& batch, const gemma4::PhaseObserver& observer) {
   const auto ended = [&](gemma4::Phase phase) {
     if (observer) observer(phase);
@@ -37,6 +53,7 @@ Tensor mean_loss(gemma4::Model& model, const data::Batch& batch) {
 
 std::map<std::string, Tensor> forward_tensors(gemma4::Model& model, const data::RawInputs& inputs, bool with_grads) {
   const data::Batch batch = model->make_batch(inputs).to(model->head()->device());
+  check_ids(inputs.input_ids, model->config());
   std::map<std::string, Tensor> out;
   {
     const at::NoGradGuard no_grad;

@@ -22,7 +22,25 @@ std::optional<std::int64_t> step_of(const std::string& name) {
   return error == std::errc() && stopped == end && step >= 0 ? std::optional(step) : std::nullopt;
 }
 
+// What another trainer saved, whose state is pickles; "" for anything else.
+std::string foreign_checkpoint(const std::string& folder) {
+  constexpr const char* kFiles[] = {"optimizer.pt",      "optimizer.bin",   "scheduler.pt", "rng_state.pth",
+                                    "training_args.bin", "zero_to_fp32.py", "latest"};
+  std::error_code error;
+  if (fs::exists(fs::path(folder) / "MANIFEST.json", error)) return "";
+  const auto* const found =
+      std::ranges::find_if(kFiles, [&](const char* file) { return fs::exists(fs::path(folder) / file, error); });
+  if (found == std::end(kFiles)) return "";
+  const bool has_adapter = fs::exists(fs::path(folder) / "adapter_model.safetensors", error);
+  return folder + ": a checkpoint of another trainer (transformers' Trainer or a tool over it: it has " + *found +
+         "), whose state is in pickles that Bezel never reads; " +
+         (has_adapter ? "to go on from its weights, start a run with init_adapter: " + folder
+                      : "it has no adapter_model.safetensors to start from");
+}
+
 ResumePoint open_checkpoint(const std::string& folder) {
+  if (const std::string foreign = foreign_checkpoint(folder); !foreign.empty())
+    throw Error(ErrorKind::kConfig, foreign);
   io::check_manifest(folder);
   return {folder, read_training_state(folder)};
 }
@@ -36,8 +54,12 @@ std::string joined(const std::vector<std::string>& lines) {
 // The newest one in `folder` that is whole, of run `run_id` unless that is "".
 std::optional<ResumePoint> newest(const std::string& folder, const std::string& run_id,
                                   std::vector<std::string>& warnings) {
-  std::vector<std::string> damaged;
+  std::vector<std::string> damaged, foreign;
   for (const NumberedCheckpoint& checkpoint : list_checkpoints(folder)) {
+    if (std::string what = foreign_checkpoint(checkpoint.path); !what.empty()) {
+      foreign.push_back(std::move(what));
+      continue;
+    }
     try {
       ResumePoint point = open_checkpoint(checkpoint.path);
       if (!run_id.empty() && point.state.run_id != run_id) {
@@ -51,6 +73,7 @@ std::optional<ResumePoint> newest(const std::string& folder, const std::string& 
       damaged.emplace_back(error.what());
     }
   }
+  if (damaged.empty() && !foreign.empty()) throw Error(ErrorKind::kConfig, foreign.front());
   if (damaged.empty()) return std::nullopt;
   throw Error(folder, ": every checkpoint is damaged: ", joined(damaged),
               "; resume_from_checkpoint: none starts from the beginning");

@@ -27,7 +27,7 @@ namespace {
 
 // In the order in which the run that was saved had them: the norm of all gradients depends on it.
 lora::Selection adapt(gemma4::Model& model, TrainConfig& config, const RunBatches& batches,
-                      const std::optional<ResumePoint>& resume) {
+                      const std::optional<ResumePoint>& resume, std::vector<std::string>& notes) {
   const bool text_only = model->config().text_only;
   if (config.init_adapter.empty()) {
     lora::Selection selection =
@@ -36,6 +36,7 @@ lora::Selection adapt(gemma4::Model& model, TrainConfig& config, const RunBatche
     return selection;
   }
   lora::LoadedAdapter loaded = lora::load_adapter(*model, resume ? resume->folder : config.init_adapter, text_only);
+  notes.insert(notes.end(), loaded.notes.begin(), loaded.notes.end());
   const double dropout = config.lora.dropout;
   config.lora = loaded.config;
   config.lora.dropout = dropout;
@@ -163,13 +164,17 @@ class Run {
  private:
   void load() {
     const torch::ScalarType dtype = config_.dtype == "float32" ? torch::kFloat : torch::kBFloat16;
-    model_ = gemma4::load_model(config_.base_model, {dtype,
-                                                     device_,
-                                                     {.storage = quant::parse_storage(config_.storage),
-                                                      .skip = config_.quantize_skip,
-                                                      .quantize_embeddings = config_.quantize_embeddings}})
-                 .model;
-    selection_ = adapt(model_, config_, *batches_, resume_);
+    const gemma4::LoadedModel loaded =
+        gemma4::load_model(config_.base_model, {dtype,
+                                                device_,
+                                                {.storage = quant::parse_storage(config_.storage),
+                                                 .skip = config_.quantize_skip,
+                                                 .quantize_embeddings = config_.quantize_embeddings}});
+    model_ = loaded.model;
+    warnings_.insert(warnings_.end(), loaded.warnings.begin(), loaded.warnings.end());
+    if (std::string note = frozen_experts_note(model_config_, config_); !note.empty())
+      notes_.push_back(std::move(note));
+    selection_ = adapt(model_, config_, *batches_, resume_, notes_);
     check_towers_see_data(selection_.counts(), *batches_);
     // How much memory is free may have changed; what a run does may not.
     state_.recompute = resume_ && !config_.gradient_checkpointing

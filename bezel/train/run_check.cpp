@@ -54,4 +54,15 @@ std::vector<std::string> check_learns(const TrainConfig& config, std::int64_t to
   return warnings;
 }
 
+std::string frozen_experts_note(const gemma4::ModelConfig& model, const TrainConfig& config) {
+  const auto& towers = config.lora.towers;
+  const bool adapts_decoder =
+      !config.init_adapter.empty() || std::ranges::find(towers, lora::Tower::kLanguage) != towers.end();
+  if (model.text.num_experts == 0 || !adapts_decoder) return "";
+  return "the experts stay frozen (" + std::to_string(model.text.num_experts) +
+         " in each layer): LoRA adapts linear layers, which attention, the dense MLP and the router are, and no "
+         "stacks " +
+         "of experts, also with all-linear";
+}
+
 }  // namespace bezel::train

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "bezel/gemma4/config.h"
 #include "bezel/train/config.h"
 
 namespace bezel::train {
@@ -18,5 +19,9 @@ Schedule make_schedule(const TrainConfig& config, std::int64_t total_steps);
 /// Throws Error (kConfig) when no update has a learning rate above zero, or when warmup_steps is as long as the run or
 /// longer. Returns warnings: fewer than kFewUpdates updates, and a warm-up that make_schedule shortened.
 std::vector<std::string> check_learns(const TrainConfig& config, std::int64_t total_steps);
+
+/// What a run over a model with experts says: they stay frozen. "" for models without, and runs that leave the decoder
+/// alone.
+std::string frozen_experts_note(const gemma4::ModelConfig& model, const TrainConfig& config);
 
 }  // namespace bezel::train

@@ -47,6 +47,29 @@ TEST(ModelConfig, ReleasedAndResavedFormsMeanTheSame) {
   }
 }
 
+// transformers: rope_type defaults to "default", of which partial_rotary_factor is no part.
+TEST(ModelConfig, RopeWithoutATypeTurnsTheWholeHead) {
+  const ModelConfig c = read(config(R"(, "rope_parameters": {
+      "full_attention": {"rope_theta": 5e5, "partial_rotary_factor": 0.25},
+      "sliding_attention": {"rope_theta": 2e4}})"));
+  EXPECT_EQ(c.text.full_rope.partial_rotary_factor, 1.0);
+  EXPECT_EQ(c.text.full_rope.theta, 5e5);
+  EXPECT_EQ(c.text.sliding_rope.theta, 2e4);
+  EXPECT_EQ(read(config("")).text.full_rope.partial_rotary_factor, 0.25);
+  EXPECT_NE(error_of(config(R"(, "rope_parameters": {"rope_type": "default", "rope_theta": 1e4})")).find("sections"),
+            std::string::npos);
+}
+
+TEST(ModelConfig, NamesTheTableThatATokenIsBeyond) {
+  const ModelConfig c = read(config(R"(, "vocab_size": 100, "vocab_size_per_layer_input": 90,
+      "hidden_size_per_layer_input": 4)",
+                                    R"(, "image_token_id": 200, "vision_config": {})"));
+  EXPECT_EQ(c.missing_row(89), "");
+  EXPECT_NE(c.missing_row(95).find("vocab_size_per_layer_input: 90"), std::string::npos);
+  EXPECT_NE(c.missing_row(100).find("vocab_size: 100"), std::string::npos);
+  EXPECT_EQ(c.missing_row(200), "");  // never looked up
+}
+
 TEST(ModelConfig, GlobalKvHeadsCountOnlyWithSharedKeysAndValues) {
   const ModelConfig c = read(config(R"(, "global_head_dim": 16, "num_global_key_value_heads": 1)"));
   EXPECT_EQ(c.text.layers[1].num_kv_heads, 2);

@@ -82,6 +82,21 @@ std::string complaint(const std::string& key, const std::function<void(GgufBytes
   return message;
 }
 
+TEST(GgufConfig, NamesFilesThatComeBesideAModel) {
+  const auto refusal = [](const std::string& type, const std::string& architecture) {
+    GgufBytes bytes;
+    if (!type.empty()) bytes.key("general.type", type);
+    bytes.key("general.architecture", architecture).tensor("a", {8}, 0, std::string(32, '\0'));
+    return error_of([&] { read(bytes); });
+  };
+  EXPECT_TRUE(says(refusal("adapter", "gemma4"), "a LoRA adapter for llama.cpp"));
+  EXPECT_TRUE(says(refusal("mmproj", "clip"), "mmproj"));
+  EXPECT_TRUE(says(refusal("", "clip"), "mmproj"));
+  EXPECT_TRUE(says(refusal("imatrix", "gemma4"), "imatrix"));
+  EXPECT_TRUE(says(refusal("model", "gemma4-assistant"), "a drafter for speculative decoding"));
+  EXPECT_TRUE(says(refusal("model", "llama"), "'gemma4' or 'gemma3'"));
+}
+
 TEST(GgufConfig, ReadsWhatLlamaCppWrites) {
   const ModelConfig config = read(metadata());
   const TextConfig& text = config.text;

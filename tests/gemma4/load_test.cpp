@@ -108,6 +108,78 @@ TEST(LoadModel, BoundsMayBeInfiniteButNotNanOrCrossed) {
   EXPECT_TRUE(says(with(-5.0f), "output_min -1 is above output_max -5"));
 }
 
+// transformers: a head of its own is used whatever config.json ties; one that is alone stands for the embeddings.
+TEST(LoadModel, AStoredHeadIsUsedWhereItDiffers) {
+  const std::string embeddings = "model.language_model.embed_tokens.weight";
+  const auto loaded = [&](const std::function<void(Tensors&)>& change) {
+    const test::TempFolder temp;
+    const std::string folder = temp.path().string();
+    test::write_tiny_checkpoint(folder);
+    Tensors tensors = io::load_safetensors(folder + "/model.safetensors");
+    for (auto& [name, tensor] : tensors) tensor = tensor.clone();
+    change(tensors);
+    io::save_safetensors(folder + "/model.safetensors", {tensors.begin(), tensors.end()});
+    return load_model(folder, kFloat32);
+  };
+  const auto head_of = [](LoadedModel& model) { return model.model->head()->dequantize(torch::kFloat); };
+  LoadedModel tied = loaded([](Tensors&) {});
+  LoadedModel equal = loaded([&](Tensors& t) { t["lm_head.weight"] = t.at(embeddings).clone(); });
+  LoadedModel alone = loaded([&](Tensors& t) {
+    t["lm_head.weight"] = t.at(embeddings).clone();
+    t.erase(embeddings);
+  });
+  LoadedModel own = loaded([&](Tensors& t) { t["lm_head.weight"] = t.at(embeddings) + 1; });
+  EXPECT_TRUE(tied.warnings.empty() && equal.warnings.empty());
+  EXPECT_TRUE(torch::equal(head_of(equal), head_of(tied)));
+  EXPECT_TRUE(torch::equal(head_of(alone), head_of(tied)));
+  EXPECT_TRUE(torch::equal(logits(alone.model, test::tiny_batch()), logits(equal.model, test::tiny_batch())));
+  EXPECT_TRUE(torch::equal(head_of(own), head_of(tied) + 1));
+  ASSERT_EQ(own.warnings.size(), 1u);
+  EXPECT_TRUE(says(own.warnings[0], "lm_head.weight differs"));
+}
+
+TEST(LoadModel, WhatOtherToolsLeaveInAFileIsPassedOver) {
+  const std::string layer = "model.language_model.layers.0.self_attn.";
+  EXPECT_EQ(error_after([&](Tensors& t) {
+              t[layer + "rotary_emb.inv_freq"] = torch::ones({2});
+              t["model.language_model.rotary_emb.sliding_attention_inv_freq"] = torch::ones({2});
+              t[layer + "k_scale"] = torch::ones({1});
+              t[layer + "v_proj.output_scale"] = torch::ones({1});
+            }),
+            "");
+  EXPECT_TRUE(says(error_after([&](Tensors& t) { t[layer + "extra_scale"] = torch::ones({1}); }), "has no place"));
+}
+
+TEST(LoadModel, AForeignPrefixIsNamed) {
+  const auto with_prefix = [](const std::string& prefix) {
+    return error_after([&](Tensors& tensors) {
+      Tensors renamed;
+      for (const auto& [name, tensor] : tensors) renamed[prefix + name] = tensor;
+      tensors = renamed;
+    });
+  };
+  EXPECT_TRUE(says(with_prefix("_orig_mod."), "torch.compile"));
+  EXPECT_TRUE(says(with_prefix("base_model.model."), "merge_and_unload"));
+  EXPECT_TRUE(says(with_prefix("net."), "the prefix 'net.'"));
+  EXPECT_EQ(with_prefix("model."), "");
+}
+
+TEST(LoadModel, ATowerWhoseBoundsAreAllInfiniteIsSaid) {
+  const test::TempFolder temp;
+  const std::string folder = temp.path().string();
+  test::write_tiny_checkpoint(folder);
+  Tensors tensors = io::load_safetensors(folder + "/model.safetensors");
+  for (auto& [name, tensor] : tensors) {
+    tensor = tensor.clone();
+    if (name.starts_with("model.audio_tower.") && (name.ends_with("_min") || name.ends_with("_max")))
+      tensor.fill_(name.ends_with("_min") ? -INFINITY : INFINITY);
+  }
+  io::save_safetensors(folder + "/model.safetensors", {tensors.begin(), tensors.end()});
+  const std::vector<std::string> warnings = load_model(folder, kFloat32).warnings;
+  ASSERT_EQ(warnings.size(), 1u);
+  EXPECT_TRUE(says(warnings[0], "clip bounds of the audio tower"));
+}
+
 TEST(LoadModel, BfloatWeightsStayMapped) {
   const test::TempFolder temp;
   const std::string folder = temp.path().string();

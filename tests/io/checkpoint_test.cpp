@@ -61,6 +61,50 @@ TEST(Checkpoint, SaysWhatItLookedFor) {
   EXPECT_TRUE(says(complaint(folder), "pickle files never"));
 }
 
+TEST(Checkpoint, SaysWhatAFolderHoldsInstead) {
+  const auto with = [](const std::vector<std::string>& names) {
+    const TempFolder folder;
+    for (const std::string& name : names) write_bytes(folder / name, "");
+    return complaint(folder);
+  };
+  EXPECT_TRUE(says(with({"model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"}),
+                   "but no model.safetensors.index.json"));
+  EXPECT_TRUE(says(with({"gemma.safetensors"}), "rename it to model.safetensors"));
+  EXPECT_TRUE(says(with({"gemma-Q4_K_M.gguf"}), "name the file itself"));
+  EXPECT_TRUE(says(with({"pytorch_model-00001-of-00002.bin"}), "pickle files never"));
+  EXPECT_TRUE(says(with({"consolidated.00.pth"}), "pickle files never"));
+  EXPECT_TRUE(says(with({"adapters.safetensors", "adapter_config.json"}), "adapter"));
+  EXPECT_TRUE(says(with({"manifest.ocdbt", "_METADATA"}), "bezel convert"));
+  EXPECT_TRUE(says(with({"tf_model.h5"}), "save_pretrained"));
+  EXPECT_TRUE(says(with({}), "the folder is empty"));
+}
+
+TEST(Checkpoint, NamesStandInsForFiles) {
+  const TempFolder folder;
+  const auto with = [&](const std::string& text) {
+    write_bytes(folder / "model.safetensors", text);
+    return complaint(folder);
+  };
+  EXPECT_TRUE(says(with("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n"), "git lfs pull"));
+  EXPECT_TRUE(says(with("# xet version 0\nfilesize = 9\n"), "a Xet pointer"));
+  EXPECT_TRUE(says(with("\n<!DOCTYPE html><html>"), "a web page"));
+  EXPECT_TRUE(says(with("Entry not found"), "'Entry not found'"));
+  EXPECT_TRUE(says(with("Invalid username or password."), "log in"));
+}
+
+TEST(Checkpoint, TakesTheSingleFileBesideAnIndexAndSaysSo) {
+  const TempFolder folder;
+  write_shard(folder / "model.safetensors", {"a"});
+  EXPECT_TRUE(Checkpoint::open(folder.path().string()).warnings().empty());
+  write_index(folder, R"("b":"gone.safetensors")");
+  const Checkpoint checkpoint = Checkpoint::open(folder.path().string());
+  EXPECT_EQ(checkpoint.entries().size(), 1u);
+  ASSERT_EQ(checkpoint.warnings().size(), 1u);
+  EXPECT_TRUE(says(checkpoint.warnings()[0], "is not used"));
+  fs::remove(folder / "model.safetensors");
+  EXPECT_TRUE(says(complaint(folder), "an index of another save?"));
+}
+
 TEST(Checkpoint, RefusesShardNamesThatLeadElsewhere) {
   const TempFolder folder;
   write_shard(folder / "s.safetensors", {"a"});

@@ -6,6 +6,7 @@
 
 #include <gtest/gtest.h>
 
+#include "bezel/io/foreign_name.h"
 #include "tests/support/temp_folder.h"
 
 namespace bezel::io {
@@ -101,6 +102,53 @@ TEST(KeyMap, PutsTextOnlyCheckpointsUnderTheLanguageModel) {
   }
   for (const char* other : {"model.embed_vision.embedding_projection.weight", "model.normal.weight", "lm_head.weight"})
     EXPECT_EQ(canonical_tensor_name(other), other);
+}
+
+// What transformers 5.23 loads without a missing key into Gemma4ForConditionalGeneration or Gemma4ForCausalLM.
+TEST(KeyMap, ReadsTheSavesThatTransformersReads) {
+  const std::string text = kTextProj + ".weight", vision = kVisionProj + ".linear.weight";
+  EXPECT_EQ(canonical_tensor_name(text.substr(6)), text);                       // of Gemma4Model
+  EXPECT_EQ(canonical_tensor_name(vision.substr(6)), kVisionProj + ".weight");  // of Gemma4Model
+  EXPECT_EQ(canonical_tensor_name("layers.0.self_attn.q_proj.weight"), text);   // of Gemma4TextModel
+  EXPECT_EQ(canonical_tensor_name("embed_tokens.weight"), "model.language_model.embed_tokens.weight");
+  EXPECT_EQ(canonical_tensor_name("model.language_model.model.layers.0.self_attn.q_proj.weight"), text);
+  EXPECT_EQ(canonical_tensor_name("model." + text), text);
+  EXPECT_EQ(canonical_tensor_name("model.lm_head.weight"), "lm_head.weight");
+  EXPECT_EQ(detect_layout({kVisionProj.substr(6) + ".weight"}), KeyLayout::kFlat);
+  EXPECT_EQ(respelt_tensor_name(vision.substr(6), KeyLayout::kFlat), kVisionProj + ".weight");
+  EXPECT_EQ(respelt_tensor_name(text.substr(6), KeyLayout::kNested), text);
+  for (const std::string& name : {text, vision, std::string("layers.0.mlp.up_proj.weight")})
+    EXPECT_EQ(foreign_name_advice(name), "") << name;
+}
+
+// What it does not read: every key would be missing, with no more than a report.
+TEST(KeyMap, NamesThePrefixOfOtherSaves) {
+  const std::string text = kTextProj + ".weight";
+  for (const char* prefix :
+       {"_orig_mod.", "module.", "base_model.model.", "_fsdp_wrapped_module.", "transformer.", "x."})
+    EXPECT_TRUE(says(foreign_name_advice(prefix + text), std::string("'") + prefix) ||
+                says(foreign_name_advice(prefix + text),
+                     "'" + std::string(prefix).substr(0, std::string(prefix).size() - 1) + "'"))
+        << prefix;
+  EXPECT_TRUE(says(foreign_name_advice("model.language_model.layers.0._orig_mod.mlp.up_proj.weight"), "torch.compile"));
+  EXPECT_TRUE(says(foreign_name_advice(kTextProj + ".base_layer.weight"), "merge_and_unload"));
+  EXPECT_TRUE(says(foreign_name_advice(kTextProj + ".lora_A.default.weight"), "merge_and_unload"));
+  EXPECT_TRUE(says(foreign_name_advice("base_model.model." + text), "merge_and_unload"));
+  EXPECT_TRUE(says(foreign_name_advice("language_model.model.layers.0.mlp.up_proj.weight"), "'language_model.'"));
+  EXPECT_TRUE(says(foreign_name_advice(kTextProj + ".qweight"), "GPTQ"));
+  for (const char* other : {"model.extra.weight", "something", "lm_head.weight", ""})
+    EXPECT_EQ(foreign_name_advice(other), "") << other;
+}
+
+TEST(KeyMap, FindsTheModulesThatPeftSavesWhole) {
+  EXPECT_EQ(saved_module_of("base_model.model.lm_head.weight"), "lm_head");
+  EXPECT_EQ(saved_module_of("base_model.model.lm_head.modules_to_save.default.weight"), "lm_head");
+  const std::string embeddings = "model.language_model.embed_tokens";
+  EXPECT_EQ(saved_module_of("base_model.model." + embeddings + ".base_layer.weight"), embeddings);
+  EXPECT_EQ(saved_module_of("base_model.model.model.embed_tokens.weight"), embeddings);
+  for (const char* other : {"base_model.model.a.lora_A.weight", "lm_head.weight", "base_model.model.lm_head.bias",
+                            "base_model.model.a.token_adapter.base_layer.weight"})
+    EXPECT_EQ(saved_module_of(other), std::nullopt) << other;
 }
 
 TEST(KeyMap, RefusesBothSpellingsOfOneTensor) {

@@ -125,12 +125,79 @@ TEST_F(AdapterFolder, MissingHalfOfAPairIsRefused) {
   EXPECT_TRUE(says(refusal(), kText + "lora_A.weight"));
 }
 
-TEST_F(AdapterFolder, MissingLayerIsRefused) {
+// PEFT makes such layers with a B of zeros, and warns.
+TEST_F(AdapterFolder, TheTensorsSayWhichLayers) {
   edit(path, [](Tensors& tensors) {
     tensors.erase(kText + "lora_A.weight");
     tensors.erase(kText + "lora_B.weight");
   });
-  EXPECT_TRUE(says(refusal(), "language_model.layers.0.self_attn.q_proj"));
+  TinyLinears model;
+  const LoadedAdapter loaded = load_adapter(model, path);
+  EXPECT_EQ(loaded.selection.targets.size(), 4u);
+  EXPECT_FALSE(model.layer("model.language_model.layers.0.self_attn.q_proj")->adapter);
+  ASSERT_EQ(loaded.notes.size(), 1u);
+  EXPECT_TRUE(says(loaded.notes[0], "language_model.layers.0.self_attn.q_proj"));
+}
+
+TEST_F(AdapterFolder, KeysAndValuesThatNoLayerComputesArePassedOver) {
+  const std::string shared = "base_model.model.model.language_model.layers.1.self_attn.k_proj.";
+  edit(path, [&](Tensors& tensors) {
+    tensors[shared + "lora_A.weight"] = torch::ones({2, 6});
+    tensors[shared + "lora_B.weight"] = torch::ones({4, 2});
+  });
+  TinyLinears model;
+  const LoadedAdapter loaded = load_adapter(model, path);
+  EXPECT_EQ(loaded.selection.targets.size(), 5u);
+  ASSERT_EQ(loaded.notes.size(), 1u);
+  EXPECT_TRUE(says(loaded.notes[0], "layers.1.self_attn.k_proj"));
+}
+
+TEST_F(AdapterFolder, NamesOfTheOtherClassLoadToo) {
+  edit(path, [](Tensors& tensors) {
+    for (const char* layer : {"0", "1"})
+      for (const char* part : {"q_proj", "v_proj"})
+        for (const char* half : {"lora_A.weight", "lora_B.weight"}) {
+          const std::string tail = std::string("layers.") + layer + ".self_attn." + part + "." + half;
+          auto node = tensors.extract("base_model.model.model.language_model." + tail);
+          node.key() = "base_model.model.model." + tail;
+          tensors.insert(std::move(node));
+        }
+  });
+  io::Json json = io::read_json_file(path + "/adapter_config.json");
+  for (io::Json& name : json["target_modules"]) {
+    std::string text = name;
+    if (const auto at = text.find("language_model."); at != text.npos) name = text.erase(at, 15);
+  }
+  test::write_bytes(path + "/adapter_config.json", json.dump());
+  TinyLinears model;
+  const LoadedAdapter loaded = load_adapter(model, path);
+  EXPECT_EQ(loaded.selection.targets.size(), 5u);
+  EXPECT_TRUE(loaded.notes.empty());
+}
+
+TEST_F(AdapterFolder, MatricesSavedBesideLoraMustBeTheBases) {
+  TinyLinears model;
+  const torch::Tensor head = model.layer("lm_head")->weight->dequantize(torch::kFloat);
+  edit(path, [&](Tensors& tensors) { tensors["base_model.model.lm_head.weight"] = head.clone(); });
+  const LoadedAdapter loaded = load_adapter(model, path);
+  ASSERT_EQ(loaded.notes.size(), 1u);
+  EXPECT_TRUE(says(loaded.notes[0], "lm_head.weight' equals the base's"));
+  edit(path, [](Tensors& tensors) { tensors["base_model.model.lm_head.weight"][1][2] += 1; });
+  EXPECT_TRUE(says(test::error_of([&] { load_adapter(model, path); }), "it was trained or resized beside LoRA"));
+}
+
+TEST_F(AdapterFolder, FoldersOfOtherKindsAreNamed) {
+  const auto with = [&](const std::string& name) {
+    const test::TempFolder other;
+    test::write_bytes(other / name, "");
+    return test::error_of([&] {
+      TinyLinears model;
+      load_adapter(model, other.path().string());
+    });
+  };
+  EXPECT_TRUE(says(with("adapters.safetensors"), "MLX"));
+  EXPECT_TRUE(says(with("config.json"), "a checkpoint, not an adapter"));
+  EXPECT_TRUE(says(with("notes.txt"), "no adapter_config.json"));
 }
 
 TEST_F(AdapterFolder, ExtraKeysAreRefused) {

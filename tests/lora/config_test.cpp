@@ -54,14 +54,51 @@ TEST(AdapterConfig, ReadsWhatPeftWrites) {
 }
 
 TEST(AdapterConfig, RefusesByNameWhatItCannotMean) {
-  for (const char* key : {"modules_to_save", "layers_to_transform", "trainable_token_indices", "target_parameters",
-                          "layer_replication", "alora_invocation_tokens"})
+  for (const char* key : {"modules_to_save", "trainable_token_indices", "target_parameters", "layer_replication",
+                          "alora_invocation_tokens"})
     EXPECT_NE(refusal(std::string(", \"") + key + "\": [1]").find(key), std::string::npos) << key;
   for (const char* key : {"use_dora", "lora_bias", "fan_in_fan_out", "use_qalora", "some_later_switch"})
     EXPECT_NE(refusal(std::string(", \"") + key + "\": true").find(key), std::string::npos) << key;
   EXPECT_NE(refusal(R"(, "init_lora_weights": "pissa")").find("init_lora_weights"), std::string::npos);
   EXPECT_NE(refusal(R"(, "rank_pattern": {"q_proj": -1})").find("rank_pattern.q_proj"), std::string::npos);
   EXPECT_EQ(refusal(R"(, "init_lora_weights": "gaussian", "some_later_number": 3)"), "");
+}
+
+TEST(AdapterConfig, ListsWhatItCannotMeanWhereThatIsAsked) {
+  const io::Json json = {{"peft_type", "LORA"},
+                         {"r", 8},
+                         {"lora_alpha", 8},
+                         {"bias", "all"},
+                         {"use_dora", true},
+                         {"target_parameters", {"experts.down_proj"}},
+                         {"modules_to_save", {"lm_head"}}};
+  const AdapterConfig config = parse_adapter_config(json, "a", {.list_only = true});
+  ASSERT_EQ(config.unsupported.size(), 4u);
+  EXPECT_TRUE(test::says(config.unsupported[0], "bias"));
+  EXPECT_TRUE(test::says(config.unsupported[1], "DoRA"));
+  EXPECT_TRUE(test::says(config.unsupported[2], "experts"));
+  EXPECT_TRUE(test::says(config.unsupported[3], "modules_to_save"));
+  EXPECT_EQ(config.lora.rank, 8);
+  EXPECT_EQ(parse_adapter_config({{"peft_type", "IA3"}}, "a", {.list_only = true}).unsupported.size(), 1u);
+}
+
+TEST(AdapterConfig, ReadsTheLayersThatAreTransformed) {
+  const AdapterConfig list = parse(R"(, "target_modules": ["q_proj"], "layers_to_transform": [1, 3],
+      "layers_pattern": "layers")");
+  EXPECT_EQ(list.lora.layers_to_transform, (std::vector<std::int64_t>{1, 3}));
+  EXPECT_EQ(list.lora.layers_pattern, (std::vector<std::string>{"layers"}));
+  const AdapterConfig one =
+      parse(R"(, "target_modules": ["q_proj"], "layers_to_transform": 2, "layers_pattern": null)");
+  EXPECT_EQ(one.lora.layers_to_transform, (std::vector<std::int64_t>{2}));
+  EXPECT_NE(refusal(R"(, "target_modules": ".*q_proj", "layers_to_transform": [1])").find("regex"), std::string::npos);
+  EXPECT_NE(refusal(R"(, "layers_to_transform": [-1])").find("layers_to_transform[0]"), std::string::npos);
+}
+
+TEST(AdapterConfig, NamesAnAdapterOfMlx) {
+  EXPECT_TRUE(test::says(test::error_of([] {
+                           parse_adapter_config({{"fine_tune_type", "lora"}, {"num_layers", 4}}, "a");
+                         }),
+                         "MLX"));
 }
 
 TEST(AdapterConfig, RefusesOtherTypesBiasesAndBadCounts) {
@@ -126,6 +163,31 @@ TEST(Match, APlainPatternMatchesAsTheRegexItIs) {
       EXPECT_EQ(matches_plain(name, pattern), regex.matches(name)) << pattern << " " << name;
   }
   EXPECT_FALSE(is_plain("q|v"));
+}
+
+// peft 0.21.2: check_target_module_exists.
+TEST(Match, TheLayerIsTheFirstNumberWithTwoPartsBeforeIt) {
+  EXPECT_EQ(layer_number("model.language_model.layers.12.mlp.up_proj", {}), 12);
+  EXPECT_EQ(layer_number("model.layers.3.experts.7.up_proj", {}), 3);
+  EXPECT_EQ(layer_number("layers.3.mlp.up_proj", {}), std::nullopt);
+  EXPECT_EQ(layer_number("model.layers.3", {}), std::nullopt);
+  EXPECT_EQ(layer_number("model.embed_vision.embedding_projection", {}), std::nullopt);
+  std::vector<io::Pattern> experts;
+  experts.emplace_back("(.*\\.)?(experts)", "layers_pattern");
+  EXPECT_EQ(layer_number("model.layers.3.experts.7.up_proj", experts), 7);
+  EXPECT_EQ(layer_number("model.layers.3.up_proj", experts), std::nullopt);
+}
+
+TEST(Match, TargetsAreInTheChosenLayersUnlessNamedInFull) {
+  LoraConfig config;
+  config.target_modules = ModulePattern::from_names({"q_proj", "model.layers.0.k_proj"});
+  config.layers_to_transform = {1};
+  const ModuleMatcher matcher(config);
+  EXPECT_TRUE(matcher.matches({"model.layers.1.q_proj"}));
+  EXPECT_FALSE(matcher.matches({"model.layers.11.q_proj"}));
+  EXPECT_TRUE(matcher.matches({"model.layers.0.k_proj"}));
+  config.layers_pattern = {"blocks"};
+  EXPECT_FALSE(ModuleMatcher(config).matches({"model.layers.1.q_proj"}));
 }
 
 TEST(Match, NearestNamesComeFirst) {

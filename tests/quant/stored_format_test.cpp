@@ -4,6 +4,7 @@
 
 #include "bezel/error.h"
 #include "bezel/quant/options.h"
+#include "tests/support/temp_folder.h"
 
 namespace bezel::quant {
 namespace {
@@ -46,6 +47,44 @@ TEST(StoredFormat, RefusesOthersByName) {
   EXPECT_NE(error_of(compressed(R"({"num_bits": 4, "type": "float"})")).find("'int'"), std::string::npos);
   EXPECT_NE(error_of(compressed(R"({"num_bits": 4, "type": "int", "symmetric": false})")).find("symmetric"),
             std::string::npos);
+}
+
+TEST(StoredFormat, EveryRefusalSaysWhichCheckpointToTake) {
+  const std::string sizes = R"("text_config": {"hidden_size": 1536, "num_hidden_layers": 35}, )";
+  const auto refused = [&](const std::string& section) { return error_of("{" + sizes + section + "}"); };
+  const auto takes_base = [](const std::string& text) {
+    return text.find("take the checkpoint in bfloat16") != std::string::npos &&
+           text.find("google/gemma-4-E2B") != std::string::npos;
+  };
+  for (const char* method : {"awq", "gptq", "fp8", "mxfp4", "modelopt", "some_later_form"})
+    EXPECT_TRUE(takes_base(refused(R"("quantization_config": {"quant_method": ")" + std::string(method) + "\"}")))
+        << method;
+  EXPECT_TRUE(takes_base(refused(R"("quantization": {"group_size": 64, "bits": 4})")));
+  const auto group = [](const std::string& weights) {
+    return R"({"input_activations": null, "weights": )" + weights + "}";
+  };
+  const std::string four = R"({"num_bits": 4, "type": "int"})", eight = R"({"num_bits": 8, "type": "int"})";
+  const auto compressed_tensors = [&](const std::string& format, const std::string& groups) {
+    return refused(R"("quantization_config": {"quant_method": "compressed-tensors", "format": ")" + format +
+                   R"(", "config_groups": {)" + groups + "}}");
+  };
+  EXPECT_TRUE(takes_base(compressed_tensors("nvfp4-pack-quantized", R"("a": )" + group(four))));
+  EXPECT_TRUE(takes_base(compressed_tensors("float-quantized", R"("a": )" + group(four))));
+  const std::string mixed =
+      compressed_tensors("pack-quantized", R"("a": )" + group(four) + R"(, "b": )" + group(eight));
+  EXPECT_TRUE(takes_base(mixed) && mixed.find("mixed") != std::string::npos) << mixed;
+  const std::string ordered = compressed_tensors(
+      "pack-quantized", R"("a": )" + group(R"({"num_bits": 4, "type": "int", "actorder": "group"})"));
+  EXPECT_TRUE(takes_base(ordered) && ordered.find("actorder") != std::string::npos) << ordered;
+  EXPECT_EQ(error_of(compressed(R"({"num_bits": 4, "type": "int", "actorder": "weight"})")), "");
+}
+
+TEST(StoredFormat, TheModelCardNamesTheBase) {
+  const test::TempFolder folder;
+  test::write_bytes(folder / "README.md", "---\nlicense: gemma\nbase_model:\n- some/base-it\n---\n# A model\n");
+  const io::Json json = {{"quantization_config", {{"quant_method", "awq"}}}};
+  const std::string refusal = test::error_of([&] { read_stored_format(io::JsonView(json, folder / "config.json")); });
+  EXPECT_TRUE(test::says(refusal, "(some/base-it)"));
 }
 
 TEST(QuantState, ReadsWhatBitsandbytesWrites) {

@@ -59,6 +59,18 @@ TEST(StoredWeight, ReadsWhatIsEncoded) {
   }
 }
 
+// bnb_4bit_quant_storage: the same bytes under the type of the other weights, as FSDP wants them.
+TEST(StoredWeight, CodesMayBeStoredAsAnotherType) {
+  const StoredFormat format{.method = StoredFormat::Method::kBitsandbytes};
+  const Tensor wanted = stored_weight(nf4(), kShape, format, "m")->dequantize(torch::kFloat);
+  for (const auto type : {torch::kBFloat16, torch::kHalf, torch::kFloat, torch::kChar}) {
+    StoredParts parts = nf4();
+    parts["weight"] = parts.at("weight").flatten().view(type).unsqueeze(1);
+    EXPECT_TRUE(is_quantized(parts));
+    EXPECT_TRUE(torch::equal(stored_weight(parts, kShape, format, "m")->dequantize(torch::kFloat), wanted)) << type;
+  }
+}
+
 TEST(StoredWeight, LayoutIsKnownBeforeTheCodesAre) {
   for (const CodeForm form : {CodeForm{}, CodeForm{.type = FourBitType::kFp4, .double_quant = false},
                               CodeForm{.kind = CodeForm::Kind::kInt8}}) {

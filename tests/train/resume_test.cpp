@@ -76,6 +76,19 @@ TEST_F(FindResumePoint, DamagedOnesArePassedOverLoudly) {
   EXPECT_TRUE(says(error_of([&] { found(); }), "every checkpoint is damaged"));
 }
 
+TEST_F(FindResumePoint, CheckpointsOfOtherTrainersAreNamed) {
+  const std::string other = folder / "checkpoint-40";
+  std::filesystem::create_directory(other);
+  for (const char* file : {"optimizer.pt", "rng_state.pth", "trainer_state.json", "adapter_model.safetensors"})
+    write_bytes(other + "/" + file, "");
+  EXPECT_TRUE(says(error_of([&] { found(); }), "init_adapter: " + other));
+  config.resume_from_checkpoint = other;
+  EXPECT_TRUE(says(error_of([&] { found(); }), "a checkpoint of another trainer"));
+  config.resume_from_checkpoint = "auto";
+  add(10);
+  EXPECT_EQ(found(), folder / "checkpoint-10");
+}
+
 TEST_F(FindResumePoint, CheckpointsOfAnEarlierRunAreLeftAlone) {
   add(50, "earlier");
   add(10);
