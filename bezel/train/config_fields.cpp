@@ -4,11 +4,27 @@
 #include <cctype>
 #include <charconv>
 
+#include "bezel/error.h"
+
 namespace bezel::train {
 namespace {
 
-// In the order of ScheduleKind.
-constexpr std::string_view kSchedules[] = {"cosine", "linear", "constant", "constant_with_warmup"};
+/// Calls visit(name, member) for each of the schedule's options.
+template <typename Options, typename Visit>
+void each_option(Options& options, Visit visit) {
+  visit("num_cycles", options.num_cycles);
+  visit("min_lr", options.min_lr);
+  visit("min_lr_rate", options.min_lr_rate);
+  visit("warmup_lr_rate", options.warmup_lr_rate);
+  visit("lr_end", options.lr_end);
+  visit("power", options.power);
+  visit("timescale", options.timescale);
+  visit("num_stable_steps", options.num_stable_steps);
+  visit("num_decay_steps", options.num_decay_steps);
+  visit("min_lr_ratio", options.min_lr_ratio);
+  visit("warmup_type", options.warmup_type);
+  visit("decay_type", options.decay_type);
+}
 
 bool is_plain_names(const std::string& text) {
   return !text.empty() && std::ranges::all_of(text, [](unsigned char c) {
@@ -25,9 +41,35 @@ void assign(bool& field, const ConfigValue& value) { field = value.as_bool(); }
 void assign(std::vector<std::string>& field, const ConfigValue& value) { field = value.as_texts(); }
 
 void assign(ScheduleKind& field, const ConfigValue& value) {
-  const auto* const name = std::ranges::find(kSchedules, value.as_text());
-  if (name == std::end(kSchedules)) value.fail("cosine, linear, constant or constant_with_warmup");
-  field = static_cast<ScheduleKind>(name - kSchedules);
+  const auto kind = find_schedule(value.lower_text() == "wsd" ? "warmup_stable_decay" : value.lower_text());
+  if (kind) {
+    field = *kind;
+    return;
+  }
+  std::string names;
+  for (const std::string_view name : schedule_names()) names.append(names.empty() ? "" : ", ").append(name);
+  value.fail(names);
+}
+
+void assign(ScheduleOptions& field, const ConfigValue& value) {
+  // JSON in a text is how these arrive on the command lines of other tools.
+  if (value.kind == ConfigValue::Kind::kScalar && value.text.starts_with('{'))
+    return assign(field, parse_flag_value(value.key, value.where, value.text));
+  if (value.kind != ConfigValue::Kind::kMap) value.fail("a map, such as {min_lr_rate: 0.1}");
+  field = {};
+  for (const auto& [name, item] : value.members) {
+    bool known = false;
+    each_option(field, [&, &name = name, &item = item](std::string_view option, auto& member) {
+      if (option != name) return;
+      known = true;
+      if (!item.is_empty()) assign(member, item);
+    });
+    if (!known)
+      throw Error(ErrorKind::kConfig, item.where, ": key '", name.substr(0, 80),
+                  "' is no option of lr_scheduler_kwargs; ",
+                  "expected min_lr, min_lr_rate, num_cycles, lr_end, power, timescale, num_decay_steps, "
+                  "num_stable_steps, min_lr_ratio, decay_type, warmup_type or warmup_lr_rate");
+  }
 }
 
 void assign(std::vector<lora::Tower>& field, const ConfigValue& value) {
@@ -85,7 +127,24 @@ std::string show(const std::vector<std::string>& texts) {
   return out + "]";
 }
 
-std::string show(ScheduleKind kind) { return std::string(kSchedules[static_cast<std::size_t>(kind)]); }
+std::string show(ScheduleKind kind) { return std::string(schedule_names()[static_cast<std::size_t>(kind)]); }
+
+std::string show(const ScheduleOptions& options) {
+  std::string out = "{";
+  const auto add = [&](std::string_view name, const std::string& text) {
+    if (text != "null") out.append(out.size() > 1 ? ", " : "").append(name).append(": ").append(text);
+  };
+  each_option(options, [&](std::string_view name, const auto& member) { add(name, show(member)); });
+  return out + "}";
+}
+
+std::vector<std::string> given_options(const ScheduleOptions& options) {
+  std::vector<std::string> names;
+  each_option(options, [&](std::string_view name, const auto& member) {
+    if (show(member) != "null") names.emplace_back(name);
+  });
+  return names;
+}
 
 std::string show(const std::vector<lora::Tower>& towers) {
   std::string out = "[";

@@ -18,6 +18,7 @@ void assign(double& field, const ConfigValue& value);
 void assign(bool& field, const ConfigValue& value);
 void assign(std::vector<std::string>& field, const ConfigValue& value);
 void assign(ScheduleKind& field, const ConfigValue& value);
+void assign(ScheduleOptions& field, const ConfigValue& value);
 void assign(std::vector<lora::Tower>& field, const ConfigValue& value);
 void assign(lora::ModulePattern& field, const ConfigValue& value);
 
@@ -44,6 +45,9 @@ std::string show(bool value);
 std::string show(double value);
 std::string show(const std::vector<std::string>& texts);
 std::string show(ScheduleKind kind);
+std::string show(const ScheduleOptions& options);
+/// Names of the options that are given.
+std::vector<std::string> given_options(const ScheduleOptions& options);
 std::string show(const std::vector<lora::Tower>& towers);
 std::string show(const lora::ModulePattern& pattern);
 
