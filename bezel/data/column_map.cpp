@@ -28,8 +28,11 @@ std::string names_of(const Json& line) {
 }
 
 Json rename_columns(const JsonView& line, const ColumnMap::Names& columns) {
-  if (columns.empty()) return line.value();
   const Json& given = line.value();
+  // Bezel's own names, written out, ask for nothing: a line of another form is read as it is.
+  if (std::ranges::all_of(columns,
+                          [&](const auto& item) { return item.first == item.second && !given.contains(item.first); }))
+    return given;
   const std::span<const std::string_view> forms(kColumns, kNumForms), form_columns(kColumns, kNumFormColumns);
   Json out = Json::object();
   for (const auto& [name, theirs] : columns) {
@@ -39,9 +42,11 @@ Json rename_columns(const JsonView& line, const ColumnMap::Names& columns) {
       throw Error(line.source(), ": no column '", theirs, "', which the config names as the column of '", name,
                   "'; the line has {", names_of(given), "}");
   }
+  const bool names_form = std::ranges::any_of(columns, [&](const auto& item) { return is_one_of(forms, item.first); });
   for (const auto& [name, value] : given.items()) {
     const bool is_read = std::ranges::any_of(columns, [&](const auto& item) { return item.second == name; });
-    if (!is_read && !out.contains(name) && !is_one_of(form_columns, name)) out[name] = value;
+    const bool is_other_form = names_form && is_one_of(form_columns, name);
+    if (!is_read && !is_other_form && !out.contains(name)) out[name] = value;
   }
   return out;
 }

@@ -26,8 +26,8 @@ struct ColumnMap {
 std::span<const std::string_view> mapped_columns();
 
 /// The line with its columns, keys of messages and roles under the names that read_sample knows. Where the map names
-/// columns, other columns that would make a form of sample (messages, prompt, text …) are left out. Throws Error
-/// starting with the line's source when a column that the map names is missing.
+/// the column of a form of sample (messages, prompt, text …), other columns that would make a form are left out. Throws
+/// Error starting with the line's source when a column that the map names is missing.
 io::Json apply_column_map(const io::JsonView& line, const ColumnMap& map);
 
 /// The map as text that tells two maps apart.

@@ -4,6 +4,7 @@
 #include <cctype>
 #include <cmath>
 
+#include "bezel/error.h"
 #include "bezel/train/recipe_datasets.h"
 
 namespace bezel::train {
@@ -31,11 +32,10 @@ namespace {
   constexpr std::string_view kTrackers[] = {"wandb",   "mlflow",  "comet_ml", "clearml", "azure_ml", "codecarbon",
                                             "dagshub", "dvclive", "flyte",    "neptune", "swanlab",  "trackio"};
   if (std::ranges::find(kTrackers, name) == std::end(kTrackers)) value.fail("jsonl, tensorboard, html, or none");
-  const std::string sync = name == "wandb" ? "; `wandb sync --sync-tensorboard` uploads that folder" : "";
-  value.fail(
-      "none of the trackers: write report_to: [jsonl, tensorboard, html], which are metrics.jsonl, the "
-      "TensorBoard folder runs/ and report.html in output_dir" +
-      sync);
+  throw Error(ErrorKind::kConfig, value.where, ": key '", value.key, "': ", name,
+              " gets no feed; write report_to: [jsonl, tensorboard, html], which are metrics.jsonl, the TensorBoard "
+              "folder runs/ and report.html in output_dir",
+              name == "wandb" ? "; `wandb sync --sync-tensorboard` uploads that folder" : "");
 }
 
 }  // namespace

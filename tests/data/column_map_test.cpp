@@ -21,6 +21,9 @@ TEST(ColumnMap, NamesOfTheDataBecomeThoseOfASample) {
   EXPECT_EQ(mapped(R"({"question": "q", "reply": "a", "context": "c", "text": "other"})", map),
             Json::parse(R"({"instruction": "q", "output": "a", "input": "c"})"))
       << "a column that would make another form is left out";
+  EXPECT_EQ(mapped(R"({"messages": [], "pics": ["a.png"]})", {.columns = {{"images", "pics"}}}),
+            Json::parse(R"({"images": ["a.png"], "messages": []})"))
+      << "unless the map names none";
 }
 
 TEST(ColumnMap, AMissingColumnIsNamed) {
@@ -30,6 +33,12 @@ TEST(ColumnMap, AMissingColumnIsNamed) {
   EXPECT_EQ(message.find("d.jsonl:7: no column 'dialog'"), 0u) << message;
   EXPECT_TRUE(test::says(message, "'messages'"));
   EXPECT_TRUE(test::says(message, "{a, b}"));
+}
+
+TEST(ColumnMap, BezelsOwnNamesAskForNothing) {
+  const ColumnMap map{.columns = {{"messages", "messages"}}};
+  EXPECT_EQ(mapped(R"({"prompt": "q", "completion": "a"})", map), Json::parse(R"({"prompt": "q", "completion": "a"})"));
+  EXPECT_EQ(mapped(R"({"prompt": "q", "messages": []})", map), Json::parse(R"({"messages": []})"));
 }
 
 TEST(ColumnMap, KeysAndRolesOfMessages) {

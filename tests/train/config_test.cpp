@@ -113,7 +113,7 @@ TEST(TrainConfig, UnknownKeysNameTheNearest) {
   expect_refused("zzzzzzzzzzzzzzz: 4\n", {"--help"});
   EXPECT_NE(refusal("", {"--lerning-rate", "1"}).find("'learning_rate'"), std::string::npos);
   expect_refused("flash_atention: true\n", {"did you mean 'flash_attention'?"});
-  expect_refused("lora:\n  r: 8\n", {"c.yaml:1", "top level"});
+  expect_refused("hyperparameters:\n  r: 8\n", {"c.yaml:1", "top level"});
 }
 
 TEST(TrainConfig, UnknownKeysAreReportedAtOnceEachWithItsLine) {
