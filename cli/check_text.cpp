@@ -139,7 +139,7 @@ io::Json check_json(const data::Dataset& data, const report::DataCheck& check) {
     lengths.push_back({{"from", bin.from}, {"to", bin.to}, {"count", bin.count}});
   std::vector<std::string> bad = lines.bad;
   bad.insert(bad.end(), check.bad_media.begin(), check.bad_media.end());
-  return {{"file", data.options().file},
+  return {{"file", data.name()},
           {"lines", lines.num_lines},
           {"samples", data.size()},
           {"bad_samples", lines.num_bad + check.bad_media.size()},

@@ -15,6 +15,7 @@
 #include "bezel/nearest.h"
 #include "cli/command.h"
 #include "cli/one_line.h"
+#include "cli/paths.h"
 
 namespace bezel::cli {
 namespace {
@@ -82,6 +83,7 @@ int run(int argc, char** argv) {
   add_doctor(app, status);
   add_version(app, status);
   add_reference(app, status);
+  read_paths(app);
   if (argc == 1) {
     std::cout << app.help();
     return static_cast<int>(ErrorKind::kConfig);

@@ -5,7 +5,8 @@
 namespace bezel::cli {
 
 std::string one_line(const std::string& text) {
-  constexpr std::size_t kMaxBytes = 2000;
+  // A recipe of another tool may have dozens of keys to tell of.
+  constexpr std::size_t kMaxBytes = 16000;
   std::string out;
   for (std::size_t i = 0; i < text.size(); ++i) {
     if (out.size() >= kMaxBytes) return out + " …";

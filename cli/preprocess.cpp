@@ -14,6 +14,7 @@
 #include "cli/check_text.h"
 #include "cli/command.h"
 #include "cli/config_arguments.h"
+#include "cli/one_line.h"
 #include "cli/sample_text.h"
 
 namespace bezel::cli {
@@ -167,6 +168,7 @@ bool dry_run(const train::TrainConfig& config, const train::RunBatches& batches,
 int preprocess(std::vector<std::string> arguments) {
   const PreprocessOptions options = take_options(arguments);
   const train::TrainConfig config = config_of(std::move(arguments));
+  for (const std::string& note : config.notes) std::fprintf(stderr, "note: %s\n", one_line(note).c_str());
   const train::RunBatches batches = read_data(config);
   Json out = Json::object();
   if (const data::DatasetReport& read = batches.train_data().report(); read.num_bad > 0 && !options.dry_run)

@@ -3,6 +3,7 @@
 #include <sstream>
 
 #include "bezel/train/config.h"
+#include "bezel/train/foreign_keys.h"
 #include "cli/command.h"
 
 namespace bezel::cli {
@@ -47,6 +48,41 @@ void add_keys(std::ostream& out) {
         << cell(key.fallback) << " | " << cell(key.help) << " |\n";
 }
 
+std::string names_in_code(std::string_view names) {
+  std::string out;
+  for (std::size_t begin = 0; begin < names.size();) {
+    const std::size_t end = std::min(names.find(' ', begin), names.size());
+    out += (out.empty() ? "" : " ") + code(names.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  return out;
+}
+
+std::string_view effect_text(train::ForeignEffect effect) {
+  switch (effect) {
+    case train::ForeignEffect::kIgnored:
+      return "any; changes nothing, listed once";
+    case train::ForeignEffect::kNoted:
+      return "any; said once";
+    case train::ForeignEffect::kOff:
+      return "off";
+    case train::ForeignEffect::kOnly:
+      break;
+  }
+  return "";
+}
+
+void add_foreign_keys(std::ostream& out) {
+  out << "\n## Keys of other tools\n\nThese set nothing. A value that is not accepted is refused with the advice; "
+         "docs/recipes.md "
+         "explains.\n\n| key | accepted | here |\n|---|---|---|\n";
+  for (const train::ForeignKey& key : train::foreign_keys()) {
+    std::string accepted(effect_text(key.effect));
+    if (!key.accepted.empty()) accepted += (accepted.empty() ? "" : ", ") + names_in_code(key.accepted);
+    out << "| " << names_in_code(key.names) << " | " << accepted << " | " << cell(key.advice) << " |\n";
+  }
+}
+
 std::string reference_text(const CLI::App& app) {
   std::ostringstream out;
   out << "# Reference\n\nMade by `bezel reference` from the program's own tables; a test compares. After a change: "
@@ -64,6 +100,7 @@ std::string reference_text(const CLI::App& app) {
   }
   out << '\n';
   add_keys(out);
+  add_foreign_keys(out);
   return out.str();
 }
 

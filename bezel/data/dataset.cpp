@@ -28,10 +28,9 @@ std::span<const std::byte> as_bytes(const std::string& text) {
   return {reinterpret_cast<const std::byte*>(text.data()), text.size()};
 }
 
-std::string folder_of(const std::string& path) {
-  const auto slash = path.rfind('/');
-  if (slash == std::string::npos) return ".";
-  return slash == 0 ? "/" : path.substr(0, slash);
+SampleFiles open_files(const DatasetOptions& options) {
+  if (options.files.empty()) return SampleFiles({{.path = options.file, .media_root = options.media_root}});
+  return SampleFiles(options.files);
 }
 
 // Puts the line in front of what a decoder or the tokenizer says.
@@ -58,14 +57,13 @@ std::optional<Sample> make_sample(const Tokenizer& tokenizer, const SampleText& 
 }
 
 Dataset::Dataset(DatasetOptions options, std::shared_ptr<const Tokenizer> tokenizer)
-    : options_(std::move(options)), tokenizer_(std::move(tokenizer)), file_(options_.file) {
-  if (options_.media_root.empty()) options_.media_root = folder_of(options_.file);
+    : options_(std::move(options)), tokenizer_(std::move(tokenizer)), file_(open_files(options_)) {
   check_tokenizer();
   read_lines();
   fingerprint_ = io::sha256(file_.sha256() + media_hash_.finish());
   if (!entries_.empty()) return;
-  if (report_.num_lines == 0) throw Error(options_.file, ": no samples, the file is empty");
-  throw Error(options_.file, ": no sample is left: of ", report_.num_lines, " lines ", report_.num_bad, " are bad and ",
+  if (report_.num_lines == 0) throw Error(name(), ": no samples, the file is empty");
+  throw Error(name(), ": no sample is left: of ", report_.num_lines, " lines ", report_.num_bad, " are bad and ",
               report_.num_too_long, " are longer than max_seq_length = ", options_.max_seq_length,
               report_.bad.empty() ? "" : "; the first bad one: " + report_.bad[0]);
 }
@@ -76,9 +74,7 @@ void Dataset::check_tokenizer() const {
 
 SampleText Dataset::read_line(std::size_t line_idx) const {
   const std::string source = file_.source(line_idx);
-  io::JsonLimits limits;
-  limits.max_bytes = kMaxLineBytes;
-  SampleText text = read_sample(io::parse_json(file_.read(line_idx), source, limits), source, options_.sample);
+  SampleText text = read_sample(file_.read_json(line_idx), source, options_.sample);
   if (!text.images.empty() && !options_.allow_images)
     throw Error(source, ": has ", text.images.size(), " images, but the model has no vision tower");
   if (!text.audios.empty() && !options_.allow_audio)
@@ -105,7 +101,7 @@ Dataset::ScannedLine Dataset::scan_line(std::size_t line_idx) const {
   ScannedLine line;
   try {
     const SampleText text = read_line(line_idx);
-    line.media = probe_media(text, source);
+    line.media = probe_media(text, line_idx);
     std::vector<std::int64_t> image_tokens, audio_tokens;
     for (const MediaInfo& media : line.media)
       (media.kind == MediaKind::kImage ? image_tokens : audio_tokens).push_back(media.soft_tokens);
@@ -149,20 +145,27 @@ void Dataset::add_line(std::size_t line_idx, const ScannedLine& line) {
   }
 }
 
-std::string Dataset::resolve(const MediaSource& source, std::string_view name) const {
-  return resolve_media_path(options_.media_root, source.path, name);
+std::string Dataset::name() const {
+  std::string names = file_.file(0).path;
+  for (std::size_t i = 1; i < file_.num_files(); ++i) names += ", " + file_.file(i).path;
+  return names;
 }
 
-std::vector<MediaInfo> Dataset::probe_media(const SampleText& text, std::string_view name) const {
+std::string Dataset::resolve(const MediaSource& source, std::size_t line_idx) const {
+  return resolve_media_path(file_.file(file_.file_idx(line_idx)).media_root, source.path, file_.source(line_idx));
+}
+
+std::vector<MediaInfo> Dataset::probe_media(const SampleText& text, std::size_t line_idx) const {
   std::vector<MediaInfo> media;
-  for (const MediaSource& image : text.images) media.push_back(probe(image, name));
-  for (const MediaSource& audio : text.audios) media.push_back(probe(audio, name));
+  for (const MediaSource& image : text.images) media.push_back(probe(image, line_idx));
+  for (const MediaSource& audio : text.audios) media.push_back(probe(audio, line_idx));
   return media;
 }
 
-MediaInfo Dataset::probe(const MediaSource& source, std::string_view name) const {
+MediaInfo Dataset::probe(const MediaSource& source, std::size_t line_idx) const {
   MediaInfo info{.kind = source.kind, .path = source.path};
-  const std::string path = source.bytes.empty() ? resolve(source, name) : "";
+  const std::string name = file_.source(line_idx);
+  const std::string path = source.bytes.empty() ? resolve(source, line_idx) : "";
   if (!path.empty()) {
     const io::RegularFile file(path);
     io::Sha256 hash;
@@ -185,7 +188,9 @@ MediaInfo Dataset::probe(const MediaSource& source, std::string_view name) const
   return info;
 }
 
-std::vector<MediaInfo> Dataset::media(std::size_t idx) const { return probe_media(load_text(idx), source(idx)); }
+std::vector<MediaInfo> Dataset::media(std::size_t idx) const {
+  return probe_media(load_text(idx), entries_[idx].line_idx);
+}
 
 std::optional<Sample> Dataset::load_text_and_media(const SampleText& text, std::size_t line_idx,
                                                    std::size_t max_tokens) const {
@@ -195,10 +200,10 @@ std::optional<Sample> Dataset::load_text_and_media(const SampleText& text, std::
   std::vector<ImagePatches> images;
   std::vector<AudioFrames> recordings;
   for (const MediaSource& image : text.images)
-    images.push_back(image.bytes.empty() ? load_image(resolve(image, name), image_settings)
+    images.push_back(image.bytes.empty() ? load_image(resolve(image, line_idx), image_settings)
                                          : load_image(as_bytes(image.bytes), name, image_settings));
   for (const MediaSource& audio : text.audios)
-    recordings.push_back(audio.bytes.empty() ? load_audio(resolve(audio, name), audio_settings)
+    recordings.push_back(audio.bytes.empty() ? load_audio(resolve(audio, line_idx), audio_settings)
                                              : load_audio(as_bytes(audio.bytes), name, audio_settings));
   auto sample = make_sample(*tokenizer_, text, std::move(images), std::move(recordings), max_tokens);
   if (sample) sample->line = file_.line_number(line_idx);

@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "bezel/data/batch.h"
-#include "bezel/data/jsonl.h"
 #include "bezel/data/processor_config.h"
+#include "bezel/data/sample_files.h"
 #include "bezel/data/sample_text.h"
 #include "bezel/data/sample_tokens.h"
 #include "bezel/data/tokenizer.h"
@@ -64,6 +64,7 @@ struct MediaInfo {
 struct DatasetOptions {
   std::string file;
   std::string media_root;             ///< empty: the folder of `file`
+  std::vector<SampleFile> files;      ///< in place of `file` and `media_root`: several, or one with its own names
   std::size_t max_seq_length = 2048;  ///< 0: no bound
   bool skip_bad_samples = false;      ///< leave bad lines out instead of stopping at the first
   bool allow_images = true;           ///< the model has a vision tower
@@ -88,7 +89,7 @@ struct DatasetReport {
   std::size_t num_labels = 0;
 };
 
-/// A JSONL file, checked once from end to end and then read sample by sample. Media are decoded when a sample is
+/// Files of samples, checked once from end to end and then read sample by sample. Media are decoded when a sample is
 /// loaded and not kept. load() may be called from several threads.
 class Dataset {
  public:
@@ -100,6 +101,11 @@ class Dataset {
   const DatasetReport& report() const { return report_; }
   const DatasetOptions& options() const { return options_; }
   const Tokenizer& tokenizer() const { return *tokenizer_; }
+  /// Its files, for errors.
+  std::string name() const;
+  const SampleFiles& files() const { return file_; }
+  /// Which of its files sample `idx` is in.
+  std::size_t file_idx(std::size_t idx) const { return file_.file_idx(entries_[idx].line_idx); }
   const SampleSize& sample_size(std::size_t idx) const { return entries_[idx].size; }
   /// Length of sample `idx`; for one with a recording an upper bound that may be one token too large.
   std::size_t num_tokens(std::size_t idx) const { return entries_[idx].size.tokens; }
@@ -144,14 +150,14 @@ class Dataset {
   void check_rows(std::span<const std::int64_t> ids) const;
   void add_line(std::size_t line_idx, const ScannedLine& line);
   SampleText read_line(std::size_t line_idx) const;
-  std::vector<MediaInfo> probe_media(const SampleText& text, std::string_view name) const;
-  MediaInfo probe(const MediaSource& source, std::string_view name) const;
-  std::string resolve(const MediaSource& source, std::string_view name) const;
+  std::vector<MediaInfo> probe_media(const SampleText& text, std::size_t line_idx) const;
+  MediaInfo probe(const MediaSource& source, std::size_t line_idx) const;
+  std::string resolve(const MediaSource& source, std::size_t line_idx) const;
   std::optional<Sample> load_text_and_media(const SampleText& text, std::size_t line_idx, std::size_t max_tokens) const;
 
   DatasetOptions options_;
   std::shared_ptr<const Tokenizer> tokenizer_;
-  JsonlFile file_;
+  SampleFiles file_;
   std::vector<Entry> entries_;
   DatasetReport report_;
   io::Sha256 media_hash_;

@@ -12,6 +12,7 @@
 #include "bezel/io/atomic_write.h"
 #include "bezel/report/environment.h"
 #include "bezel/report/html.h"
+#include "bezel/train/intervals.h"
 
 namespace bezel::report {
 namespace {
@@ -154,6 +155,7 @@ void RunReports::start(const train::RunPlan& plan) {
   started_ = true;
   start_ = Clock::now();
   history_.total_steps = plan.total_steps;
+  logging_steps_ = train::make_intervals(config_, plan.total_steps, plan.steps_per_epoch).logging;
   history_.num_samples = plan.num_samples;
   history_.num_eval_samples = plan.num_eval_samples;
   history_.notes = plan.warnings;
@@ -218,7 +220,7 @@ void RunReports::write_events(std::int64_t step, std::vector<Scalar> scalars) {
   if (!wants_events_) return;
   guarded([&] {
     if (!writer_) {
-      const std::int64_t first = std::max<std::int64_t>(0, step - config_.logging_steps + 1);
+      const std::int64_t first = std::max<std::int64_t>(0, step - logging_steps_ + 1);
       writer_ = std::make_unique<EventWriter>(config_.output_dir + "/runs", first);
     }
     writer_->add(step, scalars);

@@ -49,6 +49,7 @@ class RunReports {
   train::TrainConfig config_;
   bool wants_events_ = false, wants_page_ = false;
   RunHistory history_;
+  std::int64_t logging_steps_ = 1;
   bool started_ = false, first_report_ = true;
   std::unique_ptr<EventWriter> writer_;
   Clock::time_point start_ = Clock::now(), last_page_ = {};

@@ -13,6 +13,7 @@ namespace {
 
 // Keeps the split apart from the orders of the epochs, which count from 0.
 constexpr std::uint64_t kSplitEpoch = ~std::uint64_t{0};
+constexpr std::uint64_t kWeightEpoch = kSplitEpoch - 1;
 
 std::int64_t divide_up(std::int64_t value, std::int64_t by) { return (value + by - 1) / by; }
 
@@ -46,13 +47,13 @@ RunBatches::RunBatches(const TrainConfig& config, const gemma4::ModelConfig& mod
   train_ = std::make_unique<data::Dataset>(options, tokenizer);
   train_idx_ = all_of(*train_);
   if (!files_.eval.empty()) {
-    options.file = files_.eval;
-    if (config.media_root.empty()) options.media_root.clear();
+    options.files = files_.eval;
     eval_ = std::make_unique<data::Dataset>(options, tokenizer);
     eval_idx_ = all_of(*eval_);
   } else if (config.val_set_size > 0) {
     split_off(config.val_set_size);
   }
+  weigh_files();
   find_media();
   packs_ = config_.packing.value_or(!has_any_media(*train_) && !(eval_ && has_any_media(*eval_)));
   num_rows_ = static_cast<std::int64_t>(epoch_rows(0)->size());
@@ -67,8 +68,7 @@ RunBatches::RunBatches(const TrainConfig& config, const gemma4::ModelConfig& mod
 
 data::DatasetOptions RunBatches::dataset_options(const gemma4::ModelConfig& model) const {
   data::DatasetOptions options;
-  options.file = files_.train;
-  options.media_root = files_.media_root;
+  options.files = files_.train;
   options.max_seq_length = static_cast<std::size_t>(config_.max_seq_length);
   options.skip_bad_samples = config_.skip_bad_samples;
   options.allow_images = model.vision.has_value();
@@ -87,7 +87,7 @@ void RunBatches::split_off(double val_set_size) {
   const auto size = static_cast<double>(train_->size());
   const auto held_out = static_cast<std::size_t>(val_set_size < 1 ? std::ceil(size * val_set_size) : val_set_size);
   if (held_out >= train_->size())
-    throw Error(ErrorKind::kConfig, "val_set_size ", val_set_size, " leaves nothing to train on: ", files_.train,
+    throw Error(ErrorKind::kConfig, "val_set_size ", val_set_size, " leaves nothing to train on: ", train_->name(),
                 " has ", train_->size(), " samples");
   const std::vector<std::size_t> order =
       data::epoch_order(train_->size(), static_cast<std::uint64_t>(config_.seed), kSplitEpoch);
@@ -95,6 +95,24 @@ void RunBatches::split_off(double val_set_size) {
   eval_idx_.assign(order.begin(), cut);
   train_idx_.assign(cut, order.end());
   std::ranges::sort(train_idx_);
+}
+
+// Held-out samples are apart by now, so that none of them comes back.
+void RunBatches::weigh_files() {
+  const auto weight_of = [&](std::size_t idx) { return train_->files().file(train_->file_idx(idx)).weight; };
+  if (std::ranges::all_of(train_idx_, [&](std::size_t idx) { return weight_of(idx) == 1.0; })) return;
+  std::vector<std::size_t> visits;
+  std::vector<double> due(train_->files().num_files(), 0.0);
+  for (const std::size_t idx :
+       data::epoch_order(train_->size(), static_cast<std::uint64_t>(config_.seed), kWeightEpoch)) {
+    if (!std::ranges::binary_search(train_idx_, idx)) continue;
+    // What a sample leaves of a whole visit goes to the next one of its file.
+    double& share = due[train_->file_idx(idx)];
+    for (share += weight_of(idx); share >= 1.0 - 1e-9; share -= 1.0) visits.push_back(idx);
+  }
+  if (visits.empty()) throw Error(ErrorKind::kConfig, "datasets: the weights leave no sample of ", train_->name());
+  std::ranges::sort(visits);
+  train_idx_ = std::move(visits);
 }
 
 void RunBatches::find_media() {
@@ -174,7 +192,7 @@ std::vector<data::Batch> RunBatches::step(std::int64_t step, WorkNote& note) con
     if (batch.num_tokens > 0) batches.push_back(std::move(batch));
   }
   if (batches.empty())
-    throw Error(files_.train, ": no sample of step ", step + 1, " can be decoded; the first is ",
+    throw Error(train_->name(), ": no sample of step ", step + 1, " can be decoded; the first is ",
                 train_->source(rows->rows(first, first + 1)[0]));
   return batches;
 }

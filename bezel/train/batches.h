@@ -14,6 +14,7 @@
 #include "bezel/gemma4/config.h"
 #include "bezel/lora/targets.h"
 #include "bezel/train/config.h"
+#include "bezel/train/data_files.h"
 #include "bezel/train/prefetch.h"
 
 namespace bezel::train {
@@ -69,6 +70,7 @@ class RunBatches {
  private:
   data::DatasetOptions dataset_options(const gemma4::ModelConfig& model) const;
   void split_off(double val_set_size);
+  void weigh_files();
   void find_media();
   data::SampleRows lay_out(const data::Dataset& data, std::vector<std::size_t> samples) const;
   bool is_left_out(const std::string& source) const;
@@ -79,8 +81,8 @@ class RunBatches {
   std::int64_t pad_id_ = 0;
   std::unique_ptr<data::Dataset> train_;
   std::unique_ptr<data::Dataset> eval_;  // where the held-out samples have a file of their own
-  std::vector<std::size_t> train_idx_;
-  std::vector<std::size_t> eval_idx_;  // of eval_, else of train_
+  std::vector<std::size_t> train_idx_;   // what an epoch visits, in order; a sample more than once by its file's weight
+  std::vector<std::size_t> eval_idx_;    // of eval_, else of train_
   bool has_images_ = false;
   bool has_recordings_ = false;
   bool packs_ = false;

@@ -1,100 +1,100 @@
 #include "bezel/train/config.h"
 
 #include <algorithm>
-#include <cmath>
+#include <array>
 #include <filesystem>
 #include <fstream>
-#include <map>
-#include <sstream>
 
-#include "bezel/data/data_folder.h"
 #include "bezel/error.h"
-#include "bezel/nearest.h"
+#include "bezel/io/home_path.h"
+#include "bezel/io/hub_cache.h"
 #include "bezel/train/config_binding.h"
+#include "bezel/train/config_reader.h"
 
 namespace bezel::train {
 namespace {
 
 namespace fs = std::filesystem;
 
-std::string normal(std::string_view name) {
-  std::string out(name);
-  std::ranges::replace(out, '-', '_');
-  return out;
-}
-
-/// Calls visit(name) for a key's name and its aliases.
-template <typename Visit>
-void each_name(const ConfigKey& key, Visit visit) {
-  visit(key.name);
-  for (std::size_t begin = 0; begin < key.aliases.size();) {
-    const std::size_t end = std::min(key.aliases.find(' ', begin), key.aliases.size());
-    visit(key.aliases.substr(begin, end - begin));
-    begin = end + 1;
-  }
-}
-
-const ConfigBinding* find_binding(const std::string& name) {
-  for (const ConfigBinding& binding : config_bindings()) {
-    bool found = false;
-    each_name(binding.key, [&](std::string_view candidate) { found = found || candidate == name; });
-    if (found) return &binding;
-  }
-  return nullptr;
-}
-
-/// Keys that no binding knows, reported in one error.
-class UnknownKeys {
- public:
-  void add(const std::string& where, const std::string& name) {
-    if (++count_ > kMost) return;
-    const std::string near = nearest_key(name);
-    text_ += (text_.empty() ? "" : ", ") + where + ": unknown key '" + name.substr(0, 80) + "' (" +
-             (near.empty() ? "delete it" : "did you mean '" + near + "'?") + ")";
-  }
-
-  void throw_if_any() const {
-    if (count_ == 0) return;
-    const std::string more = count_ > kMost ? " and " + std::to_string(count_ - kMost) + " more" : "";
-    throw Error(ErrorKind::kConfig, text_, more, "; `bezel train --help` lists all keys");
-  }
-
- private:
-  static constexpr std::size_t kMost = 20;
-
-  std::string text_;
-  std::size_t count_ = 0;
+/// Slots of which one alone may be given, since each says the same in another way.
+using Group = std::array<std::string_view, 3>;
+constexpr Group kGroups[] = {
+    {"train_file", "datasets", "dataset"}, {"eval_file", "test_datasets", "eval_dataset"},
+    {"warmup_ratio", "warmup_steps", ""},  {"eval_steps", "evals_per_epoch", ""},
+    {"save_steps", "saves_per_epoch", ""},
 };
 
-/// Reads settings of one source (the file, or the flags) into a config, each slot once.
-class Reader {
- public:
-  explicit Reader(TrainConfig& config) : config_(&config) {}
+bool is_in(const Group& group, std::string_view slot) { return std::ranges::find(group, slot) != group.end(); }
 
-  void apply(const std::string& name, ConfigValue value) {
-    const ConfigBinding* binding = find_binding(normal(name));
-    value.key = name;
-    if (value.kind == ConfigValue::Kind::kNull) return;  // "key:" and "key: null" say nothing
-    const auto [seen, is_new] = given_.try_emplace(binding->slot, name);
-    if (!is_new)
-      throw Error(ErrorKind::kConfig, value.where, ": key '", name, "' is given twice, before as '", seen->second, "'");
-    binding->read(*config_, value);
+// A flag counts before the file, also where the file says the same in another way.
+bool is_replaced(const std::string& name, const std::vector<Override>& overrides) {
+  const ConfigBinding* const binding = find_binding(normal_key(name));
+  if (binding == nullptr) return false;
+  return std::ranges::any_of(overrides, [&](const Override& item) {
+    const ConfigBinding* const flag = find_binding(normal_key(item.key));
+    if (flag == nullptr) return false;
+    if (flag->slot == binding->slot) return item.value == "null";
+    const bool holds_out = is_in(kGroups[1], flag->slot) && binding->slot == "val_set_size";
+    return holds_out || std::ranges::any_of(kGroups, [&](const Group& group) {
+             return is_in(group, flag->slot) && is_in(group, binding->slot);
+           });
+  });
+}
+
+// Tools write the warm-up that they do not use as 0.
+bool is_zero_warmup(const TrainConfig& config) { return config.warmup_ratio == 0.0 || config.warmup_steps == 0; }
+
+void check_groups(const ConfigReader& reader, const TrainConfig& config, ConfigProblems& problems) {
+  for (const Group& group : kGroups) {
+    if (is_in(group, "warmup_ratio") && is_zero_warmup(config)) continue;
+    for (std::size_t i = 0; i < group.size(); ++i)
+      for (std::size_t j = i + 1; j < group.size(); ++j)
+        if (reader.has(group[i]) && reader.has(group[j]))
+          problems.add(reader.place(group[j]) + " is given beside " + reader.place(group[i]) + "; keep one");
   }
+}
 
-  bool has(std::string_view slot) const { return given_.count(slot) > 0; }
+// load_in_4bit: false beside adapter: qlora, and lora_towers beside the keys that choose single towers.
+void check_contradictions(const ConfigReader& reader, const TrainConfig& config, ConfigProblems& problems) {
+  for (const auto& [key, storage] : {std::pair("load_in_4bit", "nf4"), std::pair("load_in_8bit", "int8")})
+    if (const std::string off = reader.turned_off(key);
+        !off.empty() && reader.has("storage") && config.storage == storage)
+      problems.add(reader.place("storage") + " contradicts " + off + "; keep one");
+  if (!reader.has("lora_towers")) return;
+  for (const std::string_view slot : {"language_tower", "vision_tower", "audio_tower", "projectors_tower"})
+    if (reader.has(slot))
+      problems.add(reader.place(slot) + " is given beside " + reader.place("lora_towers") + "; keep one");
+}
 
- private:
-  TrainConfig* config_;
-  std::map<std::string_view, std::string> given_;
-};
+void settle_warmup(TrainConfig& config) {
+  if (!config.warmup_ratio || !config.warmup_steps) return;
+  if (*config.warmup_steps == 0)
+    config.warmup_steps.reset();
+  else if (*config.warmup_ratio == 0)
+    config.warmup_ratio.reset();
+}
 
-/// Settings that a flag of "null" takes out of the file.
-bool is_taken_back(const std::string& name, const std::vector<Override>& overrides) {
-  const ConfigBinding* binding = find_binding(normal(name));
-  return binding != nullptr && std::ranges::any_of(overrides, [&](const Override& item) {
-           const ConfigBinding* other = find_binding(item.key);
-           return item.value == "null" && other != nullptr && other->slot == binding->slot;
-         });
+void expand_homes(TrainConfig& config) {
+  for (std::string* path :
+       {&config.base_model, &config.output_dir, &config.train_file, &config.eval_file, &config.media_root,
+        &config.dataset_dir, &config.init_adapter, &config.cache_dir, &config.resume_from_checkpoint})
+    *path = io::expand_home(*path);
+  for (auto* entries : {&config.datasets, &config.test_datasets})
+    for (DatasetEntry& entry : *entries) {
+      entry.file.path = io::expand_home(entry.file.path);
+      entry.file.media_root = io::expand_home(entry.file.media_root);
+    }
+}
+
+void note_ignored(TrainConfig& config, const ConfigReader& file, const ConfigReader& flags) {
+  std::vector<std::string> names = file.ignored();
+  names.insert(names.end(), flags.ignored().begin(), flags.ignored().end());
+  if (names.empty()) return;
+  std::string list;
+  for (const std::string& name : names) list += (list.empty() ? "" : ", ") + name;
+  config.notes.push_back((names.size() == 1 ? "1 key of another tool changes"
+                                            : std::to_string(names.size()) + " keys of other tools change") +
+                         " nothing here (speed, memory, logging): " + list);
 }
 
 std::string read_text_file(const std::string& path) {
@@ -113,23 +113,15 @@ std::string read_text_file(const std::string& path) {
 
 }  // namespace
 
-std::string nearest_key(std::string_view name) {
-  std::vector<std::string_view> names;
-  for (const ConfigKey& key : config_keys())
-    each_name(key, [&](std::string_view candidate) { names.push_back(candidate); });
-  return nearest_name(normal(name.substr(0, 80)), names);
-}
-
 std::vector<Override> parse_overrides(const std::vector<std::string>& arguments) {
   std::vector<Override> overrides;
-  UnknownKeys unknown;
   for (std::size_t i = 0; i < arguments.size(); ++i) {
     const std::string& argument = arguments[i];
     if (argument.size() < 3 || argument.compare(0, 2, "--") != 0)
       throw Error(ErrorKind::kConfig, "argument '", argument, "': expected --key value");
     const std::size_t equals = argument.find('=');
-    Override item{argument.substr(0, equals), normal(argument.substr(2, equals - 2)), ""};
-    if (equals == std::string::npos) item.key = normal(argument.substr(2));
+    Override item{argument.substr(0, equals), normal_key(argument.substr(2, equals - 2)), ""};
+    if (equals == std::string::npos) item.key = normal_key(argument.substr(2));
     const ConfigBinding* binding = find_binding(item.key);
     const bool has_next = i + 1 < arguments.size() && arguments[i + 1].compare(0, 2, "--") != 0;
     if (equals != std::string::npos)
@@ -140,43 +132,45 @@ std::vector<Override> parse_overrides(const std::vector<std::string>& arguments)
       item.value = "true";
     else
       throw Error(ErrorKind::kConfig, item.flag, ": a value is missing");
-    if (binding == nullptr) unknown.add(item.flag, item.key);
     overrides.push_back(std::move(item));
   }
-  unknown.throw_if_any();
   return overrides;
 }
 
 TrainConfig parse_train_config(std::string_view yaml, const std::string& source, const std::vector<Override>& overrides,
                                bool require_paths) {
   TrainConfig config;
-  Reader file(config);
+  ConfigProblems problems;
+  ConfigReader file(config, problems), flags(config, problems);
   ConfigValue root = parse_config_yaml(yaml, source);
-  UnknownKeys unknown;
-  for (const auto& [name, value] : root.members)
-    if (find_binding(normal(name)) == nullptr) unknown.add(value.where, name);
+  for (auto& [name, value] : root.members)
+    if (!is_replaced(name, overrides)) file.apply(name, std::move(value));
+  check_groups(file, config, problems);
+  check_contradictions(file, config, problems);
+  settle_warmup(config);
   for (const Override& item : overrides)
-    if (find_binding(normal(item.key)) == nullptr) unknown.add(item.flag, item.key);
-  unknown.throw_if_any();
-  for (auto& [name, value] : root.members) {
-    if (!is_taken_back(name, overrides)) file.apply(name, std::move(value));
-  }
-  Reader flags(config);
-  for (const Override& item : overrides) flags.apply(item.key, parse_flag_value(item.key, item.flag, item.value));
+    problems.attempt([&] { flags.apply(item.key, parse_flag_value(item.key, item.flag, item.value)); });
+  check_groups(flags, config, problems);
+  check_contradictions(flags, config, problems);
+  settle_warmup(config);
+  problems.throw_if_any();
   if (!file.has("lora_alpha") && !flags.has("lora_alpha"))
     config.lora.alpha = 2.0 * static_cast<double>(config.lora.rank);
-  for (const auto& [reader, where] : {std::pair(&file, source), std::pair(&flags, std::string("command line"))})
-    if (reader->has("warmup_ratio") && reader->has("warmup_steps"))
-      throw Error(ErrorKind::kConfig, where, ": warmup_ratio and warmup_steps are both given; keep one");
-  if (flags.has("warmup_ratio")) config.warmup_steps.reset();
-  if (flags.has("warmup_steps")) config.warmup_ratio.reset();
+  if ((file.has("cosine_min_lr_ratio") || flags.has("cosine_min_lr_ratio")) &&
+      config.lr_scheduler == ScheduleKind::kCosine)
+    config.lr_scheduler = ScheduleKind::kCosineWithMinLr;
+  expand_homes(config);
+  note_ignored(config, file, flags);
   check_train_config(config, source, require_paths);
   return config;
 }
 
 TrainConfig read_train_config(const std::string& path, const std::vector<Override>& overrides) {
-  if (path.empty()) return parse_train_config("", "command line", overrides);
-  return parse_train_config(read_text_file(path), path, overrides);
+  TrainConfig config = path.empty() ? parse_train_config("", "command line", overrides)
+                                    : parse_train_config(read_text_file(path), path, overrides);
+  config.base_name = config.base_model;
+  config.base_model = io::find_model(config.base_model);
+  return config;
 }
 
 std::string to_yaml(const TrainConfig& config) {
@@ -187,26 +181,6 @@ std::string to_yaml(const TrainConfig& config) {
     if (!skip) out += std::string(binding.key.name) + ": " + binding.write(config) + "\n";
   }
   return out;
-}
-
-DataFiles find_data_files(const TrainConfig& config) {
-  DataFiles files{config.train_file, config.eval_file, config.media_root};
-  std::error_code error;
-  if (fs::is_directory(config.train_file, error)) {
-    const bool wants_held_out = files.eval.empty() && config.val_set_size == 0;
-    const data::FolderFiles found = data::find_folder_files(config.train_file, wants_held_out);
-    files.train = found.train;
-    if (wants_held_out) files.eval = found.held_out;
-  }
-  if (!fs::is_regular_file(files.train, error))
-    throw Error(ErrorKind::kConfig, "train_file '", config.train_file, "': ", files.train, " is no file");
-  if (!files.eval.empty() && !fs::is_regular_file(files.eval, error))
-    throw Error(ErrorKind::kConfig, "eval_file '", files.eval, "': no such file");
-  if (files.media_root.empty()) {
-    files.media_root = fs::path(files.train).parent_path().string();
-    if (files.media_root.empty()) files.media_root = ".";
-  }
-  return files;
 }
 
 }  // namespace bezel::train

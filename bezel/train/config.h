@@ -7,18 +7,34 @@
 #include <string_view>
 #include <vector>
 
+#include "bezel/data/sample_files.h"
 #include "bezel/lora/config.h"
 #include "bezel/train/schedule.h"
 
 namespace bezel::train {
 
-/// Everything a training run is told. `config_keys()` says what each key means; an empty text means "not given".
+/// An item of `datasets`: a file or folder of samples.
+struct DatasetEntry {
+  data::SampleFile file = {};
+  std::string split = {};  ///< of a folder: "train" (or ""), "validation" or "test"
+  std::string where = {};  ///< in errors: "config.yaml:12"
+};
+
+/// Settings of a training run. `config_keys()` describes each key; an empty text means "not given".
 struct TrainConfig {
   std::string base_model;
+  std::string base_name;  ///< of the base in the adapter's files: base_model as it was given, which may be a hub id
   std::string output_dir;
   std::string train_file;
   std::string eval_file;
   std::string media_root;
+  std::vector<DatasetEntry> datasets;       ///< in place of train_file
+  std::vector<DatasetEntry> test_datasets;  ///< in place of eval_file
+  std::vector<std::string> dataset;         ///< in place of train_file: names in dataset_dir/dataset_info.json
+  std::vector<std::string> eval_dataset;
+  std::string dataset_dir = "data";
+  data::ColumnMap columns;                  ///< of train_file and eval_file
+  std::optional<std::int64_t> max_samples;  ///< of each file, from its first on
 
   std::string dtype = "bfloat16";  ///< or "float32"
   std::string storage = "dense";   ///< or "nf4", "int8"
@@ -32,6 +48,7 @@ struct TrainConfig {
 
   double learning_rate = 2e-4;
   ScheduleKind lr_scheduler = ScheduleKind::kCosine;
+  ScheduleOptions lr_scheduler_kwargs;
   std::optional<double> warmup_ratio;        ///< nothing: 0.03 from ten updates on, else no warm-up
   std::optional<std::int64_t> warmup_steps;  ///< counts before warmup_ratio
   double weight_decay = 0.0;
@@ -61,15 +78,23 @@ struct TrainConfig {
   std::string cache_dir;                    ///< empty: "cache" in output_dir
   double cache_limit_gb = 4.0;
 
-  double val_set_size = 0.0;               ///< below 1: share of the samples; else their number
-  std::optional<std::int64_t> eval_steps;  ///< nothing: once an epoch
-  std::int64_t logging_steps = 1;
-  std::int64_t save_steps = 100;        ///< 0: only at the end
-  std::int64_t save_total_limit = 3;    ///< 0: keep all
-  std::int64_t sample_predictions = 3;  ///< 0: none
+  double val_set_size = 0.0;                    ///< below 1: share of the samples; else their number
+  std::string eval_strategy;                    ///< "no", "steps" or "epoch"
+  std::optional<double> eval_steps;             ///< below 1: share of all updates; nothing: once an epoch
+  std::optional<std::int64_t> evals_per_epoch;  ///< in place of eval_steps
+  std::string logging_strategy;
+  double logging_steps = 1;
+  std::string save_strategy;
+  double save_steps = 100;                      ///< 0: only at the end
+  std::optional<std::int64_t> saves_per_epoch;  ///< in place of save_steps
+  std::int64_t save_total_limit = 3;            ///< 0: keep all
+  std::int64_t sample_predictions = 3;          ///< 0: none
   std::vector<std::string> report_to = {"jsonl", "tensorboard", "html"};
   std::string resume_from_checkpoint;
   bool force_resume = false;
+
+  /// What the config's keys of other tools do here, for the user to read; no setting.
+  std::vector<std::string> notes;
 };
 
 /// One key of a config, as --help, hints and docs/REFERENCE.md show it.
@@ -93,13 +118,13 @@ struct Override {
 };
 
 /// Splits `--key value`, `--key=value` and a bare `--switch`. '-' and '_' in keys are the same.
-/// Throws Error (kConfig) for an argument that is no flag, a value that is missing and all unknown keys at once.
+/// Throws Error (kConfig) for an argument that is no flag and a value that is missing.
 std::vector<Override> parse_overrides(const std::vector<std::string>& arguments);
 
-/// Defaults, then the YAML file `path` ("" for none), then `overrides`; checked. Throws Error (kConfig) naming file,
-/// line and key: all unknown keys (with the nearest ones), keys given twice, wrong types, values out of range, keys
-/// that contradict each other, and what is known by name and not built yet. Throws Error (kIo) when the file cannot be
-/// read.
+/// Defaults, then the YAML file `path` ("" for none), then `overrides`; checked. "~" in paths is the home folder.
+/// Throws Error (kConfig) naming file, line and key of all that is wrong: unknown keys (with the nearest ones), keys of
+/// other tools that would change what is learnt (foreign_keys.h), values that contradict each other, wrong types,
+/// values out of range. Throws Error (kIo) when the file cannot be read.
 TrainConfig read_train_config(const std::string& path, const std::vector<Override>& overrides = {});
 
 /// The same from text; `source` names it in errors. Checks ranges only with `require_paths` false.
@@ -111,16 +136,5 @@ std::string to_yaml(const TrainConfig& config);
 
 /// The key or alias nearest to `name`, or "" when none is near.
 std::string nearest_key(std::string_view name);
-
-/// Where the samples are.
-struct DataFiles {
-  std::string train;
-  std::string eval;        ///< "" for none
-  std::string media_root;  ///< the folder of `train` unless told otherwise
-};
-
-/// Resolves a folder given as train_file to its train file and, without eval_file and val_set_size, its held-out file;
-/// see data::find_folder_files. Throws Error (kConfig) when there is none, or more than one.
-DataFiles find_data_files(const TrainConfig& config);
 
 }  // namespace bezel::train

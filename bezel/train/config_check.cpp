@@ -3,6 +3,7 @@
 
 #include "bezel/error.h"
 #include "bezel/train/config_binding.h"
+#include "bezel/train/config_fields.h"
 
 namespace bezel::train {
 namespace {
@@ -37,6 +38,24 @@ class Checker {
   const std::string* source_;
 };
 
+void check_options(const ScheduleOptions& options, const Checker& check) {
+  const auto in_range = [&](std::string_view name, const std::optional<double>& value, double min, double max) {
+    if (value) check.range(name, *value, min, max);
+  };
+  in_range("num_cycles", options.num_cycles, 0.0, 1e6);
+  in_range("min_lr", options.min_lr, 0.0, 10.0);
+  in_range("min_lr_rate", options.min_lr_rate, 0.0, 1.0);
+  in_range("warmup_lr_rate", options.warmup_lr_rate, 0.0, 1.0);
+  in_range("lr_end", options.lr_end, 0.0, 10.0);
+  in_range("power", options.power, 0.0, 100.0);
+  in_range("min_lr_ratio", options.min_lr_ratio, 0.0, 1.0);
+  if (options.timescale) check.count("timescale", *options.timescale, 1);
+  if (options.num_stable_steps) check.count("num_stable_steps", *options.num_stable_steps, 0);
+  if (options.num_decay_steps) check.count("num_decay_steps", *options.num_decay_steps, 0);
+  for (const auto& [key, type] : {std::pair("warmup_type", &options.warmup_type), {"decay_type", &options.decay_type}})
+    if (!type->empty()) check.one_of(key, *type, {"linear", "cosine", "1-sqrt"});
+}
+
 void check_optimizer(const TrainConfig& config, const Checker& check) {
   check.range("learning_rate", config.learning_rate, 0.0, 10.0);
   if (config.warmup_ratio) check.range("warmup_ratio", *config.warmup_ratio, 0.0, 1.0);
@@ -52,6 +71,39 @@ void check_optimizer(const TrainConfig& config, const Checker& check) {
   check.range("max_grad_norm", config.max_grad_norm, 0.0, 1e12);
 }
 
+// Which options a schedule takes, and what they may be, as transformers checks it.
+void check_schedule(const TrainConfig& config, const Checker& check) {
+  const ScheduleOptions& options = config.lr_scheduler_kwargs;
+  const ScheduleKind kind = config.lr_scheduler;
+  const std::string name = show(kind);
+  for (const std::string& option : given_options(options)) {
+    const auto taken = options_of(kind);
+    if (std::ranges::find(taken, option) != taken.end()) continue;
+    std::string list;
+    for (const std::string_view item : taken) list.append(list.empty() ? "" : ", ").append(item);
+    check.fail("lr_scheduler_kwargs", "lr_scheduler: ", name, " takes no ", option, "; ",
+               list.empty() ? "delete it" : "it takes " + list);
+  }
+  const bool has_floor = kind == ScheduleKind::kCosineWithMinLr || kind == ScheduleKind::kCosineWarmupWithMinLr;
+  if (has_floor && options.min_lr.has_value() == options.min_lr_rate.has_value())
+    check.fail("lr_scheduler_kwargs", name, " needs min_lr (a learning rate) or min_lr_rate (a share of it), ",
+               options.min_lr ? "not both" : "such as {min_lr_rate: 0.1}");
+  if (kind == ScheduleKind::kWarmupStableDecay && !options.num_decay_steps)
+    check.fail("lr_scheduler_kwargs", name, " needs num_decay_steps, such as {num_decay_steps: 100}");
+  if (kind == ScheduleKind::kPolynomial && options.lr_end.value_or(1e-7) >= config.learning_rate)
+    check.fail("lr_scheduler_kwargs", "lr_end ", options.lr_end.value_or(1e-7), " is not below learning_rate ",
+               config.learning_rate);
+  check_options(options, check);
+}
+
+// Updates from 1, or a share of all updates below 1.
+void check_steps(std::string_view key, double value, bool may_be_zero, const Checker& check) {
+  if (may_be_zero && value == 0) return;
+  if (!(value > 0 && value <= static_cast<double>(kMaxCount)) || (value >= 1 && value != std::floor(value)))
+    check.fail(key, "got ", value, ", expected a whole number of updates", may_be_zero ? " (0: only at the end)" : "",
+               ", or a share of them below 1");
+}
+
 void check_loop(const TrainConfig& config, const Checker& check) {
   check.range<std::int64_t>("micro_batch_size", config.micro_batch_size, 1, 65536);
   check.range<std::int64_t>("gradient_accumulation_steps", config.gradient_accumulation_steps, 1, 1'000'000);
@@ -61,8 +113,10 @@ void check_loop(const TrainConfig& config, const Checker& check) {
   if (config.max_steps) check.count("max_steps", *config.max_steps, 1);
   check.range<std::int64_t>("seed", config.seed, 0, std::int64_t{1} << 53);
   if (config.threads) check.range<std::int64_t>("threads", *config.threads, 1, 4096);
-  check.count("logging_steps", config.logging_steps, 1);
-  check.count("save_steps", config.save_steps, 0);
+  check_steps("logging_steps", config.logging_steps, false, check);
+  check_steps("save_steps", config.save_steps, true, check);
+  if (config.evals_per_epoch) check.count("evals_per_epoch", *config.evals_per_epoch, 0);
+  if (config.saves_per_epoch) check.count("saves_per_epoch", *config.saves_per_epoch, 0);
   check.count("save_total_limit", config.save_total_limit, 0);
   check.range<std::int64_t>("sample_predictions", config.sample_predictions, 0, 1000);
 }
@@ -71,9 +125,12 @@ void check_data(const TrainConfig& config, const Checker& check) {
   check.range("val_set_size", config.val_set_size, 0.0, 1e9);
   if (config.val_set_size >= 1 && config.val_set_size != std::floor(config.val_set_size))
     check.fail("val_set_size", config.val_set_size, " is neither a share below 1 nor a whole number");
-  if (config.val_set_size > 0 && !config.eval_file.empty())
-    check.fail("val_set_size", "eval_file is given as well; keep one");
-  if (config.eval_steps) check.count("eval_steps", *config.eval_steps, 1);
+  const bool has_eval = !config.eval_file.empty() || !config.test_datasets.empty() || !config.eval_dataset.empty();
+  if (config.val_set_size > 0 && has_eval)
+    check.fail("val_set_size", config.eval_file.empty() ? "a data set" : "eval_file",
+               " for evaluation is given as well; keep one");
+  if (config.eval_steps) check_steps("eval_steps", *config.eval_steps, false, check);
+  if (config.max_samples) check.count("max_samples", *config.max_samples, 1);
   check.range<std::int64_t>("dataloader_num_workers", config.dataloader_num_workers, 0, 64);
   check.range("data_timeout", config.data_timeout_s, 0.0, 1e6);
   check.one_of("chat_format", config.chat_format, {"auto", "edge", "large", "gemma3"});
@@ -99,9 +156,16 @@ void check_device(const TrainConfig& config, const Checker& check) {
 void check_train_config(const TrainConfig& config, const std::string& source, bool require_paths) {
   const Checker check(source);
   if (require_paths) {
-    if (config.base_model.empty()) check.fail("base_model", "missing: name the folder of the checkpoint");
-    if (config.output_dir.empty()) check.fail("output_dir", "missing: name the folder for the adapter");
-    if (config.train_file.empty()) check.fail("train_file", "missing: name the JSONL file with the samples");
+    std::string missing;
+    const auto require = [&](bool given, std::string_view key, std::string_view what) {
+      if (!given)
+        missing.append(missing.empty() ? "" : "; ").append("key '").append(key).append("': missing: ").append(what);
+    };
+    require(!config.base_model.empty(), "base_model", "name the folder of the checkpoint");
+    require(!config.output_dir.empty(), "output_dir", "name the folder for the adapter");
+    require(!config.train_file.empty() || !config.datasets.empty() || !config.dataset.empty(), "train_file",
+            "name the JSONL file with the samples");
+    if (!missing.empty()) throw Error(ErrorKind::kConfig, source, ": ", missing);
   }
   try {
     config.lora.check();
@@ -110,6 +174,7 @@ void check_train_config(const TrainConfig& config, const std::string& source, bo
   }
   check_device(config, check);
   check_optimizer(config, check);
+  check_schedule(config, check);
   check_loop(config, check);
   check_data(config, check);
 }

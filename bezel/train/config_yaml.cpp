@@ -43,8 +43,8 @@ class Builder : public YAML::EventHandler {
   void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t, const std::string& text) override {
     ConfigValue value = leaf(mark, ConfigValue::Kind::kScalar);
     value.text = text;
-    value.quoted = tag != "?";
-    if (!value.quoted && (text.empty() || text == "~" || text == "null" || text == "Null" || text == "NULL"))
+    const bool is_plain = tag == "?";
+    if (is_plain && (text.empty() || text == "~" || text == "null" || text == "Null" || text == "NULL"))
       value.kind = ConfigValue::Kind::kNull;
     add(std::move(value));
   }
@@ -62,7 +62,7 @@ class Builder : public YAML::EventHandler {
  private:
   struct Frame {
     ConfigValue value;
-    std::string pending_key;
+    std::string pending_key, pending_where;
     bool has_key = false;
   };
 
@@ -70,7 +70,10 @@ class Builder : public YAML::EventHandler {
     ConfigValue value;
     value.kind = kind;
     value.where = place(source_, mark);
-    if (!frames_.empty()) value.key = frames_.back().has_key ? frames_.back().pending_key : frames_.back().value.key;
+    if (frames_.empty()) return value;
+    const Frame& frame = frames_.back();
+    value.key = frame.has_key ? frame.pending_key : frame.value.key;
+    if (frame.has_key) value.where = frame.pending_where;
     return value;
   }
 
@@ -80,7 +83,7 @@ class Builder : public YAML::EventHandler {
     if (is_key) throw Error(ErrorKind::kConfig, value.where, ": a list or map cannot be a key");
     if (frames_.size() >= kMaxDepth)
       throw Error(ErrorKind::kConfig, value.where, ": nested deeper than ", kMaxDepth, " levels, which no key needs");
-    frames_.push_back({std::move(value), "", false});
+    frames_.push_back({std::move(value), "", "", false});
   }
 
   void close() {
@@ -113,6 +116,7 @@ class Builder : public YAML::EventHandler {
         throw Error(ErrorKind::kConfig, key.where, ": key '", name, "' is given twice, before at ", value.where);
     }
     frame.pending_key = key.text;
+    frame.pending_where = key.where;
     frame.has_key = true;
   }
 
@@ -121,8 +125,20 @@ class Builder : public YAML::EventHandler {
   std::vector<Frame> frames_;
 };
 
+// YAML 1.1 allows '_' between digits.
+std::string without_underscores(std::string_view text) {
+  std::string out;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const auto is_digit = [&](std::size_t at) { return at < text.size() && text[at] >= '0' && text[at] <= '9'; };
+    if (text[i] != '_' || i == 0 || !is_digit(i - 1) || !is_digit(i + 1)) out += text[i];
+  }
+  return out;
+}
+
 template <typename Number>
-bool parse_number(std::string_view text, Number& out) {
+bool parse_number(const std::string& written, Number& out) {
+  const std::string plain = without_underscores(written);
+  std::string_view text = plain;
   if (!text.empty() && text.front() == '+') text.remove_prefix(1);
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), out);
   return error == std::errc() && end == text.data() + text.size();
@@ -152,24 +168,44 @@ std::string ConfigValue::as_text() const {
 
 std::int64_t ConfigValue::as_whole() const {
   std::int64_t out = 0;
-  if (kind != Kind::kScalar || quoted || !parse_number(text, out)) fail("a whole number");
+  if (kind != Kind::kScalar || !parse_number(text, out)) fail("a whole number");
   return out;
 }
 
 double ConfigValue::as_number() const {
   double out = 0;
-  if (kind != Kind::kScalar || quoted || !parse_number(text, out) || !std::isfinite(out)) fail("a number");
+  if (kind != Kind::kScalar || !parse_number(text, out) || !std::isfinite(out)) fail("a number");
   return out;
 }
 
 bool ConfigValue::as_bool() const {
-  std::string lower;
-  for (const char c : text) lower += static_cast<char>(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
-  if (kind == Kind::kScalar && !quoted) {
-    if (lower == "true" || lower == "yes" || lower == "on") return true;
-    if (lower == "false" || lower == "no" || lower == "off") return false;
-  }
+  const std::string lower = lower_text();
+  for (const std::string_view word : {"true", "yes", "on", "1"})
+    if (lower == word) return true;
+  for (const std::string_view word : {"false", "no", "off", "0"})
+    if (lower == word) return false;
   fail("true or false");
+}
+
+std::string ConfigValue::lower_text() const {
+  std::string lower;
+  if (kind == Kind::kScalar)
+    for (const char c : text) lower += static_cast<char>(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
+  return lower;
+}
+
+bool ConfigValue::is_empty() const {
+  return kind == Kind::kNull || (kind == Kind::kScalar && (text.empty() || text == "None"));
+}
+
+bool ConfigValue::is_off() const {
+  if (is_empty()) return true;
+  if (kind == Kind::kList) return items.empty();
+  if (kind == Kind::kMap) return members.empty();
+  const std::string lower = lower_text();
+  double number = 1;
+  return lower == "false" || lower == "no" || lower == "off" || lower == "none" ||
+         (parse_number(text, number) && number == 0);
 }
 
 std::vector<std::string> ConfigValue::as_texts() const {

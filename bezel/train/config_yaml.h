@@ -14,20 +14,27 @@ struct ConfigValue {
   enum class Kind { kNull, kScalar, kList, kMap };
 
   Kind kind = Kind::kNull;
-  std::string text;     ///< of a scalar
-  bool quoted = false;  ///< a scalar that YAML takes as text whatever it looks like
-  std::string where;    ///< "config.yaml:12" or "--lora-r"
+  std::string text;   ///< of a scalar
+  std::string where;  ///< of the key: "config.yaml:12" or "--lora-r"
   std::string key;
   std::vector<ConfigValue> items;
   std::vector<ConfigMember> members;
 
-  /// Typed reading; each throws Error (kConfig) naming place, key, value and what was expected.
+  /// Typed reading; each throws Error (kConfig) naming place, key, value and what was expected. Numbers and booleans
+  /// may be quoted, since many tools write them so.
   std::string as_text() const;
   std::int64_t as_whole() const;
   double as_number() const;
   bool as_bool() const;
   /// A list of texts, or one text with commas.
   std::vector<std::string> as_texts() const;
+
+  /// Whether the key has no value: nothing, null, "" or Python's None.
+  bool is_empty() const;
+  /// Whether the value turns something off: false, no, off, 0, none, or an empty list or map.
+  bool is_off() const;
+  /// The value in lower case; "" unless it is a scalar.
+  std::string lower_text() const;
 
   [[noreturn]] void fail(std::string_view expected) const;
 };

@@ -18,20 +18,34 @@ namespace fs = std::filesystem;
 using io::Json;
 using io::JsonView;
 
-// Where files are is told by their content; when to report and save, who reads the samples, recomputation and caches
-// change no number.
+// Where files are, and how much and by which names they are read, is told by their fingerprint; when to report and
+// save, who reads the samples, recomputation and caches change no number.
 constexpr std::string_view kFreeKeys[] = {"base_model",
                                           "output_dir",
                                           "train_file",
                                           "eval_file",
+                                          "datasets",
+                                          "test_datasets",
+                                          "dataset",
+                                          "eval_dataset",
+                                          "dataset_dir",
+                                          "max_samples",
+                                          "columns",
+                                          "message_property_mappings",
+                                          "roles",
                                           "media_root",
                                           "device",
                                           "threads",
                                           "dataloader_num_workers",
                                           "data_timeout",
+                                          "eval_strategy",
                                           "eval_steps",
+                                          "evals_per_epoch",
+                                          "logging_strategy",
                                           "logging_steps",
+                                          "save_strategy",
                                           "save_steps",
+                                          "saves_per_epoch",
                                           "save_total_limit",
                                           "sample_predictions",
                                           "report_to",

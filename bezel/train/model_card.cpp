@@ -4,6 +4,7 @@
 #include <sstream>
 
 #include "bezel/io/json.h"
+#include "bezel/train/data_files.h"
 
 namespace bezel::train {
 namespace {
@@ -54,8 +55,8 @@ std::string model_card(const TrainConfig& config, const lora::AdapterBase& base,
                        const lora::Selection& selection, std::optional<double> eval_loss) {
   std::ostringstream out;
   add_header(out, base);
-  out << "# LoRA adapter for " << std::filesystem::path(config.base_model).filename().string() << "\n\n"
-      << "Trained with Bezel on `" << std::filesystem::path(config.train_file).filename().string() << "`.\n\n";
+  out << "# LoRA adapter for " << std::filesystem::path(base.path).filename().string() << "\n\n"
+      << "Trained with Bezel on `" << train_data_names(config) << "`.\n\n";
   add_losses(out, summary, eval_loss);
   add_towers(out, selection);
   add_use(out, base, config.output_dir);

@@ -14,6 +14,7 @@
 #include "bezel/train/batches.h"
 #include "bezel/train/device.h"
 #include "bezel/train/forward.h"
+#include "bezel/train/intervals.h"
 #include "bezel/train/needs.h"
 #include "bezel/train/output.h"
 #include "bezel/train/random_state.h"
@@ -59,9 +60,10 @@ TrainerOptions trainer_options(const TrainConfig& config, const RunBatches& batc
   options.adam = {config.adam_beta1, config.adam_beta2, config.adam_epsilon, config.weight_decay};
   const Schedule schedule = make_schedule(config, options.total_steps);
   options.learning_rate = [schedule](std::int64_t step) { return schedule.rate(step); };
-  options.logging_steps = config.logging_steps;
-  options.eval_steps = config.eval_steps.value_or(batches.steps_per_epoch());
-  options.save_steps = config.save_steps;
+  const Intervals intervals = make_intervals(config, batches.total_steps(), batches.steps_per_epoch());
+  options.logging_steps = intervals.logging;
+  options.eval_steps = intervals.eval;
+  options.save_steps = intervals.save;
   return options;
 }
 
@@ -103,8 +105,11 @@ RunFacts make_facts(const TrainConfig& config, const RunBatches& batches, torch:
 io::FileWatch watch_inputs(const TrainConfig& config, const RunBatches& batches) {
   io::FileWatch watch;
   for (const std::string& path : base_files(config.base_model)) watch.add(path);
-  watch.add(batches.train_data().options().file);
-  if (batches.eval_data() != nullptr) watch.add(batches.eval_data()->options().file);
+  const auto add = [&](const data::SampleFiles& files) {
+    for (std::size_t i = 0; i < files.num_files(); ++i) watch.add(files.file(i).path);
+  };
+  add(batches.train_data().files());
+  if (batches.eval_data() != nullptr) add(batches.eval_data()->files());
   return watch;
 }
 
@@ -125,6 +130,9 @@ class Run {
     torch::manual_seed(static_cast<std::uint64_t>(config_.seed));
     watch_ = watch_inputs(config_, *batches_);
     state_.facts = make_facts(config_, *batches_, device_);
+    notes_ = config_.notes;
+    if (asks_for_evaluation(config_) && batches_->num_eval() == 0)
+      notes_.push_back("no sample is held out, so nothing is evaluated; val_set_size: 0.1 holds out a tenth");
     if (!config_.init_adapter.empty())
       notes_.push_back("rank, alpha and layers are those of init_adapter " + config_.init_adapter);
     resume_ = find_resume_point(config_, output_.run_id(), warnings_);
@@ -184,7 +192,7 @@ class Run {
     model_->set_recompute(state_.recompute);
     model_->set_soft_token_cache(
         make_soft_token_cache(config_, state_.facts, batches_->total_steps() > batches_->steps_per_epoch()));
-    base_ = {config_.base_model, model_config_.architecture()};
+    base_ = {config_.base_name.empty() ? config_.base_model : config_.base_name, model_config_.architecture()};
   }
 
   /// The feed's batches. If one cannot be made, what was learned before it is saved first, as on a signal.

@@ -29,10 +29,19 @@ void check_warmup_ends(const TrainConfig& config, std::int64_t total_steps) {
               total_steps / kFewUpdates, ", or make the run longer (num_train_epochs, max_steps)");
 }
 
+// transformers would begin in the middle of the decay.
+void check_stable_decay(const Schedule& schedule) {
+  if (schedule.kind != ScheduleKind::kWarmupStableDecay || schedule.stable_steps() >= 0) return;
+  throw Error(ErrorKind::kConfig, "lr_scheduler_kwargs: num_decay_steps ", *schedule.options.num_decay_steps,
+              " and a warm-up of ", schedule.warmup_steps, " are longer than the run, which has ",
+              counted_updates(schedule.total_steps), "; lower num_decay_steps");
+}
+
 }  // namespace
 
 Schedule make_schedule(const TrainConfig& config, std::int64_t total_steps) {
-  return {config.lr_scheduler, config.learning_rate, warmup_of(config, total_steps), total_steps};
+  return {config.lr_scheduler, config.learning_rate, warmup_of(config, total_steps), total_steps,
+          config.lr_scheduler_kwargs};
 }
 
 std::vector<std::string> check_learns(const TrainConfig& config, std::int64_t total_steps) {
@@ -41,6 +50,7 @@ std::vector<std::string> check_learns(const TrainConfig& config, std::int64_t to
                 "learning_rate 0: no update would change the adapter; write a rate above zero, such as 2e-4");
   check_warmup_ends(config, total_steps);
   const Schedule schedule = make_schedule(config, total_steps);
+  check_stable_decay(schedule);
   std::vector<std::string> warnings;
   const std::int64_t asked = warmup_steps_from_ratio(config.warmup_ratio.value_or(0.0), total_steps);
   if (!config.warmup_steps && asked > schedule.warmup_steps && config.lr_scheduler != ScheduleKind::kConstant)

@@ -361,5 +361,30 @@ TEST_F(RunBatchesTest, ClipReportDecodesTheSamplesThatItAsksForAndNoOther) {
   EXPECT_FALSE(next_sample(true, true)) << "all were passed over";
 }
 
+TEST_F(RunBatchesTest, FilesAreVisitedByTheirWeightsAndHeldOutSamplesNever) {
+  test::write_bytes(folder / "few.jsonl", chat(100, 3) + chat(101, 4) + chat(102, 5) + chat(103, 6));
+  config.datasets = {{.file = {.path = folder / "few.jsonl", .weight = 2.5}},
+                     {.file = {.path = config.train_file, .weight = 0.5}}};
+  config.train_file.clear();
+  config.val_set_size = 5;
+  config.packing = false;
+  const RunBatches batches = open();
+  std::map<std::string, int> visits;
+  for (const std::size_t idx : batches.epoch_rows(0)->samples) ++visits[batches.train_data().source(idx)];
+  int few = 0, many = 0, total = 0;
+  for (const auto& [source, count] : visits) {
+    const bool is_few = source.find("few.jsonl") != std::string::npos;
+    EXPECT_LE(count, is_few ? 3 : 1) << source;
+    EXPECT_GE(count, is_few ? 2 : 1) << source;
+    (is_few ? few : many) += 1;
+    total += count;
+  }
+  const int left_of_many = 41 - 5 - few;  // what is not held out
+  EXPECT_EQ(many, left_of_many / 2);
+  EXPECT_EQ(total, few * 5 / 2 + left_of_many / 2);
+  EXPECT_EQ(batches.num_train(), total);
+  EXPECT_EQ(batches.num_eval(), 5);
+}
+
 }  // namespace
 }  // namespace bezel::train

@@ -1,0 +1,14 @@
+#pragma once
+
+#include <string>
+
+namespace bezel::io {
+
+/// `path` with a leading "~" or "~/" replaced by the home folder (HOME, else that of the user's account), as shells do.
+/// "~name" and a "~" elsewhere stay.
+std::string expand_home(const std::string& path);
+
+/// The home folder; "" when there is none.
+std::string home_folder();
+
+}  // namespace bezel::io
