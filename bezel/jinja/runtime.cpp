@@ -29,7 +29,7 @@ std::function<std::optional<Value>()> iterate_characters(Value text) {
     if (at == text.text().size()) return std::nullopt;
     const std::size_t begin = at;
     at += code_point_at(text.bytes(), at).bytes;
-    return Value::string(text.text().substr(begin, at), text.is_markup());
+    return Value::string(text.text().substr(begin, at));
   };
 }
 

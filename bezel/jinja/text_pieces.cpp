@@ -45,7 +45,7 @@ std::vector<TracedText> rsplit_spaces(const TracedText& text, std::int64_t most)
   std::size_t end = size_without_trailing_space(bytes);
   while (end > 0) {
     if (most >= 0 && static_cast<std::int64_t>(out.size()) == most) {
-      out.push_back(stripped(text.substr(0, end), Side::kLeft, std::nullopt));
+      out.push_back(text.substr(0, end));
       break;
     }
     std::size_t begin = end;
