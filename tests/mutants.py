@@ -3,7 +3,7 @@ soundfile. What both read, they must read to the same content. What only one of 
 the other gives: Bezel is stricter with what it uses, and passes over damage in what it does not, such as the resolution in
 a picture's metadata.
 
-    mutants.py BEZEL_FOLDER TEST_FOLDER [SECONDS_FOR_EACH]
+    mutants.py BEZEL_FOLDER TEST_FOLDER [SECONDS_FOR_EACH [SEED]]
 """
 import base64
 import io
@@ -73,8 +73,19 @@ def read_image(data):
         warnings.simplefilter("ignore")
         image = PIL.Image.open(io.BytesIO(data))
         image.load()
+        progressive = "progressive" in image.info
         image = PIL.ImageOps.exif_transpose(image).convert("RGB")
-    return {"height": image.height, "width": image.width, "pixels": image.tobytes().hex()}
+    return {"height": image.height, "width": image.width, "pixels": image.tobytes().hex(), "progressive": progressive}
+
+
+def same_image(theirs, ours):
+    theirs, progressive = dict(theirs), theirs["progressive"]
+    del theirs["progressive"]
+    if theirs == ours or not progressive or (theirs["height"], theirs["width"]) != (ours["height"], ours["width"]):
+        return theirs == ours
+    # What a progressive JPEG lacks is made up from its neighbors, by other weights in libjpeg-turbo 3 than in 2.1.
+    pixels = [np.frombuffer(bytes.fromhex(image["pixels"]), dtype=np.uint8).astype(int) for image in (theirs, ours)]
+    return np.abs(pixels[0] - pixels[1]).mean() < 4
 
 
 def read_audio(data):
@@ -104,7 +115,7 @@ def read_tokenizer(data):
 
 KINDS = {"safetensors": (read_safetensors, lambda theirs, ours: theirs == ours, lambda data: (data,)),
          "tokenizer": (read_tokenizer, lambda theirs, ours: theirs == ours, tokenizer_input),
-         "image": (read_image, lambda theirs, ours: theirs == ours, lambda data: (data,)),
+         "image": (read_image, same_image, lambda data: (data,)),
          "audio": (read_audio, same_audio, lambda data: (data,))}
 
 
@@ -154,7 +165,7 @@ def compare(bezel, kind, rng):
 
 
 def main():
-    bezel, rng = Bezel(), random.Random(11)
+    bezel, rng = Bezel(), random.Random(int(sys.argv[4]) if len(sys.argv) > 4 else 11)
     failures = sum([compare(bezel, kind, rng) for kind in KINDS])
     sys.exit(1 if failures else 0)
 

@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.."
 goal="${1:-build}"
 
 packages=(ca-certificates cmake g++ ninja-build ccache pkg-config nlohmann-json3-dev libcli11-dev libyaml-cpp-dev libjpeg62-turbo-dev
-  libpng-dev zlib1g-dev libwebp-dev libsndfile1-dev libsoxr-dev libzstd-dev libgtest-dev libbenchmark-dev)
+  libpng-dev zlib1g-dev libwebp-dev libtiff-dev libsndfile1-dev libsoxr-dev libzstd-dev libgtest-dev libbenchmark-dev)
 case "$goal" in
   build | wheel) ;;
   demo) packages+=(alsa-utils) ;;

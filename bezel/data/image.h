@@ -13,7 +13,7 @@
 
 namespace bezel::data {
 
-/// Decodes a JPEG, PNG or WebP file (see decode_rgb) to uint8 [3, H, W], upright RGB.
+/// Decodes an image file (see decode_rgb) to uint8 [3, H, W], upright RGB.
 torch::Tensor decode_image(std::span<const std::byte> bytes, std::string_view source);
 
 /// Resizes uint8 `image` [3, H, W] with antialiased bicubic interpolation, as torchvision does, to the size that

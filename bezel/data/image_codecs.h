@@ -26,6 +26,7 @@ ImageHeader read_png_header(ImageBytes bytes, std::string_view source);
 ImageHeader read_webp_header(ImageBytes bytes, std::string_view source);
 ImageHeader read_bmp_header(ImageBytes bytes, std::string_view source);
 ImageHeader read_gif_header(ImageBytes bytes, std::string_view source);
+ImageHeader read_tiff_header(ImageBytes bytes, std::string_view source);
 
 /// `header` must come from the same bytes and have passed check_image_size.
 RgbImage decode_jpeg(ImageBytes bytes, const ImageHeader& header, std::string_view source);
@@ -33,8 +34,10 @@ RgbImage decode_png(ImageBytes bytes, const ImageHeader& header, std::string_vie
 RgbImage decode_webp(ImageBytes bytes, const ImageHeader& header, std::string_view source);
 RgbImage decode_bmp(ImageBytes bytes, const ImageHeader& header, std::string_view source);
 RgbImage decode_gif(ImageBytes bytes, const ImageHeader& header, std::string_view source);
+RgbImage decode_tiff(ImageBytes bytes, const ImageHeader& header, std::string_view source);
 
-/// Orientation tag of an EXIF block, with or without its "Exif" prefix; nothing when it holds none that can be read.
+/// Orientation tag of an EXIF block, with or without its "Exif" prefix, as Pillow reads it: 0 for a value that is none
+/// of 1 to 8, nothing where the tag is missing.
 std::optional<int> exif_orientation(ImageBytes exif);
 
 /// Orientation named by an XMP packet, the fallback when EXIF has none.

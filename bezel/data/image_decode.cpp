@@ -8,7 +8,9 @@
 namespace bezel::data {
 namespace {
 
-enum class Format { kJpeg, kPng, kWebp, kGif, kBmp };
+using namespace std::string_view_literals;
+
+enum class Format { kJpeg, kPng, kWebp, kGif, kBmp, kTiff };
 
 Format detect_format(ImageBytes bytes, std::string_view source) {
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()), std::min<std::size_t>(bytes.size(), 16));
@@ -17,7 +19,10 @@ Format detect_format(ImageBytes bytes, std::string_view source) {
   if (text.size() >= 12 && text.starts_with("RIFF") && text.substr(8, 4) == "WEBP") return Format::kWebp;
   if (text.starts_with("GIF87a") || text.starts_with("GIF89a")) return Format::kGif;
   if (text.starts_with("BM")) return Format::kBmp;
-  throw Error(source, ": not a picture that Bezel reads (JPEG, PNG, WebP, GIF or BMP, told by the first bytes; ",
+  // Of classic and large files, in both byte orders.
+  for (const std::string_view magic : {"II*\0"sv, "MM\0*"sv, "II+\0"sv, "MM\0+"sv})
+    if (text.starts_with(magic)) return Format::kTiff;
+  throw Error(source, ": not a picture that Bezel reads (JPEG, PNG, WebP, GIF, BMP or TIFF, told by the first bytes; ",
               bytes.size(), " bytes found)");
 }
 
@@ -48,6 +53,9 @@ ImageHeader read_header(Format format, ImageBytes bytes, std::string_view source
       break;
     case Format::kBmp:
       header = read_bmp_header(bytes, source);
+      break;
+    case Format::kTiff:
+      header = read_tiff_header(bytes, source);
       break;
   }
   check_image_size(header.size, source);
@@ -94,6 +102,8 @@ RgbImage decode_rgb(std::span<const std::byte> bytes, std::string_view source) {
       return make_upright(decode_gif(bytes, header, source), header.orientation);
     case Format::kBmp:
       return make_upright(decode_bmp(bytes, header, source), header.orientation);
+    case Format::kTiff:
+      return make_upright(decode_tiff(bytes, header, source), header.orientation);
     case Format::kWebp:
       break;
   }

@@ -19,10 +19,10 @@ struct RgbImage {
   std::vector<std::uint8_t> pixels;  ///< [height, width, 3]
 };
 
-/// Decodes a JPEG, PNG, WebP, GIF or BMP file, told apart by its first bytes, to what Pillow's
+/// Decodes a JPEG, PNG, WebP, GIF, BMP or TIFF file, told apart by its first bytes, to what Pillow's
 /// exif_transpose(Image.open(f)).convert("RGB") gives: EXIF orientation applied, alpha dropped, CMYK inverted, first
-/// frame of an animation. `source` names the picture in errors. Throws Error on anything truncated, damaged or too
-/// large.
+/// frame of an animation, first page. `source` names the picture in errors. Throws Error on anything truncated, damaged
+/// or too large.
 RgbImage decode_rgb(std::span<const std::byte> bytes, std::string_view source);
 
 /// Size after EXIF orientation, from the header alone. Throws Error as decode_rgb does for a bad header.

@@ -23,11 +23,12 @@ struct Names {
 constexpr Names kImage{MediaKind::kImage, "images", "image", "image_url", "input_image", "<|image|>"};
 constexpr Names kAudio{MediaKind::kAudio, "audios", "audio", "audio_url", "input_audio", "<|audio|>"};
 
-// Whether `text` is a file in base64, by the first bytes of the kinds that are read: JPEG, PNG, RIFF (WebP, WAV), FLAC,
-// Ogg and MP3 with a tag. File names of that length without a dot do not occur.
+// Whether `text` is a file in base64, by the first bytes of the kinds that are read: JPEG, PNG, RIFF (WebP, WAV), GIF,
+// BMP, TIFF, FLAC, Ogg and MP3 with a tag. File names of that length without a dot do not occur.
 bool is_bare_base64(std::string_view text) {
   if (text.size() < 40 || text.find('.') != std::string_view::npos) return false;
-  for (const std::string_view begin : {"/9j/", "iVBORw0KGgo", "UklGR", "ZkxhQ", "T2dnU", "SUQz"})
+  for (const std::string_view begin :
+       {"/9j/", "iVBORw0KGgo", "UklGR", "R0lGOD", "Qk0", "Qk1", "Qk2", "Qk3", "SUkq", "TU0A", "ZkxhQ", "T2dnU", "SUQz"})
     if (text.starts_with(begin)) return true;
   return false;
 }

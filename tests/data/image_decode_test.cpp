@@ -1,5 +1,10 @@
 #include "bezel/data/image_decode.h"
 
+#include <algorithm>
+#include <array>
+#include <initializer_list>
+#include <vector>
+
 #include <gtest/gtest.h>
 #include <webp/encode.h>
 
@@ -67,6 +72,94 @@ TEST(ImageDecode, DamagedExifIsNoReasonToFail) {
     parts.before_data = test::png_chunk("eXIf", test::make_exif(6).substr(6, cut - 6));
     EXPECT_EQ(decode(test::make_png(parts)).pixels.size(), 18u);
   }
+}
+
+// The size of a picture of 3 x 2 pixels behind a directory of these entries (tag, type, count, field), little-endian.
+gemma4::ImageSize size_behind(std::initializer_list<std::array<std::uint32_t, 4>> entries,
+                              const std::string& rest = "") {
+  std::string exif =
+      "II" + test::little_endian(42, 2) + test::little_endian(8, 4) + test::little_endian(entries.size(), 2);
+  for (const auto& [tag, type, count, field] : entries)
+    exif += test::little_endian(tag, 2) + test::little_endian(type, 2) + test::little_endian(count, 4) +
+            test::little_endian(field, 4);
+  auto parts = six_pixels();
+  parts.after_data = test::png_chunk("eXIf", exif + test::little_endian(0, 4) + rest);
+  return probe_image_size(as_bytes(test::make_png(parts)), "picture");
+}
+
+// Expected values are what Pillow gives; tests/parity/exif.py compares many more.
+TEST(ImageDecode, OrientationsOfUnusualTypesAreReadAsPillowReadsThem) {
+  const gemma4::ImageSize stored{2, 3}, turned{3, 2};
+  constexpr std::uint32_t kByte = 1, kText = 2, kShort = 3, kLong = 4, kFloat = 11, kRational = 5, kWidth = 256;
+  EXPECT_EQ(size_behind({{274, kShort, 1, 6}}), turned);
+  EXPECT_EQ(size_behind({{274, kLong, 1, 6}}), turned);
+  EXPECT_EQ(size_behind({{274, kLong, 1, 0x10006}}), stored);
+  EXPECT_EQ(size_behind({{274, kFloat, 1, 0x40c00000}}), turned);  // 6.0
+  EXPECT_EQ(size_behind({{274, kByte, 1, 6}}), stored);
+  EXPECT_EQ(size_behind({{274, kText, 1, 6}}), stored);
+  EXPECT_EQ(size_behind({{274, kShort, 2, 6}}), turned);  // the first of several
+  EXPECT_EQ(size_behind({{274, kShort, 1, 1}, {274, kShort, 1, 6}}), stored);
+  EXPECT_EQ(size_behind({{274, 99, 1, 6}, {274, kShort, 1, 6}}), turned);
+  const std::string two = test::little_endian(12, 4) + test::little_endian(2, 4);
+  EXPECT_EQ(size_behind({{274, kRational, 1, 26}}, two), turned);  // 12 / 2
+  // A value that is larger than the block is passed over; one that ends behind it ends the directory.
+  EXPECT_EQ(size_behind({{kWidth, kLong, 1000, 0}, {274, kShort, 1, 6}}), turned);
+  EXPECT_EQ(size_behind({{kWidth, kLong, 2, 1000}, {274, kShort, 1, 6}}), stored);
+}
+
+// An uncompressed TIFF of one strip; `tags` are (tag, type, count, value).
+std::string make_tiff(std::vector<std::array<std::uint32_t, 4>> tags, const std::string& strip, std::size_t rest = 0) {
+  const auto strip_at = static_cast<std::uint32_t>(8 + 2 + 12 * (tags.size() + 2) + 4 + rest);
+  tags.push_back({273, 4, 1, strip_at});
+  tags.push_back({279, 4, 1, static_cast<std::uint32_t>(strip.size())});
+  std::sort(tags.begin(), tags.end());
+  std::string file = std::string("II*\0", 4) + test::little_endian(8, 4) + test::little_endian(tags.size(), 2);
+  for (const auto& [tag, type, count, value] : tags)
+    file += test::little_endian(tag, 2) + test::little_endian(type, 2) + test::little_endian(count, 4) +
+            test::little_endian(value, 4);
+  return file + test::little_endian(0, 4) + std::string(rest, '\0') + strip;
+}
+
+std::vector<std::array<std::uint32_t, 4>> tiff_tags(std::uint32_t bits, std::uint32_t photometric,
+                                                    std::uint32_t samples) {
+  return {{256, 4, 1, 2},           {257, 4, 1, 1},       {258, 3, 1, bits}, {259, 3, 1, 1},
+          {262, 3, 1, photometric}, {277, 3, 1, samples}, {278, 4, 1, 1}};
+}
+
+TEST(ImageDecode, TiffOfEverySampleSize) {
+  EXPECT_EQ(decode(make_tiff(tiff_tags(8, 1, 1), "\x10\xF0")).pixels, (Pixels{16, 16, 16, 240, 240, 240}));
+  EXPECT_EQ(decode(make_tiff(tiff_tags(8, 0, 1), "\x10\xF0")).pixels, (Pixels{239, 239, 239, 15, 15, 15}));
+  EXPECT_EQ(decode(make_tiff(tiff_tags(4, 1, 1), "\x1F")).pixels, (Pixels{17, 17, 17, 255, 255, 255}));
+  EXPECT_EQ(decode(make_tiff(tiff_tags(1, 1, 1), "\x40")).pixels, (Pixels{0, 0, 0, 255, 255, 255}));
+  // 16-bit gray is clipped at 255, as Pillow clips it.
+  EXPECT_EQ(decode(make_tiff(tiff_tags(16, 1, 1), std::string("\x07\0\0\1", 4))).pixels,
+            (Pixels{7, 7, 7, 255, 255, 255}));
+  EXPECT_EQ(decode(make_tiff(tiff_tags(8, 2, 3), "abcdef")).pixels, (Pixels{'a', 'b', 'c', 'd', 'e', 'f'}));
+}
+
+TEST(ImageDecode, TiffIsTurnedByItsTag) {
+  auto tags = tiff_tags(8, 1, 1);
+  tags.push_back({274, 3, 1, 6});
+  const std::string file = make_tiff(tags, "\x10\xF0");
+  EXPECT_EQ(decode(file).size, (gemma4::ImageSize{2, 1}));
+  EXPECT_EQ(probe_image_size(as_bytes(file), "picture"), (gemma4::ImageSize{2, 1}));
+}
+
+TEST(ImageDecode, BadTiffIsRefused) {
+  const std::string file = make_tiff(tiff_tags(8, 1, 1), "\x10\xF0");
+  for (std::size_t cut = 0; cut < file.size(); ++cut) EXPECT_NE(error_of(file.substr(0, cut)), "") << cut;
+  EXPECT_NE(error_of(make_tiff(tiff_tags(32, 1, 1), std::string(8, 'x'))).find("32 bits in each of its samples"),
+            std::string::npos);
+  EXPECT_NE(error_of(make_tiff(tiff_tags(8, 8, 3), "abcdef")).find("colors of kind 8"), std::string::npos);
+  EXPECT_NE(error_of(make_tiff(tiff_tags(8, 6, 3), "abcdef")).find("YCbCr"), std::string::npos);
+  auto huge = tiff_tags(8, 1, 1);
+  huge[0][3] = huge[1][3] = 60000;
+  EXPECT_NE(error_of(make_tiff(huge, "ab")).find("60000 x 60000"), std::string::npos);
+  auto tiles = tiff_tags(8, 1, 1);
+  tiles.pop_back();
+  tiles.push_back({322, 4, 1, 30000});
+  tiles.push_back({323, 4, 1, 30000});
+  EXPECT_NE(error_of(make_tiff(tiles, "ab")), "");  // a tile of 900 MB for two pixels
 }
 
 TEST(ImageDecode, AlphaIsDroppedNotBlended) {

@@ -1,4 +1,4 @@
-// Pictures: JPEG, PNG, WebP, GIF and BMP, with EXIF.
+// Images: JPEG, PNG, WebP, GIF and BMP, with EXIF. TIFF has a target of its own, tiff.cpp.
 #include "bezel/data/image_decode.h"
 #include "fuzz/target.h"
 

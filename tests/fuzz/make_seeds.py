@@ -134,6 +134,16 @@ def image_seeds():
         yield "moving_" + form.lower(), buffer.getvalue()
 
 
+def tiff_seeds():
+    for mode in ("1", "L", "P", "LA", "RGB", "RGBA", "CMYK", "I;16"):
+        yield mode.replace(";", ""), picture(mode, "TIFF")
+    for compression in ("tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg"):
+        yield compression, picture("RGB", "TIFF", compression=compression)
+    yield "group4", picture("1", "TIFF", compression="group4")
+    yield "turned", picture("RGB", "TIFF", tiffinfo={274: 6})
+    yield "large_offsets", picture("RGB", "TIFF", big_tiff=True)
+
+
 def audio_seeds():
     tone = np.array([math.sin(i / 5) for i in range(800)], dtype=np.float32) / 2
     for name, form, subtype, rate, channels in (("wav", "WAV", "PCM_16", 16000, 1), ("wav_float", "WAV", "FLOAT", 8000, 2),
@@ -267,7 +277,7 @@ def jinja_seeds():
 
 
 SEEDS = {"safetensors": safetensors_seeds, "json": json_seeds, "tokenizer": tokenizer_seeds, "jsonl": jsonl_seeds, "image": image_seeds,
-         "audio": audio_seeds, "config": config_seeds, "adapter_config": adapter_config_seeds, "gguf": gguf_seeds, "ocdbt": ocdbt_seeds,
+         "tiff": tiff_seeds, "audio": audio_seeds, "config": config_seeds, "adapter_config": adapter_config_seeds, "gguf": gguf_seeds, "ocdbt": ocdbt_seeds,
          "jinja": jinja_seeds}
 
 
