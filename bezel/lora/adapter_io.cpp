@@ -263,6 +263,15 @@ void save_adapter(const std::string& folder, const Selection& selection, const L
   io::write_file_atomically(in_folder(folder, kConfig), json.dump(2) + "\n");
 }
 
+LoraConfig read_lora_config(const std::string& folder) {
+  LoraConfig config = read_adapter_config(in_folder(folder, kConfig)).lora;
+  const auto pairs = read_pairs(find_weights(folder));
+  std::erase_if(config.towers, [&](Tower tower) {
+    return std::ranges::none_of(pairs, [&](const auto& item) { return tower_of(item.first) == tower; });
+  });
+  return config;
+}
+
 LoadedAdapter load_adapter(torch::nn::Module& model, const std::string& folder, bool text_only) {
   const AdapterConfig file = read_adapter_config(config_path(folder), {.saved_modules = true});
   const std::string path = find_weights(folder);

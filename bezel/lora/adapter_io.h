@@ -39,6 +39,10 @@ struct AdapterBase {
 void save_adapter(const std::string& folder, const Selection& selection, const LoraConfig& config,
                   const AdapterBase& base);
 
+/// adapter_config.json of an adapter folder, with the towers that its tensors are of. Throws Error as
+/// read_adapter_config() and read_pairs().
+LoraConfig read_lora_config(const std::string& folder);
+
 /// An adapter that was read.
 struct LoadedAdapter {
   LoraConfig config;

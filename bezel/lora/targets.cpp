@@ -7,6 +7,7 @@
 #include <ATen/ATen.h>
 
 #include "bezel/error.h"
+#include "bezel/io/key_map.h"
 #include "bezel/lora/match.h"
 
 namespace bezel::lora {
@@ -200,10 +201,16 @@ std::int64_t Selection::parameters() const {
 
 std::vector<torch::Tensor> Selection::tensors() const {
   std::vector<torch::Tensor> all;
+  for (const auto& [name, tensor] : named_tensors()) all.push_back(tensor);
+  return all;
+}
+
+std::vector<std::pair<std::string, torch::Tensor>> Selection::named_tensors() const {
+  std::vector<std::pair<std::string, torch::Tensor>> all;
   for (const Target& target : targets) {
     TORCH_CHECK(target.layer->adapter, target.name, " has no adapter yet");
-    all.push_back(target.layer->adapter->a);
-    all.push_back(target.layer->adapter->b);
+    all.emplace_back(io::adapter_key(target.name, "lora_A", text_only), target.layer->adapter->a);
+    all.emplace_back(io::adapter_key(target.name, "lora_B", text_only), target.layer->adapter->b);
   }
   return all;
 }

@@ -2,6 +2,7 @@
 
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "bezel/lora/config.h"
@@ -37,6 +38,8 @@ struct Selection {
   std::int64_t parameters() const;
   /// A and B of every attached adapter, in order; what the optimizer moves.
   std::vector<torch::Tensor> tensors() const;
+  /// The same with their names in a PEFT adapter file.
+  std::vector<std::pair<std::string, torch::Tensor>> named_tensors() const;
 };
 
 /// What the model and the data are, as far as selection depends on it.

@@ -103,7 +103,6 @@ RunReports::RunReports(const train::TrainConfig& config, std::vector<Setting> en
   history_.model = (model.has_filename() ? model : model.parent_path()).filename().string();
   history_.output_dir = config.output_dir;
   history_.started = local_time();
-  history_.settings = settings_of(config);
   history_.environment = std::move(environment);
 }
 
@@ -154,6 +153,7 @@ train::RunEvents RunReports::events(train::RunEvents inner) {
 void RunReports::start(const train::RunPlan& plan) {
   started_ = true;
   start_ = Clock::now();
+  history_.settings = settings_of(plan.config);
   history_.total_steps = plan.total_steps;
   logging_steps_ = train::make_intervals(config_, plan.total_steps, plan.steps_per_epoch).logging;
   history_.num_samples = plan.num_samples;

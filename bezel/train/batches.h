@@ -76,7 +76,7 @@ class RunBatches {
   bool is_left_out(const std::string& source) const;
   data::Batch make_batch(const data::Dataset& data, std::span<const std::size_t> samples, WorkNote& note) const;
 
-  TrainConfig config_;
+  const TrainConfig config_;
   DataFiles files_;
   std::int64_t pad_id_ = 0;
   std::unique_ptr<data::Dataset> train_;

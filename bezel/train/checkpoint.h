@@ -36,8 +36,8 @@ void save_checkpoint(const std::string& path, const CheckpointParts& parts);
 /// Reads training_state.json. Throws Error naming the key when it is not one.
 TrainingState read_training_state(const std::string& folder);
 
-/// Puts the adapters' tensors and the optimizer's moments of checkpoint `folder` in the place of those there are.
-/// Throws Error naming the tensor when one is missing, left over or of another shape.
-void restore_tensors(const std::string& folder, const lora::Selection& selection, Optimizer& optimizer);
+/// Replaces the parameters of `optimizer`, which are the adapters' tensors, and its state by those of checkpoint
+/// `folder`. Throws Error naming the tensor when one is missing, left over or of another shape.
+void restore_tensors(const std::string& folder, Optimizer& optimizer);
 
 }  // namespace bezel::train

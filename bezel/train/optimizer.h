@@ -1,11 +1,13 @@
 #pragma once
 
-#include <cstdint>
 #include <memory>
-#include <optional>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include <torch/types.h>
+
+#include "bezel/train/state_file.h"
 
 namespace torch::optim {
 class AdamW;
@@ -20,18 +22,14 @@ struct AdamSettings {
   double weight_decay = 0.0;
 };
 
-/// What AdamW remembers of a tensor.
-struct Moments {
-  torch::Tensor mean;      // of the gradients, float32, the tensor's shape
-  torch::Tensor variance;  // of the gradients, uncentred, likewise
-  std::int64_t steps = 0;  ///< updates of this tensor
-};
+using NamedTensors = std::vector<std::pair<std::string, torch::Tensor>>;
 
-/// AdamW over the adapter tensors. A tensor whose gradient is undefined is left out of an update: no moments, no decay,
-/// no step count, as in PyTorch, so a tower that took no part stays where it is.
+/// AdamW over the adapter tensors. A parameter whose gradient is undefined is skipped by an update: no moments, no
+/// decay, no step count, as in PyTorch, so a tower that took no part stays as it is.
 class Optimizer {
  public:
-  Optimizer(std::vector<torch::Tensor> tensors, const AdamSettings& settings);
+  /// Names are unique; state() and load_state() refer to them.
+  Optimizer(NamedTensors parameters, const AdamSettings& settings);
   ~Optimizer();
 
   /// Euclidean norm of all gradients together; NaN or Inf when one of them holds such.
@@ -42,14 +40,16 @@ class Optimizer {
   /// Leaves every gradient undefined.
   void clear_gradients();
 
-  const std::vector<torch::Tensor>& tensors() const { return tensors_; }
-  /// The moments of tensor `idx`, not copied; nothing before its first update.
-  std::optional<Moments> moments(std::size_t idx) const;
-  /// Goes on from `moments`, which are kept and written to.
-  void set_moments(std::size_t idx, const Moments& moments);
+  const NamedTensors& parameters() const { return parameters_; }
+  /// For each parameter NAME that was updated: "exp_avg.NAME" and "exp_avg_sq.NAME", float32 of its shape, and
+  /// "step.NAME", int64 [], its number of updates. Not copied.
+  NamedTensors state() const;
+  /// Replaces the state by that of `file`, which holds what state() returned. A parameter without a "step" starts
+  /// anew. Throws Error naming the tensor when one is missing or of another shape.
+  void load_state(StateFile& file);
 
  private:
-  std::vector<torch::Tensor> tensors_;
+  NamedTensors parameters_;
   std::unique_ptr<torch::optim::AdamW> adam_;
 };
 

@@ -144,9 +144,7 @@ void OutputFolder::set_run_id(const std::string& id) {
     throw Error(ErrorKind::kIo, file(".bezel.lock"), ": cannot be written: ", std::strerror(put < 0 ? errno : ENOSPC));
 }
 
-void OutputFolder::start(const TrainConfig& resolved, const RunLength& length,
-                         const std::optional<ResumePoint>& resume) {
-  config_ = resolved;
+void OutputFolder::start(const RunLength& length, const std::optional<ResumePoint>& resume) {
   length_ = length;
   io::remove_leftovers(path_, "checkpoint-");
   set_run_id(resume && !resume->state.run_id.empty() ? resume->state.run_id : make_run_id());

@@ -43,9 +43,9 @@ class OutputFolder {
   /// The run that wrote here last, "" when unknown: two runs may leave checkpoints side by side.
   const std::string& run_id() const { return run_id_; }
 
-  /// Removes what a killed run left half-written, writes config.resolved.yaml from `resolved`, which counts from here
-  /// on, and begins metrics.jsonl and the history anew, or where `resume` has them.
-  void start(const TrainConfig& resolved, const RunLength& length, const std::optional<ResumePoint>& resume);
+  /// Removes what a killed run left half-written, writes config.resolved.yaml, and begins metrics.jsonl and the history
+  /// anew, or where `resume` has them.
+  void start(const RunLength& length, const std::optional<ResumePoint>& resume);
   void add(const StepReport& report);
   void add(const EvalReport& report);
   /// checkpoint-N, wholly or not at all; `state` gets this run's id. Then the oldest ones of this run beyond
@@ -66,7 +66,7 @@ class OutputFolder {
   std::string state_text(const TrainerState& state, std::optional<std::int64_t> newest) const;
   void copy_processor_files() const;
 
-  TrainConfig config_;
+  const TrainConfig config_;
   RunLength length_;
   std::string path_;
   std::string run_id_;

@@ -13,12 +13,13 @@
 #include "bezel/lora/adapter_io.h"
 #include "bezel/train/batches.h"
 #include "bezel/train/device.h"
-#include "bezel/train/forward.h"
 #include "bezel/train/intervals.h"
 #include "bezel/train/needs.h"
+#include "bezel/train/objective.h"
 #include "bezel/train/output.h"
 #include "bezel/train/random_state.h"
 #include "bezel/train/residency.h"
+#include "bezel/train/resolve_config.h"
 #include "bezel/train/run_check.h"
 #include "bezel/train/run_feed.h"
 #include "bezel/train/soft_tokens.h"
@@ -27,7 +28,7 @@ namespace bezel::train {
 namespace {
 
 // In the order in which the run that was saved had them: the norm of all gradients depends on it.
-lora::Selection adapt(gemma4::Model& model, TrainConfig& config, const RunBatches& batches,
+lora::Selection adapt(gemma4::Model& model, const TrainConfig& config, const RunBatches& batches,
                       const std::optional<ResumePoint>& resume, std::vector<std::string>& notes) {
   const bool text_only = model->config().text_only;
   if (config.init_adapter.empty()) {
@@ -38,18 +39,9 @@ lora::Selection adapt(gemma4::Model& model, TrainConfig& config, const RunBatche
   }
   lora::LoadedAdapter loaded = lora::load_adapter(*model, resume ? resume->folder : config.init_adapter, text_only);
   notes.insert(notes.end(), loaded.notes.begin(), loaded.notes.end());
-  const double dropout = config.lora.dropout;
-  config.lora = loaded.config;
-  config.lora.dropout = dropout;
-  for (const lora::Target& target : loaded.selection.targets) target.layer.ptr()->adapter->dropout = dropout;
+  for (const lora::Target& target : loaded.selection.targets)
+    target.layer.ptr()->adapter->dropout = config.lora.dropout;
   return loaded.selection;
-}
-
-LossFunction loss_function(gemma4::Model model, torch::Device device, gemma4::PhaseObserver observer) {
-  return [model, device, observer = std::move(observer)](const data::Batch& on_host) mutable {
-    const data::Batch batch = device.is_cpu() ? on_host : on_host.to(device);
-    return loss_sum(model, batch, observer);
-  };
 }
 
 TrainerOptions trainer_options(const TrainConfig& config, const RunBatches& batches) {
@@ -117,15 +109,15 @@ io::FileWatch watch_inputs(const TrainConfig& config, const RunBatches& batches)
 class Run {
  public:
   Run(const TrainConfig& wanted, const RunEvents& events)
-      : config_(wanted),
+      : config_(resolve_config(wanted)),
         events_(events),
-        device_(choose_device(wanted.device)),
-        model_config_(gemma4::read_model_config(wanted.base_model)),
-        batches_(std::make_shared<const RunBatches>(wanted, model_config_)),
-        predictions_(wanted, *batches_),
-        feed_(batches_, wanted, events.on_left_out),
-        warnings_(make_warnings(wanted, *batches_)),
-        output_(wanted) {
+        device_(choose_device(config_.device)),
+        model_config_(gemma4::read_model_config(config_.base_model)),
+        batches_(std::make_shared<const RunBatches>(config_, model_config_)),
+        predictions_(config_, *batches_),
+        feed_(batches_, config_, events.on_left_out),
+        warnings_(make_warnings(config_, *batches_)),
+        output_(config_) {
     if (config_.threads) at::set_num_threads(static_cast<int>(*config_.threads));
     torch::manual_seed(static_cast<std::uint64_t>(config_.seed));
     watch_ = watch_inputs(config_, *batches_);
@@ -147,9 +139,10 @@ class Run {
       io::throw_if_torn();
       watch_.check();
     };
-    Trainer trainer(*model_, selection_, loss_function(model_, device_, residency_->observer()), std::move(options));
+    SupervisedObjective objective(model_, device_, residency_->observer());
+    Trainer trainer(*model_, selection_, objective, std::move(options));
     if (resume_) restore(trainer);
-    output_.start(config_, {batches_->total_steps(), batches_->steps_per_epoch()}, resume_);
+    output_.start({batches_->total_steps(), batches_->steps_per_epoch()}, resume_);
     if (events_.on_start) events_.on_start(plan(trainer.state().steps_done));
     // What is newest from here on must be of the run as it is now.
     if (!is_same_run_) save(trainer, trainer.state());
@@ -219,7 +212,7 @@ class Run {
   }
 
   void restore(Trainer& trainer) {
-    restore_tensors(resume_->folder, selection_, trainer.optimizer());
+    restore_tensors(resume_->folder, trainer.optimizer());
     trainer.restore(resume_->state.trainer);
     restore_random_states(io::JsonView(resume_->state.random, resume_->folder + "/training_state.json", "random"),
                           device_);
@@ -249,6 +242,7 @@ class Run {
 
   RunPlan plan(std::int64_t steps_done) {
     RunPlan plan = make_plan(selection_, *batches_, device_);
+    plan.config = config_;
     plan.notes = std::move(notes_);
     plan.warnings = std::move(warnings_);
     plan.steps_done = steps_done;
@@ -287,7 +281,7 @@ class Run {
     return inner;
   }
 
-  TrainConfig config_;
+  const TrainConfig config_;
   const RunEvents& events_;
   torch::Device device_;
   gemma4::ModelConfig model_config_;

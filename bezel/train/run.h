@@ -15,6 +15,7 @@ namespace bezel::train {
 
 /// What a run is going to do, known before its first step.
 struct RunPlan {
+  TrainConfig config;  ///< resolved: with init_adapter's LoRA keys
   std::vector<lora::TowerCount> towers;
   data::DatasetReport data;
   std::int64_t num_samples = 0;

@@ -19,12 +19,6 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-std::int64_t count_labels(std::span<const data::Batch> batches) {
-  std::int64_t labels = 0;
-  for (const data::Batch& batch : batches) labels += batch.num_labels();
-  return labels;
-}
-
 // The time between two calls.
 class Stopwatch {
  public:
@@ -57,38 +51,48 @@ bool is_due(std::int64_t every, std::int64_t steps_done) { return every > 0 && s
 
 }  // namespace
 
-Trainer::Trainer(torch::nn::Module& model, const lora::Selection& selection, LossFunction loss, TrainerOptions options)
+Trainer::Trainer(torch::nn::Module& model, const lora::Selection& selection, Objective& objective,
+                 TrainerOptions options)
     : model_(model),
-      loss_(std::move(loss)),
+      objective_(objective),
       options_(std::move(options)),
-      optimizer_(selection.tensors(), options_.adam),
+      optimizer_(selection.named_tensors(), options_.adam),
       audit_(selection) {
   TORCH_CHECK(options_.learning_rate, "the trainer needs a learning rate");
   TORCH_CHECK(options_.steps_per_epoch > 0, "an epoch has ", options_.steps_per_epoch, " steps");
 }
 
-StepResult Trainer::step(std::int64_t step, std::span<const data::Batch> batches) {
-  StepResult result{.learning_rate = options_.learning_rate(step), .num_labels = count_labels(batches)};
-  TORCH_CHECK(result.num_labels > 0, "step ", step, " has no label token");
-  optimizer_.clear_gradients();
+// Adds the gradients of all micro-batches, and sets loss, gradient norm and `skipped` of `result`.
+void Trainer::accumulate(std::span<const data::Batch> batches, StepResult& result) {
   for (const data::Batch& batch : batches) {
-    result.num_tokens += batch.num_tokens;
-    if (batch.num_labels() == 0) continue;
-    const torch::Tensor loss = loss_(batch) / static_cast<double>(result.num_labels);
+    if (objective_.weight(batch) == 0) continue;
+    const torch::Tensor loss = objective_.loss_sum(batch) / static_cast<double>(result.num_labels);
     result.loss += loss.item<double>();
-    // What is no number stays none: the rest of the step would be work for nothing.
-    if (!std::isfinite(result.loss)) break;
+    if (!std::isfinite(result.loss)) break;  // NaN or Inf: skip the remaining micro-batches
     loss.backward();
   }
   result.grad_norm = std::isfinite(result.loss) ? optimizer_.gradient_norm() : result.loss;
   result.skipped = !std::isfinite(result.loss) || !std::isfinite(result.grad_norm);
-  check_inputs();
-  if (!result.skipped) {
-    if (audit_) audit_->check(step + 1);
-    if (options_.max_grad_norm > 0) optimizer_.clip(result.grad_norm, options_.max_grad_norm);
-    optimizer_.step(result.learning_rate);
-    if (audit_ && audit_->done()) audit_.reset();
+}
+
+void Trainer::update(std::int64_t step, const StepResult& result) {
+  if (audit_) audit_->check(step + 1);
+  if (options_.max_grad_norm > 0) optimizer_.clip(result.grad_norm, options_.max_grad_norm);
+  optimizer_.step(result.learning_rate);
+  if (audit_ && audit_->done()) audit_.reset();
+}
+
+StepResult Trainer::step(std::int64_t step, std::span<const data::Batch> batches) {
+  StepResult result{.learning_rate = options_.learning_rate(step)};
+  for (const data::Batch& batch : batches) {
+    result.num_tokens += batch.num_tokens;
+    result.num_labels += objective_.weight(batch);
   }
+  TORCH_CHECK(result.num_labels > 0, "step ", step, " has no label token");
+  optimizer_.clear_gradients();
+  accumulate(batches, result);
+  check_inputs();
+  if (!result.skipped) update(step, result);
   optimizer_.clear_gradients();
   state_.steps_done = step + 1;
   add_step(state_, result);
@@ -117,9 +121,10 @@ EvalReport Trainer::evaluate(const BatchSource& source) {
     double sum = 0.0;
     for (std::int64_t i = 0; i < source.num_eval_batches; ++i) {
       const data::Batch batch = source.eval(i);
-      if (batch.num_labels() == 0) continue;
-      sum += loss_(batch).item<double>();
-      report.num_labels += batch.num_labels();
+      const std::int64_t weight = objective_.weight(batch);
+      if (weight == 0) continue;
+      sum += objective_.loss_sum(batch).item<double>();
+      report.num_labels += weight;
     }
     TORCH_CHECK(report.num_labels > 0, "the evaluation set has no label token");
     report.loss = sum / static_cast<double>(report.num_labels);

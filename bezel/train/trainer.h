@@ -11,13 +11,11 @@
 #include "bezel/data/batch.h"
 #include "bezel/lora/audit.h"
 #include "bezel/lora/targets.h"
+#include "bezel/train/objective.h"
 #include "bezel/train/optimizer.h"
 #include "bezel/train/trainer_state.h"
 
 namespace bezel::train {
-
-/// Sum of the cross-entropy over the label tokens of a batch, a float32 scalar with a graph.
-using LossFunction = std::function<torch::Tensor(const data::Batch&)>;
 
 struct TrainerOptions {
   std::int64_t total_steps = 1;      ///< optimizer steps
@@ -33,7 +31,7 @@ struct TrainerOptions {
   std::function<void()> check_inputs = {};
 };
 
-/// Where the batches come from. Batches lie on the CPU; the loss function moves them.
+/// Where the batches come from. They are on the CPU.
 struct BatchSource {
   /// The micro-batches of step n, counted from 0.
   std::function<std::vector<data::Batch>(std::int64_t)> train;
@@ -43,12 +41,12 @@ struct BatchSource {
 
 /// One optimizer step.
 struct StepResult {
-  double loss = 0.0;       ///< mean over the label tokens of all micro-batches
+  double loss = 0.0;       ///< mean over the objective's units in all micro-batches
   double grad_norm = 0.0;  ///< before clipping
   double learning_rate = 0.0;
   std::int64_t num_tokens = 0;
-  std::int64_t num_labels = 0;
-  bool skipped = false;  ///< loss or gradients were no finite numbers, nothing was updated
+  std::int64_t num_labels = 0;  ///< the objective's units
+  bool skipped = false;         ///< the loss or a gradient was NaN or Inf; nothing was updated
 };
 
 /// What is shown every logging_steps; loss, norm and speed are means since the last report.
@@ -68,7 +66,7 @@ struct StepReport {
 struct EvalReport {
   std::int64_t step = 0;
   double epoch = 0.0;
-  double loss = 0.0;  ///< mean over the label tokens of the evaluation set
+  double loss = 0.0;  ///< mean over the objective's units in the evaluation set
   std::int64_t num_labels = 0;
   double seconds = 0.0;
 };
@@ -96,13 +94,14 @@ struct TrainSummary {
 /// The optimizer loop: accumulate, audit, clip, step, evaluate, report. Knows nothing of files.
 class Trainer {
  public:
-  /// `model` is switched between training and evaluation mode; the adapters of `selection` are what moves.
-  Trainer(torch::nn::Module& model, const lora::Selection& selection, LossFunction loss, TrainerOptions options);
+  /// `model` is switched between training and evaluation mode; the adapters of `selection` are updated. `model` and
+  /// `objective` must outlive the trainer.
+  Trainer(torch::nn::Module& model, const lora::Selection& selection, Objective& objective, TrainerOptions options);
 
-  /// One update from `batches`, weighing every label token the same whatever micro-batch it is in. `step` counts
-  /// from 0. Throws Error (kDiverged) when an adapter gets no gradient, and after max_bad_steps bad steps in a row.
+  /// One update from `batches`: the objective's mean over their units. `step` counts from 0. Throws Error (kDiverged)
+  /// when an adapter gets no gradient, and after max_bad_steps bad steps in a row.
   StepResult step(std::int64_t step, std::span<const data::Batch> batches);
-  /// Mean loss over all label tokens of the source's evaluation batches.
+  /// The objective's mean over the units of the source's evaluation batches.
   EvalReport evaluate(const BatchSource& source);
   /// All steps from the first, or the one after state().steps_done, to the last.
   TrainSummary run(const BatchSource& source, const TrainerEvents& events);
@@ -115,6 +114,8 @@ class Trainer {
   Optimizer& optimizer() { return optimizer_; }
 
  private:
+  void accumulate(std::span<const data::Batch> batches, StepResult& result);
+  void update(std::int64_t step, const StepResult& result);
   void count_bad(std::int64_t step, const StepResult& result);
   void check_inputs() const;
   double epoch_of(std::int64_t steps_done) const;
@@ -122,7 +123,7 @@ class Trainer {
   bool is_save_due(bool is_last, bool stopped, bool new_best) const;
 
   torch::nn::Module& model_;
-  LossFunction loss_;
+  Objective& objective_;
   TrainerOptions options_;
   Optimizer optimizer_;
   std::optional<lora::GradientAudit> audit_;  // until everything has been seen to train

@@ -254,6 +254,21 @@ def check_terminal(scratch):
     assert not (scratch / "tty" / "metrics.jsonl").exists()
 
 
+def check_resolved(scratch):
+    """With init_adapter, the page and config.resolved.yaml have that adapter's rank, scale and towers, not the defaults."""
+    data = scratch / "words.jsonl"
+    data.write_text("".join(json.dumps({"prompt": question, "completion": f"Answer {i}."}) + "\n" for i, question in enumerate(QUESTIONS * 8)))
+    flags = ["--base-model", MODEL, "--train-file", data, "--max-steps", 1, "--save-steps", 0, "--sample-predictions", 0, "--quiet"]
+    runs = {"first": ["--lora-r", 3, "--lora-alpha", 5, "--use-rslora", "true"], "second": ["--init-adapter", scratch / "first"]}
+    for name, extra in runs.items():
+        words = [BEZEL, "train", *flags, *extra, "--output-dir", scratch / name]
+        subprocess.run([str(word) for word in words], check=True)
+    page, resolved = ((scratch / "second" / name).read_text() for name in ("report.html", "config.resolved.yaml"))
+    for key, value in (("lora_r", "3"), ("lora_alpha", "5"), ("use_rslora", "true"), ("lora_towers", "[language]")):
+        assert f"<th>{key}</th><td>{value}</td>" in page, key
+        assert f"\n{key}: {value}\n" in resolved, (key, resolved)
+
+
 def check_page(out):
     if find_chromium() is None:
         print("chromium is not installed: report.html was not looked at")
@@ -283,6 +298,7 @@ def main():
         check_resumed(scratch)
         check_terminal(scratch)
         check_predictions(scratch)
+        check_resolved(scratch)
         both = subprocess.run([BEZEL, "train", "--quiet", "--json-lines"], capture_output=True, text=True)
         assert both.returncode == 2 and "contradict" in both.stderr, both
 

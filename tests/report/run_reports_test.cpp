@@ -20,6 +20,8 @@ class RunReportsTest : public ::testing::Test {
     config_.base_model = "some/folder/gemma-4/";
     plan_.total_steps = 4;
     plan_.notes = {"a <note>"};
+    plan_.config = config_;
+    plan_.config.lora.rank = 4;  // that of init_adapter
   }
   std::string page() const { return test::read_bytes(folder_ / "report.html"); }
   static train::StepReport step(std::int64_t number) { return {.step = number, .total_steps = 4, .loss = 2.5}; }
@@ -51,7 +53,7 @@ TEST_F(RunReportsTest, ARunFromStartToEnd) {
   EXPECT_TRUE(test::says(page(), "output above its bound: 50 %"));
   EXPECT_TRUE(test::says(page(), "<h1>gemma-4</h1>"));
   EXPECT_TRUE(test::says(page(), "<th>bezel</th><td>9.9</td>"));
-  EXPECT_TRUE(test::says(page(), "<th>lora_r</th><td>16</td>"));
+  EXPECT_TRUE(test::says(page(), "<th>lora_r</th><td>4</td>"));
   EXPECT_EQ(reports.problem(), "");
   EXPECT_FALSE(fs::is_empty(folder_ / "runs"));
 }

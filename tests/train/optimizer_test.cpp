@@ -6,6 +6,9 @@
 #include <gtest/gtest.h>
 #include <torch/types.h>
 
+#include "bezel/io/tensor_io.h"
+#include "tests/support/temp_folder.h"
+
 namespace bezel::train {
 namespace {
 
@@ -27,7 +30,7 @@ struct NaiveAdamW {
 TEST(Optimizer, FollowsAdamWAtChangingRates) {
   const AdamSettings settings{.weight_decay = 0.1};
   torch::Tensor x = leaf({0.5});
-  Optimizer optimizer({x}, settings);
+  Optimizer optimizer({{"x", x}}, settings);
   NaiveAdamW naive;
   double expected = 0.5;
   for (int step = 0; step < 5; ++step) {
@@ -41,7 +44,7 @@ TEST(Optimizer, FollowsAdamWAtChangingRates) {
 
 TEST(Optimizer, LeavesTensorsWithoutGradientAlone) {
   torch::Tensor used = leaf({1, 2}), unused = leaf({3, 4});
-  Optimizer optimizer({used, unused}, {.weight_decay = 0.5});
+  Optimizer optimizer({{"used", used}, {"unused", unused}}, {.weight_decay = 0.5});
   used.mutable_grad() = torch::ones({2});
   optimizer.step(0.1);
   EXPECT_TRUE(torch::equal(unused.detach(), torch::tensor({3.f, 4.f})));
@@ -49,16 +52,17 @@ TEST(Optimizer, LeavesTensorsWithoutGradientAlone) {
   optimizer.clear_gradients();
   EXPECT_FALSE(used.grad().defined());
   unused.mutable_grad() = torch::full({2}, 7.f);
-  Optimizer fresh({leaf({3, 4})}, {.weight_decay = 0.5});
-  fresh.tensors()[0].mutable_grad() = torch::full({2}, 7.f);
+  Optimizer fresh({{"unused", leaf({3, 4})}}, {.weight_decay = 0.5});
+  torch::Tensor alone = fresh.parameters()[0].second;
+  alone.mutable_grad() = torch::full({2}, 7.f);
   optimizer.step(0.1);
   fresh.step(0.1);
-  EXPECT_TRUE(torch::equal(unused.detach(), fresh.tensors()[0].detach()));
+  EXPECT_TRUE(torch::equal(unused.detach(), alone.detach()));
 }
 
 TEST(Optimizer, ClipsTheNormOfAllGradientsTogether) {
   torch::Tensor a = leaf({0}), b = leaf({0});
-  Optimizer optimizer({a, b}, {});
+  Optimizer optimizer({{"a", a}, {"b", b}}, {});
   a.mutable_grad() = torch::tensor({3.f});
   b.mutable_grad() = torch::tensor({4.f});
   EXPECT_DOUBLE_EQ(optimizer.gradient_norm(), 5.0);
@@ -71,16 +75,17 @@ TEST(Optimizer, ClipsTheNormOfAllGradientsTogether) {
 
 TEST(Optimizer, NormShowsNumbersThatAreNone) {
   torch::Tensor a = leaf({0});
-  Optimizer optimizer({a}, {});
+  Optimizer optimizer({{"a", a}}, {});
   EXPECT_EQ(optimizer.gradient_norm(), 0.0);
   a.mutable_grad() = torch::tensor({NAN});
   EXPECT_TRUE(std::isnan(optimizer.gradient_norm()));
 }
 
-TEST(Optimizer, GoesOnFromMomentsToTheSameBits) {
+TEST(Optimizer, LoadsItsStateByNameToTheSameBits) {
+  const test::TempFolder folder;
   const AdamSettings settings{.weight_decay = 0.1};
   torch::Tensor x = leaf({0.5, -1.0}), y = leaf({2.0});
-  Optimizer whole({x, y}, settings);
+  Optimizer whole({{"x", x}, {"y", y}}, settings);
   const auto steps = [](Optimizer& optimizer, torch::Tensor& tensor, int from, int to) {
     for (int step = from; step < to; ++step) {
       tensor.mutable_grad() = torch::tensor({std::sin(step + 1.0), std::cos(step + 1.0)}, torch::kFloat);
@@ -88,18 +93,25 @@ TEST(Optimizer, GoesOnFromMomentsToTheSameBits) {
     }
   };
   steps(whole, x, 0, 3);
-  EXPECT_FALSE(whole.moments(1).has_value()) << "y has seen no gradient";
-  ASSERT_TRUE(whole.moments(0).has_value());
-  EXPECT_EQ(whole.moments(0)->steps, 3);
+  std::vector<std::string> names;
+  for (const auto& [name, tensor] : whole.state()) names.push_back(name);
+  EXPECT_EQ(names, (std::vector<std::string>{"exp_avg.x", "exp_avg_sq.x", "step.x"})) << "y has had no gradient";
+  EXPECT_EQ(whole.state()[2].second.item<std::int64_t>(), 3);
+  const std::string path = folder / "optimizer.safetensors";
+  io::save_safetensors(path, whole.state());
 
   torch::Tensor z = x.detach().clone().requires_grad_();
-  Optimizer resumed({z, leaf({2.0})}, settings);
-  const Moments moments = *whole.moments(0);
-  resumed.set_moments(0, {moments.mean.clone(), moments.variance.clone(), moments.steps});
+  Optimizer resumed({{"y", leaf({2.0})}, {"x", z}}, settings);  // names count, the order does not
+  StateFile file(path);
+  resumed.load_state(file);
+  file.finish();
   steps(whole, x, 3, 6);
   steps(resumed, z, 3, 6);
   EXPECT_TRUE(torch::equal(x, z));
-  EXPECT_THROW(resumed.set_moments(1, moments), c10::Error) << "of another shape";
+
+  Optimizer wider({{"x", leaf({1, 2, 3})}}, settings);
+  StateFile again(path);
+  EXPECT_TRUE(test::says(test::error_of([&] { wider.load_state(again); }), "tensor 'exp_avg.x' is Float [2]"));
 }
 
 }  // namespace

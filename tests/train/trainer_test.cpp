@@ -24,7 +24,7 @@ data::Batch batch_of(std::int64_t count, std::int64_t value) {
 }
 
 /// One adapted layer that learns to answer with the label's value.
-class TinyRun {
+class TinyRun : public Objective {
  public:
   TinyRun() {
     config = {.rank = 2, .alpha = 4, .target_modules = lora::ModulePattern::from_names({"q_proj"})};
@@ -35,12 +35,11 @@ class TinyRun {
     options.learning_rate = [](std::int64_t) { return 0.05; };
   }
 
-  Trainer trainer() {
-    return Trainer(
-        model, selection, [this](const data::Batch& batch) { return loss(batch); }, options);
-  }
+  Trainer trainer() { return Trainer(model, selection, *this, options); }
 
-  torch::Tensor loss(const data::Batch& batch) {
+  std::int64_t weight(const data::Batch& batch) const override { return batch.num_labels(); }
+
+  torch::Tensor loss_sum(const data::Batch& batch) override {
     ++calls;
     saw_training = model.is_training();
     const torch::Tensor wanted = batch.label_ids.to(torch::kFloat);  // [L]
@@ -121,7 +120,7 @@ TEST(Trainer, EvaluationIsTheMeanOverLabelsInEvaluationMode) {
   const EvalReport report = trainer.evaluate(source);
   EXPECT_FALSE(run.saw_training);
   EXPECT_TRUE(run.model.is_training());
-  const double expected = (run.loss(batch_of(1, 1)).item<double>() + run.loss(batch_of(4, 2)).item<double>()) / 5;
+  const double expected = (run.loss_sum(batch_of(1, 1)).item<double>() + run.loss_sum(batch_of(4, 2)).item<double>()) / 5;
   EXPECT_EQ(report.num_labels, 5);
   EXPECT_NEAR(report.loss, expected, 1e-6 * expected);
 }
