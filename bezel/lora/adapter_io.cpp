@@ -264,8 +264,9 @@ void save_adapter(const std::string& folder, const Selection& selection, const L
 }
 
 LoraConfig read_lora_config(const std::string& folder) {
-  LoraConfig config = read_adapter_config(in_folder(folder, kConfig)).lora;
-  const auto pairs = read_pairs(find_weights(folder));
+  LoraConfig config = read_adapter_config(config_path(folder), {.saved_modules = true}).lora;
+  std::vector<SavedMatrix> saved;
+  const auto pairs = read_pairs(find_weights(folder), &saved);
   std::erase_if(config.towers, [&](Tower tower) {
     return std::ranges::none_of(pairs, [&](const auto& item) { return tower_of(item.first) == tower; });
   });

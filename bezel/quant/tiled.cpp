@@ -51,8 +51,9 @@ class TiledWeight final : public Weight {
  private:
   kernels::Tiles tiles(const torch::Tensor& x) const {
     return {shape_[0], shape_[1],
-            [this](std::int64_t begin, std::int64_t count, torch::ScalarType dtype) {
-              return codes_->make(first_row_ + begin, count, dtype);
+            // Rounded to x's dtype before a product widens it, as a dense matrix is.
+            [this, rounded = x.scalar_type()](std::int64_t begin, std::int64_t count, torch::ScalarType dtype) {
+              return codes_->make(first_row_ + begin, count, rounded).to(dtype);
             },
             kernels::takes_windows(x) ? codes_->windows(first_row_, shape_[0]) : kernels::MakeWindow{}};
   }
