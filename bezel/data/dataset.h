@@ -100,8 +100,10 @@ class Dataset {
   const SampleSize& sample_size(std::size_t idx) const { return entries_[idx].size; }
   /// Length of sample `idx`; for one with a recording an upper bound that may be one token too large.
   std::size_t num_tokens(std::size_t idx) const { return entries_[idx].size.tokens; }
-  bool has_images(std::size_t idx) const { return entries_[idx].size.images > 0; }
-  bool has_recordings(std::size_t idx) const { return entries_[idx].size.recordings > 0; }
+  bool has_media(std::size_t idx, MediaKind kind) const {
+    const SampleSize& size = entries_[idx].size;
+    return (kind == MediaKind::kImage ? size.images : size.recordings) > 0;
+  }
   std::size_t line(std::size_t idx) const { return file_.line_number(entries_[idx].line_idx); }
   /// "file:line" of sample `idx`.
   std::string source(std::size_t idx) const { return file_.source(entries_[idx].line_idx); }

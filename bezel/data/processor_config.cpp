@@ -109,6 +109,14 @@ MediaSettings read_single(const io::JsonView& root) {
 
 }  // namespace
 
+std::int64_t MediaSettings::max_soft_tokens(input::MediaKind kind) const {
+  return kind == input::MediaKind::kImage ? image.max_soft_tokens : gemma4::kMaxAudioTokens;
+}
+
+std::int64_t MediaSettings::rows_per_soft_token(input::MediaKind kind) const {
+  return kind == input::MediaKind::kImage ? image.pooling * image.pooling : 1;
+}
+
 void check_image_budget(std::int64_t max_soft_tokens) {
   if (is_budget(max_soft_tokens)) return;
   throw Error(ErrorKind::kConfig, "max_soft_tokens: got ", max_soft_tokens, ", expected ", kBudgetList);

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "bezel/gemma4/media_size.h"
+#include "bezel/input/media_kind.h"
 
 namespace bezel::data {
 
@@ -28,6 +29,11 @@ struct AudioSettings {
 struct MediaSettings {
   ImageSettings image;
   AudioSettings audio;
+
+  /// The most soft tokens that one item of a kind makes.
+  std::int64_t max_soft_tokens(input::MediaKind kind) const;
+  /// Rows that the encoder of a kind computes for each soft token: patches, frames after subsampling.
+  std::int64_t rows_per_soft_token(input::MediaKind kind) const;
 };
 
 /// Throws Error (kConfig) unless `max_soft_tokens` is one of the five budgets that Gemma 4 knows.

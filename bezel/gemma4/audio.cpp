@@ -10,6 +10,7 @@
 #include "bezel/nn/chunked_attention.h"
 #include "bezel/nn/functional.h"
 #include "bezel/nn/recompute.h"
+#include "bezel/nn/weight_site.h"
 
 namespace bezel::gemma4 {
 namespace {

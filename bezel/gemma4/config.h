@@ -69,6 +69,8 @@ struct TextConfig {
   RopeConfig full_rope{1000000.0, 0.25};
   std::vector<TextLayerConfig> layers;  ///< one for each decoder layer
 
+  /// The first layer that reads keys and values of another; num_layers where none does.
+  std::int64_t first_kv_shared_layer() const { return num_layers - num_kv_shared_layers; }
   const RopeConfig& rope(LayerType type) const { return type == LayerType::kFull ? full_rope : sliding_rope; }
 };
 

@@ -8,7 +8,9 @@
 #include <ATen/ATen.h>
 
 #include "bezel/error.h"
+#include "bezel/gemma4/parts.h"
 #include "bezel/gemma4/source.h"
+#include "bezel/nn/weight_site.h"
 #include "bezel/quant/four_bit.h"
 #include "bezel/quant/integer.h"
 #include "bezel/quant/packed.h"
@@ -17,6 +19,8 @@ namespace bezel::gemma4 {
 namespace {
 
 using torch::Tensor;
+
+constexpr std::string_view kTokenEmbedding = "model.language_model.embed_tokens";
 
 std::string text_of(const std::vector<std::int64_t>& shape) {
   std::ostringstream out;
@@ -92,36 +96,36 @@ void check_bounds(const std::string& folder, const std::string& name, const nn::
   ordered("output", clip.output_min, clip.output_max);
 }
 
-void fill(torch::nn::Module& root, Source& source, const quant::StoredFormat& format, const LoadOptions& options) {
-  for (const auto& item : root.named_modules()) {
-    auto* module = dynamic_cast<nn::Module*>(item.value().get());
-    if (module == nullptr) continue;
-    for (const nn::Slot& slot : module->slots()) {
-      const std::string canonical = item.key() + "." + slot.name;
-      if (slot.kind == nn::SlotKind::kMatrix)  // a stack of experts bears the module's name
-        if (const auto parts = source.take_parts(slot.name == "weight" ? item.key() : canonical);
-            quant::is_quantized(parts)) {
-          assign(quant::stored_weight(parts, slot.shape, format, source.path() + ": matrix '" + canonical + "'"), slot,
-                 options);
-          continue;
-        }
-      const SourceTensor* found = source.take(canonical);
-      if (found == nullptr) {
-        if (slot.kind == nn::SlotKind::kClipBound) continue;  // the reference leaves missing bounds infinite
-        throw Error(source.path(), ": tensor '", canonical, "' is missing; ", source.config_name(), " makes it ",
-                    text_of(slot.shape));
-      }
-      check_shape(*found, slot, source.config_name());
-      if (slot.kind != nn::SlotKind::kMatrix)
-        fill_vector(floating(*found), *found, slot, options);
-      else if (found->is_packed())
-        assign(quant::packed_weight(found->map(), found->gguf_entry.info->type, slot.shape, found->stored), slot,
-               options);
-      else
-        fill_matrix(floating(*found), item.key(), *found, slot, options);
+void fill_slot(const std::string& module, const nn::Slot& slot, Source& source, const quant::StoredFormat& format,
+               const LoadOptions& options) {
+  const std::string canonical = module + "." + slot.name;
+  if (slot.kind == nn::SlotKind::kMatrix) {
+    const auto parts = source.take_parts(slot.role == nn::MatrixRole::kExperts ? canonical : module);
+    if (quant::is_quantized(parts)) {
+      const std::string name = source.path() + ": matrix '" + canonical + "'";
+      return assign(quant::stored_weight(parts, slot.shape, format, name), slot, options);
     }
-    if (const auto* linear = dynamic_cast<nn::LinearImpl*>(module)) check_bounds(source.path(), item.key(), *linear);
   }
+  const SourceTensor* found = source.take(canonical);
+  if (found == nullptr) {
+    if (slot.kind == nn::SlotKind::kClipBound) return;  // the reference leaves missing bounds infinite
+    throw Error(source.path(), ": tensor '", canonical, "' is missing; ", source.config_name(), " makes it ",
+                text_of(slot.shape));
+  }
+  check_shape(*found, slot, source.config_name());
+  if (slot.kind != nn::SlotKind::kMatrix)
+    fill_vector(floating(*found), *found, slot, options);
+  else if (found->is_packed())
+    assign(quant::packed_weight(found->map(), found->gguf_entry.info->type, slot.shape, found->stored), slot, options);
+  else
+    fill_matrix(floating(*found), module, *found, slot, options);
+}
+
+void fill(torch::nn::Module& root, Source& source, const quant::StoredFormat& format, const LoadOptions& options) {
+  nn::for_each_module(root, [&](const std::string& name, nn::Module& module) {
+    for (const nn::Slot& slot : module.slots()) fill_slot(name, slot, source, format, options);
+  });
+  for (const nn::WeightSite& site : nn::linear_sites(root)) check_bounds(source.path(), site.module, *site.layer);
 }
 
 std::vector<std::string> leftovers(const Source& source, const ModelConfig& config) {
@@ -141,18 +145,16 @@ std::vector<std::string> leftovers(const Source& source, const ModelConfig& conf
 }  // namespace
 
 bool is_unused_kv(std::string_view name, const TextConfig& text) {
-  for (std::int64_t i = text.num_layers - text.num_kv_shared_layers; i < text.num_layers; ++i) {
-    const std::string prefix = "model.language_model.layers." + std::to_string(i) + ".self_attn.";
-    if (!name.starts_with(prefix)) continue;
-    const std::string_view rest = name.substr(prefix.size());
-    return std::ranges::any_of(std::array{"k_proj.", "v_proj.", "k_norm.", "v_norm."},
-                               [&](const char* part) { return rest.starts_with(part); });
-  }
-  return false;
+  const Place place = place_of(name);
+  if (place.part == nullptr || place.part->kind != PartKind::kDecoder) return false;
+  if (place.layer < text.first_kv_shared_layer() || place.layer >= text.num_layers) return false;
+  return std::ranges::any_of(
+      std::array{"self_attn.k_proj.", "self_attn.v_proj.", "self_attn.k_norm.", "self_attn.v_norm."},
+      [&](const char* part) { return place.name.starts_with(part); });
 }
 
 quant::Storage storage_of(const std::string& module, const nn::Slot& slot, const quant::StorageOptions& options) {
-  if (options.quantize_embeddings && module == "model.language_model.embed_tokens") return quant::Storage::kInt8;
+  if (options.quantize_embeddings && module == kTokenEmbedding) return quant::Storage::kInt8;
   if (!slot.quantizable || options.storage == quant::Storage::kDense) return quant::Storage::kDense;
   const bool skipped =
       quant::is_skipped(module, options.skip) || quant::is_skipped(io::peft_module_name(module), options.skip);
@@ -173,16 +175,14 @@ LoadedModel load_model(const std::string& model, const LoadOptions& options) {
 Model meta_model(const ModelConfig& config, torch::ScalarType dtype) {
   Model model(config, dtype);
   const auto options = at::TensorOptions(torch::kMeta).dtype(dtype);
-  for (const auto& item : model->named_modules()) {
-    auto* module = dynamic_cast<nn::Module*>(item.value().get());
-    if (module == nullptr) continue;
-    for (const nn::Slot& slot : module->slots()) {
+  nn::for_each_module(*model, [&options](const std::string&, nn::Module& module) {
+    for (const nn::Slot& slot : module.slots()) {
       if (slot.kind == nn::SlotKind::kMatrix)
         slot.assign_weight(quant::dense_weight(at::empty(slot.shape, options), slot.name));
       else if (slot.kind == nn::SlotKind::kVector)
         slot.assign(at::empty(slot.shape, options));
     }
-  }
+  });
   return model;
 }
 

@@ -6,6 +6,7 @@
 #include "bezel/nn/clip_counts.h"
 #include "bezel/nn/functional.h"
 #include "bezel/nn/key_ranges.h"
+#include "bezel/nn/weight_site.h"
 
 namespace bezel::gemma4 {
 
@@ -32,12 +33,14 @@ BackboneImpl::BackboneImpl(const ModelConfig& config) {
   }
 }
 
-ModelImpl::ModelImpl(ModelConfig config, torch::ScalarType dtype) : config_(std::move(config)), dtype_(dtype) {
+ModelImpl::ModelImpl(ModelConfig config, torch::ScalarType dtype)
+    : config_(std::move(config)), parts_(parts_of(config_)), dtype_(dtype) {
   TORCH_CHECK(dtype == torch::kFloat || dtype == torch::kBFloat16, "computes in float32 or bfloat16, not ", dtype);
   model = register_module("model", Backbone(config_));
   if (!config_.text.tie_word_embeddings)
-    lm_head = register_module("lm_head", nn::Linear(config_.text.hidden_size, config_.text.vocab_size,
-                                                    nn::LinearImpl::Options{.quantizable = false}));
+    lm_head = register_module("lm_head",
+                              nn::Linear(config_.text.hidden_size, config_.text.vocab_size,
+                                         nn::LinearImpl::Options{.quantizable = false, .role = nn::MatrixRole::kHead}));
 }
 
 data::Batch ModelImpl::make_batch(const data::RawInputs& raw) const {

@@ -7,6 +7,7 @@
 #include "bezel/data/batch.h"
 #include "bezel/gemma4/audio.h"
 #include "bezel/gemma4/config.h"
+#include "bezel/gemma4/parts.h"
 #include "bezel/gemma4/soft_token_cache.h"
 #include "bezel/gemma4/text.h"
 #include "bezel/gemma4/vision.h"
@@ -47,6 +48,8 @@ class ModelImpl : public torch::nn::Module {
   ModelImpl(ModelConfig config, torch::ScalarType dtype);
 
   const ModelConfig& config() const { return config_; }
+  /// In the order of the module tree.
+  const std::vector<Part>& parts() const { return parts_; }
   torch::ScalarType dtype() const { return dtype_; }
 
   /// Builds a Batch on the CPU from processor tensors, with this model's placeholder ids and pooling.
@@ -98,6 +101,7 @@ class ModelImpl : public torch::nn::Module {
                             const std::vector<torch::Tensor>& input, const std::function<torch::Tensor()>& run);
 
   ModelConfig config_;
+  std::vector<Part> parts_;
   torch::ScalarType dtype_;
   std::shared_ptr<SoftTokenCache> soft_token_cache_;
 };

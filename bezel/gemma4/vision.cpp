@@ -7,6 +7,7 @@
 #include "bezel/nn/functional.h"
 #include "bezel/nn/picture_attention.h"
 #include "bezel/nn/recompute.h"
+#include "bezel/nn/weight_site.h"
 
 namespace bezel::gemma4 {
 

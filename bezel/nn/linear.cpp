@@ -258,17 +258,11 @@ std::vector<Tensor> run(const LayerInput& x, const std::vector<LinearImpl*>& lay
   return outputs;
 }
 
-template <typename Visit>
-void for_linears(const torch::nn::Module& module, const Visit& visit) {
-  for (const auto& child : module.modules(/*include_self=*/true))
-    if (const auto* linear = dynamic_cast<const LinearImpl*>(child.get())) visit(*linear);
-}
-
 }  // namespace
 
 LinearImpl::LinearImpl(std::int64_t in_features, std::int64_t out_features, Options options)
     : in_features(in_features), out_features(out_features) {
-  expect("weight", {out_features, in_features}, weight, options.quantizable);
+  expect("weight", {out_features, in_features}, weight, options.role, options.quantizable);
   if (options.bias) expect("bias", {out_features}, bias);
   if (!options.clipped) return;
   clip.emplace();
@@ -302,22 +296,6 @@ Tensor frozen_product(const Tensor& x, std::shared_ptr<const quant::Weight> weig
   auto call = c10::make_intrusive<Call>();
   call->layers.emplace_back().weight = std::move(weight);
   return LinearFunction::apply(at::TensorList(x), at::TensorList(), call)[0];
-}
-
-std::vector<Tensor> adapter_tensors(const torch::nn::Module& module) {
-  std::vector<Tensor> tensors;
-  for_linears(module, [&tensors](const LinearImpl& linear) {
-    if (linear.adapter) tensors.insert(tensors.end(), {linear.adapter->a, linear.adapter->b});
-  });
-  return tensors;
-}
-
-std::vector<std::shared_ptr<const quant::Weight>> linear_weights(const torch::nn::Module& module) {
-  std::vector<std::shared_ptr<const quant::Weight>> weights;
-  for_linears(module, [&weights](const LinearImpl& linear) {
-    if (linear.weight) weights.push_back(linear.weight);
-  });
-  return weights;
 }
 
 }  // namespace bezel::nn

@@ -5,6 +5,7 @@
 #include "bezel/gemma4/load.h"
 #include "bezel/lora/adapter_io.h"
 #include "bezel/train/device.h"
+#include "bezel/train/memory.h"
 
 namespace bezel::report {
 namespace {
@@ -12,7 +13,7 @@ namespace {
 lora::Selection selection_of(gemma4::Model& model, const train::TrainConfig& config, const train::RunBatches& batches) {
   const bool text_only = model->config().text_only;
   if (!config.init_adapter.empty()) return lora::load_adapter(*model, config.init_adapter, text_only).selection;
-  return lora::select_targets(*model, config.lora, {text_only, batches.has_images(), batches.has_recordings()});
+  return lora::select_targets(*model, config.lora, {text_only, batches.has_media()});
 }
 
 // The mean sample, as often as the steps see one.
@@ -27,8 +28,7 @@ train::Work work_of(const DataCheck& check, const RunEstimate& run, std::int64_t
   return {.samples = std::max<std::int64_t>(1, samples),
           .tokens = scaled(check.tokens()),
           .label_tokens = scaled(check.label_tokens),
-          .image_patches = scaled(check.image_tokens) * patches_per_token,
-          .audio_frames = scaled(check.audio_tokens)};
+          .encoder_rows = {{scaled(check.image_tokens) * patches_per_token, scaled(check.audio_tokens)}}};
 }
 
 // A packed row may be as long as rows may be, and hold nothing but media.
@@ -39,8 +39,7 @@ train::StepSize largest_batch(const DataCheck& check, const train::TrainConfig& 
     return config.micro_batch_size * (packs && row > 0 ? config.max_seq_length : row);
   };
   return {.tokens = rows(check.longest()),
-          .image_patches = rows(check.most_image_tokens) * patches_per_token,
-          .audio_frames = rows(check.most_audio_tokens)};
+          .encoder_rows = {{rows(check.most_image_tokens) * patches_per_token, rows(check.most_audio_tokens)}}};
 }
 
 }  // namespace
@@ -71,8 +70,7 @@ RunEstimate estimate_run(const train::TrainConfig& config, const train::RunBatch
                                   {.storage = {.storage = quant::parse_storage(config.storage),
                                                .skip = config.quantize_skip,
                                                .quantize_embeddings = config.quantize_embeddings},
-                                   .images = check.images > 0,
-                                   .recordings = check.recordings > 0,
+                                   .media = {{check.images > 0, check.recordings > 0}},
                                    .recompute = run.recompute,
                                    .largest = largest_batch(check, config, run.packs, patches_per_token)});
   run.work = work_of(check, run, patches_per_token);

@@ -31,7 +31,8 @@ std::vector<std::size_t> all_of(const data::Dataset& data) {
 
 bool has_any_media(const data::Dataset& data) {
   for (std::size_t i = 0; i < data.size(); ++i)
-    if (data.has_images(i) || data.has_recordings(i)) return true;
+    for (const input::MediaKind kind : input::kMediaKinds)
+      if (data.has_media(i, kind)) return true;
   return false;
 }
 
@@ -100,13 +101,10 @@ void RunBatches::find_media() {
   const auto adapts = [&](lora::Tower tower) {
     return !config_.init_adapter.empty() || std::ranges::find(config_.lora.towers, tower) != config_.lora.towers.end();
   };
-  const bool projectors = adapts(lora::Tower::kProjectors);
-  const bool want_images = projectors || adapts(lora::Tower::kVision);
-  const bool want_recordings = projectors || adapts(lora::Tower::kAudio);
-  for (const std::size_t idx : train_idx_) {
-    has_images_ = has_images_ || (want_images && train_->has_images(idx));
-    has_recordings_ = has_recordings_ || (want_recordings && train_->has_recordings(idx));
-  }
+  for (const gemma4::Part& part : gemma4::known_parts())
+    if (part.media && adapts(part.tower) && !has_media_[*part.media])
+      has_media_[*part.media] =
+          std::ranges::any_of(train_idx_, [&](std::size_t idx) { return train_->has_media(idx, *part.media); });
 }
 
 data::SampleRows RunBatches::lay_out(const data::Dataset& data, std::vector<std::size_t> samples) const {
@@ -225,12 +223,11 @@ std::vector<std::string> RunBatches::take_left_out() const {
 }
 
 void check_towers_see_data(const std::vector<lora::TowerCount>& counts, const RunBatches& batches) {
-  for (const lora::TowerCount& count : counts) {
-    if (count.tower == lora::Tower::kVision && !batches.has_images())
-      throw Error(ErrorKind::kConfig, "lora_towers has vision, but no training sample has a picture");
-    if (count.tower == lora::Tower::kAudio && !batches.has_recordings())
-      throw Error(ErrorKind::kConfig, "lora_towers has audio, but no training sample has a recording");
-  }
+  for (const gemma4::Part& part : gemma4::known_parts())
+    if (part.kind == gemma4::PartKind::kEncoder && !batches.has_media()[*part.media] &&
+        std::ranges::find(counts, part.tower, &lora::TowerCount::tower) != counts.end())
+      throw Error(ErrorKind::kConfig, "lora_towers has ", lora::tower_name(part.tower),
+                  ", but no training sample has a ", input::kMediaWords[*part.media].item);
 }
 
 }  // namespace bezel::train

@@ -5,6 +5,7 @@
 
 #include "bezel/error.h"
 #include "bezel/io/key_map.h"
+#include "bezel/nn/weight_site.h"
 #include "bezel/train/loss.h"
 
 namespace bezel::train {
@@ -57,15 +58,14 @@ std::map<std::string, Tensor> forward_tensors(gemma4::Model& model, const data::
   if (!with_grads) return out;
   if (!loss.requires_grad()) throw Error("gradients need an adapter that takes part");
   loss.backward();
-  for (const auto& item : model->named_modules()) {
-    const auto* linear = dynamic_cast<const nn::LinearImpl*>(item.value().get());
-    if (linear == nullptr || !linear->adapter) continue;
+  for (const nn::WeightSite& site : nn::linear_sites(*model)) {
+    if (!site.layer->adapter) continue;
     const auto save = [&](const char* part, const Tensor& tensor) {
       if (tensor.grad().defined())
-        out["grad." + io::adapter_key(item.key(), part, model->config().text_only)] = tensor.grad();
+        out["grad." + io::adapter_key(site.module, part, model->config().text_only)] = tensor.grad();
     };
-    save("lora_A", linear->adapter->a);
-    save("lora_B", linear->adapter->b);
+    save("lora_A", site.layer->adapter->a);
+    save("lora_B", site.layer->adapter->b);
   }
   return out;
 }

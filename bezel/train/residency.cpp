@@ -4,6 +4,8 @@
 
 #include <unistd.h>
 
+#include "bezel/nn/weight_site.h"
+
 namespace bezel::train {
 namespace {
 

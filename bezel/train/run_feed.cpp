@@ -29,7 +29,8 @@ NextMediaSample RunFeed::media_samples() {
   return [this, idx = std::size_t{0}](bool with_image, bool with_audio) mutable -> std::optional<data::Batch> {
     const data::Dataset& data = batches_->train_data();
     const auto is_wanted = [&](std::size_t at) {
-      return (with_image && data.has_images(at)) || (with_audio && data.has_recordings(at));
+      return (with_image && data.has_media(at, input::MediaKind::kImage)) ||
+             (with_audio && data.has_media(at, input::MediaKind::kAudio));
     };
     while (idx < data.size() && !is_wanted(idx)) ++idx;
     if (idx == data.size()) return std::nullopt;

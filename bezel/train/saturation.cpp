@@ -6,6 +6,8 @@
 
 #include <ATen/core/grad_mode.h>
 
+#include "bezel/nn/weight_site.h"
+
 namespace bezel::train {
 namespace {
 
@@ -16,10 +18,8 @@ bool has_bound(const nn::Clip& clip) {
 
 std::vector<std::pair<std::string, const nn::LinearImpl*>> bounded_layers(const gemma4::Model& model) {
   std::vector<std::pair<std::string, const nn::LinearImpl*>> out;
-  for (const auto& item : model->named_modules("", /*include_self=*/false))
-    if (const auto* linear = dynamic_cast<const nn::LinearImpl*>(item.value().get());
-        linear != nullptr && linear->clip && has_bound(*linear->clip))
-      out.emplace_back(item.key(), linear);
+  for (const nn::WeightSite& site : nn::linear_sites(*model))
+    if (site.layer->clip && has_bound(*site.layer->clip)) out.emplace_back(site.module, site.layer);
   return out;
 }
 
