@@ -315,9 +315,12 @@ ModelConfig read_model_config(const JsonView& json) {
   if (config.text_only) return config;
   if (const auto vision = json.find("vision_config")) config.vision = read_vision(*vision);
   if (const auto audio = json.find("audio_config")) config.audio = read_audio(*audio);
-  config.image_token_id = count_or(json, "image_token_id", config.image_token_id, 0);
-  config.video_token_id = count_or(json, "video_token_id", config.video_token_id, 0);
-  config.audio_token_id = count_or(json, "audio_token_id", config.audio_token_id, 0);
+  input::MediaTokenIds& ids = config.placeholder_ids;
+  ids.video = count_or(json, "video_token_id", ids.video, 0);
+  for (const input::MediaKind kind : input::kMediaKinds) {
+    const std::string key = std::string(input::kMediaWords[kind].part) + "_token_id";
+    ids.of[kind] = count_or(json, key.c_str(), ids[kind], 0);
+  }
   return config;
 }
 

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "bezel/input/media_kind.h"
 #include "bezel/io/json.h"
 #include "bezel/quant/stored_format.h"
 
@@ -120,12 +121,12 @@ struct ModelConfig {
   std::optional<VisionConfig> vision;
   std::optional<AudioConfig> audio;
   bool text_only = false;  ///< Gemma4ForCausalLM, Gemma3ForCausalLM: keys `model.layers…`, no towers
-  std::int64_t image_token_id = 258880;
-  std::int64_t video_token_id = 258884;
-  std::int64_t audio_token_id = 258881;
+  input::MediaTokenIds placeholder_ids;
   quant::StoredFormat quantization;
   std::string dtype;  ///< as written, such as "bfloat16"; "" when missing
 
+  /// Kinds of media that the model has an encoder for.
+  input::PerKind<bool> media() const { return {{vision.has_value(), audio.has_value()}}; }
   /// The model's class in transformers, such as "Gemma4ForConditionalGeneration".
   std::string architecture() const;
 };

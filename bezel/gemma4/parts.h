@@ -45,6 +45,9 @@ struct Part {
   std::span<const std::string_view> default_targets{};  ///< layers, by last name, that LoRA adapts by default
   std::int64_t hidden_size = 0;                         ///< of known_parts(): 0
   std::vector<LayerShape> layers{};                     ///< of known_parts(): empty
+
+  /// "vision_tower"
+  std::string_view last_name() const { return module.substr(module.rfind('.') + 1); }
 };
 
 /// Every part that a model of this family may have, without sizes, in the order of the module tree.

@@ -58,7 +58,7 @@ std::string row_name(const std::string& canonical) {
   std::string name(place.name);
   if (place.layer >= 0) name = std::string(place.part->layer_list) + ".*." + name;
   if (place.part->kind != gemma4::PartKind::kProjector) return name;
-  return std::string(place.part->module.substr(place.part->module.rfind('.') + 1)) + "." + name;
+  return std::string(place.part->last_name()) + "." + name;
 }
 
 // Of the tensors that training a decoder reads as a whole.

@@ -28,18 +28,19 @@ data::RawInputs synthetic_raw_inputs(const gemma4::ModelConfig& config) {
   at::Generator random = at::make_generator<at::CPUGeneratorImpl>(std::uint64_t{7});
   data::RawInputs raw;
   // Small ids, which stay clear of the placeholders.
-  const std::int64_t bound =
-      std::min({config.text.vocab_size, config.image_token_id, config.video_token_id, config.audio_token_id});
+  const input::MediaTokenIds& placeholders = config.placeholder_ids;
+  std::int64_t bound = std::min(config.text.vocab_size, placeholders.video);
+  for (const std::int64_t id : placeholders.of.values) bound = std::min(bound, id);
   Tensor words = at::randint(3, std::max<std::int64_t>(4, bound), {kWords}, random, at::kLong);
   std::vector<Tensor> ids{words.narrow(0, 0, kWords - kLabels)};
   if (config.vision) {
     add_picture(*config.vision, random, raw);
-    ids.push_back(at::full({2}, config.image_token_id, at::kLong));
+    ids.push_back(at::full({2}, placeholders[input::MediaKind::kImage], at::kLong));
   }
   if (config.audio) {
     raw.input_features = at::randn({1, kAudioFrames, gemma4::AudioConfig::kMelBins}, random);
     raw.input_features_mask = at::ones({1, kAudioFrames}, at::kBool);
-    ids.push_back(at::full({kAudioTokens}, config.audio_token_id, at::kLong));
+    ids.push_back(at::full({kAudioTokens}, placeholders[input::MediaKind::kAudio], at::kLong));
   }
   ids.push_back(words.narrow(0, kWords - kLabels, kLabels));
   raw.input_ids = at::cat(ids).unsqueeze(0);

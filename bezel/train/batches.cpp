@@ -31,8 +31,7 @@ std::vector<std::size_t> all_of(const data::Dataset& data) {
 
 bool has_any_media(const data::Dataset& data) {
   for (std::size_t i = 0; i < data.size(); ++i)
-    for (const input::MediaKind kind : input::kMediaKinds)
-      if (data.has_media(i, kind)) return true;
+    if (data.sample_size(i).has_media()) return true;
   return false;
 }
 
@@ -72,14 +71,13 @@ data::DatasetOptions RunBatches::dataset_options(const gemma4::ModelConfig& mode
   options.media_root = files_.media_root;
   options.max_seq_length = static_cast<std::size_t>(config_.max_seq_length);
   options.skip_bad_samples = config_.skip_bad_samples;
-  options.allow_images = model.vision.has_value();
-  options.allow_audio = model.audio.has_value();
+  options.allowed = model.media();
   options.sample.train_on_inputs = config_.train_on_inputs;
   options.sample.chat.format = chat_format(config_, model);
   options.sample.chat.mask_history = config_.mask_history;
   if (model.vision || model.audio) options.media = data::read_processor_config(config_.base_model);
   if (config_.max_soft_tokens) options.media.image.max_soft_tokens = *config_.max_soft_tokens;
-  options.ids = {model.image_token_id, model.video_token_id, model.audio_token_id};
+  options.ids = model.placeholder_ids;
   return options;
 }
 

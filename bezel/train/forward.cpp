@@ -12,23 +12,31 @@ namespace bezel::train {
 
 using torch::Tensor;
 
+namespace {
+
+// The rows of one kind; undefined where there are none.
+Tensor rows_of(input::MediaKind kind, const gemma4::Encoded& encoded, const input::Batch& batch) {
+  std::vector<Tensor> rows;
+  std::int64_t begin = 0;
+  for (const input::Media& media : batch.media) {
+    if (media.kind == kind) rows.push_back(encoded.rows.narrow(0, begin, media.num_soft_tokens));
+    begin += media.num_soft_tokens;
+  }
+  return rows.empty() ? Tensor() : at::cat(rows);
+}
+
+}  // namespace
+
 Tensor label_states(gemma4::Model& model, const data::Batch& batch, const gemma4::PhaseObserver& observer) {
-  const auto ended = [&](gemma4::Phase phase) {
-    if (observer) observer(phase);
-  };
-  const Tensor images = model->image_features(batch);
-  if (images.defined()) ended(gemma4::Phase::kVision);
-  const Tensor recordings = model->audio_features(batch);
-  if (recordings.defined()) ended(gemma4::Phase::kAudio);
-  Tensor states = model->label_states(batch, images, recordings);
-  ended(gemma4::Phase::kDecoder);
+  Tensor states = model->label_states(batch, model->encode(batch, observer));
+  if (observer) observer(gemma4::Phase::decoder());
   return states;
 }
 
 Tensor loss_sum(gemma4::Model& model, const data::Batch& batch, const gemma4::PhaseObserver& observer) {
   Tensor loss = cross_entropy_sum(label_states(model, batch, observer), *model->head(), batch.label_ids,
                                   model->config().text.final_logit_softcapping);
-  if (observer) observer(gemma4::Phase::kHead);
+  if (observer) observer(gemma4::Phase::head());
   return loss;
 }
 
@@ -41,11 +49,11 @@ std::map<std::string, Tensor> forward_tensors(gemma4::Model& model, const data::
   std::map<std::string, Tensor> out;
   {
     const at::NoGradGuard no_grad;
-    const Tensor images = model->image_features(batch);
-    const Tensor recordings = model->audio_features(batch);
-    if (images.defined()) out["image_features"] = images;
-    if (recordings.defined()) out["audio_features"] = recordings;
-    const Tensor hidden = model->hidden_states(batch, images, recordings);
+    const gemma4::Encoded encoded = model->encode(batch);
+    for (const input::MediaKind kind : input::kMediaKinds)
+      if (const Tensor rows = rows_of(kind, encoded, batch); rows.defined())
+        out[std::string(input::kMediaWords[kind].part) + "_features"] = rows;
+    const Tensor hidden = model->hidden_states(batch, encoded);
     out["logits"] = model->logits(hidden.flatten(0, 1)).unflatten(0, hidden.sizes().slice(0, 2));
   }
   if (batch.num_labels() == 0) {

@@ -34,19 +34,19 @@ std::vector<LayerSaturation> measure_saturation(gemma4::Model& model, const Next
   const nn::ClipCounting counting;
   const bool was_training = model->is_training();
   model->eval();
-  std::int64_t images = num_samples, recordings = num_samples;
-  while (images > 0 || recordings > 0) {
-    const std::optional<data::Batch> sample = next_sample(images > 0, recordings > 0);
+  input::PerKind<std::int64_t> samples;  // measured so far
+  input::PerKind<bool> wanted;
+  std::ranges::fill(wanted.values, num_samples > 0);
+  while (wanted != input::PerKind<bool>{}) {
+    std::optional<data::Batch> sample = next_sample(wanted);
     if (!sample) break;
-    const data::Batch batch = sample->to(device);
-    const bool wants_image = images > 0 && !batch.images.empty();
-    const bool wants_recording = recordings > 0 && !batch.recordings.empty();
-    if (wants_image) model->image_features(batch);
-    if (wants_image && observer) observer(gemma4::Phase::kVision);
-    if (wants_recording) model->audio_features(batch);
-    if (wants_recording && observer) observer(gemma4::Phase::kAudio);
-    images -= wants_image;
-    recordings -= wants_recording;
+    std::erase_if(sample->media, [&](const input::Media& media) { return !wanted[media.kind]; });
+    model->encode(sample->to(device), observer);
+    const input::PerKind<bool> seen = sample->kinds();
+    for (const input::MediaKind kind : input::kMediaKinds) {
+      samples[kind] += seen[kind];
+      wanted[kind] = samples[kind] < num_samples;
+    }
   }
   if (was_training) model->train();
   std::vector<LayerSaturation> out;

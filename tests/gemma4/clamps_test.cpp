@@ -111,8 +111,7 @@ TEST(QuantizedModel, EveryTowerTrainsOnCodes) {
           load_model(temp.path().string(), {dtype, torch::kCPU, {.storage = storage, .quantize_embeddings = true}})
               .model;
       const data::Batch batch = test::tiny_batch();
-      EXPECT_EQ(model->image_features(batch).scalar_type(), dtype);
-      EXPECT_EQ(model->audio_features(batch).scalar_type(), dtype);
+      EXPECT_EQ(model->encode(batch).rows.scalar_type(), dtype);
       const Tensor hidden = model->hidden_states(batch);
       EXPECT_EQ(hidden.scalar_type(), dtype);
       EXPECT_TRUE(hidden.isfinite().all().item<bool>());

@@ -77,8 +77,6 @@ data::RawInputs tiny_inputs() {
 
 data::Batch tiny_batch() { return tiny_batch(tiny_inputs()); }
 
-data::Batch tiny_batch(const data::RawInputs& raw) {
-  return data::make_batch(raw, {.image = 60, .video = 62, .audio = 61}, 3);
-}
+data::Batch tiny_batch(const data::RawInputs& raw) { return data::make_batch(raw, {{{60, 61}}, 62}, 3); }
 
 }  // namespace bezel::test

@@ -30,7 +30,7 @@ TEST(Residency, ObserversSeeThePhasesThatRanInOrder) {
   std::vector<Phase> seen;
   const data::Batch batch = batch_with_media(model);
   const torch::Tensor watched = loss_sum(model, batch, [&seen](Phase phase) { seen.push_back(phase); });
-  EXPECT_EQ(seen, (std::vector<Phase>{Phase::kDecoder, Phase::kHead}));
+  EXPECT_EQ(seen, (std::vector<Phase>{Phase::decoder(), Phase::head()}));
   EXPECT_TRUE(torch::equal(watched, loss_sum(model, batch)));
 }
 
@@ -42,7 +42,8 @@ TEST(Residency, EvictionDoesNotChangeTheLoss) {
   const torch::Tensor wanted = loss_sum(model, batch);
   const Residency residency(model);
   for (int i = 0; i < 2; ++i) EXPECT_TRUE(torch::equal(loss_sum(model, batch, residency.observer()), wanted));
-  for (const Phase phase : {Phase::kVision, Phase::kAudio, Phase::kDecoder, Phase::kHead}) residency.after(phase);
+  for (const input::MediaKind kind : input::kMediaKinds) residency.after(Phase::encoder(kind));
+  for (const Phase phase : {Phase::decoder(), Phase::head()}) residency.after(phase);
   EXPECT_TRUE(torch::equal(loss_sum(model, batch), wanted));
 }
 
