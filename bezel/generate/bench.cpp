@@ -60,7 +60,7 @@ std::int64_t weight_bytes_per_token(const gemma4::Model& model) {
   return bytes;
 }
 
-DecodeTimes bench_decoding(const gemma4::Model& model, const data::Batch& prompt, std::int64_t count) {
+DecodeTimes bench_decoding(const gemma4::Model& model, const input::Batch& prompt, std::int64_t count) {
   TORCH_CHECK(count > 0, "decodes a token at least, not ", count);
   DecodeTimes times;
   times.prompt_tokens = prompt.input_ids.size(1);

@@ -107,7 +107,7 @@ std::string Conversation::text() const {
   return text.starts_with("<bos>") ? text : "<bos>" + text;
 }
 
-data::Batch Conversation::prompt() const {
+input::Batch Conversation::prompt() const {
   TORCH_CHECK(!messages_.empty(), "a prompt needs a question");
   const data::SampleText whole{.text = text()};
   const auto sample =

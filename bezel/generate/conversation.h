@@ -45,7 +45,7 @@ class Conversation {
   void clear();
 
   /// The conversation so far and the opening of the model's turn, one row, on the CPU.
-  data::Batch prompt() const;
+  input::Batch prompt() const;
 
  private:
   void check_media(const Question& question) const;

@@ -15,7 +15,7 @@ constexpr std::int64_t kLabels = 6;
 constexpr std::int64_t kAudioFrames = 12;
 constexpr std::int64_t kAudioTokens = 3;  // frames 0 … 11 after two halvings
 
-void add_picture(const gemma4::VisionConfig& vision, at::Generator& random, data::RawInputs& raw) {
+void add_picture(const gemma4::VisionConfig& vision, at::Generator& random, input::RawInputs& raw) {
   const std::int64_t side = vision.pooling_kernel_size, patches = 2 * side * side;  // two soft tokens
   raw.pixel_values = at::rand({1, patches, 3 * vision.patch_size * vision.patch_size}, random);
   const Tensor index = at::arange(patches, at::kLong);
@@ -24,9 +24,9 @@ void add_picture(const gemma4::VisionConfig& vision, at::Generator& random, data
 
 }  // namespace
 
-data::RawInputs synthetic_raw_inputs(const gemma4::ModelConfig& config) {
+input::RawInputs synthetic_raw_inputs(const gemma4::ModelConfig& config) {
   at::Generator random = at::make_generator<at::CPUGeneratorImpl>(std::uint64_t{7});
-  data::RawInputs raw;
+  input::RawInputs raw;
   // Small ids, which stay clear of the placeholders.
   const input::MediaTokenIds& placeholders = config.placeholder_ids;
   std::int64_t bound = std::min(config.text.vocab_size, placeholders.video);
@@ -44,12 +44,12 @@ data::RawInputs synthetic_raw_inputs(const gemma4::ModelConfig& config) {
   }
   ids.push_back(words.narrow(0, kWords - kLabels, kLabels));
   raw.input_ids = at::cat(ids).unsqueeze(0);
-  raw.labels = at::full(raw.input_ids.sizes(), data::kIgnoreLabel, at::kLong);
+  raw.labels = at::full(raw.input_ids.sizes(), input::kIgnoreLabel, at::kLong);
   const std::int64_t first = raw.labels.size(1) - kLabels;
   raw.labels.narrow(1, first, kLabels).copy_(raw.input_ids.narrow(1, first, kLabels));
   return raw;
 }
 
-data::Batch synthetic_batch(gemma4::Model& model) { return model->make_batch(synthetic_raw_inputs(model->config())); }
+input::Batch synthetic_batch(gemma4::Model& model) { return model->make_batch(synthetic_raw_inputs(model->config())); }
 
 }  // namespace bezel::report

@@ -148,7 +148,7 @@ TEST_F(SoftTokenCacheTest, AModelAsksItForTowersWithoutAdaptersOnly) {
   lora::LoraConfig config;
   config.towers = {lora::Tower::kAudio, lora::Tower::kProjectors};
   lora::attach(lora::select_targets(*model, config), config);
-  const data::Batch batch = test::tiny_batch();
+  const input::Batch batch = test::tiny_batch();
   const Tensor wanted = model->encode(batch).rows;
   const auto cache = std::make_shared<SoftTokenCache>(open());
   model->set_soft_token_cache(cache);
