@@ -333,7 +333,7 @@ ModelConfig read_model_config(const std::string& model) {
 
 void share_keys_and_values(TextConfig& config, const std::string& source) {
   if (config.num_kv_shared_layers == 0) return;
-  const std::int64_t first = config.num_layers - config.num_kv_shared_layers;
+  const std::int64_t first = config.first_kv_shared_layer();
   for (std::int64_t i = first; i < config.num_layers; ++i) config.layers[i].kv_mode = KvMode::kReuse;
   for (const LayerType type : {LayerType::kSliding, LayerType::kFull}) {
     const auto uses = [&](const TextLayerConfig& layer) { return layer.type == type; };
