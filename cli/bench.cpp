@@ -75,12 +75,11 @@ void print_decoding(const BenchOptions& options, const generate::DecodeTimes& ti
 }
 
 train::BenchResult train_steps(const BenchOptions& options, gemma4::Model& model,
-                               const std::vector<data::Batch>& batches) {
+                               const std::vector<input::Batch>& batches) {
   const gemma4::ModelConfig& config = model->config();
   lora::LoraConfig lora{.rank = options.rank, .alpha = 2.0 * static_cast<double>(options.rank), .towers = {}};
   for (const std::string& tower : options.towers) lora.towers.push_back(lora::parse_tower(tower));
-  const lora::Selection selection = lora::select_targets(
-      *model, lora, {config.text_only, !batches[0].images.empty(), !batches[0].recordings.empty()});
+  const lora::Selection selection = lora::select_targets(*model, lora, {config.text_only, batches[0].kinds()});
   lora::attach(selection, lora);
   model->set_recompute(options.recompute);
   const auto evicts = [&](const char* part) { return std::ranges::find(options.evict, part) != options.evict.end(); };
@@ -97,15 +96,15 @@ void bench(const BenchOptions& options) {
   keep_freed_memory();
   gemma4::Model model =
       gemma4::load_model(options.model, {dtype, torch::kCPU, {.storage = quant::parse_storage(options.storage)}}).model;
-  const data::RawInputs raw = options.inputs.empty() ? train::synthetic_inputs(model->config(), options.tokens,
-                                                                               options.label_tokens, /*seed=*/0)
-                                                     : data::read_raw_inputs(options.inputs);
-  const std::vector<data::Batch> batches =
+  const input::RawInputs raw = options.inputs.empty() ? train::synthetic_inputs(model->config(), options.tokens,
+                                                                                options.label_tokens, /*seed=*/0)
+                                                      : input::read_raw_inputs(options.inputs);
+  const std::vector<input::Batch> batches =
       options.packing ? train::packed_batches(raw, options.row_tokens) : std::vector{model->make_batch(raw)};
   if (options.decode > 0 && (options.packing || batches[0].input_ids.size(0) != 1 || batches[0].has_padding))
     throw Error(ErrorKind::kConfig, "--decode takes --inputs of one row without padding, and no --packing");
   std::int64_t tokens = 0, label_tokens = 0;
-  for (const data::Batch& batch : batches) {
+  for (const input::Batch& batch : batches) {
     tokens += batch.num_tokens;
     label_tokens += batch.num_labels();
   }

@@ -52,6 +52,9 @@ std::string histogram(const Json& bins) {
   return out;
 }
 
+// "image_tokens"
+std::string tokens_key(const input::MediaWords& words) { return std::string(words.part) + "_tokens"; }
+
 std::string data_text(const Json& data) {
   std::string out = row("samples", number(data["samples"]) + " of " + number(data["lines"]) + " lines in " +
                                        data["file"].get<std::string>());
@@ -61,10 +64,10 @@ std::string data_text(const Json& data) {
     out += row("left out", number(data["too_long_samples"]) + " longer than max_seq_length that cannot be cut");
   if (data["cut_samples"] != 0) out += row("cut", number(data["cut_samples"]) + " at their end, to max_seq_length");
   out += row("tokens", number(data["tokens"]) + ", " + number(data["label_tokens"]) + " with loss");
-  if (data["images"] != 0)
-    out += row("pictures", number(data["images"]) + ", " + number(data["image_tokens"]) + " soft tokens");
-  if (data["recordings"] != 0)
-    out += row("recordings", number(data["recordings"]) + ", " + number(data["audio_tokens"]) + " soft tokens");
+  for (const input::MediaWords& words : input::kMediaWords.values)
+    if (const Json& count = data[std::string(words.count)]; count != 0)
+      out += row(std::string(words.items).c_str(),
+                 number(count) + ", " + number(data[tokens_key(words)]) + " soft tokens");
   return out + "lengths in tokens, and samples:\n" + histogram(data["lengths"]);
 }
 
@@ -106,20 +109,18 @@ std::string run_text(const Json& run) {
 io::Json sample_json(const report::SampleView& view) {
   Json media = Json::array();
   for (const data::MediaInfo& item : view.media) {
-    const bool image = item.kind == data::MediaKind::kImage;
-    media.push_back({{"kind", image ? "image" : "audio"}, {"path", item.path}, {"soft_tokens", item.soft_tokens}});
-    if (image) {
+    media.push_back(
+        {{"kind", input::kMediaWords[item.kind].part}, {"path", item.path}, {"soft_tokens", item.soft_tokens}});
+    if (item.kind == input::MediaKind::kImage) {
       media.back()["width"] = item.size.width;
       media.back()["height"] = item.size.height;
     } else {
-      media.back()["seconds"] = static_cast<double>(item.samples) / gemma4::kAudioSampleRate;
+      media.back()["seconds"] = static_cast<double>(item.samples) / input::kAudioSampleRate;
     }
   }
   std::string text;
   for (const report::SampleStretch& stretch : view.stretches)
-    text += stretch.kind == report::SampleStretch::Kind::kText    ? stretch.text
-            : stretch.kind == report::SampleStretch::Kind::kImage ? "<|image|>"
-                                                                  : "<|audio|>";
+    text += stretch.media ? std::string(input::kMediaWords[*stretch.media].placeholder) : stretch.text;
   return {{"source", view.source},
           {"text", text},
           {"tokens", view.ids.size()},
@@ -139,20 +140,22 @@ io::Json check_json(const data::Dataset& data, const report::DataCheck& check) {
     lengths.push_back({{"from", bin.from}, {"to", bin.to}, {"count", bin.count}});
   std::vector<std::string> bad = lines.bad;
   bad.insert(bad.end(), check.bad_media.begin(), check.bad_media.end());
-  return {{"file", data.name()},
-          {"lines", lines.num_lines},
-          {"samples", data.size()},
-          {"bad_samples", lines.num_bad + check.bad_media.size()},
-          {"bad", bad},
-          {"too_long_samples", lines.num_too_long},
-          {"cut_samples", lines.num_cut},
-          {"tokens", check.tokens()},
-          {"label_tokens", check.label_tokens},
-          {"images", check.images},
-          {"image_tokens", check.image_tokens},
-          {"recordings", check.recordings},
-          {"audio_tokens", check.audio_tokens},
-          {"lengths", lengths}};
+  Json out = {{"file", data.name()},
+              {"lines", lines.num_lines},
+              {"samples", data.size()},
+              {"bad_samples", lines.num_bad + check.bad_media.size()},
+              {"bad", bad},
+              {"too_long_samples", lines.num_too_long},
+              {"cut_samples", lines.num_cut},
+              {"tokens", check.tokens()},
+              {"label_tokens", check.label_tokens}};
+  for (const input::MediaKind kind : input::kMediaKinds) {
+    const input::MediaWords& words = input::kMediaWords[kind];
+    out[std::string(words.count)] = check.media[kind].items;
+    out[tokens_key(words)] = check.media[kind].soft_tokens;
+  }
+  out["lengths"] = lengths;
+  return out;
 }
 
 io::Json estimate_json(const report::RunEstimate& run) {

@@ -25,7 +25,7 @@ struct ForwardOptions {
 
 void forward(const ForwardOptions& options) {
   const torch::ScalarType dtype = options.dtype == "bfloat16" ? torch::kBFloat16 : torch::kFloat;
-  const data::RawInputs inputs = data::read_raw_inputs(options.inputs);
+  const input::RawInputs inputs = input::read_raw_inputs(options.inputs);
   gemma4::LoadedModel loaded = gemma4::load_model(
       options.model, {dtype, train::choose_device(options.device), {.storage = quant::parse_storage(options.storage)}});
   print_warnings(loaded.warnings);

@@ -56,7 +56,7 @@ void check_usage(const GenerateArguments& options) {
   // --chat takes a first question along.
   if (sources != 1 && !(options.chat && options.has_prompt && options.inputs.empty()))
     throw Error(ErrorKind::kConfig, "give one of --prompt TEXT, --chat and --inputs FILE");
-  if (!options.inputs.empty() && !(options.question.images.empty() && options.question.audios.empty()))
+  if (!options.inputs.empty() && options.question.media != generate::Question{}.media)
     throw Error(ErrorKind::kConfig, "--inputs holds its pictures and recordings itself: leave out --image and --audio");
   if (options.chat && options.adapters.size() > 1)
     throw Error(ErrorKind::kConfig, "--chat takes one --adapter: answers of several would be several conversations");
@@ -187,6 +187,17 @@ void Session::compare(const data::Batch& prompt) {
   }
 }
 
+// "/image FILE", "/audio FILE"
+bool take_media(generate::Question& question) {
+  for (const input::MediaKind kind : input::kMediaKinds) {
+    const std::string command = "/" + std::string(input::kMediaWords[kind].part) + " ";
+    if (!question.text.starts_with(command)) continue;
+    question.media[kind].push_back(question.text.substr(command.size()));
+    return true;
+  }
+  return false;
+}
+
 bool Session::read_question(generate::Question& question) {
   const bool is_terminal = ::isatty(STDIN_FILENO) == 1;
   while (true) {
@@ -196,11 +207,7 @@ bool Session::read_question(generate::Question& question) {
     if (question.text == "/quit") return false;
     if (question.text == "/new")
       conversation_.clear();
-    else if (question.text.starts_with("/image "))
-      question.images.push_back(question.text.substr(7));
-    else if (question.text.starts_with("/audio "))
-      question.audios.push_back(question.text.substr(7));
-    else if (!question.text.empty())
+    else if (!take_media(question) && !question.text.empty())
       return true;
   }
 }
@@ -250,8 +257,10 @@ void add_input_options(CLI::App& command, GenerateArguments& options) {
   command.add_option("--model", options.model, "checkpoint folder or GGUF file")->required();
   command.add_option("--adapter", options.adapters, "PEFT adapter folder; several are compared with the base");
   command.add_option("--prompt", options.question.text, "what to ask; with --chat the first question");
-  command.add_option("--image", options.question.images, "JPEG, PNG or WebP; stands before the text");
-  command.add_option("--audio", options.question.audios, "WAV, FLAC, MP3 or OGG; stands before the text");
+  command.add_option("--image", options.question.media[input::MediaKind::kImage],
+                     "JPEG, PNG or WebP; stands before the text");
+  command.add_option("--audio", options.question.media[input::MediaKind::kAudio],
+                     "WAV, FLAC, MP3 or OGG; stands before the text");
   command.add_flag("--chat", options.chat, "a conversation, a question a line");
   command.add_option("--system", options.conversation.system, "text of the system turn");
   command.add_flag("--thinking", options.conversation.thinking, "let the model think, and show it");

@@ -59,14 +59,15 @@ std::string shortened(std::string_view text, bool whole) {
 }
 
 std::string media_line(const data::MediaInfo& media) {
-  std::string out = media.kind == data::MediaKind::kImage ? "  picture    " : "  recording  ";
+  std::string out = "  " + std::string(input::kMediaWords[media.kind].item);
+  out.resize(13, ' ');
   out += media.path.empty() ? "(in the sample)" : printable(media.path);
   char size[64];
   if (media.kind == data::MediaKind::kImage)
     std::snprintf(size, sizeof size, ", %lld x %lld pixels", static_cast<long long>(media.size.width),
                   static_cast<long long>(media.size.height));
   else
-    std::snprintf(size, sizeof size, ", %.2f s", static_cast<double>(media.samples) / gemma4::kAudioSampleRate);
+    std::snprintf(size, sizeof size, ", %.2f s", static_cast<double>(media.samples) / input::kAudioSampleRate);
   return out + size + ", " + counted(static_cast<std::size_t>(media.soft_tokens), "soft token", "soft tokens") + "\n";
 }
 
@@ -83,10 +84,9 @@ std::string head(const SampleView& view) {
 std::string text_part(const SampleView& view, const Style& style, bool whole) {
   std::string out;
   for (const SampleStretch& stretch : view.stretches) {
-    if (stretch.kind != SampleStretch::Kind::kText) {
-      const bool image = stretch.kind == SampleStretch::Kind::kImage;
+    if (stretch.media) {
       out += style.media + "[" + counted(stretch.num_tokens, "soft token", "soft tokens") + " of a " +
-             (image ? "picture" : "recording") + "]" + style.media_end;
+             std::string(input::kMediaWords[*stretch.media].item) + "]" + style.media_end;
       continue;
     }
     const std::string text = shortened(stretch.text, whole);

@@ -30,12 +30,10 @@ std::optional<PromptAndAnswer> split_answer(const SampleText& sample, ChatFormat
   const auto [begin, end] = sample.answers.back();
   PromptAndAnswer asked;
   asked.prompt.text = sample.text.substr(0, begin);
-  const auto take = [&](const std::vector<MediaSource>& media, std::string_view placeholder) {
-    const std::size_t count = std::min(media.size(), count_of(asked.prompt.text, placeholder));
-    return std::vector<MediaSource>(media.begin(), media.begin() + static_cast<std::ptrdiff_t>(count));
-  };
-  asked.prompt.images = take(sample.images, "<|image|>");
-  asked.prompt.audios = take(sample.audios, "<|audio|>");
+  for (auto hit = next_placeholder(asked.prompt.text, 0); hit;
+       hit = next_placeholder(asked.prompt.text, hit->begin + 1))
+    if (const std::size_t next = asked.prompt.media.size(); next < sample.media.size())
+      asked.prompt.media.push_back(sample.media[next]);
   if (asked.prompt.text.ends_with("<|turn>model\n"))
     asked.prompt.text += generation_tail(format, asked.prompt.text.starts_with("<bos><|turn>system\n<|think|>\n"));
   asked.answer = answer_text(std::string_view(sample.text).substr(begin, end - begin));

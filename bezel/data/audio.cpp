@@ -5,14 +5,14 @@
 #include <vector>
 
 #include "bezel/error.h"
-#include "bezel/gemma4/media_size.h"
+#include "bezel/input/media_size.h"
 #include "bezel/kernels/vector_math.h"
 
 namespace bezel::data {
 namespace {
 
-using gemma4::kAudioFrameLength;
-using gemma4::kAudioHopLength;
+using input::kAudioFrameLength;
+using input::kAudioHopLength;
 
 constexpr std::int64_t kFftLength = 512, kNumBins = kFftLength / 2 + 1, kNumMels = 128;
 
@@ -29,7 +29,7 @@ torch::Tensor mel_filters(double min_frequency, double max_frequency) {  // [bin
   auto filters = torch::empty({kNumBins, kNumMels}, torch::kFloat64);
   auto out = filters.accessor<double, 2>();
   for (std::int64_t bin = 0; bin < kNumBins; ++bin) {
-    const double hertz = static_cast<double>(bin * gemma4::kAudioSampleRate) / kFftLength;
+    const double hertz = static_cast<double>(bin * input::kAudioSampleRate) / kFftLength;
     for (std::int64_t mel = 0; mel < kNumMels; ++mel) {
       const double rising = (hertz - corners[mel]) / (corners[mel + 1] - corners[mel]);
       const double falling = (corners[mel + 2] - hertz) / (corners[mel + 2] - corners[mel + 1]);
@@ -54,8 +54,8 @@ torch::Tensor pad_samples(const torch::Tensor& waveform, std::int64_t num_frames
   return padded;
 }
 
-AudioFrames require_soft_tokens(AudioFrames frames, std::int64_t num_samples, std::string_view source) {
-  if (frames.soft_rows.size(0) > 0) return frames;
+Media require_soft_tokens(Media frames, std::int64_t num_samples, std::string_view source) {
+  if (frames.num_soft_tokens > 0) return frames;
   throw Error(source, ": recording of ", num_samples, " samples at 16 kHz, at least ", kAudioFrameLength / 2 + 1,
               " are needed for one soft token");
 }
@@ -68,17 +68,17 @@ torch::Tensor decode_audio(std::span<const std::byte> bytes, std::string_view so
   return as_tensor(decode_samples(bytes, source, settings.max_samples));
 }
 
-AudioFrames log_mel(const torch::Tensor& waveform, const AudioSettings& settings) {
+Media log_mel(const torch::Tensor& waveform, const AudioSettings& settings) {
   TORCH_CHECK(waveform.dim() == 1 && waveform.scalar_type() == torch::kFloat32, "log_mel: expected float32 [N], got ",
               waveform.scalar_type(), " ", waveform.sizes());
   const torch::NoGradGuard no_grad;
   const std::int64_t num_samples = std::min(waveform.size(0), settings.max_samples);
-  const std::int64_t num_frames = gemma4::audio_num_frames(num_samples);
-  const std::int64_t num_valid = gemma4::audio_valid_frames(num_samples);
-  AudioFrames out;
-  out.mask = torch::arange(num_frames, torch::kInt64) < num_valid;                       // [F]
-  out.soft_rows = torch::arange(gemma4::audio_soft_tokens(num_samples), torch::kInt64);  // [M]
-  out.features = torch::zeros({num_frames, kNumMels}, torch::kFloat32);                  // [F, mels]
+  const std::int64_t num_frames = input::audio_num_frames(num_samples);
+  const std::int64_t num_valid = input::audio_valid_frames(num_samples);
+  Media out{.kind = MediaKind::kAudio, .num_soft_tokens = input::audio_soft_tokens(num_samples)};
+  out.layout = torch::arange(num_frames, torch::kInt64) < num_valid;     // [F]
+  out.soft_index = torch::arange(out.num_soft_tokens, torch::kInt64);    // [M]
+  out.features = torch::zeros({num_frames, kNumMels}, torch::kFloat32);  // [F, mels]
   if (num_valid == 0) return out;
   const auto samples = pad_samples(waveform.narrow(0, 0, num_samples) * settings.input_scale_factor, num_frames);
   const auto frames = samples.unfold(0, kAudioFrameLength, kAudioHopLength) * hann_window();  // [F, frame_length]
@@ -90,12 +90,12 @@ AudioFrames log_mel(const torch::Tensor& waveform, const AudioSettings& settings
   return out;
 }
 
-AudioFrames load_audio(std::span<const std::byte> bytes, std::string_view source, const AudioSettings& settings) {
+Media load_audio(std::span<const std::byte> bytes, std::string_view source, const AudioSettings& settings) {
   const auto waveform = decode_audio(bytes, source, settings);
   return require_soft_tokens(log_mel(waveform, settings), waveform.size(0), source);
 }
 
-AudioFrames load_audio(const std::string& path, const AudioSettings& settings) {
+Media load_audio(const std::string& path, const AudioSettings& settings) {
   const auto waveform = as_tensor(decode_samples_file(path, settings.max_samples));
   return require_soft_tokens(log_mel(waveform, settings), waveform.size(0), path);
 }

@@ -17,13 +17,13 @@ namespace bezel::data {
 torch::Tensor decode_audio(std::span<const std::byte> bytes, std::string_view source, const AudioSettings& settings);
 
 /// Log-mel frames of float32 `waveform` [N] at 16 kHz as Gemma4AudioFeatureExtractor makes them, computed in double.
-/// What is beyond max_samples is cut. Below 161 samples there is no real frame and soft_rows is empty.
-AudioFrames log_mel(const torch::Tensor& waveform, const AudioSettings& settings = {});
+/// What is beyond max_samples is cut. Below 161 samples there is no real frame and there is no soft token.
+Media log_mel(const torch::Tensor& waveform, const AudioSettings& settings = {});
 
 /// Decodes a recording held in memory and makes its frames; throws Error when it is too short for one soft token.
-AudioFrames load_audio(std::span<const std::byte> bytes, std::string_view source, const AudioSettings& settings);
+Media load_audio(std::span<const std::byte> bytes, std::string_view source, const AudioSettings& settings);
 
 /// The same for a file, of which only the needed part is read; throws Error (kIo) when it cannot be opened.
-AudioFrames load_audio(const std::string& path, const AudioSettings& settings);
+Media load_audio(const std::string& path, const AudioSettings& settings);
 
 }  // namespace bezel::data

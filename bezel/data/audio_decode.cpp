@@ -49,11 +49,11 @@ class MonoSink {
  public:
   MonoSink(int rate, std::int64_t max_samples, std::string_view source)
       : rate_(rate), max_samples_(max_samples), source_(source), resampler_(nullptr, soxr_delete) {
-    if (rate == gemma4::kAudioSampleRate) return;
+    if (rate == input::kAudioSampleRate) return;
     const soxr_io_spec_t io = soxr_io_spec(SOXR_FLOAT32_I, SOXR_FLOAT32_I);
     const soxr_quality_spec_t quality = soxr_quality_spec(SOXR_HQ, 0);
     soxr_error_t error = nullptr;
-    resampler_.reset(soxr_create(rate, gemma4::kAudioSampleRate, 1, &error, &io, &quality, nullptr));
+    resampler_.reset(soxr_create(rate, input::kAudioSampleRate, 1, &error, &io, &quality, nullptr));
     if (error != nullptr) throw Error(source_, ": cannot resample from ", rate, " Hz: ", error);
   }
 
@@ -75,7 +75,7 @@ class MonoSink {
       }
     }
     if (resampler_ && !is_full()) {
-      const double length = static_cast<double>(num_frames_) * gemma4::kAudioSampleRate / rate_;
+      const double length = static_cast<double>(num_frames_) * input::kAudioSampleRate / rate_;
       samples_.resize(static_cast<std::size_t>(std::ceil(length)));
     }
     if (is_full()) samples_.resize(static_cast<std::size_t>(max_samples_));
@@ -85,7 +85,7 @@ class MonoSink {
  private:
   /// Null flushes. Returns the number of samples that came out.
   std::size_t process(const float* in, std::size_t count) {
-    const double ratio = static_cast<double>(gemma4::kAudioSampleRate) / rate_;
+    const double ratio = static_cast<double>(input::kAudioSampleRate) / rate_;
     const std::size_t room = static_cast<std::size_t>(static_cast<double>(count) * ratio) + 4096;
     const std::size_t before = samples_.size();
     std::size_t total = 0, out = 0;

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "bezel/gemma4/media_size.h"
+#include "bezel/input/media_size.h"
 
 namespace bezel::data {
 
@@ -16,9 +16,9 @@ namespace bezel::data {
 /// Error on anything unreadable, without samples, with samples that are not finite, with a rate outside 1000..768000 Hz
 /// or with more than 64 channels.
 std::vector<float> decode_samples(std::span<const std::byte> bytes, std::string_view source,
-                                  std::int64_t max_samples = gemma4::kMaxAudioSamples);
+                                  std::int64_t max_samples = input::kMaxAudioSamples);
 
 /// The same for a regular file, of which only the needed part is read; throws Error (kIo) when it cannot be opened.
-std::vector<float> decode_samples_file(const std::string& path, std::int64_t max_samples = gemma4::kMaxAudioSamples);
+std::vector<float> decode_samples_file(const std::string& path, std::int64_t max_samples = input::kMaxAudioSamples);
 
 }  // namespace bezel::data

@@ -6,7 +6,7 @@
 
 #include "bezel/data/sound_memory.h"
 #include "bezel/error.h"
-#include "bezel/gemma4/media_size.h"
+#include "bezel/input/media_size.h"
 
 namespace bezel::data {
 namespace {
@@ -17,7 +17,7 @@ std::int64_t samples_of(const SoundFile& file, const SF_INFO& info, std::int64_t
   if (!file) throw Error(name, ": not a recording that can be read: ", sf_strerror(nullptr));
   if (info.samplerate <= 0 || info.frames <= 0) throw Error(name, ": a recording without samples");
   // Rounded up, so that what is decoded later is never longer than what was planned for.
-  const double samples = static_cast<double>(info.frames) * gemma4::kAudioSampleRate / info.samplerate;
+  const double samples = static_cast<double>(info.frames) * input::kAudioSampleRate / info.samplerate;
   return samples >= static_cast<double>(max_samples) ? max_samples : static_cast<std::int64_t>(samples) + 1;
 }
 

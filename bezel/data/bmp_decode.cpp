@@ -11,7 +11,7 @@ constexpr std::size_t kFileHeaderBytes = 14;
 
 /// What the headers of a BMP say, checked.
 struct BmpHeader {
-  gemma4::ImageSize size;
+  input::ImageSize size;
   bool top_down = false;
   int bits = 0;  ///< a pixel
   bool has_565 = false;

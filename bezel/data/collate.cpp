@@ -15,7 +15,7 @@ torch::Tensor tensor_of(const Ids& values) { return at::tensor(values, at::kLong
 
 // The lists that a batch needs on the host before it becomes tensors.
 struct Rows {
-  Ids ids, types, is_real, sample_first, label_rows, label_ids, media_rows, image_rows, audio_rows;
+  Ids ids, types, is_real, sample_first, label_rows, label_ids, placeholder_rows;
 };
 
 void add_sample(const Sample& sample, Rows& rows) {
@@ -23,10 +23,7 @@ void add_sample(const Sample& sample, Rows& rows) {
   const std::size_t tokens = sample.input_ids.size();
   for (std::size_t t = 0; t < tokens; ++t) {
     const std::int64_t row = base + static_cast<std::int64_t>(t);
-    const std::int64_t type = sample.token_types[t];
-    if (type != 0) rows.media_rows.push_back(row);
-    if (type == 1) rows.image_rows.push_back(row);
-    if (type == 3) rows.audio_rows.push_back(row);
+    if (sample.token_types[t] != 0) rows.placeholder_rows.push_back(row);
     // The position before a label predicts it.
     if (t + 1 < tokens && sample.labels[t + 1] != kIgnoreLabel) {
       rows.label_rows.push_back(row);
@@ -45,16 +42,22 @@ void pad(Rows& rows, std::size_t end, std::int64_t pad_id) {
   rows.is_real.resize(end, 0);
 }
 
+// Each item must find its soft tokens' placeholders, of its kind and side by side with those of no other.
 void check_media(const Sample& sample) {
-  std::int64_t image_tokens = 0, audio_tokens = 0;
-  for (const ImagePatches& image : sample.images) image_tokens += image.num_soft_tokens;
-  for (const AudioFrames& recording : sample.recordings) audio_tokens += recording.soft_rows.size(0);
-  const auto placeholders = [&](std::int64_t type) {
-    return static_cast<std::int64_t>(std::count(sample.token_types.begin(), sample.token_types.end(), type));
+  std::vector<std::int64_t> expected, found;
+  for (const Media& item : sample.media)
+    expected.insert(expected.end(), static_cast<std::size_t>(item.num_soft_tokens),
+                    input::kMediaWords[item.kind].token_type);
+  std::ranges::copy_if(sample.token_types, std::back_inserter(found), [](std::int64_t type) { return type != 0; });
+  if (found == expected) return;
+  const auto count = [](const std::vector<std::int64_t>& types, MediaKind kind) {
+    return std::ranges::count(types, input::kMediaWords[kind].token_type);
   };
-  if (placeholders(1) != image_tokens || placeholders(3) != audio_tokens)
-    throw Error("sample of line ", sample.line, ": ", placeholders(1), " image and ", placeholders(3),
-                " audio placeholder tokens, but media of ", image_tokens, " and ", audio_tokens, " soft tokens");
+  for (const MediaKind kind : input::kMediaKinds)
+    if (count(found, kind) != count(expected, kind))
+      throw Error("sample of line ", sample.line, ": ", count(found, kind), " ", input::kMediaWords[kind].part,
+                  " placeholder tokens, but media of ", count(expected, kind), " soft tokens");
+  throw Error("sample of line ", sample.line, ": its media are not in the order of their placeholders");
 }
 
 Batch batch_of(std::span<const Sample> samples, const Rows& rows, std::int64_t num_rows) {
@@ -62,8 +65,7 @@ Batch batch_of(std::span<const Sample> samples, const Rows& rows, std::int64_t n
   Batch batch;
   for (const Sample& sample : samples) {
     check_media(sample);
-    batch.images.insert(batch.images.end(), sample.images.begin(), sample.images.end());
-    batch.recordings.insert(batch.recordings.end(), sample.recordings.begin(), sample.recordings.end());
+    batch.media.insert(batch.media.end(), sample.media.begin(), sample.media.end());
   }
   batch.input_ids = tensor_of(rows.ids).view({num_rows, -1});
   batch.mm_token_type_ids = tensor_of(rows.types).view({num_rows, -1});
@@ -71,9 +73,8 @@ Batch batch_of(std::span<const Sample> samples, const Rows& rows, std::int64_t n
   batch.label_rows = tensor_of(rows.label_rows);
   batch.label_ids = tensor_of(rows.label_ids);
   batch.index_labels();
-  batch.media_rows = tensor_of(rows.media_rows);
-  batch.image_rows = tensor_of(rows.image_rows);
-  batch.audio_rows = tensor_of(rows.audio_rows);
+  batch.placeholder_rows = tensor_of(rows.placeholder_rows);
+  batch.soft_rows = batch.placeholder_rows;  // a sample has no placeholder without media
   batch.num_tokens = std::accumulate(rows.is_real.begin(), rows.is_real.end(), std::int64_t{0});
   batch.has_padding = batch.num_tokens != batch.input_ids.numel();
   return batch;

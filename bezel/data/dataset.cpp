@@ -1,20 +1,13 @@
 #include "bezel/data/dataset.h"
 
 #include <algorithm>
-#include <numeric>
-#include <span>
 #include <utility>
 
 #include <ATen/Parallel.h>
 
 #include "bezel/data/answer.h"
-#include "bezel/data/audio.h"
-#include "bezel/data/audio_probe.h"
-#include "bezel/data/image.h"
 #include "bezel/data/token_check.h"
 #include "bezel/error.h"
-#include "bezel/gemma4/media_size.h"
-#include "bezel/io/file_sample.h"
 
 namespace bezel::data {
 namespace {
@@ -23,10 +16,6 @@ constexpr std::size_t kMaxListed = 100;
 // Lines are read side by side a strip at a time, which bounds what is read in vain behind a bad line.
 constexpr std::size_t kStripLines = 512;
 constexpr std::int64_t kGrainLines = 8;
-
-std::span<const std::byte> as_bytes(const std::string& text) {
-  return {reinterpret_cast<const std::byte*>(text.data()), text.size()};
-}
 
 SampleFiles open_files(const DatasetOptions& options) {
   if (options.files.empty()) return SampleFiles({{.path = options.file, .media_root = options.media_root}});
@@ -42,18 +31,16 @@ Error located(const Error& error, const std::string& source) {
 
 }  // namespace
 
-std::optional<Sample> make_sample(const Tokenizer& tokenizer, const SampleText& text, std::vector<ImagePatches> images,
-                                  std::vector<AudioFrames> recordings, std::size_t max_tokens) {
-  std::vector<std::int64_t> image_tokens, audio_tokens;
-  for (const ImagePatches& image : images) image_tokens.push_back(image.num_soft_tokens);
-  for (const AudioFrames& audio : recordings) audio_tokens.push_back(audio.soft_rows.size(0));
-  auto tokens = tokenize_sample(tokenizer, expand_placeholders(text, image_tokens, audio_tokens), max_tokens);
+std::optional<Sample> make_sample(const Tokenizer& tokenizer, const SampleText& text, std::vector<Media> media,
+                                  std::size_t max_tokens) {
+  std::vector<std::int64_t> soft_tokens;
+  for (const Media& item : media) soft_tokens.push_back(item.num_soft_tokens);
+  auto tokens = tokenize_sample(tokenizer, expand_placeholders(text, soft_tokens), max_tokens);
   if (!tokens) return std::nullopt;
   return Sample{.input_ids = std::move(tokens->input_ids),
                 .labels = std::move(tokens->labels),
                 .token_types = std::move(tokens->token_types),
-                .images = std::move(images),
-                .recordings = std::move(recordings)};
+                .media = std::move(media)};
 }
 
 Dataset::Dataset(DatasetOptions options, std::shared_ptr<const Tokenizer> tokenizer)
@@ -69,16 +56,18 @@ Dataset::Dataset(DatasetOptions options, std::shared_ptr<const Tokenizer> tokeni
 }
 
 void Dataset::check_tokenizer() const {
-  check_tokens(*tokenizer_, options_.sample.chat.format, options_.ids, options_.allow_images, options_.allow_audio);
+  check_tokens(*tokenizer_, options_.sample.chat.format, options_.ids, options_.allowed);
 }
 
 SampleText Dataset::read_line(std::size_t line_idx) const {
   const std::string source = file_.source(line_idx);
   SampleText text = read_sample(file_.read_json(line_idx), source, options_.sample);
-  if (!text.images.empty() && !options_.allow_images)
-    throw Error(source, ": has ", text.images.size(), " images, but the model has no vision tower");
-  if (!text.audios.empty() && !options_.allow_audio)
-    throw Error(source, ": has ", text.audios.size(), " recordings, but the model has no audio tower");
+  for (const MediaKind kind : input::kMediaKinds) {
+    const auto count = std::ranges::count(text.media, kind, &MediaSource::kind);
+    if (count > 0 && !options_.allowed[kind])
+      throw Error(source, ": has ", count, " ", input::kMediaWords[kind].count, ", but the model has no ",
+                  input::kMediaWords[kind].encoder);
+  }
   return text;
 }
 
@@ -101,22 +90,21 @@ Dataset::ScannedLine Dataset::scan_line(std::size_t line_idx) const {
   ScannedLine line;
   try {
     const SampleText text = read_line(line_idx);
-    line.media = probe_media(text, line_idx);
-    std::vector<std::int64_t> image_tokens, audio_tokens;
-    for (const MediaInfo& media : line.media)
-      (media.kind == MediaKind::kImage ? image_tokens : audio_tokens).push_back(media.soft_tokens);
-    const auto tokens =
-        tokenize_sample(*tokenizer_, expand_placeholders(text, image_tokens, audio_tokens), options_.max_seq_length);
+    line.media = probe(text, line_idx);
+    std::vector<std::int64_t> soft_tokens;
+    for (const MediaInfo& media : line.media) soft_tokens.push_back(media.soft_tokens);
+    const auto tokens = tokenize_sample(*tokenizer_, expand_placeholders(text, soft_tokens), options_.max_seq_length);
     line.too_long = !tokens;
     if (line.too_long) return line;
     check_rows(tokens->input_ids);
     if (tokens->num_labels == 0) throw Error(source, ": no token carries loss, so there is nothing to learn");
-    const auto sum = [](const std::vector<std::int64_t>& counts) {
-      return static_cast<std::size_t>(std::accumulate(counts.begin(), counts.end(), std::int64_t{0}));
-    };
     line.was_cut = tokens->was_cut;
-    line.size = {tokens->input_ids.size(), tokens->num_labels,  image_tokens.size(),
-                 sum(image_tokens),        audio_tokens.size(), sum(audio_tokens)};
+    line.size = {.tokens = tokens->input_ids.size(), .label_tokens = tokens->num_labels};
+    for (const MediaInfo& media : line.media) {
+      MediaCount& count = line.size.media[media.kind];
+      ++count.items;
+      count.soft_tokens += static_cast<std::size_t>(media.soft_tokens);
+    }
   } catch (const Error& error) {
     line.error.emplace(located(error, source));
   }
@@ -131,7 +119,9 @@ void Dataset::check_rows(std::span<const std::int64_t> ids) const {
 }
 
 void Dataset::add_line(std::size_t line_idx, const ScannedLine& line) {
-  for (const MediaInfo& media : line.media) media_hash_.update(media.fingerprint);
+  for (const MediaKind kind : input::kMediaKinds)  // as it always was, so that runs find themselves again
+    for (const MediaInfo& media : line.media)
+      if (media.kind == kind) media_hash_.update(media.fingerprint);
   if (line.error) {
     if (!options_.skip_bad_samples) throw *line.error;
     if (report_.num_bad++ < kMaxListed) report_.bad.push_back(line.error->what());
@@ -151,61 +141,27 @@ std::string Dataset::name() const {
   return names;
 }
 
-std::string Dataset::resolve(const MediaSource& source, std::size_t line_idx) const {
-  return resolve_media_path(file_.file(file_.file_idx(line_idx)).media_root, source.path, file_.source(line_idx));
+const std::string& Dataset::media_root(std::size_t line_idx) const {
+  return file_.file(file_.file_idx(line_idx)).media_root;
 }
 
-std::vector<MediaInfo> Dataset::probe_media(const SampleText& text, std::size_t line_idx) const {
+std::vector<MediaInfo> Dataset::probe(const SampleText& text, std::size_t line_idx) const {
+  const std::string name = file_.source(line_idx);
   std::vector<MediaInfo> media;
-  for (const MediaSource& image : text.images) media.push_back(probe(image, line_idx));
-  for (const MediaSource& audio : text.audios) media.push_back(probe(audio, line_idx));
+  for (const MediaSource& item : text.media)
+    media.push_back(probe_media(item, media_root(line_idx), name, options_.media));
   return media;
 }
 
-MediaInfo Dataset::probe(const MediaSource& source, std::size_t line_idx) const {
-  MediaInfo info{.kind = source.kind, .path = source.path};
-  const std::string name = file_.source(line_idx);
-  const std::string path = source.bytes.empty() ? resolve(source, line_idx) : "";
-  if (!path.empty()) {
-    const io::RegularFile file(path);
-    io::Sha256 hash;
-    hash.update(std::to_string(file.size_bytes()) + "\n");
-    io::update_with_samples(hash, file, 0, file.size_bytes());
-    info.fingerprint = hash.finish();
-  }
-  if (source.kind == MediaKind::kImage) {
-    info.size = path.empty() ? probe_image_size(as_bytes(source.bytes), name) : probe_image_file(path);
-    const ImageSettings& image = options_.media.image;
-    info.soft_tokens = gemma4::image_soft_tokens(info.size.height, info.size.width, image.patch_size,
-                                                 image.max_soft_tokens, image.pooling);
-    return info;
-  }
-  const std::int64_t most = options_.media.audio.max_samples;
-  info.samples = path.empty() ? probe_audio_bytes(source.bytes, most, name) : probe_audio_file(path, most, name);
-  info.soft_tokens = gemma4::audio_soft_tokens(info.samples);
-  if (info.soft_tokens == 0)
-    throw Error(name, ": a recording of ", info.samples, " samples at 16 kHz is too short for one soft token");
-  return info;
-}
-
-std::vector<MediaInfo> Dataset::media(std::size_t idx) const {
-  return probe_media(load_text(idx), entries_[idx].line_idx);
-}
+std::vector<MediaInfo> Dataset::media(std::size_t idx) const { return probe(load_text(idx), entries_[idx].line_idx); }
 
 std::optional<Sample> Dataset::load_text_and_media(const SampleText& text, std::size_t line_idx,
                                                    std::size_t max_tokens) const {
   const std::string name = file_.source(line_idx);
-  const ImageSettings& image_settings = options_.media.image;
-  const AudioSettings& audio_settings = options_.media.audio;
-  std::vector<ImagePatches> images;
-  std::vector<AudioFrames> recordings;
-  for (const MediaSource& image : text.images)
-    images.push_back(image.bytes.empty() ? load_image(resolve(image, line_idx), image_settings)
-                                         : load_image(as_bytes(image.bytes), name, image_settings));
-  for (const MediaSource& audio : text.audios)
-    recordings.push_back(audio.bytes.empty() ? load_audio(resolve(audio, line_idx), audio_settings)
-                                             : load_audio(as_bytes(audio.bytes), name, audio_settings));
-  auto sample = make_sample(*tokenizer_, text, std::move(images), std::move(recordings), max_tokens);
+  std::vector<Media> media;
+  for (const MediaSource& item : text.media)
+    media.push_back(load_media(item, media_root(line_idx), name, options_.media));
+  auto sample = make_sample(*tokenizer_, text, std::move(media), max_tokens);
   if (sample) sample->line = file_.line_number(line_idx);
   return sample;
 }

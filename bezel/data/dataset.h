@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -9,13 +10,13 @@
 #include <vector>
 
 #include "bezel/data/batch.h"
+#include "bezel/data/media.h"
 #include "bezel/data/processor_config.h"
 #include "bezel/data/sample_files.h"
 #include "bezel/data/sample_text.h"
 #include "bezel/data/sample_tokens.h"
 #include "bezel/data/tokenizer.h"
 #include "bezel/error.h"
-#include "bezel/gemma4/media_size.h"
 #include "bezel/io/sha256.h"
 
 namespace bezel::data {
@@ -24,16 +25,15 @@ namespace bezel::data {
 struct Sample {
   std::vector<std::int64_t> input_ids;
   std::vector<std::int64_t> labels;       ///< kIgnoreLabel where no loss falls; not shifted
-  std::vector<std::int64_t> token_types;  ///< 0 text, 1 image, 3 audio
-  std::vector<ImagePatches> images;
-  std::vector<AudioFrames> recordings;
-  std::size_t line = 0;  ///< in the file, from 1; 0: of none
+  std::vector<std::int64_t> token_types;  ///< MediaWords::token_type on placeholders, else 0
+  std::vector<Media> media;               ///< in the order of their placeholders
+  std::size_t line = 0;                   ///< in the file, from 1; 0: of none
 };
 
-/// Tokens and labels of `text`, whose media are given decoded; nothing when it is longer than `max_tokens` (0: no
-/// bound) and cannot be cut.
-std::optional<Sample> make_sample(const Tokenizer& tokenizer, const SampleText& text, std::vector<ImagePatches> images,
-                                  std::vector<AudioFrames> recordings, std::size_t max_tokens);
+/// Tokens and labels of `text`, whose media are given decoded, in the order of their placeholders; nothing when it is
+/// longer than `max_tokens` (0: no bound) and cannot be cut.
+std::optional<Sample> make_sample(const Tokenizer& tokenizer, const SampleText& text, std::vector<Media> media,
+                                  std::size_t max_tokens);
 
 /// A sample to be answered.
 struct PromptSample {
@@ -42,23 +42,20 @@ struct PromptSample {
   std::string answer;  ///< what should be said, as answer_text() gives it
 };
 
-/// How large a sample is; of one with a recording `tokens` and `audio_tokens` are upper bounds that may be one too
-/// large.
+struct MediaCount {
+  std::size_t items = 0;
+  std::size_t soft_tokens = 0;
+};
+
+/// How large a sample is; of one with audio `tokens` and the soft tokens are upper bounds that may be one too large.
 struct SampleSize {
   std::size_t tokens = 0;
   std::size_t label_tokens = 0;
-  std::size_t images = 0, image_tokens = 0;
-  std::size_t recordings = 0, audio_tokens = 0;
-};
+  input::PerKind<MediaCount> media{};
 
-/// A picture or recording of a sample, from its header.
-struct MediaInfo {
-  MediaKind kind = MediaKind::kImage;
-  std::string path;              ///< as the sample gives it; "" for bytes inside the sample
-  gemma4::ImageSize size{};      ///< of a picture, upright
-  std::int64_t samples = 0;      ///< of a recording at 16 kHz, at most what is read of it
-  std::int64_t soft_tokens = 0;  ///< of a recording an upper bound that may be one too large
-  std::string fingerprint = {};  ///< of a file: stands for its size, and 4 KiB each at begin, middle and end
+  bool has_media() const {
+    return std::ranges::any_of(media.values, [](const MediaCount& count) { return count.items > 0; });
+  }
 };
 
 struct DatasetOptions {
@@ -67,8 +64,7 @@ struct DatasetOptions {
   std::vector<SampleFile> files;      ///< in place of `file` and `media_root`: several, or one with its own names
   std::size_t max_seq_length = 2048;  ///< 0: no bound
   bool skip_bad_samples = false;      ///< leave bad lines out instead of stopping at the first
-  bool allow_images = true;           ///< the model has a vision tower
-  bool allow_audio = true;            ///< the model has an audio tower
+  input::PerKind<bool> allowed{{true, true}};  ///< kinds that the model has an encoder for
   SampleOptions sample;
   MediaSettings media;
   MediaTokenIds ids;  ///< must be those of the tokenizer
@@ -109,8 +105,7 @@ class Dataset {
   const SampleSize& sample_size(std::size_t idx) const { return entries_[idx].size; }
   /// Length of sample `idx`; for one with a recording an upper bound that may be one token too large.
   std::size_t num_tokens(std::size_t idx) const { return entries_[idx].size.tokens; }
-  bool has_images(std::size_t idx) const { return entries_[idx].size.images > 0; }
-  bool has_recordings(std::size_t idx) const { return entries_[idx].size.recordings > 0; }
+  bool has_media(std::size_t idx, MediaKind kind) const { return entries_[idx].size.media[kind].items > 0; }
   std::size_t line(std::size_t idx) const { return file_.line_number(entries_[idx].line_idx); }
   /// "file:line" of sample `idx`.
   std::string source(std::size_t idx) const { return file_.source(entries_[idx].line_idx); }
@@ -126,7 +121,7 @@ class Dataset {
   std::optional<PromptSample> load_prompt(std::size_t idx) const;
   /// The text of sample `idx` before tokenisation.
   SampleText load_text(std::size_t idx) const { return read_line(entries_[idx].line_idx); }
-  /// The pictures of sample `idx`, then its recordings.
+  /// The media of sample `idx`, in the order of their placeholders.
   std::vector<MediaInfo> media(std::size_t idx) const;
 
  private:
@@ -150,9 +145,8 @@ class Dataset {
   void check_rows(std::span<const std::int64_t> ids) const;
   void add_line(std::size_t line_idx, const ScannedLine& line);
   SampleText read_line(std::size_t line_idx) const;
-  std::vector<MediaInfo> probe_media(const SampleText& text, std::size_t line_idx) const;
-  MediaInfo probe(const MediaSource& source, std::size_t line_idx) const;
-  std::string resolve(const MediaSource& source, std::size_t line_idx) const;
+  std::vector<MediaInfo> probe(const SampleText& text, std::size_t line_idx) const;
+  const std::string& media_root(std::size_t line_idx) const;
   std::optional<Sample> load_text_and_media(const SampleText& text, std::size_t line_idx, std::size_t max_tokens) const;
 
   DatasetOptions options_;

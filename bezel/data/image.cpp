@@ -32,9 +32,9 @@ std::vector<std::byte> read_image_file(const std::string& path) {
   return bytes;
 }
 
-gemma4::ImageSize target_size(const gemma4::ImageSize& size, const ImageSettings& settings) {
-  return gemma4::resized_image_size(size.height, size.width, settings.patch_size, settings.max_soft_tokens,
-                                    settings.pooling);
+input::ImageSize target_size(const input::ImageSize& size, const ImageSettings& settings) {
+  return input::resized_image_size(size.height, size.width, settings.patch_size, settings.max_soft_tokens,
+                                   settings.pooling);
 }
 
 }  // namespace
@@ -50,8 +50,8 @@ torch::Tensor decode_image(std::span<const std::byte> bytes, std::string_view so
 torch::Tensor resize_image(const torch::Tensor& image, const ImageSettings& settings) {
   TORCH_CHECK(image.dim() == 3 && image.size(0) == 3 && image.scalar_type() == torch::kUInt8,
               "resize_image: expected uint8 [3, H, W], got ", image.scalar_type(), " ", image.sizes());
-  const gemma4::ImageSize from{image.size(1), image.size(2)};
-  const gemma4::ImageSize to = target_size(from, settings);
+  const input::ImageSize from{image.size(1), image.size(2)};
+  const input::ImageSize to = target_size(from, settings);
   if (to == from) return image;
   // The uint8 kernel, which rounds its weights and its result of each direction to whole numbers, as torchvision gets
   // it.
@@ -59,37 +59,36 @@ torch::Tensor resize_image(const torch::Tensor& image, const ImageSettings& sett
   return at::_upsample_bicubic2d_aa(image.unsqueeze(0), size, /*align_corners=*/false).squeeze(0);
 }
 
-ImagePatches make_patches(const torch::Tensor& image, const ImageSettings& settings) {
+Media make_patches(const torch::Tensor& image, const ImageSettings& settings) {
   const std::int64_t patch = settings.patch_size, pooling = settings.pooling;
   TORCH_CHECK(image.dim() == 3 && image.size(0) == 3 && image.size(1) % (patch * pooling) == 0 &&
                   image.size(2) % (patch * pooling) == 0,
               "make_patches: expected [3, H, W] with sides that are multiples of ", patch * pooling, ", got ",
               image.sizes());
   const std::int64_t rows = image.size(1) / patch, columns = image.size(2) / patch;
-  ImagePatches out;
-  out.patches = image.reshape({3, rows, patch, columns, patch})
-                    .permute({1, 3, 2, 4, 0})
-                    .reshape({rows * columns, 3 * patch * patch})
-                    .to(torch::kFloat32)
-                    .mul_(settings.rescale);  // [P, 3 * patch^2]
+  Media out{.kind = MediaKind::kImage};
+  out.features = image.reshape({3, rows, patch, columns, patch})
+                     .permute({1, 3, 2, 4, 0})
+                     .reshape({rows * columns, 3 * patch * patch})
+                     .to(torch::kFloat32)
+                     .mul_(settings.rescale);  // [P, 3 * patch^2]
   const auto index = torch::arange(rows * columns, torch::kInt64);
   const auto x = index.remainder(columns), y = index.floor_divide(columns);  // [P]
-  out.positions = torch::stack({x, y}, 1);                                   // [P, 2]
-  out.pool_index = x.floor_divide(pooling) + y.floor_divide(pooling) * (columns / pooling);
+  out.layout = torch::stack({x, y}, 1);                                      // [P, 2]
+  out.soft_index = x.floor_divide(pooling) + y.floor_divide(pooling) * (columns / pooling);
   out.num_soft_tokens = (rows / pooling) * (columns / pooling);
-  out.max_position = std::max(rows, columns) - 1;
   return out;
 }
 
-ImagePatches load_image(std::span<const std::byte> bytes, std::string_view source, const ImageSettings& settings) {
+Media load_image(std::span<const std::byte> bytes, std::string_view source, const ImageSettings& settings) {
   const torch::NoGradGuard no_grad;
   return make_patches(resize_image(decode_image(bytes, source), settings), settings);
 }
 
-ImagePatches load_image(const std::string& path, const ImageSettings& settings) {
+Media load_image(const std::string& path, const ImageSettings& settings) {
   return load_image(read_image_file(path), path, settings);
 }
 
-gemma4::ImageSize probe_image_file(const std::string& path) { return probe_image_size(read_image_file(path), path); }
+input::ImageSize probe_image_file(const std::string& path) { return probe_image_size(read_image_file(path), path); }
 
 }  // namespace bezel::data

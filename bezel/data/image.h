@@ -20,16 +20,17 @@ torch::Tensor decode_image(std::span<const std::byte> bytes, std::string_view so
 /// resized_image_size names; returned as it is when it has that size.
 torch::Tensor resize_image(const torch::Tensor& image, const ImageSettings& settings);
 
-/// Cuts uint8 `image` [3, h, w], with sides that are multiples of patch_size * pooling, into patches.
-ImagePatches make_patches(const torch::Tensor& image, const ImageSettings& settings);
+/// Cuts uint8 `image` [3, h, w], with sides that are multiples of patch_size * pooling, into patches, each averaged
+/// into the soft token of its window.
+Media make_patches(const torch::Tensor& image, const ImageSettings& settings);
 
 /// Decodes, resizes and cuts a picture held in memory.
-ImagePatches load_image(std::span<const std::byte> bytes, std::string_view source, const ImageSettings& settings);
+Media load_image(std::span<const std::byte> bytes, std::string_view source, const ImageSettings& settings);
 
 /// The same for a file; throws Error (kIo) when it cannot be read.
-ImagePatches load_image(const std::string& path, const ImageSettings& settings);
+Media load_image(const std::string& path, const ImageSettings& settings);
 
 /// Size after EXIF orientation of the picture in a file, which is read but not decoded.
-gemma4::ImageSize probe_image_file(const std::string& path);
+input::ImageSize probe_image_file(const std::string& path);
 
 }  // namespace bezel::data

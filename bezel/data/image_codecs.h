@@ -17,8 +17,8 @@ using ImageBytes = std::span<const std::byte>;
 
 /// What the header of a picture says.
 struct ImageHeader {
-  gemma4::ImageSize size;  ///< as stored
-  int orientation = 1;     ///< EXIF orientation, 1 to 8
+  input::ImageSize size;  ///< as stored
+  int orientation = 1;    ///< EXIF orientation, 1 to 8
 };
 
 ImageHeader read_jpeg_header(ImageBytes bytes, std::string_view source);

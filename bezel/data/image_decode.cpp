@@ -26,7 +26,7 @@ Format detect_format(ImageBytes bytes, std::string_view source) {
               bytes.size(), " bytes found)");
 }
 
-void check_image_size(const gemma4::ImageSize& size, std::string_view source) {
+void check_image_size(const input::ImageSize& size, std::string_view source) {
   if (size.height <= 0 || size.width <= 0) {
     throw Error(source, ": picture of ", size.width, " x ", size.height, " pixels, both sides must be positive");
   }
@@ -74,7 +74,7 @@ RgbImage make_upright(RgbImage stored, int orientation) {
   const bool flip_columns = orientation == 2 || orientation == 3 || orientation == 6 || orientation == 7;
   const auto [height, width] = stored.size;
   RgbImage out;
-  out.size = swap ? gemma4::ImageSize{width, height} : stored.size;
+  out.size = swap ? input::ImageSize{width, height} : stored.size;
   out.pixels.resize(stored.pixels.size());
   std::uint8_t* to = out.pixels.data();
   for (std::int64_t y = 0; y < out.size.height; ++y) {
@@ -110,7 +110,7 @@ RgbImage decode_rgb(std::span<const std::byte> bytes, std::string_view source) {
   return make_upright(decode_webp(bytes, header, source), header.orientation);
 }
 
-gemma4::ImageSize probe_image_size(std::span<const std::byte> bytes, std::string_view source) {
+input::ImageSize probe_image_size(std::span<const std::byte> bytes, std::string_view source) {
   const ImageHeader header = read_header(detect_format(bytes, source), bytes, source);
   if (!swaps_sides(header.orientation)) return header.size;
   return {header.size.width, header.size.height};

@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-#include "bezel/gemma4/media_size.h"
+#include "bezel/input/media_size.h"
 
 namespace bezel::data {
 
@@ -15,7 +15,7 @@ inline constexpr std::int64_t kMaxImagePixels = 89478485;
 
 /// A decoded picture, upright.
 struct RgbImage {
-  gemma4::ImageSize size;
+  input::ImageSize size;
   std::vector<std::uint8_t> pixels;  ///< [height, width, 3]
 };
 
@@ -26,6 +26,6 @@ struct RgbImage {
 RgbImage decode_rgb(std::span<const std::byte> bytes, std::string_view source);
 
 /// Size after EXIF orientation, from the header alone. Throws Error as decode_rgb does for a bad header.
-gemma4::ImageSize probe_image_size(std::span<const std::byte> bytes, std::string_view source);
+input::ImageSize probe_image_size(std::span<const std::byte> bytes, std::string_view source);
 
 }  // namespace bezel::data

@@ -26,7 +26,7 @@ class JpegReader {
   /// Fills `out`, [height, width, output_components()].
   bool read_pixels(std::uint8_t* out);
 
-  gemma4::ImageSize size() const { return {info_.image_height, info_.image_width}; }
+  input::ImageSize size() const { return {info_.image_height, info_.image_width}; }
   int num_components() const { return info_.num_components; }
   int precision() const { return info_.data_precision; }
   jpeg_saved_marker_ptr markers() const { return info_.marker_list; }

@@ -3,9 +3,11 @@
 #include <string>
 #include <string_view>
 
+#include "bezel/input/media_kind.h"
+
 namespace bezel::data {
 
-enum class MediaKind { kImage, kAudio };
+using input::MediaKind;
 
 /// Where a picture or recording of a sample comes from: a file, or bytes inside the sample.
 struct MediaSource {

@@ -76,9 +76,9 @@ ImageSettings read_image(const io::JsonView& section) {
 AudioSettings read_audio(const io::JsonView& section) {
   AudioSettings out;
   require_number(section, "feature_size", 128);
-  require_number(section, "sampling_rate", static_cast<double>(gemma4::kAudioSampleRate));
-  require_number(section, "frame_length", static_cast<double>(gemma4::kAudioFrameLength));
-  require_number(section, "hop_length", static_cast<double>(gemma4::kAudioHopLength));
+  require_number(section, "sampling_rate", static_cast<double>(input::kAudioSampleRate));
+  require_number(section, "frame_length", static_cast<double>(input::kAudioFrameLength));
+  require_number(section, "hop_length", static_cast<double>(input::kAudioHopLength));
   require_number(section, "frame_length_ms", 20.0);
   require_number(section, "hop_length_ms", 10.0);
   require_number(section, "fft_length", 512);
@@ -108,6 +108,14 @@ MediaSettings read_single(const io::JsonView& root) {
 }
 
 }  // namespace
+
+std::int64_t MediaSettings::max_soft_tokens(input::MediaKind kind) const {
+  return kind == input::MediaKind::kImage ? image.max_soft_tokens : input::kMaxAudioTokens;
+}
+
+std::int64_t MediaSettings::rows_per_soft_token(input::MediaKind kind) const {
+  return kind == input::MediaKind::kImage ? image.pooling * image.pooling : 1;
+}
 
 void check_image_budget(std::int64_t max_soft_tokens) {
   if (is_budget(max_soft_tokens)) return;

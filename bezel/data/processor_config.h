@@ -3,7 +3,8 @@
 #include <cstdint>
 #include <string>
 
-#include "bezel/gemma4/media_size.h"
+#include "bezel/input/media_kind.h"
+#include "bezel/input/media_size.h"
 
 namespace bezel::data {
 
@@ -18,16 +19,21 @@ struct ImageSettings {
 /// How recordings become log-mel frames (feature_extractor of processor_config.json). The framing itself (16 kHz,
 /// windows of 320 samples every 160, 512-point transform, 128 mel bands) is fixed by the audio tower.
 struct AudioSettings {
-  double min_frequency = 0.0;                           ///< Hz, lower edge of the mel filters
-  double max_frequency = 8000.0;                        ///< Hz, upper edge
-  double mel_floor = 1e-3;                              ///< added before the logarithm
-  double input_scale_factor = 1.0;                      ///< multiplies the samples
-  std::int64_t max_samples = gemma4::kMaxAudioSamples;  ///< at 16 kHz; the rest of a recording is not read
+  double min_frequency = 0.0;                          ///< Hz, lower edge of the mel filters
+  double max_frequency = 8000.0;                       ///< Hz, upper edge
+  double mel_floor = 1e-3;                             ///< added before the logarithm
+  double input_scale_factor = 1.0;                     ///< multiplies the samples
+  std::int64_t max_samples = input::kMaxAudioSamples;  ///< at 16 kHz; the rest of a recording is not read
 };
 
 struct MediaSettings {
   ImageSettings image;
   AudioSettings audio;
+
+  /// The most soft tokens that one item of a kind makes.
+  std::int64_t max_soft_tokens(input::MediaKind kind) const;
+  /// Rows that the encoder of a kind computes for each soft token: patches, frames after subsampling.
+  std::int64_t rows_per_soft_token(input::MediaKind kind) const;
 };
 
 /// Throws Error (kConfig) unless `max_soft_tokens` is one of the five budgets that Gemma 4 knows.

@@ -11,17 +11,8 @@ namespace {
 using io::Json;
 using io::JsonView;
 
-struct Names {
-  MediaKind kind;
-  const char* list;         // key of the list beside the messages
-  const char* part;         // type of a part, and one of the keys that may name its file
-  const char* url;          // type and key of OpenAI's form with a URL
-  const char* data;         // and of its form with base64
-  const char* placeholder;  // in the rendered text
-};
-
-constexpr Names kImage{MediaKind::kImage, "images", "image", "image_url", "input_image", "<|image|>"};
-constexpr Names kAudio{MediaKind::kAudio, "audios", "audio", "audio_url", "input_audio", "<|audio|>"};
+using input::kMediaWords;
+using Sources = std::vector<MediaSource>;
 
 // Whether `text` is a file in base64, by the first bytes of the kinds that are read: JPEG, PNG, RIFF (WebP, WAV), GIF,
 // BMP, TIFF, FLAC, Ogg and MP3 with a tag. File names of that length without a dot do not occur.
@@ -34,48 +25,48 @@ bool is_bare_base64(std::string_view text) {
 }
 
 // A path, a "data:image/png;base64,..." URI or what such a URI holds.
-MediaSource source_of(const JsonView& value, const Names& names) {
+MediaSource source_of(const JsonView& value, MediaKind kind) {
   const std::string text = value.text();
-  if (is_bare_base64(text)) return {names.kind, "", decode_base64(text, value.source())};
-  if (text.substr(0, 5) != "data:") return {names.kind, text, ""};
+  if (is_bare_base64(text)) return {kind, "", decode_base64(text, value.source())};
+  if (text.substr(0, 5) != "data:") return {kind, text, ""};
   const auto comma = text.find(";base64,");
   if (comma == std::string::npos)
     throw Error(value.source(), ": key '", value.key(), "': a data: URI without ';base64,'");
-  return {names.kind, "", decode_base64(std::string_view(text).substr(comma + 8), value.source())};
+  return {kind, "", decode_base64(std::string_view(text).substr(comma + 8), value.source())};
 }
 
 // {"url": ...}, {"data": base64} or the text itself, under the key that is named like the type.
-std::optional<MediaSource> openai_source(const JsonView& part, const Names& names) {
-  for (const char* key : {names.url, names.data}) {
+std::optional<MediaSource> openai_source(const JsonView& part, MediaKind kind) {
+  for (const std::string_view key : {kMediaWords[kind].url, kMediaWords[kind].data}) {
     const auto inner = part.find(key);
     if (!inner) continue;
-    if (inner->is_string()) return source_of(*inner, names);
+    if (inner->is_string()) return source_of(*inner, kind);
     const auto data = inner->find("data");
-    if (!data) return source_of(inner->at("url"), names);
-    if (data->text().starts_with("data:")) return source_of(*data, names);
-    return MediaSource{names.kind, "", decode_base64(data->text(), part.source())};
+    if (!data) return source_of(inner->at("url"), kind);
+    if (data->text().starts_with("data:")) return source_of(*data, kind);
+    return MediaSource{kind, "", decode_base64(data->text(), part.source())};
   }
   return std::nullopt;
 }
 
 // What a part, or an entry of a list, names itself; nothing when it only marks a place.
-std::optional<MediaSource> own_source(const JsonView& part, const Names& names) {
-  if (part.is_string()) return source_of(part, names);
+std::optional<MediaSource> own_source(const JsonView& part, MediaKind kind) {
+  if (part.is_string()) return source_of(part, kind);
   // The data sets library writes {"bytes": …, "path": …}, where the path is a name only once there are bytes.
   for (const char* key : {"bytes", "base64"})
-    if (const auto bytes = part.find(key))
-      return MediaSource{names.kind, "", decode_base64(bytes->text(), part.source())};
-  for (const char* key : {"path", names.part, "url"})
+    if (const auto bytes = part.find(key)) return MediaSource{kind, "", decode_base64(bytes->text(), part.source())};
+  for (const std::string_view key : {std::string_view("path"), kMediaWords[kind].part, std::string_view("url")})
     if (const auto value = part.find(key))
-      return value->is_object() ? own_source(*value, names) : source_of(*value, names);
-  return openai_source(part, names);
+      return value->is_object() ? own_source(*value, kind) : source_of(*value, kind);
+  return openai_source(part, kind);
 }
 
-bool is_type_of(const std::string& type, const Names& names) {
-  return type == names.part || type == names.url || type == names.data;
+bool is_type_of(const std::string& type, MediaKind kind) {
+  const input::MediaWords& words = kMediaWords[kind];
+  return type == words.part || type == words.url || type == words.data;
 }
 
-std::vector<JsonView> media_parts(const JsonView& messages, const Names& names) {
+std::vector<JsonView> media_parts(const JsonView& messages, MediaKind kind) {
   std::vector<JsonView> out;
   for (const JsonView& message : messages.elements()) {
     const auto content = message.find("content");
@@ -85,31 +76,33 @@ std::vector<JsonView> media_parts(const JsonView& messages, const Names& names) 
       if (!type || !type->is_string()) continue;
       if (type->text() == "video")
         throw Error(part.source(), ": key '", part.key(), "': video is not supported; give its frames as images");
-      if (is_type_of(type->text(), names)) out.push_back(part);
+      if (is_type_of(type->text(), kind)) out.push_back(part);
     }
   }
   return out;
 }
 
-std::vector<MediaSource> listed_sources(const JsonView& line, const Names& names) {
+std::vector<MediaSource> listed_sources(const JsonView& line, MediaKind kind) {
   std::vector<MediaSource> out;
-  const auto list = line.find(names.list);
+  const auto list = line.find(kMediaWords[kind].list);
   if (!list) return out;
   for (const JsonView& entry : list->elements()) {
-    auto source = own_source(entry, names);
+    auto source = own_source(entry, kind);
     if (!source) entry.fail("a path, or an object with the key 'path'");
     out.push_back(std::move(*source));
   }
   return out;
 }
 
-void collect_kind(const JsonView& line, const std::optional<JsonView>& messages, const Names& names,
-                  std::string_view text, std::vector<MediaSource>& out) {
-  const std::vector<MediaSource> listed = listed_sources(line, names);
-  const std::vector<JsonView> parts = messages ? media_parts(*messages, names) : std::vector<JsonView>{};
+Sources collect_kind(const JsonView& line, const std::optional<JsonView>& messages, MediaKind kind,
+                     std::string_view text) {
+  const input::MediaWords& names = kMediaWords[kind];
+  const Sources listed = listed_sources(line, kind);
+  const std::vector<JsonView> parts = messages ? media_parts(*messages, kind) : std::vector<JsonView>{};
+  Sources out;
   std::size_t next = 0;
   for (const JsonView& part : parts) {
-    if (auto own = own_source(part, names)) {
+    if (auto own = own_source(part, kind)) {
       out.push_back(std::move(*own));
     } else if (next < listed.size()) {
       out.push_back(listed[next++]);
@@ -129,6 +122,7 @@ void collect_kind(const JsonView& line, const std::optional<JsonView>& messages,
     throw Error(line.source(), ": ", names.placeholder, " is typed in the text beside ", names.part,
                 " parts, so their order is not known; use parts only");
   for (; next < listed.size(); ++next) out.push_back(listed[next]);
+  return out;
 }
 
 }  // namespace
@@ -139,11 +133,21 @@ std::size_t count_of(std::string_view text, std::string_view part) {
   return count;
 }
 
+std::optional<Placeholder> next_placeholder(std::string_view text, std::size_t begin) {
+  std::optional<Placeholder> first;
+  for (const MediaKind kind : input::kMediaKinds) {
+    const std::size_t hit = text.find(kMediaWords[kind].placeholder, begin);
+    if (hit != std::string_view::npos && (!first || hit < first->begin)) first = {kind, hit};
+  }
+  return first;
+}
+
 void collect_media(const JsonView& line, const Json* messages, SampleText& sample) {
   std::optional<JsonView> view;
   if (messages != nullptr) view.emplace(*messages, line.source(), "messages");
-  collect_kind(line, view, kImage, sample.text, sample.images);
-  collect_kind(line, view, kAudio, sample.text, sample.audios);
+  input::PerKind<Sources> sources;
+  for (const MediaKind kind : input::kMediaKinds) sources[kind] = collect_kind(line, view, kind, sample.text);
+  sample.media = in_placeholder_order(sample.text, sources);
   if (count_of(sample.text, "<|video|>") != 0)
     throw Error(line.source(), ": the text holds <|video|>, but video is not supported; give its frames as images");
 }

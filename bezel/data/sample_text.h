@@ -21,8 +21,7 @@ struct SampleText {
   std::string text;                                               ///< <bos> included
   std::vector<std::pair<std::size_t, std::size_t>> loss_spans{};  ///< byte ranges, in order, not overlapping
   std::vector<std::pair<std::size_t, std::size_t>> answers{};  ///< what the model says and learns; none in plain text
-  std::vector<MediaSource> images{};                           ///< in the order of their placeholders
-  std::vector<MediaSource> audios{};
+  std::vector<MediaSource> media{};                            ///< in the order of their placeholders
 };
 
 /// Reads one of these forms, told apart by their keys: `messages`, `conversations` (ShareGPT), `prompt` + `completion`

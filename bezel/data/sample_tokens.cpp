@@ -1,8 +1,9 @@
 #include "bezel/data/sample_tokens.h"
 
-#include <algorithm>
+#include <map>
 #include <string_view>
 
+#include "bezel/data/sample_media.h"
 #include "bezel/error.h"
 
 namespace bezel::data {
@@ -11,13 +12,11 @@ namespace {
 using Span = ExpandedText::Span;
 
 constexpr std::int64_t kIgnore = -100;  // kIgnoreLabel of batch.h, which needs LibTorch
-constexpr std::string_view kImage = "<|image|>";
-constexpr std::string_view kAudio = "<|audio|>";
 
-std::string media_text(bool is_image, std::int64_t count) {
-  std::string out = is_image ? "<|image>" : "<|audio>";
-  for (std::int64_t i = 0; i < count; ++i) out += is_image ? kImage : kAudio;
-  return out + (is_image ? "<image|>" : "<audio|>");
+std::string media_text(const input::MediaWords& words, std::int64_t soft_tokens) {
+  std::string out(words.open);
+  for (std::int64_t i = 0; i < soft_tokens; ++i) out += words.placeholder;
+  return out + std::string(words.close);
 }
 
 // Where offsets of the old text lie in the new one; asked for in rising order.
@@ -57,27 +56,29 @@ std::size_t cut_length(const Tokenizer::Encoding& encoding, const ExpandedText& 
   return media_whole ? max_tokens : 0;
 }
 
+// Token types by the ids of placeholders.
+std::map<std::int64_t, std::int64_t> placeholder_types(const Tokenizer& tokenizer) {
+  std::map<std::int64_t, std::int64_t> types;
+  for (const input::MediaWords& words : input::kMediaWords.values)
+    if (const auto id = tokenizer.token_id(words.placeholder)) types[*id] = words.token_type;
+  return types;
+}
+
 }  // namespace
 
-ExpandedText expand_placeholders(const SampleText& sample, std::span<const std::int64_t> image_tokens,
-                                 std::span<const std::int64_t> audio_tokens) {
+ExpandedText expand_placeholders(const SampleText& sample, std::span<const std::int64_t> soft_tokens) {
   ExpandedText out;
   Shift shift;
-  std::size_t done = 0, next_image = 0, next_audio = 0;
-  while (true) {
-    const auto image = sample.text.find(kImage, done);
-    const auto audio = sample.text.find(kAudio, done);
-    const auto hit = std::min(image, audio);
-    if (hit == std::string::npos) break;
-    const bool is_image = hit == image;
-    if (is_image ? next_image == image_tokens.size() : next_audio == audio_tokens.size())
-      throw Error("more ", is_image ? kImage : kAudio, " in the text than media");
-    const std::string media = media_text(is_image, is_image ? image_tokens[next_image++] : audio_tokens[next_audio++]);
-    out.text.append(sample.text, done, hit - done);
+  std::size_t done = 0, next = 0;
+  for (auto hit = next_placeholder(sample.text, 0); hit; hit = next_placeholder(sample.text, done)) {
+    const input::MediaWords& words = input::kMediaWords[hit->kind];
+    if (next == soft_tokens.size()) throw Error("more ", words.placeholder, " in the text than media");
+    const std::string media = media_text(words, soft_tokens[next++]);
+    out.text.append(sample.text, done, hit->begin - done);
     out.media_spans.emplace_back(out.text.size(), out.text.size() + media.size());
     out.text += media;
-    done = hit + kImage.size();
-    shift.add(done, media.size() - kImage.size());
+    done = hit->begin + words.placeholder.size();
+    shift.add(done, media.size() - words.placeholder.size());
   }
   out.text.append(sample.text, done);
   for (const auto& [begin, end] : sample.loss_spans) out.loss_spans.emplace_back(shift.apply(begin), shift.apply(end));
@@ -88,8 +89,7 @@ std::optional<SampleTokens> tokenize_sample(const Tokenizer& tokenizer, const Ex
                                             std::size_t max_tokens) {
   Tokenizer::Encoding encoding = tokenizer.encode(text.text);
   const std::size_t length = cut_length(encoding, text, max_tokens);
-  const std::int64_t image_id = tokenizer.token_id(kImage).value_or(-1);
-  const std::int64_t audio_id = tokenizer.token_id(kAudio).value_or(-1);
+  const auto type_of = placeholder_types(tokenizer);
   SampleTokens out;
   out.was_cut = length != encoding.ids.size();
   Inside in_loss(text.loss_spans), in_media(text.media_spans);
@@ -98,7 +98,8 @@ std::optional<SampleTokens> tokenize_sample(const Tokenizer& tokenizer, const Ex
     const bool media = in_media(encoding.begin_bytes[i]);
     const bool learned = in_loss(encoding.begin_bytes[i]) && !media;
     out.labels.push_back(learned ? id : kIgnore);
-    out.token_types.push_back(!media ? 0 : id == image_id ? 1 : id == audio_id ? 3 : 0);
+    const auto type = type_of.find(id);
+    out.token_types.push_back(media && type != type_of.end() ? type->second : 0);
     out.num_labels += learned && i > 0;
   }
   encoding.ids.resize(length);

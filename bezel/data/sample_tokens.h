@@ -21,14 +21,13 @@ struct ExpandedText {
 };
 
 /// Turns each <|image|> into <|image> + n times <|image|> + <image|>, and the same for audio, as the processor does
-/// before it tokenises. `image_tokens` and `audio_tokens` give n in the order of the text.
-ExpandedText expand_placeholders(const SampleText& sample, std::span<const std::int64_t> image_tokens,
-                                 std::span<const std::int64_t> audio_tokens);
+/// before it tokenises. `soft_tokens` gives n of each in the order of the text.
+ExpandedText expand_placeholders(const SampleText& sample, std::span<const std::int64_t> soft_tokens);
 
 struct SampleTokens {
   std::vector<std::int64_t> input_ids;
   std::vector<std::int64_t> labels;       ///< the token itself where it begins inside a loss span, else kIgnoreLabel
-  std::vector<std::int64_t> token_types;  ///< 1 on image placeholders, 3 on audio placeholders, else 0
+  std::vector<std::int64_t> token_types;  ///< MediaWords::token_type on placeholders, else 0
   std::size_t num_labels = 0;             ///< labels that some position predicts, that is, not the first token's
   bool was_cut = false;
 };

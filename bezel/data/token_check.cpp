@@ -4,8 +4,8 @@
 
 namespace bezel::data {
 
-void check_tokens(const Tokenizer& tokenizer, ChatFormat format, const MediaTokenIds& ids, bool allow_images,
-                  bool allow_audio) {
+void check_tokens(const Tokenizer& tokenizer, ChatFormat format, const MediaTokenIds& ids,
+                  const input::PerKind<bool>& media) {
   const auto check = [&](std::string_view token, std::int64_t wanted) {
     const auto id = tokenizer.token_id(token);
     if (!id) throw Error("tokenizer.json: the token ", token, " is missing");
@@ -15,8 +15,8 @@ void check_tokens(const Tokenizer& tokenizer, ChatFormat format, const MediaToke
   const auto [begin, end] = chat_tokens(format);
   for (const std::string_view token : {std::string_view("<bos>"), std::string_view("<eos>"), begin, end})
     check(token, -1);
-  if (allow_images) check("<|image|>", ids.image);
-  if (allow_audio) check("<|audio|>", ids.audio);
+  for (const MediaKind kind : input::kMediaKinds)
+    if (media[kind]) check(input::kMediaWords[kind].placeholder, ids[kind]);
 }
 
 }  // namespace bezel::data

@@ -30,8 +30,8 @@ ImageHeader read_webp_header(ImageBytes bytes, std::string_view source) {
   const WebPData data = as_webp(bytes);
   const Demuxer demuxer(WebPDemux(&data), WebPDemuxDelete);
   if (!demuxer) throw Error(source, ": bad or truncated WebP (", bytes.size(), " bytes)");
-  const gemma4::ImageSize size{WebPDemuxGetI(demuxer.get(), WEBP_FF_CANVAS_HEIGHT),
-                               WebPDemuxGetI(demuxer.get(), WEBP_FF_CANVAS_WIDTH)};
+  const input::ImageSize size{WebPDemuxGetI(demuxer.get(), WEBP_FF_CANVAS_HEIGHT),
+                              WebPDemuxGetI(demuxer.get(), WEBP_FF_CANVAS_WIDTH)};
   const auto exif = exif_orientation(find_chunk(demuxer.get(), "EXIF"));
   return {size, choose_orientation(exif, xmp_orientation(find_chunk(demuxer.get(), "XMP ")))};
 }
@@ -44,7 +44,7 @@ RgbImage decode_webp(ImageBytes bytes, const ImageHeader& header, std::string_vi
   WebPIterator frame;
   if (!demuxer || WebPDemuxGetFrame(demuxer.get(), 1, &frame) == 0) fail();
   const std::unique_ptr<WebPIterator, decltype(&WebPDemuxReleaseIterator)> released(&frame, WebPDemuxReleaseIterator);
-  const gemma4::ImageSize& size = header.size;
+  const input::ImageSize& size = header.size;
   const bool fits = frame.x_offset >= 0 && frame.y_offset >= 0 && frame.width <= size.width - frame.x_offset &&
                     frame.height <= size.height - frame.y_offset;
   if (!fits || frame.complete == 0) fail();

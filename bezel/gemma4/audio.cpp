@@ -9,7 +9,6 @@
 #include "bezel/kernels/vector_math.h"
 #include "bezel/nn/chunked_attention.h"
 #include "bezel/nn/functional.h"
-#include "bezel/nn/recompute.h"
 
 namespace bezel::gemma4 {
 namespace {
@@ -173,10 +172,11 @@ Tensor SubsampleImpl::forward(const Tensor& features, Tensor& mask) {
   return input_proj_linear(twice.flatten(1));
 }
 
-AudioModelImpl::AudioModelImpl(const AudioConfig& config) : config_(config) {
+AudioModelImpl::AudioModelImpl(const AudioConfig& config)
+    : Encoder(config.output_proj_dims, config.rms_norm_eps), config_(config) {
   subsample_conv_projection = register_module("subsample_conv_projection", Subsample(config));
-  layers = register_module("layers", torch::nn::ModuleList());
-  for (std::int64_t i = 0; i < config.num_layers; ++i) layers->push_back(AudioLayer(config));
+  layers_ = register_module("layers", torch::nn::ModuleList());
+  for (std::int64_t i = 0; i < config.num_layers; ++i) layers_->push_back(AudioLayer(config));
   output_proj = register_module(
       "output_proj", nn::Linear(config.hidden_size, config.output_proj_dims, nn::LinearImpl::Options{.bias = true}));
 }
@@ -208,17 +208,14 @@ Tensor AudioModelImpl::block_mask(const Tensor& mask) const {
   return past.bitwise_or(future).bitwise_and(inside).bitwise_and(real);
 }
 
-Tensor AudioModelImpl::forward(const Tensor& features, const Tensor& mask, torch::ScalarType dtype) {
-  Tensor rows_mask = mask;
-  Tensor h = subsample_conv_projection(features.to(dtype), rows_mask);  // [F', H]
-  const Tensor positions = position_table(h), visible = block_mask(rows_mask);
-  for (const auto& layer : *layers) {
-    const auto body = [&layer = *layer->as<AudioLayerImpl>(), positions, visible](const std::vector<Tensor>& given) {
-      return std::vector<Tensor>{layer.forward(given[0], positions, visible)};
-    };
-    h = recompute ? nn::recompute(body, {h}, nn::adapter_tensors(*layer))[0] : body({h})[0];
-  }
-  return output_proj(h);
+Tensor AudioModelImpl::encode(const input::Media& clip, torch::ScalarType dtype) {
+  Tensor rows_mask = clip.layout;
+  const Tensor rows = subsample_conv_projection(clip.features.to(dtype), rows_mask);  // [F', H]
+  const Tensor positions = position_table(rows), visible = block_mask(rows_mask);
+  const Tensor h = run_layers(rows, [positions, visible](torch::nn::Module& layer, const Tensor& x) {
+    return layer.as<AudioLayerImpl>()->forward(x, positions, visible);
+  });
+  return nn::take_rows(output_proj(h), clip.soft_index);
 }
 
 }  // namespace bezel::gemma4

@@ -4,6 +4,7 @@
 #include <torch/nn/pimpl.h>
 
 #include "bezel/gemma4/config.h"
+#include "bezel/gemma4/encoder.h"
 #include "bezel/nn/linear.h"
 #include "bezel/nn/rms_norm.h"
 
@@ -117,18 +118,15 @@ class SubsampleImpl : public torch::nn::Module {
 };
 TORCH_MODULE(Subsample);
 
-/// One recording's log-mel frames in, soft tokens of width output_proj_dims out. Reference: Gemma4AudioModel.
-class AudioModelImpl : public torch::nn::Module {
+/// Encoder of audio. Reference: Gemma4AudioModel.
+class AudioModelImpl : public Encoder {
  public:
   explicit AudioModelImpl(const AudioConfig& config);
 
-  /// features [F, 128], mask bool [F] -> [F', output_proj_dims] in `dtype`, padding rows included
-  torch::Tensor forward(const torch::Tensor& features, const torch::Tensor& mask, torch::ScalarType dtype);
-
-  bool recompute = false;  ///< keep only each layer's input for the backward pass
+  torch::Tensor encode(const input::Media& clip, torch::ScalarType dtype) override;
+  torch::nn::ModuleList layers() const override { return layers_; }
 
   Subsample subsample_conv_projection{nullptr};
-  torch::nn::ModuleList layers;
   nn::Linear output_proj{nullptr};
 
  private:
@@ -136,7 +134,7 @@ class AudioModelImpl : public torch::nn::Module {
   torch::Tensor block_mask(const torch::Tensor& mask) const;
 
   AudioConfig config_;
+  torch::nn::ModuleList layers_;
 };
-TORCH_MODULE(AudioModel);
 
 }  // namespace bezel::gemma4

@@ -295,7 +295,9 @@ std::string first_architecture(const JsonView& json) {
 }  // namespace
 
 std::string ModelConfig::missing_row(std::int64_t id) const {
-  if ((vision && (id == image_token_id || id == video_token_id)) || (audio && id == audio_token_id)) return "";
+  const input::MediaTokenIds& ids = placeholder_ids;
+  if (vision && (id == ids[input::MediaKind::kImage] || id == ids.video)) return "";
+  if (audio && id == ids[input::MediaKind::kAudio]) return "";
   const auto past = [&](const char* table, const char* key, std::int64_t rows) {
     return std::string("the ") + table + " end at row " + std::to_string(rows - 1) + " (" + key + ": " +
            std::to_string(rows) + "); a token was added to the tokenizer without resizing the model: use the " +
@@ -347,9 +349,12 @@ ModelConfig read_model_config(const JsonView& json) {
   if (config.text_only) return config;
   if (const auto vision = json.find("vision_config")) config.vision = read_vision(*vision);
   if (const auto audio = json.find("audio_config")) config.audio = read_audio(*audio);
-  config.image_token_id = count_or(json, "image_token_id", config.image_token_id, 0);
-  config.video_token_id = count_or(json, "video_token_id", config.video_token_id, 0);
-  config.audio_token_id = count_or(json, "audio_token_id", config.audio_token_id, 0);
+  input::MediaTokenIds& ids = config.placeholder_ids;
+  ids.video = count_or(json, "video_token_id", ids.video, 0);
+  for (const input::MediaKind kind : input::kMediaKinds) {
+    const std::string key = std::string(input::kMediaWords[kind].part) + "_token_id";
+    ids.of[kind] = count_or(json, key.c_str(), ids[kind], 0);
+  }
   return config;
 }
 
@@ -364,7 +369,7 @@ ModelConfig read_model_config(const std::string& model) {
 
 void share_keys_and_values(TextConfig& config, const std::string& source) {
   if (config.num_kv_shared_layers == 0) return;
-  const std::int64_t first = config.num_layers - config.num_kv_shared_layers;
+  const std::int64_t first = config.first_kv_shared_layer();
   for (std::int64_t i = first; i < config.num_layers; ++i) config.layers[i].kv_mode = KvMode::kReuse;
   for (const LayerType type : {LayerType::kSliding, LayerType::kFull}) {
     const auto uses = [&](const TextLayerConfig& layer) { return layer.type == type; };

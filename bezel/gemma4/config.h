@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "bezel/input/media_kind.h"
 #include "bezel/io/json.h"
 #include "bezel/quant/stored_format.h"
 
@@ -69,6 +70,8 @@ struct TextConfig {
   RopeConfig full_rope{1000000.0, 0.25};
   std::vector<TextLayerConfig> layers;  ///< one for each decoder layer
 
+  /// The first layer that reads keys and values of another; num_layers where none does.
+  std::int64_t first_kv_shared_layer() const { return num_layers - num_kv_shared_layers; }
   const RopeConfig& rope(LayerType type) const { return type == LayerType::kFull ? full_rope : sliding_rope; }
 };
 
@@ -118,13 +121,13 @@ struct ModelConfig {
   std::optional<VisionConfig> vision;
   std::optional<AudioConfig> audio;
   bool text_only = false;  ///< Gemma4ForCausalLM, Gemma3ForCausalLM: keys `model.layers…`, no towers
-  std::int64_t image_token_id = 258880;
-  std::int64_t video_token_id = 258884;
-  std::int64_t audio_token_id = 258881;
+  input::MediaTokenIds placeholder_ids;
   quant::StoredFormat quantization;
   std::string dtype;                  ///< as written, such as "bfloat16"; "" when missing
   std::vector<std::string> warnings;  ///< where the weights are other than config.json says, and what is done then
 
+  /// Kinds of media that the model has an encoder for.
+  input::PerKind<bool> media() const { return {{vision.has_value(), audio.has_value()}}; }
   /// The model's class in transformers, such as "Gemma4ForConditionalGeneration".
   std::string architecture() const;
 

@@ -24,10 +24,10 @@ Routing RouterImpl::forward(const Tensor& x) {
 }
 
 ExpertsImpl::ExpertsImpl(const TextConfig& config) {
-  expect("gate_up_proj", {config.num_experts, 2 * config.moe_intermediate_size, config.hidden_size}, gate_up_proj,
-         /*quantizable=*/true);
-  expect("down_proj", {config.num_experts, config.hidden_size, config.moe_intermediate_size}, down_proj,
-         /*quantizable=*/true);
+  const std::int64_t hidden = config.hidden_size, width = config.moe_intermediate_size;
+  const auto role = nn::MatrixRole::kExperts;
+  expect("gate_up_proj", {config.num_experts, 2 * width, hidden}, gate_up_proj, role, /*quantizable=*/true);
+  expect("down_proj", {config.num_experts, hidden, width}, down_proj, role, /*quantizable=*/true);
 }
 
 Tensor ExpertsImpl::forward(const Tensor& x, const Routing& routing) {

@@ -10,7 +10,9 @@
 #include <ATen/ATen.h>
 
 #include "bezel/error.h"
+#include "bezel/gemma4/parts.h"
 #include "bezel/gemma4/source.h"
+#include "bezel/nn/weight_site.h"
 #include "bezel/quant/four_bit.h"
 #include "bezel/quant/integer.h"
 #include "bezel/quant/packed.h"
@@ -23,6 +25,7 @@ using torch::Tensor;
 // Last parts of names of the scales with which vLLM quantizes its cache.
 constexpr std::array<std::string_view, 8> kCacheScales = {
     "k_scale", "v_scale", "q_scale", "kv_scale", "kv_cache_scale", "prob_scale", "k_zero_point", "v_zero_point"};
+constexpr std::string_view kTokenEmbedding = "model.language_model.embed_tokens";
 
 std::string text_of(const std::vector<std::int64_t>& shape) {
   std::ostringstream out;
@@ -98,36 +101,36 @@ void check_bounds(const std::string& folder, const std::string& name, const nn::
   ordered("output", clip.output_min, clip.output_max);
 }
 
-void fill(torch::nn::Module& root, Source& source, const quant::StoredFormat& format, const LoadOptions& options) {
-  for (const auto& item : root.named_modules()) {
-    auto* module = dynamic_cast<nn::Module*>(item.value().get());
-    if (module == nullptr) continue;
-    for (const nn::Slot& slot : module->slots()) {
-      const std::string canonical = item.key() + "." + slot.name;
-      if (slot.kind == nn::SlotKind::kMatrix)  // a stack of experts bears the module's name
-        if (const auto parts = source.take_parts(slot.name == "weight" ? item.key() : canonical);
-            quant::is_quantized(parts)) {
-          assign(quant::stored_weight(parts, slot.shape, format, source.path() + ": matrix '" + canonical + "'"), slot,
-                 options);
-          continue;
-        }
-      const SourceTensor* found = source.take(canonical);
-      if (found == nullptr) {
-        if (slot.kind == nn::SlotKind::kClipBound) continue;  // the reference leaves missing bounds infinite
-        throw Error(source.path(), ": tensor '", canonical, "' is missing; ", source.config_name(), " makes it ",
-                    text_of(slot.shape));
-      }
-      check_shape(*found, slot, source.config_name());
-      if (slot.kind != nn::SlotKind::kMatrix)
-        fill_vector(floating(*found), *found, slot, options);
-      else if (found->is_packed())
-        assign(quant::packed_weight(found->map(), found->gguf_entry.info->type, slot.shape, found->stored), slot,
-               options);
-      else
-        fill_matrix(floating(*found), item.key(), *found, slot, options);
+void fill_slot(const std::string& module, const nn::Slot& slot, Source& source, const quant::StoredFormat& format,
+               const LoadOptions& options) {
+  const std::string canonical = module + "." + slot.name;
+  if (slot.kind == nn::SlotKind::kMatrix) {
+    const auto parts = source.take_parts(slot.role == nn::MatrixRole::kExperts ? canonical : module);
+    if (quant::is_quantized(parts)) {
+      const std::string name = source.path() + ": matrix '" + canonical + "'";
+      return assign(quant::stored_weight(parts, slot.shape, format, name), slot, options);
     }
-    if (const auto* linear = dynamic_cast<nn::LinearImpl*>(module)) check_bounds(source.path(), item.key(), *linear);
   }
+  const SourceTensor* found = source.take(canonical);
+  if (found == nullptr) {
+    if (slot.kind == nn::SlotKind::kClipBound) return;  // the reference leaves missing bounds infinite
+    throw Error(source.path(), ": tensor '", canonical, "' is missing; ", source.config_name(), " makes it ",
+                text_of(slot.shape));
+  }
+  check_shape(*found, slot, source.config_name());
+  if (slot.kind != nn::SlotKind::kMatrix)
+    fill_vector(floating(*found), *found, slot, options);
+  else if (found->is_packed())
+    assign(quant::packed_weight(found->map(), found->gguf_entry.info->type, slot.shape, found->stored), slot, options);
+  else
+    fill_matrix(floating(*found), module, *found, slot, options);
+}
+
+void fill(torch::nn::Module& root, Source& source, const quant::StoredFormat& format, const LoadOptions& options) {
+  nn::for_each_module(root, [&](const std::string& name, nn::Module& module) {
+    for (const nn::Slot& slot : module.slots()) fill_slot(name, slot, source, format, options);
+  });
+  for (const nn::WeightSite& site : nn::linear_sites(root)) check_bounds(source.path(), site.module, *site.layer);
 }
 
 std::vector<std::string> leftovers(const Source& source, const ModelConfig& config) {
@@ -145,11 +148,10 @@ std::vector<std::string> leftovers(const Source& source, const ModelConfig& conf
 // A tower whose bounds are all infinite was saved by a tool that lost them: nothing is clipped, as in transformers.
 void warn_of_lost_bounds(torch::nn::Module& model, const std::string& folder, std::vector<std::string>& warnings) {
   std::map<std::string, std::pair<std::int64_t, std::int64_t>> clipped;  // by tower: layers, and those without a bound
-  for (const auto& item : model.named_modules()) {
-    const auto* linear = dynamic_cast<const nn::LinearImpl*>(item.value().get());
-    if (linear == nullptr || !linear->clip) continue;
-    const nn::Clip& clip = *linear->clip;
-    auto& [layers, without] = clipped[item.key().starts_with("model.vision_tower.") ? "vision" : "audio"];
+  for (const nn::WeightSite& site : nn::linear_sites(model)) {
+    if (!site.layer->clip) continue;
+    const nn::Clip& clip = *site.layer->clip;
+    auto& [layers, without] = clipped[std::string(place_of(site.module).part->label)];
     ++layers;
     without += std::isinf(clip.input_min) && std::isinf(clip.input_max) && std::isinf(clip.output_min) &&
                std::isinf(clip.output_max);
@@ -176,34 +178,26 @@ std::string_view why_unused(std::string_view name, const ModelConfig& config) {
   if (std::ranges::find(kCacheScales, last) != kCacheScales.end() || name.ends_with(".k_proj.output_scale") ||
       name.ends_with(".v_proj.output_scale"))
     return "scales of a quantized KV cache";
-  const auto is_below = [&](const char* tower, const char* embedder) {
-    return name.starts_with(tower) || name.starts_with(embedder);
-  };
-  if (!config.vision && is_below("model.vision_tower.", "model.embed_vision."))
-    return "tower that config.json does not describe";
-  if (!config.audio && is_below("model.audio_tower.", "model.embed_audio."))
-    return "tower that config.json does not describe";
-  return "";
+  const Part* part = place_of(name).part;
+  return part != nullptr && part->media && !config.media()[*part->media] ? "tower that config.json does not describe"
+                                                                         : "";
 }
 
 bool is_unused_kv(std::string_view name, const TextConfig& text) {
-  constexpr std::string_view kLayers = "model.language_model.layers.", kAttention = ".self_attn.";
-  if (!name.starts_with(kLayers)) return false;
-  name.remove_prefix(kLayers.size());
-  std::size_t idx = 0;
-  const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), idx);
-  name.remove_prefix(static_cast<std::size_t>(end - name.data()));
-  if (error != std::errc() || idx >= text.layers.size() || !name.starts_with(kAttention)) return false;
-  name.remove_prefix(kAttention.size());
-  const std::string_view part = name.substr(0, name.find('.'));
-  const TextLayerConfig& layer = text.layers[idx];
+  const Place place = place_of(name);
+  constexpr std::string_view kAttention = "self_attn.";
+  if (place.part == nullptr || place.part->kind != PartKind::kDecoder || !place.name.starts_with(kAttention))
+    return false;
+  if (place.layer < 0 || place.layer >= text.num_layers) return false;
+  const std::string_view below = place.name.substr(kAttention.size()), part = below.substr(0, below.find('.'));
+  const TextLayerConfig& layer = text.layers[static_cast<std::size_t>(place.layer)];
   if (layer.kv_mode == KvMode::kReuse)
     return part == "k_proj" || part == "v_proj" || part == "k_norm" || part == "v_norm";
   return layer.key_is_value && part == "v_proj";
 }
 
 quant::Storage storage_of(const std::string& module, const nn::Slot& slot, const quant::StorageOptions& options) {
-  if (options.quantize_embeddings && module == "model.language_model.embed_tokens") return quant::Storage::kInt8;
+  if (options.quantize_embeddings && module == kTokenEmbedding) return quant::Storage::kInt8;
   if (!slot.quantizable || options.storage == quant::Storage::kDense) return quant::Storage::kDense;
   const bool skipped =
       quant::is_skipped(module, options.skip) || quant::is_skipped(io::peft_module_name(module), options.skip);
@@ -228,16 +222,14 @@ LoadedModel load_model(const std::string& model, const LoadOptions& options) {
 Model meta_model(const ModelConfig& config, torch::ScalarType dtype) {
   Model model(config, dtype);
   const auto options = at::TensorOptions(torch::kMeta).dtype(dtype);
-  for (const auto& item : model->named_modules()) {
-    auto* module = dynamic_cast<nn::Module*>(item.value().get());
-    if (module == nullptr) continue;
-    for (const nn::Slot& slot : module->slots()) {
+  nn::for_each_module(*model, [&options](const std::string&, nn::Module& module) {
+    for (const nn::Slot& slot : module.slots()) {
       if (slot.kind == nn::SlotKind::kMatrix)
         slot.assign_weight(quant::dense_weight(at::empty(slot.shape, options), slot.name));
       else if (slot.kind == nn::SlotKind::kVector)
         slot.assign(at::empty(slot.shape, options));
     }
-  }
+  });
   return model;
 }
 

@@ -6,6 +6,7 @@
 #include "bezel/nn/clip_counts.h"
 #include "bezel/nn/functional.h"
 #include "bezel/nn/key_ranges.h"
+#include "bezel/nn/weight_site.h"
 
 namespace bezel::gemma4 {
 
@@ -18,111 +19,99 @@ EmbedderImpl::EmbedderImpl(std::int64_t soft_width, std::int64_t text_width, dou
 Tensor EmbedderImpl::forward(const Tensor& soft) { return embedding_projection(nn::rms_norm(soft, {}, eps_)); }
 
 BackboneImpl::BackboneImpl(const ModelConfig& config) {
-  const std::int64_t hidden = config.text.hidden_size;
   language_model = register_module("language_model", TextModel(config.text));
-  if (config.vision) {
-    vision_tower = register_module("vision_tower", VisionModel(*config.vision));
-    embed_vision =
-        register_module("embed_vision", Embedder(config.vision->hidden_size, hidden, config.vision->rms_norm_eps));
-  }
-  if (config.audio) {
-    audio_tower = register_module("audio_tower", AudioModel(*config.audio));
-    embed_audio =
-        register_module("embed_audio", Embedder(config.audio->output_proj_dims, hidden, config.audio->rms_norm_eps));
+  for (const input::MediaKind kind : input::kMediaKinds) {
+    MediaInput path{.part = find_part(known_parts(), PartKind::kEncoder, kind), .encoder = make_encoder(config, kind)};
+    if (!path.encoder) continue;
+    register_module(std::string(path.part->last_name()), path.encoder);
+    const Part* projector = find_part(known_parts(), PartKind::kProjector, kind);
+    path.projector = register_module(std::string(projector->last_name()),
+                                     Embedder(path.encoder->width, config.text.hidden_size, path.encoder->eps));
+    media_inputs.push_back(std::move(path));
   }
 }
 
-ModelImpl::ModelImpl(ModelConfig config, torch::ScalarType dtype) : config_(std::move(config)), dtype_(dtype) {
+ModelImpl::ModelImpl(ModelConfig config, torch::ScalarType dtype)
+    : config_(std::move(config)), parts_(parts_of(config_)), dtype_(dtype) {
   TORCH_CHECK(dtype == torch::kFloat || dtype == torch::kBFloat16, "computes in float32 or bfloat16, not ", dtype);
   model = register_module("model", Backbone(config_));
   if (!config_.text.tie_word_embeddings)
-    lm_head = register_module("lm_head", nn::Linear(config_.text.hidden_size, config_.text.vocab_size,
-                                                    nn::LinearImpl::Options{.quantizable = false}));
+    lm_head = register_module("lm_head",
+                              nn::Linear(config_.text.hidden_size, config_.text.vocab_size,
+                                         nn::LinearImpl::Options{.quantizable = false, .role = nn::MatrixRole::kHead}));
 }
 
-data::Batch ModelImpl::make_batch(const data::RawInputs& raw) const {
-  return data::make_batch(raw, {config_.image_token_id, config_.video_token_id, config_.audio_token_id},
-                          config_.vision ? config_.vision->pooling_kernel_size : 1);
+input::Batch ModelImpl::make_batch(const input::RawInputs& raw) const {
+  return input::make_batch(raw, config_.placeholder_ids, config_.vision ? config_.vision->pooling_kernel_size : 1);
 }
 
-Tensor ModelImpl::soft_tokens(std::string_view name, const torch::nn::Module& tower, const std::vector<Tensor>& input,
-                              const std::function<Tensor()>& run) {
+Tensor ModelImpl::soft_tokens(const MediaInput& path, const input::Media& media) {
+  const auto run = [&] { return path.encoder->encode(media, dtype_); };
   const bool may_cache =
-      soft_token_cache_ && nn::ClipCounting::current() == nullptr && nn::adapter_tensors(tower).empty();
-  return may_cache ? soft_token_cache_->get(name, input, run) : run();
+      soft_token_cache_ && nn::ClipCounting::current() == nullptr && nn::adapter_tensors(*path.encoder).empty();
+  return may_cache ? soft_token_cache_->get(path.part->label, {media.features, media.layout}, run) : run();
 }
 
-Tensor ModelImpl::image_features(const data::Batch& batch) {
-  if (batch.images.empty()) return {};
-  if (!model->vision_tower) throw Error("the data holds pictures, but this checkpoint has no vision tower");
+// Soft tokens of each item of one kind.
+std::vector<Tensor> ModelImpl::encode_kind(const MediaInput& path, const std::vector<input::Media>& media) {
   std::vector<Tensor> soft;
-  for (const data::ImagePatches& image : batch.images)
-    soft.push_back(soft_tokens("vision", *model->vision_tower, {image.patches, image.positions}, [&] {
-      return model->vision_tower(Picture{image.patches, image.positions, image.pool_index, image.num_soft_tokens},
-                                 dtype_);
-    }));
-  return model->embed_vision(at::cat(soft));
+  std::vector<std::int64_t> sizes;
+  for (const input::Media& item : media) {
+    if (item.kind != path.kind()) continue;
+    soft.push_back(soft_tokens(path, item));
+    sizes.push_back(item.num_soft_tokens);
+  }
+  if (soft.empty()) return {};
+  return path.projector.ptr()->forward(at::cat(soft)).split_with_sizes(sizes);
 }
 
-Tensor ModelImpl::audio_features(const data::Batch& batch) {
-  if (batch.recordings.empty()) return {};
-  if (!model->audio_tower) throw Error("the data holds recordings, but this checkpoint has no audio tower");
-  std::vector<Tensor> soft;
-  for (const data::AudioFrames& recording : batch.recordings)
-    soft.push_back(soft_tokens("audio", *model->audio_tower, {recording.features, recording.mask}, [&] {
-      return nn::take_rows(model->audio_tower(recording.features, recording.mask, dtype_), recording.soft_rows);
-    }));
-  return model->embed_audio(at::cat(soft));
+Encoded ModelImpl::encode(const input::Batch& batch, const PhaseObserver& observer) {
+  Encoded encoded{.kinds = batch.kinds()};
+  input::PerKind<std::vector<Tensor>> soft;
+  for (const input::MediaKind kind : input::kMediaKinds)
+    if (encoded.kinds[kind] && !config_.media()[kind])
+      throw Error("the data holds ", input::kMediaWords[kind].items, ", but this checkpoint has no ",
+                  input::kMediaWords[kind].encoder);
+  for (const MediaInput& path : model->media_inputs) {
+    soft[path.kind()] = encode_kind(path, batch.media);
+    if (encoded.kinds[path.kind()] && observer) observer(Phase::encoder(path.kind()));
+  }
+  std::vector<Tensor> ordered;
+  input::PerKind<std::size_t> next;
+  for (const input::Media& item : batch.media) ordered.push_back(soft[item.kind][next[item.kind]++]);
+  if (!ordered.empty()) encoded.rows = at::cat(ordered);
+  return encoded;
 }
 
-Tensor ModelImpl::hidden_states(const data::Batch& batch) {
-  return hidden_states(batch, image_features(batch), audio_features(batch));
-}
-
-Tensor ModelImpl::hidden_states(const data::Batch& batch, const Tensor& images, const Tensor& recordings) {
-  return decode(batch, images, recordings, {});
-}
-
-Tensor ModelImpl::label_states(const data::Batch& batch) {
-  return label_states(batch, image_features(batch), audio_features(batch));
-}
-
-Tensor ModelImpl::label_states(const data::Batch& batch, const Tensor& images, const Tensor& recordings) {
-  const Tensor states = decode(batch, images, recordings, batch.label_positions);
+Tensor ModelImpl::label_states(const input::Batch& batch, const Encoded& encoded) {
+  const Tensor states = decode(batch, encoded, batch.label_positions);
   return nn::take_rows(states.flatten(0, 1), batch.label_slots);
 }
 
-Tensor ModelImpl::next_state(const data::Batch& row, const Tensor& images, const Tensor& recordings, Past& past) {
+Tensor ModelImpl::next_state(const input::Batch& row, const Encoded& encoded, Past& past) {
   const std::int64_t tokens = row.input_ids.size(1);
   const Tensor last = tokens > 1 ? at::full({1, 1}, tokens - 1, row.input_ids.options()) : Tensor();
-  return decode(row, images, recordings, last, &past).flatten(0, 1);
+  return decode(row, encoded, last, &past).flatten(0, 1);
 }
 
 void ModelImpl::set_recompute(bool recompute) {
   model->language_model->recompute = recompute;
-  if (model->vision_tower) model->vision_tower->recompute = recompute;
-  if (model->audio_tower) model->audio_tower->recompute = recompute;
+  for (const MediaInput& path : model->media_inputs) path.encoder->recompute = recompute;
 }
 
-Tensor ModelImpl::decode(const data::Batch& batch, const Tensor& images, const Tensor& recordings,
-                         const Tensor& queries, Past* past) {
+Tensor ModelImpl::decode(const input::Batch& batch, const Encoded& encoded, const Tensor& queries, Past* past) {
   const std::int64_t pad = config_.text.pad_token_id;
   Tensor ids = batch.input_ids;
-  if (batch.media_rows.defined() && batch.media_rows.size(0) > 0)
-    ids = ids.flatten().scatter(0, batch.media_rows, pad).view(ids.sizes());
+  if (batch.placeholder_rows.defined() && batch.placeholder_rows.size(0) > 0)
+    ids = ids.flatten().scatter(0, batch.placeholder_rows, pad).view(ids.sizes());
   Tensor embeds = model->language_model->embed(ids, dtype_);  // [B, T, H]
-  std::vector<Tensor> rows, soft;
-  const auto add = [&](const Tensor& where, const Tensor& tokens) {
-    if (!tokens.defined()) return;
-    TORCH_CHECK(where.size(0) == tokens.size(0), where.size(0), " placeholders for ", tokens.size(0), " soft tokens");
-    rows.push_back(where);
-    soft.push_back(tokens);
-  };
-  add(batch.image_rows, images);
-  add(batch.audio_rows, recordings);
-  if (!soft.empty()) embeds = nn::place_rows(embeds.flatten(0, 1), at::cat(rows), at::cat(soft)).view(embeds.sizes());
+  if (encoded.rows.defined()) {
+    TORCH_CHECK(batch.soft_rows.size(0) == encoded.rows.size(0), batch.soft_rows.size(0), " placeholders for ",
+                encoded.rows.size(0), " soft tokens");
+    embeds = nn::place_rows(embeds.flatten(0, 1), batch.soft_rows, encoded.rows).view(embeds.sizes());
+  }
   const Tensor real = batch.has_padding ? batch.attention_mask : Tensor();
-  const bool bidirectional = config_.text.bidirectional_vision && images.defined();
+  const bool bidirectional = config_.text.bidirectional_vision && encoded.kinds[input::MediaKind::kImage];
   const Tensor ends = bidirectional ? nn::picture_ends(batch.mm_token_type_ids, batch.sample_first) : Tensor();
   return model->language_model(embeds, model->language_model->per_layer_inputs(ids, embeds),
                                Context{real, batch.sample_first, ends, queries, past});

@@ -4,12 +4,13 @@
 
 #include <torch/nn/pimpl.h>
 
-#include "bezel/data/batch.h"
-#include "bezel/gemma4/audio.h"
 #include "bezel/gemma4/config.h"
+#include "bezel/gemma4/encoder.h"
+#include "bezel/gemma4/parts.h"
+#include "bezel/gemma4/phase.h"
 #include "bezel/gemma4/soft_token_cache.h"
 #include "bezel/gemma4/text.h"
-#include "bezel/gemma4/vision.h"
+#include "bezel/input/raw_inputs.h"
 
 namespace bezel::gemma4 {
 
@@ -26,18 +27,31 @@ class EmbedderImpl : public torch::nn::Module {
 };
 TORCH_MODULE(Embedder);
 
-/// Everything under the checkpoint's `model.` prefix: the decoder, the towers that the config has, their embedders.
-/// Reference: Gemma4Model.
+/// How media of one kind reach the decoder.
+struct MediaInput {
+  const Part* part = nullptr;  ///< of known_parts(), the encoder
+  std::shared_ptr<Encoder> encoder;
+  Embedder projector{nullptr};
+
+  input::MediaKind kind() const { return *part->media; }
+};
+
+/// Everything under the checkpoint's `model.` prefix: the decoder, and an encoder and a projector for each kind of
+/// media that the config has. Reference: Gemma4Model.
 class BackboneImpl : public torch::nn::Module {
  public:
   explicit BackboneImpl(const ModelConfig& config);
 
   TextModel language_model{nullptr};
-  VisionModel vision_tower{nullptr};
-  AudioModel audio_tower{nullptr};
-  Embedder embed_vision{nullptr}, embed_audio{nullptr};
+  std::vector<MediaInput> media_inputs;  ///< in the order in which they run
 };
 TORCH_MODULE(Backbone);
+
+/// Soft tokens of media in the width of the decoder, in the order of Batch::soft_rows.
+struct Encoded {
+  torch::Tensor rows{};          ///< [M, H]; undefined without media
+  input::PerKind<bool> kinds{};  ///< whose soft tokens are among them
+};
 
 /// A Gemma 4 or Gemma 3 model whose module names are the canonical tensor names (io/key_map). Weights come from
 /// gemma4/load. References: Gemma4ForConditionalGeneration, Gemma4ForCausalLM, Gemma3ForCausalLM.
@@ -47,31 +61,29 @@ class ModelImpl : public torch::nn::Module {
   ModelImpl(ModelConfig config, torch::ScalarType dtype);
 
   const ModelConfig& config() const { return config_; }
+  /// In the order of the module tree.
+  const std::vector<Part>& parts() const { return parts_; }
   torch::ScalarType dtype() const { return dtype_; }
 
   /// Builds a Batch on the CPU from processor tensors, with this model's placeholder ids and pooling.
-  data::Batch make_batch(const data::RawInputs& raw) const;
+  input::Batch make_batch(const input::RawInputs& raw) const;
 
-  /// Soft tokens of every picture of the batch, in order, [Ni, H]; undefined without pictures.
-  torch::Tensor image_features(const data::Batch& batch);
-  /// Soft tokens of every recording of the batch, in order, [Na, H]; undefined without recordings.
-  torch::Tensor audio_features(const data::Batch& batch);
+  /// Soft tokens of the batch's media; `observer` is called after each encoder. Throws Error when the model has no
+  /// encoder for them.
+  Encoded encode(const input::Batch& batch, const PhaseObserver& observer = {});
 
   /// Hidden states after the final norm, [B, T, H].
-  torch::Tensor hidden_states(const data::Batch& batch);
-  /// The same with the soft tokens given.
-  torch::Tensor hidden_states(const data::Batch& batch, const torch::Tensor& images, const torch::Tensor& recordings);
+  torch::Tensor hidden_states(const input::Batch& batch) { return hidden_states(batch, encode(batch)); }
+  torch::Tensor hidden_states(const input::Batch& batch, const Encoded& encoded) { return decode(batch, encoded, {}); }
 
   /// Hidden states of the batch's label positions, [L, H], in the order of label_rows. Layers whose other rows nobody
   /// reads compute these rows only.
-  torch::Tensor label_states(const data::Batch& batch);
-  /// The same with the soft tokens given.
-  torch::Tensor label_states(const data::Batch& batch, const torch::Tensor& images, const torch::Tensor& recordings);
+  torch::Tensor label_states(const input::Batch& batch) { return label_states(batch, encode(batch)); }
+  torch::Tensor label_states(const input::Batch& batch, const Encoded& encoded);
 
-  /// Hidden state of the last token, [1, H], of one row that goes on where `past` ends, and extends it. The soft tokens
-  /// of its pictures and recordings are given; a picture lies in one call as a whole.
-  torch::Tensor next_state(const data::Batch& row, const torch::Tensor& images, const torch::Tensor& recordings,
-                           Past& past);
+  /// Hidden state of the last token, [1, H], of one row that follows what `past` holds, and extends it. An image must
+  /// be in one call as a whole.
+  torch::Tensor next_state(const input::Batch& row, const Encoded& encoded, Past& past);
 
   /// Keep only the inputs of each layer of the decoder and the towers for the backward pass (activation checkpointing).
   void set_recompute(bool recompute);
@@ -90,14 +102,14 @@ class ModelImpl : public torch::nn::Module {
   nn::Linear lm_head{nullptr};  ///< only where the embeddings are not tied
 
  private:
-  torch::Tensor decode(const data::Batch& batch, const torch::Tensor& images, const torch::Tensor& recordings,
-                       const torch::Tensor& queries, Past* past = nullptr);
-
-  // What `run` gives, or the cache of it.
-  torch::Tensor soft_tokens(std::string_view name, const torch::nn::Module& tower,
-                            const std::vector<torch::Tensor>& input, const std::function<torch::Tensor()>& run);
+  torch::Tensor decode(const input::Batch& batch, const Encoded& encoded, const torch::Tensor& queries,
+                       Past* past = nullptr);
+  std::vector<torch::Tensor> encode_kind(const MediaInput& path, const std::vector<input::Media>& media);
+  // Of the encoder, or the cache.
+  torch::Tensor soft_tokens(const MediaInput& path, const input::Media& media);
 
   ModelConfig config_;
+  std::vector<Part> parts_;
   torch::ScalarType dtype_;
   std::shared_ptr<SoftTokenCache> soft_token_cache_;
 };

@@ -7,6 +7,7 @@
 #include "bezel/gemma4/load.h"
 #include "bezel/gemma4/model.h"
 #include "bezel/io/key_map.h"
+#include "bezel/nn/weight_site.h"
 
 namespace bezel::gemma4 {
 namespace {
@@ -48,15 +49,13 @@ void check_orbax_plan(const OrbaxPlan& plan, const std::string& source) {
   const Shapes shapes = planned_shapes(plan, source);
   Model model = meta_model(config, torch::kBFloat16);
   std::set<std::string> expected;
-  for (const auto& item : model->named_modules()) {
-    const auto* module = dynamic_cast<const nn::Module*>(item.value().get());
-    if (module == nullptr) continue;
-    for (const nn::Slot& slot : module->slots()) {
-      const std::string name = item.key() + "." + slot.name;
+  nn::for_each_module(*model, [&](const std::string& module_name, const nn::Module& module) {
+    for (const nn::Slot& slot : module.slots()) {
+      const std::string name = module_name + "." + slot.name;
       expected.insert(name);
       check_slot(slot, name, shapes, source);
     }
-  }
+  });
   for (const auto& [name, shape] : shapes)
     if (expected.count(name) == 0 && !is_unused_kv(name, config.text))
       throw Error(source, ": the tensor '", name,

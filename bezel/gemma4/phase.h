@@ -2,12 +2,25 @@
 
 #include <functional>
 
+#include "bezel/input/media_kind.h"
+
 namespace bezel::gemma4 {
 
-/// Parts of a forward pass, in the order in which they run. Each reads its own weights and no others.
-enum class Phase { kVision, kAudio, kDecoder, kHead };
+/// A part of a forward pass: each encoder whose media the batch has, then the decoder, then the output embedding. Each
+/// reads its own weights and no others.
+struct Phase {
+  enum class Kind { kEncoder, kDecoder, kHead };
 
-/// Called when a phase has ended. Whoever runs the phases calls it; the model does not know of it.
+  Kind kind = Kind::kDecoder;
+  input::MediaKind media{};  ///< of kEncoder
+
+  static Phase encoder(input::MediaKind media) { return {Kind::kEncoder, media}; }
+  static Phase decoder() { return {Kind::kDecoder}; }
+  static Phase head() { return {Kind::kHead}; }
+  friend bool operator==(const Phase&, const Phase&) = default;
+};
+
+/// Called when a phase has ended, for what the model does not know of, such as eviction.
 using PhaseObserver = std::function<void(Phase)>;
 
 }  // namespace bezel::gemma4

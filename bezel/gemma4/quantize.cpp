@@ -5,6 +5,7 @@
 #include "bezel/error.h"
 #include "bezel/gemma4/load.h"
 #include "bezel/io/tensor_io.h"
+#include "bezel/nn/weight_site.h"
 #include "bezel/quant/code_form.h"
 
 namespace bezel::gemma4 {
@@ -16,22 +17,16 @@ struct Plan {
   std::set<std::string> dense;      ///< linear modules that stay as they are
 };
 
-void add_experts(const torch::nn::Module& module, const std::string& name, Plan& plan) {
-  if (const auto* experts = dynamic_cast<const ExpertsImpl*>(&module))
-    for (const nn::Slot& slot : experts->slots()) plan.quantized.insert(name + "." + slot.name);
-}
-
 Plan make_plan(const ModelConfig& config, const quant::StorageOptions& options, bool experts) {
   Plan plan;
   const Model model = meta_model(config, torch::kFloat);
-  for (const auto& item : model->named_modules()) {
-    if (experts) add_experts(*item.value(), item.key(), plan);
-    const auto* linear = dynamic_cast<const nn::LinearImpl*>(item.value().get());
-    if (linear == nullptr) continue;
-    const std::string& name = item.key();
+  for (const nn::WeightSite& site : nn::weight_sites(*model)) {
+    if (site.role() == nn::MatrixRole::kExperts && experts) plan.quantized.insert(site.name());
+    if (site.layer == nullptr) continue;
+    const std::string& name = site.module;
     const bool skipped = quant::is_skipped(name, options.skip) ||
                          quant::is_skipped(io::peft_module_name(name, config.text_only), options.skip);
-    if (linear->slots().front().quantizable && !skipped)
+    if (site.slot->quantizable && !skipped)
       plan.quantized.insert(name + ".weight");
     else
       plan.dense.insert(io::peft_module_name(name, config.text_only));

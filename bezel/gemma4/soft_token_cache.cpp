@@ -82,10 +82,10 @@ void SoftTokenCache::find_entries() {
   for (const Found& entry : found) remember(entry.key, entry.bytes);
 }
 
-Tensor SoftTokenCache::get(std::string_view tower, const std::vector<Tensor>& input,
+Tensor SoftTokenCache::get(std::string_view encoder, const std::vector<Tensor>& input,
                            const std::function<Tensor()>& make) {
   io::Sha256 hash;
-  hash.update(options_.fingerprint + "\n" + std::string(tower) + "\n");
+  hash.update(options_.fingerprint + "\n" + std::string(encoder) + "\n");
   for (const Tensor& tensor : input) update(hash, tensor);
   const std::string key = hash.finish();
   if (Tensor kept = read(key); kept.defined()) {

@@ -28,9 +28,9 @@ class SoftTokenCache {
   /// Looks through the folder; entries of processes that were killed while writing are removed.
   explicit SoftTokenCache(Options options);
 
-  /// What `make` gives for the input of a tower, "vision" or "audio": the kept copy where there is one. `input` is all
-  /// that the tower sees.
-  torch::Tensor get(std::string_view tower, const std::vector<torch::Tensor>& input,
+  /// What `make` gives for the input of an encoder, by the name of its part: the kept copy where there is one. `input`
+  /// is all that the encoder sees.
+  torch::Tensor get(std::string_view encoder, const std::vector<torch::Tensor>& input,
                     const std::function<torch::Tensor()>& make);
 
   std::int64_t hits() const { return hits_; }

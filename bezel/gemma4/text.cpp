@@ -7,6 +7,7 @@
 
 #include "bezel/nn/attention.h"
 #include "bezel/nn/recompute.h"
+#include "bezel/nn/weight_site.h"
 
 namespace bezel::gemma4 {
 
@@ -19,6 +20,26 @@ Tensor take_queries(const Tensor& x, const Tensor& queries) {
   if (!queries.defined()) return x;
   return nn::take_rows(x.flatten(0, 1), queries).view({x.size(0), -1, x.size(2)});
 }
+
+// What a layer reads beside what is fixed for the call. nn::recompute keeps it, as a list of defined tensors.
+struct LayerReads {
+  Tensor h;          // [B, T, H]
+  Tensor per_layer;  // [B, Q, 256] or undefined
+  KeyValue shared;   // of an earlier layer, or undefined
+
+  std::vector<Tensor> pack() const {
+    std::vector<Tensor> list{h};
+    if (per_layer.defined()) list.push_back(per_layer);
+    if (shared.key.defined()) list.insert(list.end(), {shared.key, shared.value});
+    return list;
+  }
+  static LayerReads unpack(const std::vector<Tensor>& list, bool has_per_layer, bool has_shared) {
+    LayerReads reads{.h = list[0], .per_layer = {}, .shared = {}};
+    if (has_per_layer) reads.per_layer = list[1];
+    if (has_shared) reads.shared = {list.end()[-2], list.end()[-1]};
+    return reads;
+  }
+};
 
 // Position of each place of a row in its sample, [B or 1, T], for tokens that come after `past` others.
 Tensor positions(const Context& context, std::int64_t past, std::int64_t num_tokens, at::TensorOptions options) {
@@ -121,7 +142,8 @@ Tensor TextLayerImpl::forward(const Tensor& x, const Tensor& queries, const Tens
   return layer_scalar.defined() ? h * layer_scalar : h;
 }
 
-TextModelImpl::TextModelImpl(const TextConfig& config) : config_(config) {
+TextModelImpl::TextModelImpl(const TextConfig& config)
+    : config_(config), plans_(plan_layers(config, false)), gathering_plans_(plan_layers(config, true)) {
   const std::int64_t hidden = config.hidden_size, width = config.hidden_size_per_layer_input;
   embed_tokens = register_module("embed_tokens", nn::Embedding(config.vocab_size, hidden, std::sqrt(hidden)));
   layers = register_module("layers", torch::nn::ModuleList());
@@ -181,58 +203,56 @@ LayerInputs TextModelImpl::layer_inputs(LayerType type, const Tensor& embeds, co
   return inputs;
 }
 
-Tensor TextModelImpl::run_layer(std::int64_t idx, const Tensor& h, const Tensor& queries, const Tensor& per_layer_input,
-                                const LayerInputs& inputs, KeyValue& shared) {
-  TextLayerImpl& layer = layers->at<TextLayerImpl>(idx);
-  const bool stores = config_.layers[idx].kv_mode == KvMode::kStore;
-  const bool reuses = config_.layers[idx].kv_mode == KvMode::kReuse;
-  // What the layer reads, as a list and back: {h, per-layer input?, shared key?, shared value?}.
-  std::vector<Tensor> reads{h};
-  if (per_layer_input.defined()) reads.push_back(per_layer_input);
-  if (reuses) reads.insert(reads.end(), {shared.key, shared.value});
-  const bool has_input = per_layer_input.defined();
-  const auto body = [&layer, queries, inputs, stores, reuses, has_input](const std::vector<Tensor>& given) {
-    const KeyValue read = reuses ? KeyValue{given.end()[-2], given.end()[-1]} : KeyValue{};
-    KeyValue own;
-    const Tensor out = layer.forward(given[0], queries, has_input ? given[1] : Tensor(), inputs, read, own);
-    return stores ? std::vector<Tensor>{out, own.key, own.value} : std::vector<Tensor>{out};
+CallInputs TextModelImpl::call_inputs(const Tensor& embeds, const Context& context) const {
+  const std::int64_t batch = embeds.size(0), tokens = embeds.size(1);
+  const auto inputs_of = [&](const Tensor& queries) {
+    return std::array<LayerInputs, 2>{layer_inputs(LayerType::kSliding, embeds, context, queries),
+                                      layer_inputs(LayerType::kFull, embeds, context, queries)};
   };
-  const std::vector<Tensor> out = recompute ? nn::recompute(body, reads, nn::adapter_tensors(layer)) : body(reads);
-  if (stores) shared = {out[1], out[2]};
+  CallInputs call{.all = inputs_of({}), .gathered = {}, .rows = {}, .per_layer = {}, .past = context.past};
+  const Tensor& queries = context.queries;
+  if (!queries.defined()) return call;
+  call.rows = (queries + at::arange(0, batch * tokens, tokens, queries.options()).unsqueeze(1)).flatten();
+  if (queries.size(1) < tokens) call.gathered = inputs_of(queries);
+  return call;
+}
+
+Tensor TextModelImpl::run_layer(const LayerPlan& plan, const Tensor& h, const CallInputs& call, SharedKv& shared) {
+  TextLayerImpl& layer = layers->at<TextLayerImpl>(plan.layer);
+  const auto type = static_cast<std::size_t>(plan.type);
+  LayerInputs inputs = plan.rows == QueryRows::kAll ? call.all[type] : call.gathered[type];
+  if (call.past != nullptr)
+    inputs.remember = [past = call.past, idx = plan.layer](const KeyValue& fresh) { return past->extend(idx, fresh); };
+  LayerReads reads{.h = h, .per_layer = {}, .shared = {}};
+  if (call.per_layer.defined()) reads.per_layer = call.per_layer.select(2, plan.layer);
+  if (plan.rows != QueryRows::kAll && reads.per_layer.defined())
+    reads.per_layer = take_queries(reads.per_layer, call.rows);
+  if (!plan.owns_kv()) reads.shared = shared[type];
+  const Tensor rows = plan.rows == QueryRows::kGather ? call.rows : Tensor();
+  const auto body = [&layer, plan, rows, inputs,
+                     has_per_layer = reads.per_layer.defined()](const std::vector<Tensor>& given) {
+    const LayerReads read = LayerReads::unpack(given, has_per_layer, !plan.owns_kv());
+    KeyValue own;
+    const Tensor out = layer.forward(read.h, rows, read.per_layer, inputs, read.shared, own);
+    return plan.shares_kv ? std::vector<Tensor>{out, own.key, own.value} : std::vector<Tensor>{out};
+  };
+  const std::vector<Tensor> given = reads.pack();
+  const std::vector<Tensor> out = recompute ? nn::recompute(body, given, nn::adapter_tensors(layer)) : body(given);
+  if (plan.shares_kv) shared[type] = {out[1], out[2]};
   return out[0];
 }
 
 Tensor TextModelImpl::forward(const Tensor& embeds, const Tensor& per_layer, const Context& context) {
-  const Tensor& queries = context.queries;
-  Past* past = context.past;
-  TORCH_CHECK(past == nullptr || (embeds.size(0) == 1 && !context.real.defined() && !context.sample_first.defined()),
-              "a past goes with one sample without padding, not with ", embeds.size(0), " rows");
-  const auto inputs_of = [&](const Tensor& asking) {
-    return std::array<LayerInputs, 2>{layer_inputs(LayerType::kSliding, embeds, context, asking),
-                                      layer_inputs(LayerType::kFull, embeds, context, asking)};
-  };
-  const std::int64_t batch = embeds.size(0), tokens = embeds.size(1);
-  const bool narrows = queries.defined() && queries.size(1) < tokens;
-  // Nobody reads keys or values of a layer above this one.
-  const std::int64_t last_own = config_.num_layers - config_.num_kv_shared_layers - 1;
-  std::array<LayerInputs, 2> inputs = inputs_of({});
-  std::array<LayerInputs, 2> narrow_inputs;  // made before the first layer extends the past
-  if (narrows) narrow_inputs = inputs_of(queries);
-  std::array<KeyValue, 2> shared;  // by LayerType, from the storing layers
-  Tensor rows;                     // int64 [B * Q], which rows of B*T the queries are
-  if (narrows) rows = (queries + at::arange(0, batch * tokens, tokens, queries.options()).unsqueeze(1)).flatten();
+  TORCH_CHECK(
+      context.past == nullptr || (embeds.size(0) == 1 && !context.real.defined() && !context.sample_first.defined()),
+      "a past goes with one sample without padding, not with ", embeds.size(0), " rows");
+  CallInputs call = call_inputs(embeds, context);  // before the first layer extends the past
+  call.per_layer = per_layer;
+  const bool gathers = context.queries.defined() && context.queries.size(1) < embeds.size(1);
+  SharedKv shared;
   Tensor h = embeds;
-  for (std::int64_t i = 0; i < config_.num_layers; ++i) {
-    const auto type = static_cast<std::size_t>(config_.layers[i].type);
-    if (narrows && i == last_own) inputs = narrow_inputs;
-    if (past != nullptr) inputs[type].remember = [past, i](const KeyValue& fresh) { return past->extend(i, fresh); };
-    Tensor own_input = per_layer.defined() ? per_layer.select(2, i) : Tensor();
-    if (narrows && i >= last_own && own_input.defined()) own_input = take_queries(own_input, rows);
-    h = run_layer(i, h, narrows && i == last_own ? rows : Tensor(), own_input, inputs[type], shared[type]);
-  }
-  if (queries.defined() && !narrows)
-    h = take_queries(h, (queries + at::arange(0, batch * tokens, tokens, queries.options()).unsqueeze(1)).flatten());
-  return norm(h);
+  for (const LayerPlan& plan : gathers ? gathering_plans_ : plans_) h = run_layer(plan, h, call, shared);
+  return norm(gathers ? h : take_queries(h, call.rows));
 }
 
 }  // namespace bezel::gemma4

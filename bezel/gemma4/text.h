@@ -7,6 +7,7 @@
 #include <torch/nn/pimpl.h>
 
 #include "bezel/gemma4/config.h"
+#include "bezel/gemma4/layer_plan.h"
 #include "bezel/nn/embedding.h"
 #include "bezel/nn/key_ranges.h"
 #include "bezel/nn/linear.h"
@@ -20,6 +21,9 @@ struct KeyValue {
   torch::Tensor key;
   torch::Tensor value;
 };
+
+/// Keys and values of the layers that share theirs, by LayerType. Reference: shared_kv_states.
+using SharedKv = std::array<KeyValue, 2>;
 
 /// Keys and values of earlier tokens, while a text is read and written in several calls of the decoder.
 class Past {
@@ -51,6 +55,14 @@ struct LayerInputs {
   nn::Rotation key_rotation;                          // [B or 1, T, D]
   nn::KeyRanges visible;                              // of Q queries among S keys
   std::function<KeyValue(const KeyValue&)> remember;  // Past::extend of the layer at hand; empty: nothing came before
+};
+
+/// What all layers of a call share.
+struct CallInputs {
+  std::array<LayerInputs, 2> all, gathered;  // by LayerType: where all positions ask, where the queries do
+  torch::Tensor rows;                        // int64 [B * Q], the queries in B*T; undefined: all
+  torch::Tensor per_layer;                   // [B, T, L, 256] or undefined
+  Past* past = nullptr;
 };
 
 /// References: Gemma4TextAttention, Gemma3Attention.
@@ -171,10 +183,11 @@ class TextModelImpl : public torch::nn::Module {
  private:
   LayerInputs layer_inputs(LayerType type, const torch::Tensor& embeds, const Context& context,
                            const torch::Tensor& queries) const;
-  torch::Tensor run_layer(std::int64_t idx, const torch::Tensor& h, const torch::Tensor& queries,
-                          const torch::Tensor& per_layer_input, const LayerInputs& inputs, KeyValue& shared);
+  CallInputs call_inputs(const torch::Tensor& embeds, const Context& context) const;
+  torch::Tensor run_layer(const LayerPlan& plan, const torch::Tensor& h, const CallInputs& call, SharedKv& shared);
 
   TextConfig config_;
+  std::vector<LayerPlan> plans_, gathering_plans_;
   std::array<torch::Tensor, 2> frequencies_;  // by LayerType, [D / 2]
 };
 TORCH_MODULE(TextModel);

@@ -6,7 +6,6 @@
 
 #include "bezel/nn/functional.h"
 #include "bezel/nn/picture_attention.h"
-#include "bezel/nn/recompute.h"
 
 namespace bezel::gemma4 {
 
@@ -77,7 +76,8 @@ Tensor PatchEmbedderImpl::forward(const Tensor& patches, const Tensor& positions
   return input_proj((2 * (patches - 0.5)).to(dtype)) + (axis(0) + axis(1));
 }
 
-VisionModelImpl::VisionModelImpl(const VisionConfig& config) : config_(config) {
+VisionModelImpl::VisionModelImpl(const VisionConfig& config)
+    : Encoder(config.hidden_size, config.rms_norm_eps), config_(config) {
   patch_embedder = register_module("patch_embedder", PatchEmbedder(config));
   encoder = register_module("encoder", VisionEncoder(config));
   if (config.standardize) {
@@ -87,23 +87,20 @@ VisionModelImpl::VisionModelImpl(const VisionConfig& config) : config_(config) {
   frequencies_ = nn::inverse_frequencies(config.head_dim / 2, config.rope_theta, 1.0);
 }
 
-Tensor VisionModelImpl::pool(const Tensor& h, const Picture& picture) const {
+Tensor VisionModelImpl::pool(const Tensor& h, const input::Media& image) const {
   const double share = 1.0 / static_cast<double>(config_.pooling_kernel_size * config_.pooling_kernel_size);
-  const Tensor sums = nn::sum_rows(h.to(torch::kFloat) * share, picture.pool_index, picture.num_soft_tokens);
+  const Tensor sums = nn::sum_rows(h.to(torch::kFloat) * share, image.soft_index, image.num_soft_tokens);
   // The mean is rounded to the working dtype before it is scaled, as in Gemma4VisionPooler.
   return sums.to(h.scalar_type()).to(torch::kFloat) * std::sqrt(static_cast<double>(config_.hidden_size));
 }
 
-Tensor VisionModelImpl::forward(const Picture& picture, torch::ScalarType dtype) {
-  Tensor h = patch_embedder(picture.patches, picture.positions, dtype);                // [P, H]
-  const nn::Rotation rotation = nn::rotation(picture.positions, frequencies_, dtype);  // [P, 2, D/2]
-  for (const auto& layer : *encoder->layers) {
-    const auto body = [&layer = *layer->as<VisionLayerImpl>(), rotation](const std::vector<Tensor>& given) {
-      return std::vector<Tensor>{layer.forward(given[0], rotation)};
-    };
-    h = recompute ? nn::recompute(body, {h}, nn::adapter_tensors(*layer))[0] : body({h})[0];
-  }
-  Tensor soft = pool(h, picture);  // float32 [M, H]
+Tensor VisionModelImpl::encode(const input::Media& image, torch::ScalarType dtype) {
+  const Tensor embedded = patch_embedder(image.features, image.layout, dtype);    // [P, H]
+  const nn::Rotation rotation = nn::rotation(image.layout, frequencies_, dtype);  // [P, 2, D/2]
+  const Tensor h = run_layers(embedded, [rotation](torch::nn::Module& layer, const Tensor& x) {
+    return layer.as<VisionLayerImpl>()->forward(x, rotation);
+  });
+  Tensor soft = pool(h, image);  // float32 [M, H]
   if (std_bias.defined()) soft = (soft - std_bias.to(torch::kFloat)) * std_scale.to(torch::kFloat);
   return soft.to(dtype);
 }

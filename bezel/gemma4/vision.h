@@ -1,24 +1,15 @@
 #pragma once
 
-#include <vector>
-
 #include <torch/nn/modules/container/modulelist.h>
 #include <torch/nn/pimpl.h>
 
 #include "bezel/gemma4/config.h"
+#include "bezel/gemma4/encoder.h"
 #include "bezel/nn/linear.h"
 #include "bezel/nn/rms_norm.h"
 #include "bezel/nn/rope.h"
 
 namespace bezel::gemma4 {
-
-/// One picture, without padding patches.
-struct Picture {
-  torch::Tensor patches;     // [P, 3 * patch_size²], 0..1
-  torch::Tensor positions;   // int64 [P, 2], (x, y)
-  torch::Tensor pool_index;  // int64 [P], soft token each patch is averaged into
-  std::int64_t num_soft_tokens = 0;
-};
 
 /// Reference: Gemma4VisionAttention.
 class VisionAttentionImpl : public torch::nn::Module {
@@ -79,28 +70,25 @@ class PatchEmbedderImpl : public nn::Module {
 };
 TORCH_MODULE(PatchEmbedder);
 
-/// Patches of one picture in, soft tokens of the vision width out. Attention runs over the real patches only, so it
-/// needs no mask, and padding costs nothing. Reference: Gemma4VisionModel.
-class VisionModelImpl : public nn::Module {
+/// Encoder of images. Attention runs over the real patches only, so it needs no mask, and padding costs nothing.
+/// Reference: Gemma4VisionModel.
+class VisionModelImpl : public Encoder {
  public:
   explicit VisionModelImpl(const VisionConfig& config);
 
-  /// Soft tokens [M, H] in `dtype`: mean over each pooling window in float32, times sqrt(H), standardised if
-  /// configured.
-  torch::Tensor forward(const Picture& picture, torch::ScalarType dtype);
-
-  bool recompute = false;  ///< keep only each layer's input for the backward pass
+  /// Mean of the patches of each pooling window in float32, times sqrt(H), standardised if configured.
+  torch::Tensor encode(const input::Media& image, torch::ScalarType dtype) override;
+  torch::nn::ModuleList layers() const override { return encoder->layers; }
 
   PatchEmbedder patch_embedder{nullptr};
   VisionEncoder encoder{nullptr};
   torch::Tensor std_bias, std_scale;  // [H], with `standardize` only
 
  private:
-  torch::Tensor pool(const torch::Tensor& h, const Picture& picture) const;
+  torch::Tensor pool(const torch::Tensor& h, const input::Media& image) const;
 
   VisionConfig config_;
   torch::Tensor frequencies_;  // [D / 4]
 };
-TORCH_MODULE(VisionModel);
 
 }  // namespace bezel::gemma4

@@ -11,7 +11,7 @@ Answer greedy_answer(Generator& generator, const data::Tokenizer& tokenizer, con
                      const GenerateOptions& options, const std::function<bool(std::int64_t)>& on_token) {
   generator.forget();
   Sampler sampler({.greedy = true}, /*seed=*/0);
-  const data::Batch batch = data::collate({&prompt, 1}, /*pad_id=*/0);  // one row has no padding
+  const input::Batch batch = data::collate({&prompt, 1}, /*pad_id=*/0);  // one row has no padding
   const Generated out = generate(generator, batch, sampler, options, on_token);
   // As a whole: of bytes that make no character, a stream shows those that alone would be one.
   std::vector<std::int64_t> kept;

@@ -9,6 +9,7 @@
 
 #include "bezel/generate/generator.h"
 #include "bezel/io/tensor_io.h"
+#include "bezel/nn/weight_site.h"
 
 namespace bezel::generate {
 namespace {
@@ -48,20 +49,18 @@ double read_bandwidth() {
 std::int64_t weight_bytes_per_token(const gemma4::Model& model) {
   const gemma4::TextConfig& config = model->config().text;
   std::int64_t bytes = model->head()->bytes();
-  for (const auto& module : model->model->language_model->modules()) {
-    if (const auto* linear = dynamic_cast<const nn::LinearImpl*>(module.get())) {
-      bytes += linear->weight->bytes();
-      if (linear->adapter)
-        bytes += static_cast<std::int64_t>(linear->adapter->a.nbytes() + linear->adapter->b.nbytes());
-    }
-    if (const auto* experts = dynamic_cast<const gemma4::ExpertsImpl*>(module.get()))
-      bytes +=
-          (experts->gate_up_proj->bytes() + experts->down_proj->bytes()) / config.num_experts * config.top_k_experts;
+  for (const nn::WeightSite& site : nn::weight_sites(*model->model->language_model)) {
+    if (site.role() == nn::MatrixRole::kExperts)
+      bytes += site.weight()->bytes() / config.num_experts * config.top_k_experts;
+    if (site.role() != nn::MatrixRole::kLinear) continue;
+    bytes += site.weight()->bytes();
+    if (const auto& adapter = site.layer->adapter)
+      bytes += static_cast<std::int64_t>(adapter->a.nbytes() + adapter->b.nbytes());
   }
   return bytes;
 }
 
-DecodeTimes bench_decoding(const gemma4::Model& model, const data::Batch& prompt, std::int64_t count) {
+DecodeTimes bench_decoding(const gemma4::Model& model, const input::Batch& prompt, std::int64_t count) {
   TORCH_CHECK(count > 0, "decodes a token at least, not ", count);
   DecodeTimes times;
   times.prompt_tokens = prompt.input_ids.size(1);

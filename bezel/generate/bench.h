@@ -22,7 +22,7 @@ struct DecodeTimes {
 };
 
 /// Reads `prompt` (one row) and then times `count` >= 1 greedy tokens.
-DecodeTimes bench_decoding(const gemma4::Model& model, const data::Batch& prompt, std::int64_t count);
+DecodeTimes bench_decoding(const gemma4::Model& model, const input::Batch& prompt, std::int64_t count);
 
 /// Bytes of weights that one token reads: the decoder's matrices as stored, of experts only the share that is chosen,
 /// adapters and the head. Embedding rows and norms, which are small, are left out.

@@ -2,9 +2,8 @@
 
 #include <algorithm>
 
-#include "bezel/data/audio.h"
 #include "bezel/data/dataset.h"
-#include "bezel/data/image.h"
+#include "bezel/data/media.h"
 #include "bezel/data/sample_media.h"
 #include "bezel/data/token_check.h"
 #include "bezel/error.h"
@@ -14,72 +13,74 @@ namespace {
 
 using io::Json;
 
-constexpr std::string_view kImage = "<|image|>", kAudio = "<|audio|>";
-
 // The content of a user message: text alone, or parts with the media that the text does not place itself.
 Json content_of(const Question& question) {
   Json parts = Json::array();
-  if (data::count_of(question.text, kImage) == 0)
-    parts.insert(parts.end(), question.images.size(), Json{{"type", "image"}});
-  if (data::count_of(question.text, kAudio) == 0)
-    parts.insert(parts.end(), question.audios.size(), Json{{"type", "audio"}});
+  for (const input::MediaKind kind : input::kMediaKinds)
+    if (data::count_of(question.text, input::kMediaWords[kind].placeholder) == 0)
+      parts.insert(parts.end(), question.media[kind].size(), Json{{"type", input::kMediaWords[kind].part}});
   if (parts.empty()) return question.text;
   parts.push_back({{"type", "text"}, {"text", question.text}});
   return parts;
 }
 
-void check_count(std::string_view text, std::string_view placeholder, std::size_t given, const char* what) {
-  const std::size_t typed = data::count_of(text, placeholder);
+// What a part is in a text without a template.
+std::string raw_text(const Json& part) {
+  for (const input::MediaWords& words : input::kMediaWords.values)
+    if (part.at("type") == words.part) return std::string(words.placeholder);
+  return part.at("text").get<std::string>();
+}
+
+void check_count(std::string_view text, const input::MediaWords& words, std::size_t given) {
+  const std::size_t typed = data::count_of(text, words.placeholder);
   if (typed != 0 && typed != given)
-    throw Error("the prompt holds ", typed, " ", placeholder, ", but ", given, " ", what, " are given");
+    throw Error("the prompt holds ", typed, " ", words.placeholder, ", but ", given, " ", words.items, " are given");
 }
 
 }  // namespace
 
 Conversation::Conversation(const std::string& folder, const gemma4::ModelConfig& config, ConversationOptions options)
     : tokenizer_(data::Tokenizer::of_model(folder)),
-      ids_{config.image_token_id, config.video_token_id, config.audio_token_id},
+      ids_(config.placeholder_ids),
       options_(std::move(options)),
       format_(data::detect_chat_format(config)),
       pad_id_(config.text.pad_token_id),
       config_(config),
-      has_vision_(config.vision.has_value()),
-      has_audio_(config.audio.has_value()) {
-  if (has_vision_ || has_audio_) media_ = data::read_processor_config(folder);
+      allowed_(config.media()) {
+  if (allowed_ != input::PerKind<bool>{}) media_settings_ = data::read_processor_config(folder);
   if (options_.max_soft_tokens) {
     data::check_image_budget(*options_.max_soft_tokens);
-    media_.image.max_soft_tokens = *options_.max_soft_tokens;
+    media_settings_.image.max_soft_tokens = *options_.max_soft_tokens;
   }
-  data::check_tokens(tokenizer_, format_, ids_, has_vision_, has_audio_);
+  data::check_tokens(tokenizer_, format_, ids_, allowed_);
   clear();
 }
 
 void Conversation::check_media(const Question& question) const {
-  if (!question.images.empty() && !has_vision_) throw Error(question.images[0], ": the model has no vision tower");
-  if (!question.audios.empty() && !has_audio_) throw Error(question.audios[0], ": the model has no audio tower");
-  check_count(question.text, kImage, question.images.size(), "pictures");
-  check_count(question.text, kAudio, question.audios.size(), "recordings");
+  for (const input::MediaKind kind : input::kMediaKinds) {
+    const std::vector<std::string>& files = question.media[kind];
+    if (!files.empty() && !allowed_[kind])
+      throw Error(files[0], ": the model has no ", input::kMediaWords[kind].encoder);
+    check_count(question.text, input::kMediaWords[kind], files.size());
+  }
   if (data::count_of(question.text, "<|video|>") != 0)
     throw Error("the prompt holds <|video|>, but video is not supported");
 }
 
 void Conversation::ask(const Question& question) {
   check_media(question);
-  std::vector<data::ImagePatches> images;
-  std::vector<data::AudioFrames> recordings;
-  for (const std::string& path : question.images) images.push_back(data::load_image(path, media_.image));
-  for (const std::string& path : question.audios) recordings.push_back(data::load_audio(path, media_.audio));
+  auto media = media_;
+  for (const input::MediaKind kind : input::kMediaKinds)
+    for (const std::string& path : question.media[kind])
+      media[kind].push_back(data::load_media(kind, path, media_settings_));
   messages_.push_back({{"role", "user"}, {"content", content_of(question)}});
-  images_.insert(images_.end(), images.begin(), images.end());
-  recordings_.insert(recordings_.end(), recordings.begin(), recordings.end());
+  media_ = std::move(media);
 }
 
 void Conversation::answer(std::span<const std::int64_t> tokens) {
   std::vector<std::int64_t> kept(tokens.begin(), tokens.end());
   // A placeholder that the model made up stands for no picture, and an id beyond the tokenizer's for no text.
-  std::erase_if(kept, [&](std::int64_t id) {
-    return id == ids_.image || id == ids_.audio || id == ids_.video || id >= tokenizer_.vocab_size();
-  });
+  std::erase_if(kept, [&](std::int64_t id) { return ids_.contains(id) || id >= tokenizer_.vocab_size(); });
   std::string text = tokenizer_.decode(kept);
   for (const std::string_view end : {data::chat_tokens(format_).end, std::string_view("<eos>")})
     if (text.ends_with(end)) text = text.substr(0, text.size() - end.size());
@@ -89,8 +90,7 @@ void Conversation::answer(std::span<const std::int64_t> tokens) {
 void Conversation::clear() {
   messages_ = Json::array();
   if (!options_.system.empty()) messages_.push_back({{"role", "system"}, {"content", options_.system}});
-  images_.clear();
-  recordings_.clear();
+  media_ = {};
 }
 
 std::string Conversation::text() const {
@@ -104,16 +104,15 @@ std::string Conversation::text() const {
   if (content.is_string())
     text = content.get<std::string>();
   else
-    for (const Json& part : content)
-      text += part.at("type") == "text" ? part.at("text").get<std::string>()
-                                        : std::string(part.at("type") == "image" ? kImage : kAudio);
+    for (const Json& part : content) text += raw_text(part);
   return text.starts_with("<bos>") ? text : "<bos>" + text;
 }
 
-data::Batch Conversation::prompt() const {
+input::Batch Conversation::prompt() const {
   TORCH_CHECK(!messages_.empty(), "a prompt needs a question");
   const data::SampleText whole{.text = text()};
-  const auto sample = data::make_sample(tokenizer_, whole, images_, recordings_, /*max_tokens=*/0);
+  const auto sample =
+      data::make_sample(tokenizer_, whole, data::in_placeholder_order(whole.text, media_), /*max_tokens=*/0);
   for (const std::int64_t id : sample->input_ids)
     if (const std::string why = config_.missing_row(id); !why.empty())
       throw Error("the prompt's token '", tokenizer_.word(id), "' (", id, ") has no embedding: ", why);

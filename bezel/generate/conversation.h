@@ -15,12 +15,10 @@
 
 namespace bezel::generate {
 
-/// What a user says. Media stand before the text, pictures first, unless the text says by <|image|> and <|audio|> where
-/// each belongs.
+/// What a user says. Media come before the text, kind by kind, unless the text has placeholders for them.
 struct Question {
   std::string text;
-  std::vector<std::string> images;  ///< files
-  std::vector<std::string> audios;  ///< files
+  input::PerKind<std::vector<std::string>> media;  ///< files
 };
 
 struct ConversationOptions {
@@ -47,24 +45,22 @@ class Conversation {
   void clear();
 
   /// The conversation so far and the opening of the model's turn, one row, on the CPU.
-  data::Batch prompt() const;
+  input::Batch prompt() const;
 
  private:
   void check_media(const Question& question) const;
   std::string text() const;
 
   data::Tokenizer tokenizer_;
-  data::MediaSettings media_;
+  data::MediaSettings media_settings_;
   data::MediaTokenIds ids_;
   ConversationOptions options_;
   data::ChatFormat format_;
   std::int64_t pad_id_;
   gemma4::ModelConfig config_;
-  bool has_vision_;
-  bool has_audio_;
+  input::PerKind<bool> allowed_;  // kinds that the model has an encoder for
   io::Json messages_ = io::Json::array();
-  std::vector<data::ImagePatches> images_;
-  std::vector<data::AudioFrames> recordings_;
+  input::PerKind<std::vector<input::Media>> media_;
 };
 
 }  // namespace bezel::generate

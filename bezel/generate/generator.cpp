@@ -28,11 +28,21 @@ Stretch stretch_of(std::span<const std::int64_t> places, std::int64_t begin, std
   return {at::tensor(std::vector<std::int64_t>(first, last), at::kLong) - begin, first - places.begin()};
 }
 
-// Where to end a chunk that should end at `end`, so that it holds pictures as a whole.
+// Kinds of media whose tokens are among positions begin … end - 1.
+input::PerKind<bool> kinds_at(std::span<const std::int64_t> types, std::int64_t begin, std::int64_t end) {
+  const auto part = types.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin));
+  input::PerKind<bool> kinds;
+  for (const input::MediaKind kind : input::kMediaKinds)
+    kinds[kind] = std::ranges::find(part, input::kMediaWords[kind].token_type) != part.end();
+  return kinds;
+}
+
+// Where to end a chunk that should end at `end`, so that it holds images as a whole.
 std::int64_t chunk_end(std::span<const std::int64_t> types, std::int64_t begin, std::int64_t end) {
+  constexpr std::int64_t kImage = input::kMediaWords[input::MediaKind::kImage].token_type;
   const auto size = static_cast<std::int64_t>(types.size());
-  const auto inside = [&](std::int64_t at) {  // a cut before `at` would split a picture
-    return at > begin && at < size && types[at] == 1 && types[at - 1] == 1;
+  const auto inside = [&](std::int64_t at) {  // a cut before `at` would split an image
+    return at > begin && at < size && types[at] == kImage && types[at - 1] == kImage;
   };
   end = std::min(end, size);
   std::int64_t cut = end;
@@ -67,103 +77,86 @@ std::int64_t Generator::room() const {
 }
 
 // Whether the prompt goes on where reading ended, outside of any picture or recording.
-bool Generator::continues(const data::Batch& prompt) const {
+bool Generator::continues(const input::Batch& prompt) const {
   const auto ids = values(prompt.input_ids), types = values(prompt.mm_token_type_ids);
   if (tokens_.size() >= ids.size() || !std::ranges::equal(ids.first(tokens_.size()), tokens_)) return false;
   return tokens_.empty() || types[tokens_.size()] == 0 || types[tokens_.size() - 1] == 0;
 }
 
-Generator::SoftTokens Generator::image_tokens(const data::Batch& prompt) {
-  const auto places = values(prompt.image_rows);
-  data::Batch unread;
+Generator::Unread Generator::encode(const input::Batch& prompt) {
+  const auto places = values(prompt.soft_rows);
+  TORCH_CHECK(std::ranges::is_sorted(places), "the media of a prompt are interleaved");
+  input::Batch unread;
   std::size_t done = 0;
-  for (const data::ImagePatches& image : prompt.images) {
-    if (!unread.images.empty() || places[done] >= static_cast<std::int64_t>(tokens_.size()))
-      unread.images.push_back(image);
+  for (const input::Media& media : prompt.media) {
+    if (!unread.media.empty() || places[done] >= static_cast<std::int64_t>(tokens_.size()))
+      unread.media.push_back(media);
     else
-      done += static_cast<std::size_t>(image.num_soft_tokens);
+      done += static_cast<std::size_t>(media.num_soft_tokens);
   }
-  const Tensor rows = model_->image_features(unread.to(model_->head()->device()));
-  if (rows.defined()) ended(gemma4::Phase::kVision);
-  return {{places.begin() + static_cast<std::ptrdiff_t>(done), places.end()}, rows};
-}
-
-Generator::SoftTokens Generator::audio_tokens(const data::Batch& prompt) {
-  const auto places = values(prompt.audio_rows);
-  data::Batch unread;
-  std::size_t done = 0;
-  for (const data::AudioFrames& recording : prompt.recordings) {
-    if (!unread.recordings.empty() || places[done] >= static_cast<std::int64_t>(tokens_.size()))
-      unread.recordings.push_back(recording);
-    else
-      done += static_cast<std::size_t>(recording.soft_rows.size(0));
-  }
-  const Tensor rows = model_->audio_features(unread.to(model_->head()->device()));
-  if (rows.defined()) ended(gemma4::Phase::kAudio);
-  return {{places.begin() + static_cast<std::ptrdiff_t>(done), places.end()}, rows};
+  return {{places.begin() + static_cast<std::ptrdiff_t>(done), places.end()},
+          model_->encode(unread.to(model_->head()->device()), observer_).rows};
 }
 
 // Reads up to position `end`; the state of its last token.
-Tensor Generator::read_chunk(const data::Batch& prompt, std::int64_t end, const SoftTokens& images,
-                             const SoftTokens& recordings) {
+Tensor Generator::read_chunk(const input::Batch& prompt, std::int64_t end, const Unread& soft) {
   const auto begin = static_cast<std::int64_t>(tokens_.size());
-  data::Batch chunk;
+  input::Batch chunk;
   chunk.input_ids = prompt.input_ids.narrow(1, begin, end - begin);
   chunk.mm_token_type_ids = prompt.mm_token_type_ids.narrow(1, begin, end - begin);
-  chunk.media_rows = stretch_of(values(prompt.media_rows), begin, end).rows;
-  const auto take = [&](const SoftTokens& soft, Tensor& rows) {
-    const Stretch stretch = stretch_of(soft.places, begin, end);
-    rows = stretch.rows;
-    return rows.size(0) > 0 ? soft.rows.narrow(0, stretch.first, rows.size(0)) : Tensor();
-  };
-  const Tensor own_images = take(images, chunk.image_rows), own_recordings = take(recordings, chunk.audio_rows);
-  const Tensor state = model_->next_state(chunk.to(model_->head()->device()), own_images, own_recordings, cache_);
-  ended(gemma4::Phase::kDecoder);
+  chunk.placeholder_rows = stretch_of(values(prompt.placeholder_rows), begin, end).rows;
+  const Stretch stretch = stretch_of(soft.places, begin, end);
+  chunk.soft_rows = stretch.rows;
+  gemma4::Encoded encoded;
+  if (stretch.rows.size(0) > 0) {
+    encoded.rows = soft.rows.narrow(0, stretch.first, stretch.rows.size(0));
+    encoded.kinds = kinds_at(values(prompt.mm_token_type_ids), begin, end);
+  }
+  const Tensor state = model_->next_state(chunk.to(model_->head()->device()), encoded, cache_);
+  ended(gemma4::Phase::decoder());
   const auto ids =
       values(prompt.input_ids).subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin));
   tokens_.insert(tokens_.end(), ids.begin(), ids.end());
   return state;
 }
 
-Tensor Generator::read(const data::Batch& prompt, const std::function<bool()>& should_stop) {
+Tensor Generator::read(const input::Batch& prompt, const std::function<bool()>& should_stop) {
   TORCH_CHECK(prompt.input_ids.size(0) == 1 && !prompt.has_padding, "a prompt is one row without padding");
   const at::NoGradGuard no_grad;
   if (!continues(prompt)) forget();
   const std::int64_t size = prompt.input_ids.size(1);
   if (const std::int64_t most = model_->config().text.max_position_embeddings; size > most)
     throw Error("the prompt has ", size, " tokens, the model's context (max_position_embeddings) is ", most);
-  const SoftTokens images = image_tokens(prompt), recordings = audio_tokens(prompt);
+  const Unread soft = encode(prompt);
   Tensor state;
   for (auto begin = static_cast<std::int64_t>(tokens_.size()); begin < size;
        begin = static_cast<std::int64_t>(tokens_.size())) {
     if (should_stop && should_stop()) return {};
     const std::int64_t end = chunk_end(values(prompt.mm_token_type_ids), begin, begin + chunk_tokens_);
-    state = read_chunk(prompt, end, images, recordings);
+    state = read_chunk(prompt, end, soft);
   }
   return next_logits(state);
 }
 
 Tensor Generator::next_logits(const Tensor& state) {
   Tensor logits = model_->logits(state).select(0, 0).to(torch::kCPU, torch::kFloat);
-  ended(gemma4::Phase::kHead);
+  ended(gemma4::Phase::head());
   return logits;
 }
 
 Tensor Generator::read(std::int64_t token) {
   const at::NoGradGuard no_grad;
-  data::Batch row;
+  input::Batch row;
   row.input_ids = at::full({1, 1}, token, at::TensorOptions(at::kLong).device(model_->head()->device()));
   // A placeholder that the model made up stands for nothing; the reference embeds padding for it, too.
-  const gemma4::ModelConfig& config = model_->config();
-  if (token == config.image_token_id || token == config.audio_token_id || token == config.video_token_id)
-    row.media_rows = at::zeros({1}, row.input_ids.options());
-  const Tensor state = model_->next_state(row, {}, {}, cache_);
-  ended(gemma4::Phase::kDecoder);
+  if (model_->config().placeholder_ids.contains(token)) row.placeholder_rows = at::zeros({1}, row.input_ids.options());
+  const Tensor state = model_->next_state(row, {}, cache_);
+  ended(gemma4::Phase::decoder());
   tokens_.push_back(token);
   return next_logits(state);
 }
 
-Generated generate(Generator& generator, const data::Batch& prompt, Sampler& sampler, const GenerateOptions& options,
+Generated generate(Generator& generator, const input::Batch& prompt, Sampler& sampler, const GenerateOptions& options,
                    const std::function<bool(std::int64_t)>& on_token) {
   Generated out;
   Tensor logits = generator.read(prompt, [&] { return on_token && !on_token(-1); });

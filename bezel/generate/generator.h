@@ -3,11 +3,11 @@
 #include <functional>
 #include <vector>
 
-#include "bezel/data/batch.h"
 #include "bezel/gemma4/model.h"
 #include "bezel/gemma4/phase.h"
 #include "bezel/generate/kv_cache.h"
 #include "bezel/generate/sampler.h"
+#include "bezel/input/batch.h"
 
 namespace bezel::generate {
 
@@ -21,7 +21,7 @@ class Generator {
   /// Reads a prompt of one row; where it begins with all tokens read so far, only the rest. Pictures and recordings
   /// already read must then be the same. Logits [V] of the next token, float32 on the CPU; undefined when
   /// `should_stop`, asked before each chunk, said so. Throws Error when the prompt is longer than the model's context.
-  torch::Tensor read(const data::Batch& prompt, const std::function<bool()>& should_stop = {});
+  torch::Tensor read(const input::Batch& prompt, const std::function<bool()>& should_stop = {});
   /// Reads one token more; the same logits.
   torch::Tensor read(std::int64_t token);
 
@@ -35,17 +35,15 @@ class Generator {
   const KvCache& cache() const { return cache_; }
 
  private:
-  /// The soft tokens of one kind of media that are still to be read, by their places in the row.
-  struct SoftTokens {
+  /// The soft tokens that are still to be read, by their places in the row.
+  struct Unread {
     std::vector<std::int64_t> places;
     torch::Tensor rows;  // [places, H]
   };
 
-  bool continues(const data::Batch& prompt) const;
-  SoftTokens image_tokens(const data::Batch& prompt);
-  SoftTokens audio_tokens(const data::Batch& prompt);
-  torch::Tensor read_chunk(const data::Batch& prompt, std::int64_t end, const SoftTokens& images,
-                           const SoftTokens& recordings);
+  bool continues(const input::Batch& prompt) const;
+  Unread encode(const input::Batch& prompt);
+  torch::Tensor read_chunk(const input::Batch& prompt, std::int64_t end, const Unread& soft);
   torch::Tensor next_logits(const torch::Tensor& state);
   void ended(gemma4::Phase phase) const;
 
@@ -70,7 +68,7 @@ struct Generated {
 
 /// Generates after `prompt`; `on_token` sees every token as it comes and stops it all by returning false. It is asked
 /// with -1 while the prompt is read. Throws Error when the prompt leaves no room in the model's context.
-Generated generate(Generator& generator, const data::Batch& prompt, Sampler& sampler, const GenerateOptions& options,
+Generated generate(Generator& generator, const input::Batch& prompt, Sampler& sampler, const GenerateOptions& options,
                    const std::function<bool(std::int64_t token)>& on_token = {});
 
 }  // namespace bezel::generate

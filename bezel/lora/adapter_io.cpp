@@ -34,14 +34,9 @@ void check_tensor(const std::string& path, const std::string& key, const torch::
   if (!at::isfinite(tensor).all().item<bool>()) throw Error(path, ": tensor '", key, "' holds NaN or Inf");
 }
 
-// Layers of the model by canonical name.
-std::map<std::string, Target> layers_by_name(torch::nn::Module& model) {
+std::map<std::string, Target> layers_by_name(const torch::nn::Module& model) {
   std::map<std::string, Target> layers;
-  for (const auto& item : model.named_modules("", /*include_self=*/false)) {
-    auto linear = std::dynamic_pointer_cast<nn::LinearImpl>(item.value());
-    const auto tower = tower_of(item.key());
-    if (linear && tower) layers[item.key()] = {.name = item.key(), .tower = *tower, .layer = nn::Linear(linear)};
-  }
+  for (const Target& layer : linear_layers(model)) layers.emplace(layer.name, layer);
   return layers;
 }
 

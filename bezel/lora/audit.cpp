@@ -16,18 +16,11 @@ bool has_nonzero(const torch::Tensor& tensor) {
   return tensor.defined() && tensor.count_nonzero().item<std::int64_t>() > 0;
 }
 
-// The embedders take part one by one, each with its own kind of media.
-std::string part_name(const Target& target) {
-  if (target.name.starts_with("model.embed_vision.")) return "vision projector";
-  if (target.name.starts_with("model.embed_audio.")) return "audio projector";
-  return std::string(tower_name(target.tower));
-}
-
 }  // namespace
 
 GradientAudit::GradientAudit(const Selection& selection) {
   for (const Target& target : selection.targets) {
-    const std::string name = part_name(target);
+    const std::string name(target.part->label);
     auto part = std::ranges::find(parts_, name, &Part::name);
     if (part == parts_.end()) part = parts_.insert(part, {name, {}});
     part->layers.push_back({.target = target});

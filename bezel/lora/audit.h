@@ -8,9 +8,9 @@
 
 namespace bezel::lora {
 
-/// Makes sure that what is adapted also trains. Of every part of the model (a tower, one embedder) that takes part in
-/// an optimizer step for the first time, each adapter must have a gradient on B that is not zero; and each must have
-/// one on A in the first step in which its B is not zero any more. Parts whose gradients are all undefined took no
+/// Makes sure that what is adapted also trains. Of every part of the model (decoder, encoder, one projector) that takes
+/// part in an optimizer step for the first time, each adapter must have a gradient on B that is not zero; and each must
+/// have one on A in the first step in which its B is not zero any more. Parts whose gradients are all undefined took no
 /// part.
 class GradientAudit {
  public:

@@ -193,20 +193,6 @@ Json number_json(double value) {
 
 }  // namespace
 
-std::string_view tower_name(Tower tower) {
-  switch (tower) {
-    case Tower::kLanguage:
-      return "language";
-    case Tower::kVision:
-      return "vision";
-    case Tower::kAudio:
-      return "audio";
-    case Tower::kProjectors:
-      return "projectors";
-  }
-  return "";
-}
-
 Tower parse_tower(std::string_view name) {
   for (const Tower tower : kTowers) {
     if (name == tower_name(tower)) return tower;

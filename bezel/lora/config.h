@@ -7,17 +7,15 @@
 #include <utility>
 #include <vector>
 
+#include "bezel/gemma4/parts.h"
 #include "bezel/io/json.h"
 
 namespace bezel::lora {
 
-/// The parts of the model that are adapted or left alone as a whole.
-enum class Tower { kLanguage, kVision, kAudio, kProjectors };
+using gemma4::kTowers;
+using gemma4::Tower;
+using gemma4::tower_name;
 
-inline constexpr Tower kTowers[] = {Tower::kLanguage, Tower::kVision, Tower::kAudio, Tower::kProjectors};
-
-/// "language", "vision", "audio" or "projectors".
-std::string_view tower_name(Tower tower);
 /// Throws Error (kConfig) for any other name.
 Tower parse_tower(std::string_view name);
 

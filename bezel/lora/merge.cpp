@@ -10,7 +10,7 @@
 #include "bezel/error.h"
 #include "bezel/io/key_map.h"
 #include "bezel/io/tensor_io.h"
-#include "bezel/nn/embedding.h"
+#include "bezel/nn/weight_site.h"
 #include "bezel/quant/code_form.h"
 
 namespace bezel::lora {
@@ -41,11 +41,10 @@ struct StoredMatrix {
 
 std::map<std::string, Loaded> loaded_matrices(torch::nn::Module& model) {
   std::map<std::string, Loaded> found;
-  for (const auto& item : model.named_modules("", /*include_self=*/false)) {
-    if (const auto* linear = dynamic_cast<const nn::LinearImpl*>(item.value().get()))
-      found[item.key()] = {linear->weight, linear->adapter ? &*linear->adapter : nullptr};
-    else if (const auto* embedding = dynamic_cast<const nn::EmbeddingImpl*>(item.value().get()))
-      found[item.key()] = {embedding->weight, nullptr};
+  for (const nn::WeightSite& site : nn::weight_sites(model)) {
+    const bool adapted = site.layer != nullptr && site.layer->adapter;
+    if (site.role() != nn::MatrixRole::kExperts)
+      found[site.module] = {site.weight(), adapted ? &*site.layer->adapter : nullptr};
   }
   return found;
 }

@@ -9,41 +9,17 @@
 #include "bezel/error.h"
 #include "bezel/io/key_map.h"
 #include "bezel/lora/match.h"
+#include "bezel/nn/weight_site.h"
 
 namespace bezel::lora {
 namespace {
-
-constexpr std::string_view kAttentionAndMlp[] = {"q_proj",    "k_proj",  "v_proj",   "o_proj",
-                                                 "gate_proj", "up_proj", "down_proj"};
-constexpr std::string_view kAudioLayers[] = {"q_proj",      "k_proj",      "v_proj",       "post",
-                                             "ffw_layer_1", "ffw_layer_2", "linear_start", "linear_end"};
 
 std::string leaf(const std::string& name) { return name.substr(name.rfind('.') + 1); }
 
 // What is adapted when target_modules is not given.
 bool is_default_target(const Target& target) {
-  const std::string last = leaf(target.name);
-  switch (target.tower) {
-    case Tower::kLanguage:
-    case Tower::kVision:
-      return std::ranges::find(kAttentionAndMlp, last) != std::end(kAttentionAndMlp);
-    case Tower::kAudio:
-      return std::ranges::find(kAudioLayers, last) != std::end(kAudioLayers);
-    case Tower::kProjectors:
-      return last == "embedding_projection";
-  }
-  return false;
-}
-
-std::vector<Target> linear_layers(torch::nn::Module& model) {
-  std::vector<Target> layers;
-  for (const auto& item : model.named_modules("", /*include_self=*/false)) {
-    auto linear = std::dynamic_pointer_cast<nn::LinearImpl>(item.value());
-    const auto tower = tower_of(item.key());
-    if (!linear || !tower) continue;
-    layers.push_back({.name = item.key(), .tower = *tower, .layer = nn::Linear(std::move(linear))});
-  }
-  return layers;
+  const auto names = target.part->default_targets;
+  return std::ranges::find(names, leaf(target.name)) != names.end();
 }
 
 template <typename Names>
@@ -63,7 +39,7 @@ std::string tower_list(const std::vector<Tower>& towers) {
 class Selector {
  public:
   Selector(torch::nn::Module& model, const LoraConfig& config, const SelectOptions& options)
-      : config_(config), options_(options), layers_(linear_layers(model)) {
+      : config_(config), options_(options), layers_(linear_layers(model)), sites_(nn::weight_sites(model)) {
     for (const Target& layer : layers_)
       if (is_chosen(layer.tower)) candidates_.push_back(layer);
     check_towers();
@@ -93,10 +69,9 @@ class Selector {
   bool is_chosen(Tower tower) const { return std::ranges::find(config_.towers, tower) != config_.towers.end(); }
   std::vector<std::string> spell(const Target& layer) const { return spellings(layer.name, options_.text_only); }
 
-  // `projectors` means the embedders of what the data holds.
+  // `projectors` means those of the media that the data holds.
   bool has_data(const Target& layer) const {
-    if (layer.tower != Tower::kProjectors) return true;
-    return layer.name.starts_with("model.embed_vision.") ? options_.images : options_.recordings;
+    return layer.part->kind != gemma4::PartKind::kProjector || options_.media[*layer.part->media];
   }
 
   // Every name of a list must find something: a slip of the pen would leave layers untrained in silence.
@@ -132,6 +107,10 @@ class Selector {
                               tower_list(config_.towers) + "]";
     if (!elsewhere.empty())
       throw Error(ErrorKind::kConfig, found, "; it matches in ", join(elsewhere), ": add it to lora_towers?");
+    for (const nn::WeightSite& site : sites_)
+      if (site.role() != nn::MatrixRole::kLinear && matcher.matches(spellings(site.name(), options_.text_only)))
+        throw Error(ErrorKind::kConfig, found, "; ", site.name(), " ", nn::refusal_of(site.role()),
+                    ", and Bezel adapts linear layers only: take the name out");
     throw Error(ErrorKind::kConfig, found, "; nearest: ", join(nearest_names(leaf(wanted), std::move(leaves), 4)));
   }
 
@@ -148,7 +127,7 @@ class Selector {
   void check_found(const std::vector<Target>& chosen) const {
     for (const Tower tower : config_.towers) {
       if (std::ranges::any_of(chosen, [&](const Target& layer) { return layer.tower == tower; })) continue;
-      if (tower == Tower::kProjectors && !options_.images && !options_.recordings)
+      if (tower == Tower::kProjectors && options_.media == input::PerKind<bool>{})
         throw Error(ErrorKind::kConfig,
                     "lora_towers: 'projectors' is adapted, but the data holds neither pictures nor "
                     "recordings; take it out or add such data");
@@ -174,6 +153,7 @@ class Selector {
   const LoraConfig& config_;
   SelectOptions options_;
   std::vector<Target> layers_;
+  std::vector<nn::WeightSite> sites_;
   std::vector<Target> candidates_;  // of the chosen towers
 };
 
@@ -215,13 +195,15 @@ std::vector<std::pair<std::string, torch::Tensor>> Selection::named_tensors() co
   return all;
 }
 
-std::optional<Tower> tower_of(std::string_view canonical) {
-  if (canonical == "lm_head" || canonical.ends_with(".lm_head")) return std::nullopt;
-  if (canonical.starts_with("model.vision_tower.")) return Tower::kVision;
-  if (canonical.starts_with("model.audio_tower.")) return Tower::kAudio;
-  if (canonical.starts_with("model.embed_vision.") || canonical.starts_with("model.embed_audio."))
-    return Tower::kProjectors;
-  return Tower::kLanguage;
+std::vector<Target> linear_layers(const torch::nn::Module& model) {
+  std::vector<Target> layers;
+  for (const nn::WeightSite& site : nn::linear_sites(model)) {
+    const gemma4::Part* part = gemma4::place_of(site.module).part;
+    TORCH_CHECK(part != nullptr, "the linear layer ", site.module, " belongs to no part of the model");
+    auto layer = std::static_pointer_cast<nn::LinearImpl>(site.layer->shared_from_this());
+    layers.push_back({.name = site.module, .tower = part->tower, .part = part, .layer = nn::Linear(std::move(layer))});
+  }
+  return layers;
 }
 
 Selection select_targets(torch::nn::Module& model, const LoraConfig& config, const SelectOptions& options) {

@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "bezel/gemma4/parts.h"
 #include "bezel/lora/config.h"
 #include "bezel/nn/linear.h"
 
@@ -14,6 +15,7 @@ namespace bezel::lora {
 struct Target {
   std::string name;  ///< canonical module name, such as "model.vision_tower.encoder.layers.0.self_attn.q_proj"
   Tower tower = Tower::kLanguage;
+  const gemma4::Part* part = nullptr;  ///< of known_parts()
   nn::Linear layer{nullptr};
   std::int64_t rank = 0;
   double alpha = 0;
@@ -44,13 +46,12 @@ struct Selection {
 
 /// What the model and the data are, as far as selection depends on it.
 struct SelectOptions {
-  bool text_only = false;  ///< Gemma4ForCausalLM
-  bool images = true;      ///< the data holds pictures: `projectors` takes embed_vision
-  bool recordings = true;  ///< the data holds recordings: `projectors` takes embed_audio
+  bool text_only = false;                    ///< Gemma4ForCausalLM
+  input::PerKind<bool> media{{true, true}};  ///< kinds that the data holds: `projectors` takes theirs
 };
 
-/// The tower that a linear layer of this canonical name belongs to; nothing for the head.
-std::optional<Tower> tower_of(std::string_view canonical);
+/// Every linear layer of a part of the model, in the model's order, without rank.
+std::vector<Target> linear_layers(const torch::nn::Module& model);
 
 /// Finds the layers to adapt by walking the model's module names; nothing is changed. Ranks and alphas come from the
 /// config's patterns. Throws Error (kConfig), with the nearest names, when a name of `target_modules` or the regex

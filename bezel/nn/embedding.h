@@ -16,7 +16,7 @@ namespace bezel::nn {
 class EmbeddingImpl : public Module {
  public:
   EmbeddingImpl(std::int64_t num_rows, std::int64_t width, double scale) : scale(scale) {
-    expect("weight", {num_rows, width}, weight, /*quantizable=*/false);
+    expect("weight", {num_rows, width}, weight, MatrixRole::kEmbedding, /*quantizable=*/false);
   }
 
   /// ids int64 [...] -> [..., H] in `dtype`. The scale is rounded to `dtype` first, as the reference does.

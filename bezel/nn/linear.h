@@ -40,6 +40,7 @@ class LinearImpl : public Module {
     bool bias = false;
     bool clipped = false;     ///< use_clipped_linears: the four bounds apply
     bool quantizable = true;  ///< false for routers and the head, which stay dense
+    MatrixRole role = MatrixRole::kLinear;
   };
 
   LinearImpl(std::int64_t in_features, std::int64_t out_features, Options options);
@@ -64,11 +65,5 @@ std::vector<torch::Tensor> project(const LayerInput& x, const std::vector<Linear
 /// x · Wᵀ for a frozen matrix without clamps or adapter, such as one expert. x [N, in] -> [N, out], x's dtype.
 /// Keeps nothing but the matrix for the backward pass.
 torch::Tensor frozen_product(const torch::Tensor& x, std::shared_ptr<const quant::Weight> weight);
-
-/// The trainable tensors of every adapter in `module` and below, in the order of the module tree.
-std::vector<torch::Tensor> adapter_tensors(const torch::nn::Module& module);
-
-/// The frozen matrices of every linear layer in `module` and below, in the order of the module tree.
-std::vector<std::shared_ptr<const quant::Weight>> linear_weights(const torch::nn::Module& module);
 
 }  // namespace bezel::nn

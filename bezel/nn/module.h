@@ -18,6 +18,14 @@ enum class SlotKind {
   kClipBound,  ///< a 0-d clip bound; may be missing
 };
 
+/// What a matrix is to the model.
+enum class MatrixRole {
+  kLinear,     ///< weight of a linear layer: adapters attach here
+  kHead,       ///< the output embedding where it is not tied
+  kEmbedding,  ///< a table that rows are looked up in
+  kExperts,    ///< a stack of experts [E, out, in]
+};
+
 /// One tensor that a module takes from the checkpoint.
 struct Slot {
   std::string name;                 ///< last part of the checkpoint key, such as "weight"
@@ -27,6 +35,8 @@ struct Slot {
   std::function<void(std::shared_ptr<const quant::Weight>)> assign_weight;  ///< kMatrix
   bool quantizable = false;                                                 ///< kMatrix: may be kept in codes
   bool wide = false;                                                        ///< kVector: kept in float32
+  MatrixRole role = MatrixRole::kLinear;                                    ///< kMatrix
+  const std::shared_ptr<const quant::Weight>* weight = nullptr;             ///< kMatrix: what was assigned, or null
 };
 
 /// Base of modules with frozen tensors: they list what they expect, and loading is a walk over the module tree.
@@ -42,9 +52,15 @@ class Module : public torch::nn::Module {
   }
   /// Expects matrix `name` of `shape`, however it is stored, and puts it into `member`.
   void expect(std::string name, std::vector<std::int64_t> shape, std::shared_ptr<const quant::Weight>& member,
-              bool quantizable) {
-    add_slot({std::move(name), std::move(shape), SlotKind::kMatrix, nullptr,
-              [&member](std::shared_ptr<const quant::Weight> weight) { member = std::move(weight); }, quantizable});
+              MatrixRole role, bool quantizable) {
+    add_slot({.name = std::move(name),
+              .shape = std::move(shape),
+              .kind = SlotKind::kMatrix,
+              .assign = nullptr,
+              .assign_weight = [&member](std::shared_ptr<const quant::Weight> weight) { member = std::move(weight); },
+              .quantizable = quantizable,
+              .role = role,
+              .weight = &member});
   }
   void add_slot(Slot slot) { slots_.push_back(std::move(slot)); }
 

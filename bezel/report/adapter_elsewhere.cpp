@@ -9,6 +9,7 @@
 #include "bezel/io/key_map.h"
 #include "bezel/io/safetensors.h"
 #include "bezel/lora/match.h"
+#include "bezel/nn/weight_site.h"
 
 namespace bezel::report {
 namespace {
@@ -60,8 +61,8 @@ Adapter read(torch::nn::Module& model, const lora::Selection& selection, const s
   const auto file = io::SafetensorsFile::open((path / "adapter_model.safetensors").string());
   for (const io::TensorInfo& info : file->tensors())
     if (const auto key = io::parse_adapter_key(info.name)) adapter.stored[key->module] = key->stored;
-  for (const auto& item : model.named_modules("", /*include_self=*/false))
-    if (io::is_clippable_module(item.key())) adapter.wrappers.push_back(item.key());
+  for (const nn::WeightSite& site : nn::linear_sites(model))
+    if (io::is_clippable_module(site.module)) adapter.wrappers.push_back(site.module);
   return adapter;
 }
 

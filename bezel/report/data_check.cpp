@@ -33,12 +33,11 @@ std::optional<std::string> media_problem(const data::Dataset& data, std::size_t 
 void count(const data::SampleSize& size, DataCheck& check) {
   check.lengths.push_back(size.tokens);
   check.label_tokens += size.label_tokens;
-  check.images += size.images;
-  check.image_tokens += size.image_tokens;
-  check.most_image_tokens = std::max(check.most_image_tokens, size.image_tokens);
-  check.recordings += size.recordings;
-  check.audio_tokens += size.audio_tokens;
-  check.most_audio_tokens = std::max(check.most_audio_tokens, size.audio_tokens);
+  for (const input::MediaKind kind : input::kMediaKinds) {
+    check.media[kind].items += size.media[kind].items;
+    check.media[kind].soft_tokens += size.media[kind].soft_tokens;
+    check.most_soft_tokens[kind] = std::max(check.most_soft_tokens[kind], size.media[kind].soft_tokens);
+  }
 }
 
 }  // namespace
@@ -67,8 +66,7 @@ DataCheck check_data(const data::Dataset& data, const std::function<void(std::si
     std::vector<std::optional<std::string>> problems(end - begin);
     at::parallel_for(0, static_cast<std::int64_t>(end - begin), 1, [&](std::int64_t from, std::int64_t to) {
       for (auto i = static_cast<std::size_t>(from); i < static_cast<std::size_t>(to); ++i) {
-        const data::SampleSize& size = data.sample_size(begin + i);
-        if (size.images + size.recordings > 0) problems[i] = media_problem(data, begin + i);
+        if (data.sample_size(begin + i).has_media()) problems[i] = media_problem(data, begin + i);
       }
     });
     for (std::size_t i = begin; i < end; ++i) count(data.sample_size(i), check);

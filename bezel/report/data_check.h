@@ -26,8 +26,8 @@ struct DataCheck {
   std::vector<std::size_t> lengths;    ///< tokens of each sample
   std::vector<std::string> bad_media;  ///< "file:line: …" of each sample whose media cannot be decoded, in order
   std::size_t label_tokens = 0;
-  std::size_t images = 0, image_tokens = 0, most_image_tokens = 0;  ///< the most of one sample
-  std::size_t recordings = 0, audio_tokens = 0, most_audio_tokens = 0;
+  input::PerKind<data::MediaCount> media{};
+  input::PerKind<std::size_t> most_soft_tokens{};  ///< of one sample
 
   std::size_t tokens() const;
   std::size_t longest() const;

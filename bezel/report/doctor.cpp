@@ -14,6 +14,7 @@
 #include "bezel/gemma4/load.h"
 #include "bezel/io/atomic_write.h"
 #include "bezel/io/tensor_io.h"
+#include "bezel/nn/weight_site.h"
 #include "bezel/train/forward.h"
 
 namespace bezel::report {
@@ -59,14 +60,15 @@ class Bundle {
 
 // Adapters of the reference, "adapter.<module>.a" and ".b", on the model.
 void attach(gemma4::Model& model, const Tensors& reference, torch::Device device) {
-  const auto modules = model->named_modules();
+  std::map<std::string, nn::LinearImpl*> layers;
+  for (const nn::WeightSite& site : nn::linear_sites(*model)) layers[site.module] = site.layer;
   for (const auto& [key, tensor] : reference) {
     if (!key.starts_with(kAdapterKey) || !key.ends_with(".a")) continue;
     const std::string name =
         key.substr(std::string(kAdapterKey).size(), key.size() - std::string(kAdapterKey).size() - 2);
     const auto own = [&](const Tensor& value) { return value.to(device, torch::kFloat, false, true).requires_grad_(); };
     nn::Adapter adapter{.a = own(tensor), .b = own(reference.at(kAdapterKey + name + ".b"))};
-    dynamic_cast<nn::LinearImpl&>(*modules[name]).adapter = std::move(adapter);
+    layers.at(name)->adapter = std::move(adapter);
   }
 }
 
@@ -74,7 +76,7 @@ Tensors run(const Bundle& bundle, const Tensors& reference, torch::ScalarType dt
   gemma4::Model model = gemma4::load_model(bundle.path(), {dtype, device}).model;
   attach(model, reference, device);
   model->eval();
-  Tensors results = train::forward_tensors(model, data::read_raw_inputs(bundle.file("reference.safetensors")), true);
+  Tensors results = train::forward_tensors(model, input::read_raw_inputs(bundle.file("reference.safetensors")), true);
   for (auto& [name, tensor] : results) tensor = tensor.to(torch::kCPU, torch::kFloat);
   return results;
 }
@@ -111,12 +113,10 @@ double product_error(const Bundle& bundle, quant::Storage storage, torch::Device
   gemma4::Model model = gemma4::load_model(bundle.path(), {torch::kFloat, device, {.storage = storage}}).model;
   const at::NoGradGuard no_grad;
   double worst = 0.0;
-  for (const auto& module : model->modules()) {
-    const auto* linear = dynamic_cast<const nn::LinearImpl*>(module.get());
-    if (linear == nullptr) continue;
-    const Tensor x = at::linspace(-1, 1, 3 * linear->in_features, at::kFloat).sin().view({3, -1});
-    const Tensor matrix = linear->weight->dequantize(torch::kFloat).to(torch::kCPU, torch::kDouble);
-    const Tensor got = linear->weight->matmul(x.to(device)).to(torch::kCPU, torch::kDouble);
+  for (const std::shared_ptr<const quant::Weight>& weight : nn::linear_weights(*model)) {
+    const Tensor x = at::linspace(-1, 1, 3 * weight->shape()[1], at::kFloat).sin().view({3, -1});
+    const Tensor matrix = weight->dequantize(torch::kFloat).to(torch::kCPU, torch::kDouble);
+    const Tensor got = weight->matmul(x.to(device)).to(torch::kCPU, torch::kDouble);
     worst = std::max(worst, relative_difference(got, x.to(torch::kDouble).mm(matrix.t())));
   }
   return worst;

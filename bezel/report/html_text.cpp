@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdio>
 
+#include "bezel/input/media_kind.h"
 #include "bezel/io/json.h"
 
 namespace bezel::report {
@@ -79,8 +80,11 @@ std::string asked_text(std::string_view prompt) {
       prompt = prompt.substr(0, std::min(prompt.find("<turn|>"), prompt.find("<end_of_turn>")));
     }
   std::string out(prompt);
-  for (const auto& [mark, word] : {std::pair("<|image|>", "[picture] "), std::pair("<|audio|>", "[recording] ")})
-    for (auto at = out.find(mark); at != out.npos; at = out.find(mark)) out.replace(at, 9, word);
+  for (const input::MediaWords& words : input::kMediaWords.values) {
+    const std::string_view mark = words.placeholder;
+    const std::string word = "[" + std::string(words.item) + "] ";
+    for (auto at = out.find(mark); at != out.npos; at = out.find(mark)) out.replace(at, mark.size(), word);
+  }
   return out;
 }
 

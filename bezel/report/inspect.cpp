@@ -13,6 +13,8 @@
 #include "bezel/io/gguf_model.h"
 #include "bezel/io/key_map.h"
 #include "bezel/io/zarr_store.h"
+#include "bezel/lora/targets.h"
+#include "bezel/nn/weight_site.h"
 #include "bezel/report/inspect_parts.h"
 
 namespace bezel::report {
@@ -39,14 +41,12 @@ std::string shape_text(const std::vector<std::int64_t>& shape) {
 Comparison compare(const gemma4::Source& source, gemma4::Model& model) {
   Comparison result;
   std::set<std::string> expected;
-  for (const auto& item : model->named_modules()) {
-    const auto* module = dynamic_cast<const nn::Module*>(item.value().get());
-    if (module == nullptr) continue;
-    for (const nn::Slot& slot : module->slots()) {
-      const std::string name = item.key() + "." + slot.name;
+  nn::for_each_module(*model, [&](const std::string& module_name, const nn::Module& module) {
+    for (const nn::Slot& slot : module.slots()) {
+      const std::string name = module_name + "." + slot.name;
       expected.insert(name);
       if (slot.kind == nn::SlotKind::kMatrix)  // a stack of experts bears the module's name
-        if (const auto codes = source.names_of_codes(slot.name == "weight" ? item.key() : name); !codes.empty()) {
+        if (const auto codes = source.names_of_codes(slot.name == "weight" ? module_name : name); !codes.empty()) {
           expected.insert(codes.begin(), codes.end());
           continue;
         }
@@ -61,7 +61,7 @@ Comparison compare(const gemma4::Source& source, gemma4::Model& model) {
                                      source.config_name() + " makes it " + shape_text(slot.shape));
       }
     }
-  }
+  });
   for (const auto& [name, found] : source.all()) {
     if (expected.count(name) > 0) continue;
     const std::string_view why = gemma4::why_unused(name, model->config());
@@ -96,23 +96,19 @@ Json& entry(Json& out, const std::string& name) {
 
 Json towers_json(const gemma4::Source& source, gemma4::Model& model) {
   Json out = Json::object();
-  const gemma4::ModelConfig& config = model->config();
-  out["language"] = {{"layers", config.text.num_layers}, {"hidden_size", config.text.hidden_size}};
-  if (config.vision)
-    out["vision"] = {{"layers", config.vision->num_layers}, {"hidden_size", config.vision->hidden_size}};
-  if (config.audio) out["audio"] = {{"layers", config.audio->num_layers}, {"hidden_size", config.audio->hidden_size}};
+  for (const gemma4::Part& part : model->parts())
+    if (part.kind != gemma4::PartKind::kProjector)
+      out[std::string(part.label)] = {{"layers", part.layers.size()}, {"hidden_size", part.hidden_size}};
   for (const auto& [canonical, found] : source.all()) {
     Json& tower = entry(out, tower_name_of(canonical));
     tower["tensors"] = tower.value("tensors", 0) + 1;
     tower["parameters"] = tower.value("parameters", std::int64_t{0}) + element_count(found.shape);
     tower["bytes"] = tower.value("bytes", std::int64_t{0}) + found.bytes();
   }
-  for (const auto& item : model->named_modules()) {
-    const auto* linear = dynamic_cast<const nn::LinearImpl*>(item.value().get());
-    if (linear == nullptr || item.key() == "lm_head") continue;
-    Json& tower = entry(out, tower_name_of(item.key()));
+  for (const lora::Target& layer : lora::linear_layers(*model)) {
+    Json& tower = entry(out, std::string(lora::tower_name(layer.tower)));
     tower["linear_layers"] = tower.value("linear_layers", 0) + 1;
-    tower["clipped_layers"] = tower.value("clipped_layers", 0) + (linear->clip ? 1 : 0);
+    tower["clipped_layers"] = tower.value("clipped_layers", 0) + (layer.layer->clip ? 1 : 0);
   }
   return out;
 }

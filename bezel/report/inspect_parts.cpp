@@ -11,12 +11,14 @@
 #include "bezel/lora/targets.h"
 #include "bezel/report/history.h"
 #include "bezel/report/run_estimate.h"
-#include "bezel/train/needs.h"
+#include "bezel/train/cost_model.h"
 
 namespace bezel::report {
 namespace {
 
 using io::Json;
+
+constexpr std::string_view kPerLayerTable = "embed_tokens_per_layer";  // read row by row
 
 std::string_view last_part(std::string_view name) { return name.substr(name.rfind('.') + 1); }
 
@@ -29,16 +31,6 @@ double scalar_value(const gemma4::SourceTensor& tensor) {
   const torch::Tensor value = tensor.map();
   if (value.numel() != 1 || !value.is_floating_point()) return std::numeric_limits<double>::quiet_NaN();
   return value.item<double>();
-}
-
-// "layers.12.mlp.up_proj.weight" -> "layers.*.mlp.up_proj.weight" and 12; -1 where there is no layer.
-std::pair<std::string, std::int64_t> without_layer(std::string name) {
-  constexpr std::string_view kLayers = "layers.";
-  const auto at = name.find(kLayers);
-  if (at == std::string::npos) return {std::move(name), -1};
-  const auto begin = at + kLayers.size(), end = name.find('.', begin);
-  const std::int64_t layer = std::atoll(name.substr(begin, end - begin).c_str());
-  return {name.replace(begin, end - begin, "*"), layer};
 }
 
 // "0-3, 5" of numbers in order.
@@ -59,26 +51,28 @@ struct Group {
   std::int64_t count = 0, parameters = 0, bytes = 0;
 };
 
-std::string name_in_tower(std::string_view canonical) {
-  for (const std::string_view prefix : {"model.language_model.", "model.vision_tower.", "model.audio_tower.", "model."})
-    if (canonical.starts_with(prefix)) return std::string(canonical.substr(prefix.size()));
-  return std::string(canonical);
+// "layers.*.mlp.up_proj.weight": the name in its tower, without the number of the layer.
+std::string row_name(const std::string& canonical) {
+  const gemma4::Place place = gemma4::place_of(canonical);
+  if (place.part == nullptr) return canonical;
+  std::string name(place.name);
+  if (place.layer >= 0) name = std::string(place.part->layer_list) + ".*." + name;
+  if (place.part->kind != gemma4::PartKind::kProjector) return name;
+  return std::string(place.part->last_name()) + "." + name;
 }
 
 // Of the tensors that training a decoder reads as a whole.
 std::int64_t decoder_bytes(const StoredTensors& tensors) {
   std::int64_t bytes = 0;
   for (const auto& [canonical, found] : tensors)
-    if (tower_name_of(canonical) == "language" && canonical.find("embed_tokens_per_layer") == std::string::npos)
+    if (tower_name_of(canonical) == "language" && !gemma4::place_of(canonical).name.starts_with(kPerLayerTable))
       bytes += found.bytes();
   return bytes;
 }
 
-std::vector<lora::Tower> towers_of(gemma4::Model& model) {
+std::vector<lora::Tower> towers_of(const gemma4::Model& model) {
   std::set<lora::Tower> found;
-  for (const auto& item : model->named_modules())
-    if (dynamic_cast<const nn::LinearImpl*>(item.value().get()) != nullptr)
-      if (const auto tower = lora::tower_of(item.key())) found.insert(*tower);
+  for (const gemma4::Part& part : model->parts()) found.insert(part.tower);
   return {found.begin(), found.end()};
 }
 
@@ -89,10 +83,8 @@ lora::Selection selection_in(gemma4::Model& model, lora::Tower tower, const lora
 }  // namespace
 
 std::string tower_name_of(std::string_view canonical) {
-  if (canonical.starts_with("model.vision_tower.")) return "vision";
-  if (canonical.starts_with("model.audio_tower.")) return "audio";
-  if (canonical.starts_with("model.embed_vision.") || canonical.starts_with("model.embed_audio.")) return "projectors";
-  return "language";
+  const gemma4::Part* part = gemma4::place_of(canonical).part;
+  return std::string(lora::tower_name(part == nullptr ? lora::Tower::kLanguage : part->tower));
 }
 
 std::int64_t element_count(const std::vector<std::int64_t>& shape) {
@@ -105,8 +97,8 @@ Json tree_json(const StoredTensors& tensors) {
   using Key = std::tuple<std::string, std::string, std::string, std::vector<std::int64_t>>;  // tower, name, type, shape
   std::map<Key, Group> groups;
   for (const auto& [canonical, found] : tensors) {
-    auto [name, layer] = without_layer(name_in_tower(canonical));
-    if (is_bound(canonical)) name = "clip bounds";
+    const std::string name = is_bound(canonical) ? "clip bounds" : row_name(canonical);
+    const std::int64_t layer = gemma4::place_of(canonical).layer;
     Group& group = groups[{tower_name_of(canonical), name, found.type_name(), found.shape}];
     if (layer >= 0) group.layers.insert(layer);
     ++group.count;
@@ -156,9 +148,7 @@ Json clip_json(const StoredTensors& tensors, std::size_t missing_bounds) {
 
 Json targets_json(gemma4::Model& model) {
   std::set<std::pair<lora::Tower, std::string>> names;
-  for (const auto& item : model->named_modules())
-    if (dynamic_cast<const nn::LinearImpl*>(item.value().get()) != nullptr)
-      if (const auto tower = lora::tower_of(item.key())) names.emplace(*tower, last_part(item.key()));
+  for (const lora::Target& layer : lora::linear_layers(*model)) names.emplace(layer.tower, last_part(layer.name));
   Json out = Json::object();
   const auto add = [&](const std::string& name, lora::Tower tower, const lora::ModulePattern& pattern) {
     out[name][std::string(lora::tower_name(tower))] = selection_in(model, tower, pattern).targets.size();
@@ -201,8 +191,7 @@ Json selected_json(gemma4::Model& model, const lora::ModulePattern& pattern) {
 Json training_memory_json(gemma4::Model& model, const StoredTensors& tensors) {
   constexpr std::int64_t kTokens = 2048;
   const lora::LoraConfig lora;
-  const std::int64_t parameters =
-      lora::select_targets(*model, lora, {model->config().text_only, false, false}).parameters();
+  const std::int64_t parameters = lora::select_targets(*model, lora, {model->config().text_only, {}}).parameters();
   Json out{
       {"assumes", {{"lora_r", lora.rank}, {"lora_towers", {"language"}}, {"dtype", "bfloat16"}, {"tokens", kTokens}}}};
   const bool is_quantized = model->config().quantization.method != quant::StoredFormat::Method::kNone ||

@@ -16,7 +16,7 @@ namespace bezel::report {
 /// Tensors by canonical name.
 using StoredTensors = std::map<std::string, gemma4::SourceTensor>;
 
-/// "language", "vision", "audio" or "projectors".
+/// The tower of a module or tensor: "language", "vision", "audio" or "projectors".
 std::string tower_name_of(std::string_view canonical);
 
 std::int64_t element_count(const std::vector<std::int64_t>& shape);

@@ -5,6 +5,7 @@
 #include "bezel/gemma4/load.h"
 #include "bezel/lora/adapter_io.h"
 #include "bezel/train/device.h"
+#include "bezel/train/memory.h"
 #include "bezel/train/run_check.h"
 
 namespace bezel::report {
@@ -18,11 +19,11 @@ lora::Selection selection_of(gemma4::Model& model, const train::TrainConfig& con
     notes.insert(notes.end(), adapter.notes.begin(), adapter.notes.end());
     return adapter.selection;
   }
-  return lora::select_targets(*model, config.lora, {text_only, batches.has_images(), batches.has_recordings()});
+  return lora::select_targets(*model, config.lora, {text_only, batches.has_media()});
 }
 
 // The mean sample, as often as the steps see one.
-train::Work work_of(const DataCheck& check, const RunEstimate& run, std::int64_t patches_per_token) {
+train::Work work_of(const DataCheck& check, const RunEstimate& run, const data::MediaSettings& media) {
   const auto whole_passes = static_cast<double>(run.total_steps) / static_cast<double>(run.steps_per_epoch);
   const auto scaled = [&](std::size_t of_all) {
     const double mean =
@@ -30,23 +31,25 @@ train::Work work_of(const DataCheck& check, const RunEstimate& run, std::int64_t
     return static_cast<std::int64_t>(mean * static_cast<double>(run.num_train) * whole_passes);
   };
   const auto samples = static_cast<std::int64_t>(static_cast<double>(run.num_train) * whole_passes);
-  return {.samples = std::max<std::int64_t>(1, samples),
-          .tokens = scaled(check.tokens()),
-          .label_tokens = scaled(check.label_tokens),
-          .image_patches = scaled(check.image_tokens) * patches_per_token,
-          .audio_frames = scaled(check.audio_tokens)};
+  train::Work work{.samples = std::max<std::int64_t>(1, samples),
+                   .tokens = scaled(check.tokens()),
+                   .label_tokens = scaled(check.label_tokens)};
+  for (const input::MediaKind kind : input::kMediaKinds)
+    work.encoder_rows[kind] = scaled(check.media[kind].soft_tokens) * media.rows_per_soft_token(kind);
+  return work;
 }
 
 // A packed row may be as long as rows may be, and hold nothing but media.
 train::StepSize largest_batch(const DataCheck& check, const train::TrainConfig& config, bool packs,
-                              std::int64_t patches_per_token) {
+                              const data::MediaSettings& media) {
   const auto rows = [&](std::size_t most) {
     const auto row = static_cast<std::int64_t>(most);
     return config.micro_batch_size * (packs && row > 0 ? config.max_seq_length : row);
   };
-  return {.tokens = rows(check.longest()),
-          .image_patches = rows(check.most_image_tokens) * patches_per_token,
-          .audio_frames = rows(check.most_audio_tokens)};
+  train::StepSize size{.tokens = rows(check.longest())};
+  for (const input::MediaKind kind : input::kMediaKinds)
+    size.encoder_rows[kind] = rows(check.most_soft_tokens[kind]) * media.rows_per_soft_token(kind);
+  return size;
 }
 
 }  // namespace
@@ -75,17 +78,17 @@ RunEstimate estimate_run(const train::TrainConfig& config, const train::RunBatch
                   .notes = std::move(notes)};
   train::check_towers_see_data(run.towers, batches);
   run.recompute = train::wants_recompute(config, model_config, batches, train::choose_device(config.device), run.notes);
-  const auto& image = batches.train_data().options().media.image;
-  const std::int64_t patches_per_token = image.pooling * image.pooling;
+  const data::MediaSettings& media = batches.train_data().options().media;
+  input::PerKind<bool> kinds;
+  for (const input::MediaKind kind : input::kMediaKinds) kinds[kind] = check.media[kind].items > 0;
   run.memory = train::memory_need(model, selection.parameters(),
                                   {.storage = {.storage = quant::parse_storage(config.storage),
                                                .skip = config.quantize_skip,
                                                .quantize_embeddings = config.quantize_embeddings},
-                                   .images = check.images > 0,
-                                   .recordings = check.recordings > 0,
+                                   .media = kinds,
                                    .recompute = run.recompute,
-                                   .largest = largest_batch(check, config, run.packs, patches_per_token)});
-  run.work = work_of(check, run, patches_per_token);
+                                   .largest = largest_batch(check, config, run.packs, media)});
+  run.work = work_of(check, run, media);
   run.flops = train::training_flops(model, selection, run.work, run.recompute);
   run.flops_per_s = train::product_flops_per_s(dtype);
   return run;

@@ -8,7 +8,7 @@
 #include "bezel/report/data_check.h"
 #include "bezel/train/batches.h"
 #include "bezel/train/config.h"
-#include "bezel/train/needs.h"
+#include "bezel/train/cost_model.h"
 
 namespace bezel::report {
 

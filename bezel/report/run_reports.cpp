@@ -9,6 +9,7 @@
 
 #include "bezel/data/jsonl.h"
 #include "bezel/error.h"
+#include "bezel/gemma4/parts.h"
 #include "bezel/io/atomic_write.h"
 #include "bezel/report/environment.h"
 #include "bezel/report/html.h"
@@ -58,17 +59,10 @@ std::vector<Setting> settings_of(const train::TrainConfig& config) {
 // "model.vision_tower.encoder.layers.3.self_attn.q_proj" -> vision, 3, self_attn.q_proj.
 ClipRow row_of(const train::LayerSaturation& layer) {
   ClipRow row;
-  row.tower = layer.name.find("vision_tower.") != std::string::npos  ? "vision"
-              : layer.name.find("audio_tower.") != std::string::npos ? "audio"
-                                                                     : "other";
-  row.layer = -1;
-  row.projection = layer.name;
-  constexpr std::string_view kLayers = "layers.";
-  if (const auto at = layer.name.find(kLayers); at != std::string::npos) {
-    const std::size_t digits = at + kLayers.size(), dot = layer.name.find('.', digits);
-    row.layer = std::stoll(layer.name.substr(digits, dot - digits));
-    row.projection = layer.name.substr(dot + 1);
-  }
+  const gemma4::Place place = gemma4::place_of(layer.name);
+  row.tower = place.part != nullptr ? place.part->label : "other";
+  row.layer = place.layer;
+  row.projection = place.layer >= 0 ? std::string(place.name) : layer.name;
   const nn::ClipCounts& counts = layer.counts;
   const auto share = [](std::int64_t part, std::int64_t all) {
     return all > 0 ? static_cast<double>(part) / static_cast<double>(all) : 0.0;

@@ -1,13 +1,16 @@
 #include "bezel/report/sample_view.h"
 
+#include <optional>
 #include <span>
 
 namespace bezel::report {
 namespace {
 
-SampleStretch::Kind kind_of(std::int64_t token_type) {
-  if (token_type == 1) return SampleStretch::Kind::kImage;
-  return token_type == 3 ? SampleStretch::Kind::kAudio : SampleStretch::Kind::kText;
+// Nothing for text.
+std::optional<input::MediaKind> kind_of(std::int64_t token_type) {
+  for (const input::MediaKind kind : input::kMediaKinds)
+    if (token_type == input::kMediaWords[kind].token_type) return kind;
+  return std::nullopt;
 }
 
 std::vector<SampleStretch> stretches_of(const data::Tokenizer& tokenizer, const data::Sample& sample) {
@@ -20,8 +23,8 @@ std::vector<SampleStretch> stretches_of(const data::Tokenizer& tokenizer, const 
     std::size_t end = begin + 1;
     while (end < ids.size() && state(end) == state(begin)) ++end;
     const auto [kind, learnt] = state(begin);
-    SampleStretch stretch{.kind = kind, .learnt = learnt, .num_tokens = end - begin, .text = {}};
-    if (kind == SampleStretch::Kind::kText) stretch.text = tokenizer.decode(ids.subspan(begin, end - begin));
+    SampleStretch stretch{.media = kind, .learnt = learnt, .num_tokens = end - begin, .text = {}};
+    if (!kind) stretch.text = tokenizer.decode(ids.subspan(begin, end - begin));
     out.push_back(std::move(stretch));
     begin = end;
   }
@@ -42,10 +45,7 @@ SampleView view_sample(const data::Dataset& data, std::size_t idx) {
     view.words.push_back(data.tokenizer().word(view.ids[i]));
     view.num_labels += view.learnt.back() && i > 0;
   }
-  std::size_t next_image = 0, next_recording = 0;
-  for (data::MediaInfo& media : view.media)
-    media.soft_tokens = media.kind == data::MediaKind::kImage ? sample.images[next_image++].num_soft_tokens
-                                                              : sample.recordings[next_recording++].soft_rows.size(0);
+  for (std::size_t i = 0; i < view.media.size(); ++i) view.media[i].soft_tokens = sample.media[i].num_soft_tokens;
   const std::size_t max_tokens = data.options().max_seq_length;
   if (max_tokens == 0 || view.ids.size() < max_tokens) return view;
   const data::Sample whole = data.load(idx, /*whole=*/true);

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -11,11 +12,10 @@ namespace bezel::report {
 
 /// A stretch of a sample's tokens that are of one kind.
 struct SampleStretch {
-  enum class Kind { kText, kImage, kAudio };
-  Kind kind = Kind::kText;
-  bool learnt = false;  ///< its tokens carry loss
+  std::optional<input::MediaKind> media{};  ///< nothing for text
+  bool learnt = false;                      ///< its tokens carry loss
   std::size_t num_tokens = 0;
-  std::string text;  ///< of kText: what the tokens decode to
+  std::string text;  ///< of text: what the tokens decode to
 };
 
 /// A sample as the model sees it.

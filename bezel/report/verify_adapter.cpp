@@ -45,11 +45,12 @@ struct Squares {
   }
 };
 
-Tensor logits(gemma4::Model& model, const data::Batch& batch) {
+Tensor logits(gemma4::Model& model, const input::Batch& batch) {
   return model->logits(model->hidden_states(batch).flatten(0, 1)).to(torch::kFloat);
 }
 
-Json tower_json(gemma4::Model& model, const Selection& all, Tower tower, const data::Batch& batch, const Tensor& base) {
+Json tower_json(gemma4::Model& model, const Selection& all, Tower tower, const input::Batch& batch,
+                const Tensor& base) {
   const Selection part = part_of(all, tower, true);
   Squares squares;
   std::int64_t zero_layers = 0;
@@ -103,7 +104,7 @@ Json verify_adapter(const std::string& model_folder, const std::string& folder, 
   gemma4::Model model = loaded.model;
   const lora::LoadedAdapter adapter = lora::load_adapter(*model, folder, model->config().text_only);
   model->eval();
-  const data::Batch batch = synthetic_batch(model);
+  const input::Batch batch = synthetic_batch(model);
   Tensor base;
   {
     const lora::AdaptersSetAside all(adapter.selection);

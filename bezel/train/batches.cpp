@@ -32,7 +32,7 @@ std::vector<std::size_t> all_of(const data::Dataset& data) {
 
 bool has_any_media(const data::Dataset& data) {
   for (std::size_t i = 0; i < data.size(); ++i)
-    if (data.has_images(i) || data.has_recordings(i)) return true;
+    if (data.sample_size(i).has_media()) return true;
   return false;
 }
 
@@ -71,14 +71,13 @@ data::DatasetOptions RunBatches::dataset_options(const gemma4::ModelConfig& mode
   options.files = files_.train;
   options.max_seq_length = static_cast<std::size_t>(config_.max_seq_length);
   options.skip_bad_samples = config_.skip_bad_samples;
-  options.allow_images = model.vision.has_value();
-  options.allow_audio = model.audio.has_value();
+  options.allowed = model.media();
   options.sample.train_on_inputs = config_.train_on_inputs;
   options.sample.chat.format = chat_format(config_, model);
   options.sample.chat.mask_history = config_.mask_history;
   if (model.vision || model.audio) options.media = data::read_processor_config(config_.base_model);
   if (config_.max_soft_tokens) options.media.image.max_soft_tokens = *config_.max_soft_tokens;
-  options.ids = {model.image_token_id, model.video_token_id, model.audio_token_id};
+  options.ids = model.placeholder_ids;
   options.missing_row = [model](std::int64_t id) { return model.missing_row(id); };
   return options;
 }
@@ -119,13 +118,10 @@ void RunBatches::find_media() {
   const auto adapts = [&](lora::Tower tower) {
     return !config_.init_adapter.empty() || std::ranges::find(config_.lora.towers, tower) != config_.lora.towers.end();
   };
-  const bool projectors = adapts(lora::Tower::kProjectors);
-  const bool want_images = projectors || adapts(lora::Tower::kVision);
-  const bool want_recordings = projectors || adapts(lora::Tower::kAudio);
-  for (const std::size_t idx : train_idx_) {
-    has_images_ = has_images_ || (want_images && train_->has_images(idx));
-    has_recordings_ = has_recordings_ || (want_recordings && train_->has_recordings(idx));
-  }
+  for (const gemma4::Part& part : gemma4::known_parts())
+    if (part.media && adapts(part.tower) && !has_media_[*part.media])
+      has_media_[*part.media] =
+          std::ranges::any_of(train_idx_, [&](std::size_t idx) { return train_->has_media(idx, *part.media); });
 }
 
 data::SampleRows RunBatches::lay_out(const data::Dataset& data, std::vector<std::size_t> samples) const {
@@ -244,12 +240,11 @@ std::vector<std::string> RunBatches::take_left_out() const {
 }
 
 void check_towers_see_data(const std::vector<lora::TowerCount>& counts, const RunBatches& batches) {
-  for (const lora::TowerCount& count : counts) {
-    if (count.tower == lora::Tower::kVision && !batches.has_images())
-      throw Error(ErrorKind::kConfig, "lora_towers has vision, but no training sample has a picture");
-    if (count.tower == lora::Tower::kAudio && !batches.has_recordings())
-      throw Error(ErrorKind::kConfig, "lora_towers has audio, but no training sample has a recording");
-  }
+  for (const gemma4::Part& part : gemma4::known_parts())
+    if (part.kind == gemma4::PartKind::kEncoder && !batches.has_media()[*part.media] &&
+        std::ranges::find(counts, part.tower, &lora::TowerCount::tower) != counts.end())
+      throw Error(ErrorKind::kConfig, "lora_towers has ", lora::tower_name(part.tower),
+                  ", but no training sample has a ", input::kMediaWords[*part.media].item);
 }
 
 }  // namespace bezel::train

@@ -12,6 +12,7 @@
 #include "bezel/data/dataset.h"
 #include "bezel/data/packing.h"
 #include "bezel/gemma4/config.h"
+#include "bezel/gemma4/parts.h"
 #include "bezel/lora/targets.h"
 #include "bezel/train/config.h"
 #include "bezel/train/data_files.h"
@@ -42,10 +43,9 @@ class RunBatches {
   std::int64_t steps_per_epoch() const;
   /// max_steps, or what num_train_epochs makes.
   std::int64_t total_steps() const;
-  /// Whether any sample that is trained on has a picture, or a recording, as far as a tower or projector that is
-  /// adapted depends on it.
-  bool has_images() const { return has_images_; }
-  bool has_recordings() const { return has_recordings_; }
+  /// Kinds of media that samples that are trained on have, as far as an encoder or projector that is adapted depends on
+  /// them.
+  const input::PerKind<bool>& has_media() const { return has_media_; }
 
   /// Micro-batches of a step, counted from 0. Throws Error when no sample of the step is left.
   std::vector<data::Batch> step(std::int64_t step, WorkNote& note) const;
@@ -83,8 +83,7 @@ class RunBatches {
   std::unique_ptr<data::Dataset> eval_;  // where the held-out samples have a file of their own
   std::vector<std::size_t> train_idx_;   // what an epoch visits, in order; a sample more than once by its file's weight
   std::vector<std::size_t> eval_idx_;    // of eval_, else of train_
-  bool has_images_ = false;
-  bool has_recordings_ = false;
+  input::PerKind<bool> has_media_;
   bool packs_ = false;
   std::int64_t num_rows_ = 0;
   data::SampleRows eval_rows_;

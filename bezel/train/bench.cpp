@@ -15,7 +15,7 @@
 #include "bezel/data/dataset.h"
 #include "bezel/data/packing.h"
 #include "bezel/error.h"
-#include "bezel/train/forward.h"
+#include "bezel/train/objective.h"
 #include "bezel/train/trainer.h"
 
 namespace bezel::train {
@@ -134,9 +134,8 @@ BenchResult bench_training(gemma4::Model& model, const lora::Selection& selectio
   options.total_steps = steps;
   options.max_grad_norm = 0.0;
   options.learning_rate = [](std::int64_t) { return 1e-4; };
-  Trainer trainer(
-      *model, selection, [&](const data::Batch& given) { return loss_sum(model, given, residency.observer()); },
-      options);
+  SupervisedObjective objective(model, model->head()->device(), residency.observer());
+  Trainer trainer(*model, selection, objective, options);
   model->train();
   BenchResult result;
   {

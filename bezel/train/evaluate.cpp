@@ -19,7 +19,7 @@ namespace {
 SampleScore score(gemma4::Model& model, const Residency& residency, const data::Batch& batch) {
   const LabelScores scores = score_labels(label_states(model, batch, residency.observer()), *model->head(),
                                           batch.label_ids, model->config().text.final_logit_softcapping);
-  residency.after(gemma4::Phase::kHead);
+  residency.after(gemma4::Phase::head());
   return {scores.nll.sum(torch::kDouble).item<double>(), scores.correct.sum().item<std::int64_t>()};
 }
 

@@ -5,6 +5,7 @@
 
 #include "bezel/error.h"
 #include "bezel/io/key_map.h"
+#include "bezel/nn/weight_site.h"
 #include "bezel/train/loss.h"
 
 namespace bezel::train {
@@ -25,25 +26,29 @@ void check_ids(const Tensor& input_ids, const gemma4::ModelConfig& config) {
   }
 }
 
+// The rows of one kind; undefined where there are none.
+Tensor rows_of(input::MediaKind kind, const gemma4::Encoded& encoded, const input::Batch& batch) {
+  std::vector<Tensor> rows;
+  std::int64_t begin = 0;
+  for (const input::Media& media : batch.media) {
+    if (media.kind == kind) rows.push_back(encoded.rows.narrow(0, begin, media.num_soft_tokens));
+    begin += media.num_soft_tokens;
+  }
+  return rows.empty() ? Tensor() : at::cat(rows);
+}
+
 }  // namespace
 
 Tensor label_states(gemma4::Model& model, const data::Batch& batch, const gemma4::PhaseObserver& observer) {
-  const auto ended = [&](gemma4::Phase phase) {
-    if (observer) observer(phase);
-  };
-  const Tensor images = model->image_features(batch);
-  if (images.defined()) ended(gemma4::Phase::kVision);
-  const Tensor recordings = model->audio_features(batch);
-  if (recordings.defined()) ended(gemma4::Phase::kAudio);
-  Tensor states = model->label_states(batch, images, recordings);
-  ended(gemma4::Phase::kDecoder);
+  Tensor states = model->label_states(batch, model->encode(batch, observer));
+  if (observer) observer(gemma4::Phase::decoder());
   return states;
 }
 
 Tensor loss_sum(gemma4::Model& model, const data::Batch& batch, const gemma4::PhaseObserver& observer) {
   Tensor loss = cross_entropy_sum(label_states(model, batch, observer), *model->head(), batch.label_ids,
                                   model->config().text.final_logit_softcapping);
-  if (observer) observer(gemma4::Phase::kHead);
+  if (observer) observer(gemma4::Phase::head());
   return loss;
 }
 
@@ -57,11 +62,11 @@ std::map<std::string, Tensor> forward_tensors(gemma4::Model& model, const data::
   std::map<std::string, Tensor> out;
   {
     const at::NoGradGuard no_grad;
-    const Tensor images = model->image_features(batch);
-    const Tensor recordings = model->audio_features(batch);
-    if (images.defined()) out["image_features"] = images;
-    if (recordings.defined()) out["audio_features"] = recordings;
-    const Tensor hidden = model->hidden_states(batch, images, recordings);
+    const gemma4::Encoded encoded = model->encode(batch);
+    for (const input::MediaKind kind : input::kMediaKinds)
+      if (const Tensor rows = rows_of(kind, encoded, batch); rows.defined())
+        out[std::string(input::kMediaWords[kind].part) + "_features"] = rows;
+    const Tensor hidden = model->hidden_states(batch, encoded);
     out["logits"] = model->logits(hidden.flatten(0, 1)).unflatten(0, hidden.sizes().slice(0, 2));
   }
   if (batch.num_labels() == 0) {
@@ -74,15 +79,14 @@ std::map<std::string, Tensor> forward_tensors(gemma4::Model& model, const data::
   if (!with_grads) return out;
   if (!loss.requires_grad()) throw Error("gradients need an adapter that takes part");
   loss.backward();
-  for (const auto& item : model->named_modules()) {
-    const auto* linear = dynamic_cast<const nn::LinearImpl*>(item.value().get());
-    if (linear == nullptr || !linear->adapter) continue;
+  for (const nn::WeightSite& site : nn::linear_sites(*model)) {
+    if (!site.layer->adapter) continue;
     const auto save = [&](const char* part, const Tensor& tensor) {
       if (tensor.grad().defined())
-        out["grad." + io::adapter_key(item.key(), part, model->config().text_only)] = tensor.grad();
+        out["grad." + io::adapter_key(site.module, part, model->config().text_only)] = tensor.grad();
     };
-    save("lora_A", linear->adapter->a);
-    save("lora_B", linear->adapter->b);
+    save("lora_A", site.layer->adapter->a);
+    save("lora_B", site.layer->adapter->b);
   }
   return out;
 }

@@ -14,16 +14,13 @@ using torch::Tensor;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-// 64 MiB of bfloat16 logits at a time: 128 rows of Gemma 4's vocabulary, enough for products at full speed.
-constexpr std::int64_t kChunkElements = 32 << 20;
-
 class CrossEntropy : public torch::autograd::Function<CrossEntropy> {
  public:
   static Tensor forward(AutogradContext* context, const Tensor& hidden, const Tensor& labels, const quant::Weight* head,
                         double softcap, bool needs_graph) {
     const std::int64_t rows = hidden.size(0);
     const std::int64_t step =
-        std::clamp<std::int64_t>(kChunkElements / head->shape()[0], 1, std::max<std::int64_t>(rows, 1));
+        std::clamp<std::int64_t>(kLogitsAtATime / head->shape()[0], 1, std::max<std::int64_t>(rows, 1));
     Tensor loss = at::zeros({}, hidden.options().dtype(torch::kFloat));
     Tensor dh = needs_graph ? at::empty_like(hidden) : Tensor();
     for (std::int64_t begin = 0; begin < rows; begin += step) {

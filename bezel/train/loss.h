@@ -1,10 +1,16 @@
 #pragma once
 
+#include <cstdint>
+
 #include <torch/types.h>
 
 #include "bezel/quant/weight.h"
 
 namespace bezel::train {
+
+/// Logits that exist at a time: 64 MiB of bfloat16, 128 rows of Gemma 4's vocabulary, enough for products at full
+/// speed.
+inline constexpr std::int64_t kLogitsAtATime = 32 << 20;
 
 /// Sum of -log softmax(softcap(h · headᵀ))[label] over rows, a float32 scalar. hidden [L, H], labels int64 [L],
 /// head [V, H]. The logits of a few rows at a time are made, used for loss and gradient at once, and dropped:

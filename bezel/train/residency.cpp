@@ -4,6 +4,8 @@
 
 #include <unistd.h>
 
+#include "bezel/nn/weight_site.h"
+
 namespace bezel::train {
 namespace {
 
@@ -29,7 +31,12 @@ void evict(const Weights& weights) {
   for (const auto& weight : weights) weight->evict(0);
 }
 
-bool is_trained(const torch::nn::Module& tower) { return !nn::adapter_tensors(tower).empty(); }
+bool is_trained(const torch::nn::Module& encoder) { return !nn::adapter_tensors(encoder).empty(); }
+
+// With a backward pass to come, mapping all of the audio encoder again costs more time than its memory is worth.
+bool keeps_upper_half(const gemma4::MediaInput& path) {
+  return path.kind() == input::MediaKind::kAudio && is_trained(*path.encoder);
+}
 
 }  // namespace
 
@@ -37,14 +44,10 @@ Residency::Residency(const gemma4::Model& model, EvictionOptions options) : opti
   const gemma4::Backbone& backbone = model->model;
   decoder_ = lower_half(backbone->language_model->layers);
   std::int64_t returning_bytes = bytes_of(decoder_);  // read again by the backward pass
-  if (const auto& tower = backbone->vision_tower) {
-    vision_ = nn::linear_weights(*tower);
-    if (is_trained(*tower)) returning_bytes += bytes_of(vision_);
-  }
-  if (const auto& tower = backbone->audio_tower) {
-    // With a backward pass to come, mapping all of the tower again costs more time than its memory is worth.
-    audio_ = is_trained(*tower) ? lower_half(tower->layers) : nn::linear_weights(*tower);
-    if (is_trained(*tower)) returning_bytes += bytes_of(audio_);
+  for (const gemma4::MediaInput& path : backbone->media_inputs) {
+    Weights& weights = encoders_[path.kind()];
+    weights = keeps_upper_half(path) ? lower_half(path.encoder->layers()) : nn::linear_weights(*path.encoder);
+    if (is_trained(*path.encoder)) returning_bytes += bytes_of(weights);
   }
   // The peak is reached when the head is read. What the backward pass maps again replaces that much of the head.
   const std::int64_t bytes = std::max<std::int64_t>(head_->bytes(), 1);
@@ -52,17 +55,14 @@ Residency::Residency(const gemma4::Model& model, EvictionOptions options) : opti
 }
 
 void Residency::after(gemma4::Phase phase) const {
-  switch (phase) {
-    case gemma4::Phase::kVision:
-      if (options_.encoders) evict(vision_);
+  switch (phase.kind) {
+    case gemma4::Phase::Kind::kEncoder:
+      if (options_.encoders) evict(encoders_[phase.media]);
       break;
-    case gemma4::Phase::kAudio:
-      if (options_.encoders) evict(audio_);
-      break;
-    case gemma4::Phase::kDecoder:
+    case gemma4::Phase::Kind::kDecoder:
       if (options_.decoder) evict(decoder_);
       break;
-    case gemma4::Phase::kHead:
+    case gemma4::Phase::Kind::kHead:
       if (options_.head) head_->evict(first_head_row_);
       break;
   }

@@ -13,7 +13,7 @@ namespace bezel::train {
 
 /// Which mapped weights a Residency evicts; each has its price in docs/BENCHMARKS.md.
 struct EvictionOptions {
-  bool encoders = true;  ///< vision and audio tower, once their soft tokens are computed
+  bool encoders = true;  ///< once their soft tokens are computed
   bool decoder = true;   ///< the lower half of the decoder layers, before the output embedding is read
   bool head = true;      ///< the output embedding, once the loss or the logits are computed
 };
@@ -37,7 +37,8 @@ class Residency {
   using Weights = std::vector<std::shared_ptr<const quant::Weight>>;
 
   EvictionOptions options_;
-  Weights vision_, audio_, decoder_;  // to evict after that phase
+  input::PerKind<Weights> encoders_;  // to evict after that phase
+  Weights decoder_;
   std::shared_ptr<const quant::Weight> head_;
   std::int64_t first_head_row_ = 0;  // rows below it stay
 };

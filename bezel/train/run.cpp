@@ -12,9 +12,9 @@
 #include "bezel/io/torn_map.h"
 #include "bezel/lora/adapter_io.h"
 #include "bezel/train/batches.h"
+#include "bezel/train/cost_model.h"
 #include "bezel/train/device.h"
 #include "bezel/train/intervals.h"
-#include "bezel/train/needs.h"
 #include "bezel/train/objective.h"
 #include "bezel/train/output.h"
 #include "bezel/train/random_state.h"
@@ -32,8 +32,7 @@ lora::Selection adapt(gemma4::Model& model, const TrainConfig& config, const Run
                       const std::optional<ResumePoint>& resume, std::vector<std::string>& notes) {
   const bool text_only = model->config().text_only;
   if (config.init_adapter.empty()) {
-    lora::Selection selection =
-        lora::select_targets(*model, config.lora, {text_only, batches.has_images(), batches.has_recordings()});
+    lora::Selection selection = lora::select_targets(*model, config.lora, {text_only, batches.has_media()});
     lora::attach(selection, config.lora);
     return selection;
   }

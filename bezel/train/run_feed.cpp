@@ -26,10 +26,11 @@ BatchSource RunFeed::source(std::int64_t first_step) {
 }
 
 NextMediaSample RunFeed::media_samples() {
-  return [this, idx = std::size_t{0}](bool with_image, bool with_audio) mutable -> std::optional<data::Batch> {
+  return [this, idx = std::size_t{0}](const input::PerKind<bool>& wanted) mutable -> std::optional<data::Batch> {
     const data::Dataset& data = batches_->train_data();
     const auto is_wanted = [&](std::size_t at) {
-      return (with_image && data.has_images(at)) || (with_audio && data.has_recordings(at));
+      return std::ranges::any_of(input::kMediaKinds,
+                                 [&](input::MediaKind kind) { return wanted[kind] && data.has_media(at, kind); });
     };
     while (idx < data.size() && !is_wanted(idx)) ++idx;
     if (idx == data.size()) return std::nullopt;

@@ -6,6 +6,8 @@
 
 #include <ATen/core/grad_mode.h>
 
+#include "bezel/nn/weight_site.h"
+
 namespace bezel::train {
 namespace {
 
@@ -16,10 +18,8 @@ bool has_bound(const nn::Clip& clip) {
 
 std::vector<std::pair<std::string, const nn::LinearImpl*>> bounded_layers(const gemma4::Model& model) {
   std::vector<std::pair<std::string, const nn::LinearImpl*>> out;
-  for (const auto& item : model->named_modules("", /*include_self=*/false))
-    if (const auto* linear = dynamic_cast<const nn::LinearImpl*>(item.value().get());
-        linear != nullptr && linear->clip && has_bound(*linear->clip))
-      out.emplace_back(item.key(), linear);
+  for (const nn::WeightSite& site : nn::linear_sites(*model))
+    if (site.layer->clip && has_bound(*site.layer->clip)) out.emplace_back(site.module, site.layer);
   return out;
 }
 
@@ -34,19 +34,19 @@ std::vector<LayerSaturation> measure_saturation(gemma4::Model& model, const Next
   const nn::ClipCounting counting;
   const bool was_training = model->is_training();
   model->eval();
-  std::int64_t images = num_samples, recordings = num_samples;
-  while (images > 0 || recordings > 0) {
-    const std::optional<data::Batch> sample = next_sample(images > 0, recordings > 0);
+  input::PerKind<std::int64_t> samples;  // measured so far
+  input::PerKind<bool> wanted;
+  std::ranges::fill(wanted.values, num_samples > 0);
+  while (wanted != input::PerKind<bool>{}) {
+    std::optional<data::Batch> sample = next_sample(wanted);
     if (!sample) break;
-    const data::Batch batch = sample->to(device);
-    const bool wants_image = images > 0 && !batch.images.empty();
-    const bool wants_recording = recordings > 0 && !batch.recordings.empty();
-    if (wants_image) model->image_features(batch);
-    if (wants_image && observer) observer(gemma4::Phase::kVision);
-    if (wants_recording) model->audio_features(batch);
-    if (wants_recording && observer) observer(gemma4::Phase::kAudio);
-    images -= wants_image;
-    recordings -= wants_recording;
+    std::erase_if(sample->media, [&](const input::Media& media) { return !wanted[media.kind]; });
+    model->encode(sample->to(device), observer);
+    const input::PerKind<bool> seen = sample->kinds();
+    for (const input::MediaKind kind : input::kMediaKinds) {
+      samples[kind] += seen[kind];
+      wanted[kind] = samples[kind] < num_samples;
+    }
   }
   if (was_training) model->train();
   std::vector<LayerSaturation> out;

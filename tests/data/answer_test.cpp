@@ -53,9 +53,8 @@ TEST(SplitAnswer, MediaBehindTheAnswerStayOut) {
       {"role":"user","content":[{"type":"image","path":"b.png"},{"type":"audio","path":"c.wav"}]}]})"),
       ChatFormat::kEdge);
   ASSERT_TRUE(asked);
-  ASSERT_EQ(asked->prompt.images.size(), 1u);
-  EXPECT_EQ(asked->prompt.images[0].path, "a.png");
-  EXPECT_TRUE(asked->prompt.audios.empty());
+  ASSERT_EQ(asked->prompt.media.size(), 1u);
+  EXPECT_EQ(asked->prompt.media[0].path, "a.png");
 }
 
 TEST(SplitAnswer, AToolsAnswerBelongsToThePrompt) {

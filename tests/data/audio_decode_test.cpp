@@ -17,7 +17,7 @@ namespace {
 using test::as_bytes;
 constexpr int kPcm = 1, kFloat = 3;
 
-std::vector<float> decode(const std::string& file, std::int64_t max_samples = gemma4::kMaxAudioSamples) {
+std::vector<float> decode(const std::string& file, std::int64_t max_samples = input::kMaxAudioSamples) {
   return decode_samples(as_bytes(file), "recording", max_samples);
 }
 

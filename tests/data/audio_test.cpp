@@ -45,7 +45,7 @@ double naive_log_mel(const std::vector<float>& samples, std::int64_t frame, int 
 
 TEST(Audio, LogMelEqualsTheSlowSum) {
   const auto samples = make_tone(2000);
-  const AudioFrames out = log_mel(torch::tensor(samples, torch::kFloat32));
+  const Media out = log_mel(torch::tensor(samples, torch::kFloat32));
   ASSERT_EQ(out.features.size(1), 128);
   for (const std::int64_t frame : {0, 1, 7, 11}) {
     for (const int mel : {0, 1, 5, 40, 90, 127}) {
@@ -56,13 +56,13 @@ TEST(Audio, LogMelEqualsTheSlowSum) {
 }
 
 TEST(Audio, FramesOverPaddingAreZeroAndMasked) {
-  const AudioFrames out = log_mel(torch::tensor(make_tone(2200), torch::kFloat32));
-  EXPECT_EQ(out.features.size(0), gemma4::audio_num_frames(2200));
-  const std::int64_t valid = gemma4::audio_valid_frames(2200);
+  const Media out = log_mel(torch::tensor(make_tone(2200), torch::kFloat32));
+  EXPECT_EQ(out.features.size(0), input::audio_num_frames(2200));
+  const std::int64_t valid = input::audio_valid_frames(2200);
   ASSERT_LT(valid, out.features.size(0));
-  EXPECT_EQ(out.mask.sum().item<std::int64_t>(), valid);
+  EXPECT_EQ(out.layout.sum().item<std::int64_t>(), valid);
   EXPECT_TRUE(out.features.slice(0, valid).eq(0).all().item<bool>());
-  EXPECT_TRUE(out.soft_rows.equal(torch::arange(gemma4::audio_soft_tokens(2200), torch::kInt64)));
+  EXPECT_TRUE(out.soft_index.equal(torch::arange(input::audio_soft_tokens(2200), torch::kInt64)));
 }
 
 TEST(Audio, WhatIsBeyondTheLimitDoesNotCount) {
@@ -78,7 +78,7 @@ TEST(Audio, TooShortForOneTokenIsAnError) {
     EXPECT_THROW(load_audio(test::as_bytes(wav), "recording", AudioSettings{}), Error) << num_samples;
   }
   const std::string wav = test::make_wav(1, 1, 16000, 16, test::pcm16(std::vector<std::int16_t>(161, 5)));
-  EXPECT_EQ(load_audio(test::as_bytes(wav), "recording", AudioSettings{}).soft_rows.size(0), 1);
+  EXPECT_EQ(load_audio(test::as_bytes(wav), "recording", AudioSettings{}).num_soft_tokens, 1);
 }
 
 }  // namespace

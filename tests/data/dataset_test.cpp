@@ -54,8 +54,8 @@ class DatasetTest : public ::testing::Test {
     folder_ = ::testing::TempDir() + "bezel_dataset_" + std::to_string(::getpid());
     fs::create_directories(folder_);
     options_.file = folder_ + "/t.jsonl";
-    options_.ids.image = tiny()->token_id("<|image|>").value();
-    options_.ids.audio = tiny()->token_id("<|audio|>").value();
+    options_.ids.of[MediaKind::kImage] = tiny()->token_id("<|image|>").value();
+    options_.ids.of[MediaKind::kAudio] = tiny()->token_id("<|audio|>").value();
     options_.ids.video = tiny()->token_id("<|video|>").value();
   }
   void TearDown() override { fs::remove_all(folder_); }
@@ -120,9 +120,8 @@ void expect_same(const Batch& got, const Batch& want) {
   EXPECT_TRUE(at::equal(got.mm_token_type_ids, want.mm_token_type_ids));
   EXPECT_TRUE(at::equal(got.label_rows, want.label_rows));
   EXPECT_TRUE(at::equal(got.label_ids, want.label_ids));
-  EXPECT_TRUE(at::equal(got.media_rows, want.media_rows));
-  EXPECT_TRUE(at::equal(got.image_rows, want.image_rows));
-  EXPECT_TRUE(at::equal(got.audio_rows, want.audio_rows));
+  EXPECT_TRUE(at::equal(got.placeholder_rows, want.placeholder_rows));
+  EXPECT_TRUE(at::equal(got.soft_rows, want.soft_rows));
   EXPECT_EQ(got.num_tokens, want.num_tokens);
   EXPECT_EQ(got.has_padding, want.has_padding);
 }
@@ -173,7 +172,7 @@ TEST_F(DatasetTest, LongSamplesAreCutOrDropped) {
 }
 
 TEST_F(DatasetTest, IdsOfTokenizerAndConfigMustAgree) {
-  options_.ids.image += 1;
+  options_.ids.of[MediaKind::kImage] += 1;
   EXPECT_NE(error_of(chat_line("a", "b")).find("config.json says"), std::string::npos);
 }
 
@@ -188,20 +187,22 @@ TEST_F(DatasetTest, MediaBecomeSoftTokens) {
   one_line.erase(std::remove(one_line.begin(), one_line.end(), '\n'), one_line.end());
   const Dataset data = open(one_line + "\n" + chat_line("a", "b"));
   const std::vector<Sample> samples = {data.load(0), data.load(1)};
-  ASSERT_EQ(samples[0].images.size(), 2u);
-  ASSERT_EQ(samples[0].recordings.size(), 1u);
+  const std::vector<Media>& media = samples[0].media;
+  ASSERT_EQ(media.size(), 3u);
+  EXPECT_EQ(media[0].kind, MediaKind::kImage);
+  EXPECT_EQ(media[1].kind, MediaKind::kAudio);
+  EXPECT_EQ(media[2].kind, MediaKind::kImage);
   const auto count = [&](std::int64_t type) {
     return std::count(samples[0].token_types.begin(), samples[0].token_types.end(), type);
   };
-  EXPECT_EQ(count(1), samples[0].images[0].num_soft_tokens + samples[0].images[1].num_soft_tokens);
-  EXPECT_EQ(count(3), samples[0].recordings[0].soft_rows.size(0));
+  EXPECT_EQ(count(1), media[0].num_soft_tokens + media[2].num_soft_tokens);
+  EXPECT_EQ(count(3), media[1].num_soft_tokens);
   EXPECT_GE(data.num_tokens(0), samples[0].input_ids.size());
   EXPECT_LE(data.num_tokens(0), samples[0].input_ids.size() + 1);
   const Batch batch = collate(samples, 0);
-  EXPECT_EQ(batch.images.size(), 2u);
-  EXPECT_EQ(batch.image_rows.size(0), count(1));
-  EXPECT_EQ(batch.audio_rows.size(0), count(3));
-  EXPECT_EQ(batch.media_rows.size(0), count(1) + count(3));
+  EXPECT_EQ(batch.media.size(), 3u);
+  EXPECT_EQ(batch.soft_rows.size(0), count(1) + count(3));
+  EXPECT_TRUE(at::equal(batch.soft_rows, batch.placeholder_rows));
 }
 
 TEST_F(DatasetTest, MediaErrorsNameTheLine) {
@@ -211,7 +212,7 @@ TEST_F(DatasetTest, MediaErrorsNameTheLine) {
     EXPECT_EQ(error_of(line(path)).find(options_.file + ":1: "), 0u) << path << error_of(line(path));
   write("short.wav", wav(50));
   EXPECT_NE(error_of("{\"text\":\"<|audio|>\",\"audios\":[\"short.wav\"]}\n").find("too short"), std::string::npos);
-  options_.allow_images = false;
+  options_.allowed[MediaKind::kImage] = false;
   EXPECT_NE(error_of(line("a.png")).find("no vision tower"), std::string::npos);
 }
 
@@ -230,6 +231,11 @@ TEST(Collate, PlaceholdersMustMatchTheMedia) {
   sample.labels = {-100, 2, 3};
   sample.token_types = {0, 1, 0};
   EXPECT_THROW(collate(std::vector<Sample>{sample}, 0), Error);
+  sample.token_types = {0, 1, 3};
+  sample.media = {{.kind = MediaKind::kAudio, .num_soft_tokens = 1}, {.kind = MediaKind::kImage, .num_soft_tokens = 1}};
+  EXPECT_THROW(collate(std::vector<Sample>{sample}, 0), Error) << "not in the order of their placeholders";
+  std::swap(sample.media[0], sample.media[1]);
+  EXPECT_EQ(collate(std::vector<Sample>{sample}, 0).media.size(), 2u);
   EXPECT_THROW(collate({}, 0), Error);
 }
 

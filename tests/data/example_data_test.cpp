@@ -80,8 +80,8 @@ Dataset open(const fs::path& file) {
   options.file = file.string();
   options.media_root = BEZEL_EXAMPLE_DATA;
   options.media.image.max_soft_tokens = 70;
-  options.ids.image = tokenizer->token_id("<|image|>").value();
-  options.ids.audio = tokenizer->token_id("<|audio|>").value();
+  options.ids.of[MediaKind::kImage] = tokenizer->token_id("<|image|>").value();
+  options.ids.of[MediaKind::kAudio] = tokenizer->token_id("<|audio|>").value();
   options.ids.video = tokenizer->token_id("<|video|>").value();
   return Dataset(options, tokenizer);
 }
@@ -94,8 +94,11 @@ void check(const Dataset& data, std::size_t idx, const Expected& want) {
   for (const auto& [begin, end] : text.loss_spans) loss += text.text.substr(begin, end - begin) + "|";
   EXPECT_EQ(loss, want.loss);
   const Sample sample = data.load(idx);
-  EXPECT_EQ(sample.images.size(), want.images);
-  EXPECT_EQ(sample.recordings.size(), want.recordings);
+  const auto count = [&](MediaKind kind) {
+    return static_cast<std::size_t>(std::ranges::count(sample.media, kind, &Media::kind));
+  };
+  EXPECT_EQ(count(MediaKind::kImage), want.images);
+  EXPECT_EQ(count(MediaKind::kAudio), want.recordings);
 }
 
 TEST(ExampleData, EveryFormIsReadAsWrittenHere) {

@@ -46,7 +46,7 @@ std::string make_webp(bool lossless) {
 
 TEST(ImageDecode, PngPixelsAsStored) {
   const RgbImage image = decode(test::make_png(six_pixels()));
-  EXPECT_EQ(image.size, (gemma4::ImageSize{2, 3}));
+  EXPECT_EQ(image.size, (input::ImageSize{2, 3}));
   for (std::size_t i = 0; i < 18; ++i) EXPECT_EQ(image.pixels.at(i), i + 1);
 }
 
@@ -59,7 +59,7 @@ TEST(ImageDecode, EveryOrientationMovesTheFirstPixel) {
     const std::string file = test::make_png(parts);
     const RgbImage image = decode(file);
     const bool swapped = orientation >= 5;
-    EXPECT_EQ(image.size, (swapped ? gemma4::ImageSize{3, 2} : gemma4::ImageSize{2, 3})) << orientation;
+    EXPECT_EQ(image.size, (swapped ? input::ImageSize{3, 2} : input::ImageSize{2, 3})) << orientation;
     EXPECT_EQ(probe_image_size(as_bytes(file), "picture"), image.size) << orientation;
     const auto at = 3 * (expected[orientation][0] * image.size.width + expected[orientation][1]);
     EXPECT_EQ(image.pixels.at(at), 1) << orientation;
@@ -306,7 +306,7 @@ std::string make_gif(bool interlaced = false) {
 
 TEST(ImageDecode, GifFramesStandOnTheScreen) {
   const RgbImage image = decode(make_gif());
-  EXPECT_EQ(image.size, (gemma4::ImageSize{2, 4}));
+  EXPECT_EQ(image.size, (input::ImageSize{2, 4}));
   const Pixels zero{10, 11, 12}, one{20, 21, 22}, two{30, 31, 32}, three{40, 41, 42};
   Pixels expected;
   for (const Pixels& color : {zero, one, two, three, zero, three, two, one})

@@ -14,19 +14,18 @@ torch::Tensor counting_image(std::int64_t height, std::int64_t width) {
 
 TEST(Image, PatchesHoldRowColumnChannelInOrder) {
   const auto image = counting_image(48, 96);
-  const ImagePatches out = make_patches(image, ImageSettings{});
-  ASSERT_EQ(out.patches.sizes(), (std::vector<std::int64_t>{18, 768}));
+  const Media out = make_patches(image, ImageSettings{});
+  ASSERT_EQ(out.features.sizes(), (std::vector<std::int64_t>{18, 768}));
   EXPECT_EQ(out.num_soft_tokens, 2);
-  EXPECT_EQ(out.max_position, 5);
   for (std::int64_t p = 0; p < 18; ++p) {
     const std::int64_t x = p % 6, y = p / 6;
-    EXPECT_EQ(out.positions[p][0].item<std::int64_t>(), x);
-    EXPECT_EQ(out.positions[p][1].item<std::int64_t>(), y);
-    EXPECT_EQ(out.pool_index[p].item<std::int64_t>(), x / 3);
+    EXPECT_EQ(out.layout[p][0].item<std::int64_t>(), x);
+    EXPECT_EQ(out.layout[p][1].item<std::int64_t>(), y);
+    EXPECT_EQ(out.soft_index[p].item<std::int64_t>(), x / 3);
     for (std::int64_t i = 0; i < 768; i += 37) {
       const std::int64_t row = i / 48, column = i / 3 % 16, channel = i % 3;
       const auto byte = image[channel][16 * y + row][16 * x + column].item<std::uint8_t>();
-      EXPECT_FLOAT_EQ(out.patches[p][i].item<float>(), static_cast<float>(byte) / 255);
+      EXPECT_FLOAT_EQ(out.features[p][i].item<float>(), static_cast<float>(byte) / 255);
     }
   }
 }

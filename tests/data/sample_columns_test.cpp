@@ -38,11 +38,11 @@ TEST(SampleColumns, SystemComesBeforeMessages) {
 TEST(SampleColumns, OneMediumIsAListOfOne) {
   const auto sample = read(R"({"image":"c.png","messages":[{"role":"user","content":[{"type":"image"},
       {"type":"text","text":"q"}]},{"role":"assistant","content":"a"}]})");
-  EXPECT_EQ(sample.images.at(0).path, "c.png");
+  EXPECT_EQ(sample.media.at(0).path, "c.png");
   const auto llava = read(R"({"id":"1","image":"c.png","conversations":[{"from":"human","value":"<image>\nq"},
       {"from":"gpt","value":"a"}]})");
   EXPECT_EQ(llava.text, "<bos><|turn>user\n<|image|>q<turn|>\n<|turn>model\na<turn|>\n");
-  EXPECT_EQ(llava.images.at(0).path, "c.png");
+  EXPECT_EQ(llava.media.at(0).path, "c.png");
   EXPECT_TRUE(says(failure(R"({"image":"c.png","images":["d.png"],)" + kChat), "side by side"));
 }
 
@@ -66,7 +66,7 @@ TEST(SampleColumns, ARecordingAndItsTextAreATranscription) {
                            R"({"file_name":"a.wav","text":"two tones"})"}) {
     const auto sample = read(line);
     EXPECT_EQ(sample.text, text) << line;
-    EXPECT_EQ(sample.audios.at(0).path, "a.wav") << line;
+    EXPECT_EQ(sample.media.at(0).path, "a.wav") << line;
   }
   EXPECT_EQ(read(R"({"audio":"a.wav","prompt":"Listen.","text":"b"})").text,
             "<bos><|turn>user\n<|audio|>Listen.<turn|>\n<|turn>model\nb<turn|>\n");
@@ -93,7 +93,7 @@ TEST(SampleColumns, ToolsOfOtherNamesAreTools) {
 TEST(SampleColumns, ListedMediaComeBeforeTheFirstUserText) {
   const auto sample = read(R"({"images":["1.png","2.png"],)" + kChat);
   EXPECT_EQ(sample.text, "<bos><|turn>user\n<|image|><|image|>q<turn|>\n<|turn>model\na<turn|>\n");
-  EXPECT_EQ(sample.images.size(), 2u);
+  EXPECT_EQ(sample.media.size(), 2u);
 }
 
 TEST(SampleColumns, TagsAreTextWithoutMedia) {
@@ -114,8 +114,8 @@ TEST(SampleColumns, ThinkingOfALineIsHonoured) {
 
 TEST(SampleColumns, BytesOfTheDataSetsLibraryAreRead) {
   const auto sample = read(R"({"images":[{"bytes":"Zm9v","path":"c.png"}],)" + kChat);
-  EXPECT_EQ(sample.images.at(0).bytes, "foo");
-  EXPECT_EQ(read(R"({"images":[{"bytes":null,"path":"c.png"}],)" + kChat).images.at(0).path, "c.png");
+  EXPECT_EQ(sample.media.at(0).bytes, "foo");
+  EXPECT_EQ(read(R"({"images":[{"bytes":null,"path":"c.png"}],)" + kChat).media.at(0).path, "c.png");
 }
 
 }  // namespace

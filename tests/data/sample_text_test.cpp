@@ -59,7 +59,7 @@ TEST(SampleForms, InstructionsAndShareGptBecomeChats) {
   const auto shared = read(R"({"conversations":[{"from":"human","value":"<image>What?"},{"from":"gpt","value":"A cat"}],
       "images":["c.png"]})");
   EXPECT_EQ(shared.text, "<bos><|turn>user\n<|image|>What?<turn|>\n<|turn>model\nA cat<turn|>\n");
-  EXPECT_EQ(shared.images.at(0).path, "c.png");
+  EXPECT_EQ(shared.media.at(0).path, "c.png");
 }
 
 TEST(SampleForms, TrainOnInputsLearnsAllText) {
@@ -122,32 +122,33 @@ TEST(SampleMedia, PartsAndListsAreTakenInOrder) {
       {"type":"image"},{"type":"image_url","image_url":{"url":"data:image/png;base64,Zm9v"}},
       {"type":"input_audio","input_audio":{"data":"YmFy","format":"wav"}}]},{"role":"assistant","content":"a"}],
       "images":["2.png"],"audios":[{"path":"1.wav"}]})");
-  ASSERT_EQ(sample.images.size(), 3u);
-  EXPECT_EQ(sample.images[0].path, "1.png");
-  EXPECT_EQ(sample.images[1].path, "2.png");
-  EXPECT_EQ(sample.images[2].bytes, "foo");
-  ASSERT_EQ(sample.audios.size(), 2u);
-  EXPECT_EQ(sample.audios[0].path, "1.wav");
-  EXPECT_EQ(sample.audios[1].bytes, "bar");
+  ASSERT_EQ(sample.media.size(), 5u);
+  EXPECT_EQ(sample.media[0].path, "1.png");
+  EXPECT_EQ(sample.media[1].path, "1.wav");
+  EXPECT_EQ(sample.media[1].kind, MediaKind::kAudio);
+  EXPECT_EQ(sample.media[2].path, "2.png");
+  EXPECT_EQ(sample.media[2].kind, MediaKind::kImage);
+  EXPECT_EQ(sample.media[3].bytes, "foo");
+  EXPECT_EQ(sample.media[4].bytes, "bar");
 }
 
 TEST(SampleMedia, EveryPartThatCarriesItsFile) {
   const auto image = [](const std::string& part) {
     return read(R"({"messages":[{"role":"user","content":[)" + part + R"(]},{"role":"assistant","content":"a"}]})");
   };
-  EXPECT_EQ(image(R"({"type":"image","url":"1.png"})").images.at(0).path, "1.png");
-  EXPECT_EQ(image(R"({"type":"image","image":"1.png"})").images.at(0).path, "1.png");
-  EXPECT_EQ(image(R"({"type":"image","base64":"Zm9v"})").images.at(0).bytes, "foo");
-  EXPECT_EQ(image(R"({"type":"image_url","image_url":"1.png"})").images.at(0).path, "1.png");
-  EXPECT_EQ(image(R"({"type":"input_image","image_url":"data:image/png;base64,Zm9v"})").images.at(0).bytes, "foo");
-  EXPECT_EQ(image(R"({"type":"audio_url","audio_url":{"url":"1.wav"}})").audios.at(0).path, "1.wav");
-  EXPECT_EQ(image(R"({"type":"input_audio","input_audio":{"data":"data:audio/wav;base64,YmFy"}})").audios.at(0).bytes,
+  EXPECT_EQ(image(R"({"type":"image","url":"1.png"})").media.at(0).path, "1.png");
+  EXPECT_EQ(image(R"({"type":"image","image":"1.png"})").media.at(0).path, "1.png");
+  EXPECT_EQ(image(R"({"type":"image","base64":"Zm9v"})").media.at(0).bytes, "foo");
+  EXPECT_EQ(image(R"({"type":"image_url","image_url":"1.png"})").media.at(0).path, "1.png");
+  EXPECT_EQ(image(R"({"type":"input_image","image_url":"data:image/png;base64,Zm9v"})").media.at(0).bytes, "foo");
+  EXPECT_EQ(image(R"({"type":"audio_url","audio_url":{"url":"1.wav"}})").media.at(0).path, "1.wav");
+  EXPECT_EQ(image(R"({"type":"input_audio","input_audio":{"data":"data:audio/wav;base64,YmFy"}})").media.at(0).bytes,
             "bar");
 }
 
 TEST(SampleMedia, BareBase64IsToldFromPathsByItsFirstBytes) {
   const auto image = [](const std::string& text) {
-    return read(R"({"text":"<|image|>","images":[")" + text + R"("]})").images.at(0);
+    return read(R"({"text":"<|image|>","images":[")" + text + R"("]})").media.at(0);
   };
   const std::string zeros(40, 'A');
   EXPECT_EQ(image("iVBORw0KGgoA" + zeros).bytes.substr(0, 9), std::string("\x89PNG\r\n\x1A\n\0", 9));
@@ -163,7 +164,7 @@ TEST(SampleMedia, TagsInTextsAreFilledFromTheLists) {
       R"({"messages":[{"role":"user","content":"<image>What?"},{"role":"assistant","content":"<image>"}])";
   const auto sample = read(chat + R"(,"images":["1.png"]})");
   EXPECT_EQ(sample.text, "<bos><|turn>user\n<|image|>What?<turn|>\n<|turn>model\n<image><turn|>\n");
-  EXPECT_EQ(sample.images.at(0).path, "1.png");
+  EXPECT_EQ(sample.media.at(0).path, "1.png");
   // Without a list the tag is text like any other.
   EXPECT_EQ(read(chat + "}").text, "<bos><|turn>user\n<image>What?<turn|>\n<|turn>model\n<image><turn|>\n");
 }
@@ -186,7 +187,7 @@ TEST(SampleMedia, BadMediaNameTheLine) {
 }
 
 TEST(SampleMedia, TypedPlaceholdersMustMatchTheMedia) {
-  EXPECT_EQ(read(R"({"text":"<|image|> and <|image|>","images":["1.png","2.png"]})").images.size(), 2u);
+  EXPECT_EQ(read(R"({"text":"<|image|> and <|image|>","images":["1.png","2.png"]})").media.size(), 2u);
   EXPECT_TRUE(says(error_of(R"({"text":"<|image|>"})"), "holds 1 <|image|>, but 0 images are given"));
   EXPECT_TRUE(says(error_of(R"({"text":"x","audios":["1.wav"]})"), "holds 0 <|audio|>, but 1 audios are given"));
   EXPECT_TRUE(says(error_of(R"({"text":"<|video|>"})"), "video"));

@@ -24,8 +24,7 @@ SampleText chat() {
                      "t");
 }
 
-const std::vector<std::int64_t> kImages = {3, 2};
-const std::vector<std::int64_t> kAudios = {4};
+const std::vector<std::int64_t> kSoftTokens = {3, 4, 2};
 
 // What the labels say, each run of them followed by "|".
 std::string label_text(const SampleTokens& tokens) {
@@ -40,7 +39,7 @@ std::string label_text(const SampleTokens& tokens) {
 }
 
 TEST(ExpandPlaceholders, FramesAndRepeatsThem) {
-  const ExpandedText text = expand_placeholders(chat(), kImages, kAudios);
+  const ExpandedText text = expand_placeholders(chat(), kSoftTokens);
   EXPECT_NE(text.text.find("user\n<|image><|image|><|image|><|image|><image|>naïve?<|audio><|audio|><|audio|><|audio|>"
                            "<|audio|><audio|><turn|>"),
             std::string::npos);
@@ -55,7 +54,7 @@ TEST(ExpandPlaceholders, FramesAndRepeatsThem) {
 }
 
 TEST(TokenizeSample, LabelsAreTheAssistantsTokens) {
-  const auto tokens = tokenize_sample(tiny(), expand_placeholders(chat(), kImages, kAudios), 0);
+  const auto tokens = tokenize_sample(tiny(), expand_placeholders(chat(), kSoftTokens), 0);
   ASSERT_TRUE(tokens);
   EXPECT_EQ(label_text(*tokens), "Yes, it is.<turn|>|No.<turn|>|");
   EXPECT_EQ(std::count(tokens->token_types.begin(), tokens->token_types.end(), 1), 5);
@@ -69,7 +68,7 @@ TEST(TokenizeSample, LabelsAreTheAssistantsTokens) {
 TEST(TokenizeSample, MediaNeverCarryLoss) {
   SampleText sample = chat();
   sample.loss_spans = {{5, sample.text.size()}};
-  const auto tokens = tokenize_sample(tiny(), expand_placeholders(sample, kImages, kAudios), 0);
+  const auto tokens = tokenize_sample(tiny(), expand_placeholders(sample, kSoftTokens), 0);
   ASSERT_TRUE(tokens);
   for (std::size_t i = 0; i < tokens->labels.size(); ++i) {
     if (tokens->token_types[i] == 0) continue;
@@ -79,7 +78,7 @@ TEST(TokenizeSample, MediaNeverCarryLoss) {
 }
 
 TEST(TokenizeSample, IsCutOnlyWhereMediaStayWhole) {
-  const ExpandedText text = expand_placeholders(chat(), kImages, kAudios);
+  const ExpandedText text = expand_placeholders(chat(), kSoftTokens);
   const auto whole = tokenize_sample(tiny(), text, 0);
   ASSERT_TRUE(whole);
   const auto& ids = whole->input_ids;
@@ -98,7 +97,7 @@ TEST(TokenizeSample, IsDroppedWhenTheCutTakesEveryLabel) {
   SampleText sample;
   sample.text = "<bos>aaaa<turn|>bb";
   sample.loss_spans = {{sample.text.size() - 2, sample.text.size()}};
-  const ExpandedText text = expand_placeholders(sample, {}, {});
+  const ExpandedText text = expand_placeholders(sample, {});
   const std::size_t length = tokenize_sample(tiny(), text, 0)->input_ids.size();
   const auto prompt = tiny().encode("<bos>aaaa<turn|>").ids.size();
   EXPECT_FALSE(tokenize_sample(tiny(), text, prompt));

@@ -110,9 +110,8 @@ TEST(QuantizedModel, EveryTowerTrainsOnCodes) {
       Model model =
           load_model(temp.path().string(), {dtype, torch::kCPU, {.storage = storage, .quantize_embeddings = true}})
               .model;
-      const data::Batch batch = test::tiny_batch();
-      EXPECT_EQ(model->image_features(batch).scalar_type(), dtype);
-      EXPECT_EQ(model->audio_features(batch).scalar_type(), dtype);
+      const input::Batch batch = test::tiny_batch();
+      EXPECT_EQ(model->encode(batch).rows.scalar_type(), dtype);
       const Tensor hidden = model->hidden_states(batch);
       EXPECT_EQ(hidden.scalar_type(), dtype);
       EXPECT_TRUE(hidden.isfinite().all().item<bool>());
@@ -130,7 +129,7 @@ TEST(QuantizedModel, EmbeddingsAndTheTiedHeadAreThoseOfTheDequantisedTable) {
   const Tensor exact = table->dequantize(torch::kFloat), rounded = coded->head()->dequantize(torch::kFloat);
   EXPECT_FALSE(torch::equal(exact, rounded));
   table = quant::dense_weight(rounded, "rounded");
-  const data::Batch batch = test::tiny_batch();
+  const input::Batch batch = test::tiny_batch();
   const auto logits = [&](Model& model) { return model->logits(model->hidden_states(batch).flatten(0, 1)); };
   EXPECT_TRUE(torch::allclose(logits(coded), logits(dense), 1e-4, 1e-5));
 }

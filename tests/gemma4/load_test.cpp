@@ -23,7 +23,7 @@ using Tensors = std::map<std::string, Tensor>;
 
 const LoadOptions kFloat32{.dtype = torch::kFloat, .device = torch::kCPU};
 
-Tensor logits(Model& model, const data::Batch& batch) {
+Tensor logits(Model& model, const input::Batch& batch) {
   torch::NoGradGuard no_grad;
   return model->logits(model->hidden_states(batch).flatten(0, 1));
 }
@@ -59,7 +59,7 @@ TEST(LoadModel, NestedAndFlatGiveTheSameBytes) {
   EXPECT_EQ(a.layout, io::KeyLayout::kNested);
   EXPECT_EQ(b.layout, io::KeyLayout::kFlat);
   EXPECT_EQ(a.ignored.size(), 2u);
-  const data::Batch batch = test::tiny_batch();
+  const input::Batch batch = test::tiny_batch();
   EXPECT_TRUE(torch::equal(logits(a.model, batch), logits(b.model, batch)));
 }
 
@@ -69,7 +69,7 @@ TEST(LoadModel, ClampsAreThere) {
   test::write_tiny_checkpoint(folder);
   LoadedModel loaded = load_model(folder, kFloat32);
   int clipped = 0;
-  const data::Batch batch = test::tiny_batch();
+  const input::Batch batch = test::tiny_batch();
   const Tensor before = logits(loaded.model, batch);
   for (const auto& module : loaded.model->modules())
     if (auto* linear = dynamic_cast<nn::LinearImpl*>(module.get()); linear != nullptr && linear->clip) {
@@ -200,16 +200,16 @@ TEST(LoadModel, PaddingPatchesAndFramesChangeNothing) {
   const std::string folder = temp.path().string();
   test::write_tiny_checkpoint(folder);
   LoadedModel loaded = load_model(folder, kFloat32);
-  data::RawInputs raw;
+  input::RawInputs raw;
   raw.input_ids = torch::tensor({{2, 60, 60, 5}});
   const Tensor index = torch::arange(18, at::kLong);
   raw.pixel_values = torch::rand({1, 18, 48});
   raw.image_position_ids = torch::stack({index.remainder(6), index.div(6, "floor")}, -1).unsqueeze(0);
-  const data::MediaTokenIds ids{.image = 60, .video = 62, .audio = 61};
-  const Tensor exact = logits(loaded.model, data::make_batch(raw, ids, 3));
+  const input::MediaTokenIds ids{{{60, 61}}, 62};
+  const Tensor exact = logits(loaded.model, input::make_batch(raw, ids, 3));
   raw.pixel_values = torch::constant_pad_nd(raw.pixel_values, {0, 0, 0, 9});
   raw.image_position_ids = torch::constant_pad_nd(raw.image_position_ids, {0, 0, 0, 9}, -1);
-  EXPECT_TRUE(torch::equal(exact, logits(loaded.model, data::make_batch(raw, ids, 3))));
+  EXPECT_TRUE(torch::equal(exact, logits(loaded.model, input::make_batch(raw, ids, 3))));
 }
 
 // Stray host access shows on `meta`: nothing can be read back there. Experts are routed on the host and left out.
@@ -226,7 +226,7 @@ TEST(MetaModel, WholeTrainingStepRunsWithoutValues) {
         const Tensor a = leaf(2, linear->in_features), b = leaf(linear->out_features, 2);
         linear->adapter = nn::Adapter{.a = a, .b = b, .scale = 1.0, .dropout = 0.1};
       }
-    const data::Batch batch = test::tiny_batch().to(torch::kMeta);
+    const input::Batch batch = test::tiny_batch().to(torch::kMeta);
     model->train();
     const Tensor loss = train::cross_entropy_sum(model->label_states(batch), *model->head(), batch.label_ids, 30.0);
     loss.backward();

@@ -18,11 +18,11 @@ using test::gradients;
 using torch::Tensor;
 
 // Two rows of different length, labels scattered, not the same number in each.
-data::Batch scattered_batch(Model& model) {
-  data::RawInputs raw;
+input::Batch scattered_batch(Model& model) {
+  input::RawInputs raw;
   raw.input_ids = torch::tensor({{2, 5, 9, 8, 7, 4, 3, 11, 12, 13}, {2, 8, 3, 3, 5, 17, 18, 0, 0, 0}});
   raw.attention_mask = torch::tensor({{1, 1, 1, 1, 1, 1, 1, 1, 1, 1}, {1, 1, 1, 1, 1, 1, 1, 0, 0, 0}});
-  raw.labels = torch::full({2, 10}, data::kIgnoreLabel, at::kLong);
+  raw.labels = torch::full({2, 10}, input::kIgnoreLabel, at::kLong);
   for (const auto& [row, column] : {std::pair{0, 2}, {0, 5}, {0, 6}, {0, 9}, {1, 1}, {1, 6}})
     raw.labels[row][column] = raw.input_ids[row][column];
   return model->make_batch(raw);
@@ -30,7 +30,7 @@ data::Batch scattered_batch(Model& model) {
 
 TEST(LabelStates, EqualThoseOfTheFullComputation) {
   Model model = adapted_model(0.0);
-  for (const data::Batch& batch : {scattered_batch(model), test::tiny_batch()}) {
+  for (const input::Batch& batch : {scattered_batch(model), test::tiny_batch()}) {
     const Tensor full = model->hidden_states(batch).flatten(0, 1).index_select(0, batch.label_rows);
     const Tensor narrow = model->label_states(batch);
     EXPECT_EQ(narrow.size(0), batch.num_labels());
@@ -39,10 +39,10 @@ TEST(LabelStates, EqualThoseOfTheFullComputation) {
 }
 
 // Two samples with a picture and a recording each in one row, apart from each other.
-data::Batch packed_batch() {
-  const data::RawInputs one = test::tiny_inputs();
+input::Batch packed_batch() {
+  const input::RawInputs one = test::tiny_inputs();
   const auto twice = [](const Tensor& x, std::int64_t dim) { return torch::cat({x, x}, dim); };
-  data::RawInputs raw;
+  input::RawInputs raw;
   raw.input_ids = twice(one.input_ids, 1);
   raw.labels = twice(one.labels, 1);
   raw.pixel_values = twice(one.pixel_values, 0);
@@ -51,7 +51,7 @@ data::Batch packed_batch() {
   raw.input_features_mask = twice(one.input_features_mask, 0);
   const std::int64_t tokens = one.input_ids.size(1);
   for (const std::int64_t place : {1, 4, 8}) raw.labels[0][tokens + place] = raw.input_ids[0][tokens + place];
-  data::Batch batch = test::tiny_batch(raw);
+  input::Batch batch = test::tiny_batch(raw);
   batch.sample_first = torch::cat({torch::zeros({1, tokens}, at::kLong), torch::full({1, tokens}, tokens)}, 1);
   return batch;
 }
@@ -59,16 +59,16 @@ data::Batch packed_batch() {
 TEST(LabelStates, GiveLossAndGradientsOfTheFullComputation) {
   Model model = adapted_model(0.0);
   // All labels come behind picture and sound, so that every adapter is reached.
-  std::vector<data::Batch> batches{test::tiny_batch(), packed_batch()};
+  std::vector<input::Batch> batches{test::tiny_batch(), packed_batch()};
   for (const std::vector<std::int64_t>& places : {std::vector<std::int64_t>{9}, {4, 11}, {2, 3, 5, 8}}) {
-    data::RawInputs raw = test::tiny_inputs();
-    raw.labels.fill_(data::kIgnoreLabel);
+    input::RawInputs raw = test::tiny_inputs();
+    raw.labels.fill_(input::kIgnoreLabel);
     for (const std::int64_t place : places) raw.labels[0][place] = raw.input_ids[0][place];
     batches.push_back(test::tiny_batch(raw));
   }
   for (std::size_t i = 0; i < batches.size(); ++i) {
     SCOPED_TRACE(i);
-    const data::Batch& batch = batches[i];
+    const input::Batch& batch = batches[i];
     const Tensor full = model->hidden_states(batch).flatten(0, 1).index_select(0, batch.label_rows);
     const Tensor loss =
         train::cross_entropy_sum(full, *model->head(), batch.label_ids, model->config().text.final_logit_softcapping);
@@ -82,15 +82,15 @@ TEST(Packing, RowOfSeveralSamplesEqualsThemApart) {
   Model model = adapted_model(0.0);
   const std::vector<Tensor> samples{torch::tensor({2, 5, 9, 8, 7, 4, 3, 11, 12, 13}), torch::tensor({2, 8, 3}),
                                     torch::tensor({2, 3, 5, 17, 18, 21, 22, 23, 24})};
-  data::RawInputs raw;
+  input::RawInputs raw;
   raw.input_ids = torch::cat(samples).unsqueeze(0);
-  data::Batch packed = model->make_batch(raw);
+  input::Batch packed = model->make_batch(raw);
   packed.sample_first = torch::cat({torch::full({10}, 0), torch::full({3}, 10), torch::full({9}, 13)}).to(at::kLong);
   packed.sample_first = packed.sample_first.unsqueeze(0);
   const Tensor together = model->hidden_states(packed)[0];
   std::vector<Tensor> apart;
   for (const Tensor& ids : samples) {
-    data::RawInputs one;
+    input::RawInputs one;
     one.input_ids = ids.unsqueeze(0);
     apart.push_back(model->hidden_states(model->make_batch(one))[0]);
   }
@@ -101,7 +101,7 @@ TEST(Packing, RowOfSeveralSamplesEqualsThemApart) {
 TEST(Recompute, GivesTheSameLossAndGradients) {
   for (const double dropout : {0.0, 0.3}) {
     Model model = adapted_model(dropout);
-    const data::Batch batch = test::tiny_batch();
+    const input::Batch batch = test::tiny_batch();
     const auto run = [&](bool recompute) {
       torch::manual_seed(7);  // the same dropout in both
       model->set_recompute(recompute);
@@ -114,7 +114,7 @@ TEST(Recompute, GivesTheSameLossAndGradients) {
 
 TEST(Recompute, LeavesTheRandomNumbersWhereTheyWere) {
   Model model = adapted_model(0.3);
-  const data::Batch batch = test::tiny_batch();
+  const input::Batch batch = test::tiny_batch();
   const auto next_number = [&](bool recompute) {
     torch::manual_seed(7);
     model->set_recompute(recompute);

@@ -148,20 +148,20 @@ TEST_F(SoftTokenCacheTest, AModelAsksItForTowersWithoutAdaptersOnly) {
   lora::LoraConfig config;
   config.towers = {lora::Tower::kAudio, lora::Tower::kProjectors};
   lora::attach(lora::select_targets(*model, config), config);
-  const data::Batch batch = test::tiny_batch();
-  const Tensor images = model->image_features(batch), recordings = model->audio_features(batch);
+  const input::Batch batch = test::tiny_batch();
+  const Tensor wanted = model->encode(batch).rows;
   const auto cache = std::make_shared<SoftTokenCache>(open());
   model->set_soft_token_cache(cache);
-  for (int i = 0; i < 2; ++i) {
-    EXPECT_TRUE(torch::equal(model->image_features(batch), images));
-    EXPECT_TRUE(torch::equal(model->audio_features(batch), recordings));
-    EXPECT_TRUE(model->image_features(batch).requires_grad()) << "the projector behind the cache is trained";
+  for (int i = 0; i < 3; ++i) {
+    const Tensor rows = model->encode(batch).rows;
+    EXPECT_TRUE(torch::equal(rows, wanted));
+    EXPECT_TRUE(rows.requires_grad()) << "the projector behind the cache is trained";
   }
   EXPECT_EQ(cache->misses(), 1);
-  EXPECT_EQ(cache->hits(), 3);
+  EXPECT_EQ(cache->hits(), 2);
   const nn::ClipCounting counting;
-  model->image_features(batch);
-  EXPECT_EQ(cache->hits(), 3) << "clamps are counted while the tower runs";
+  model->encode(batch);
+  EXPECT_EQ(cache->hits(), 2) << "clamps are counted while the tower runs";
 }
 
 }  // namespace

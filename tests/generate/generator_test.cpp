@@ -53,11 +53,11 @@ gemma4::ModelConfig large_config() {
 }
 
 // Text, a picture of 8 soft tokens (the window is 6), text, a recording of 3, text; and `more` behind them.
-data::RawInputs inputs(const std::vector<std::int64_t>& more = {}) {
+input::RawInputs inputs(const std::vector<std::int64_t>& more = {}) {
   torch::manual_seed(12);
   std::vector<std::int64_t> ids{2, 5, 7, 60, 60, 60, 60, 60, 60, 60, 60, 9, 11, 3, 61, 61, 61, 8, 13, 4, 6, 12, 3, 17};
   ids.insert(ids.end(), more.begin(), more.end());
-  data::RawInputs raw;
+  input::RawInputs raw;
   raw.input_ids = at::tensor(ids, at::kLong).unsqueeze(0);
   const Tensor index = torch::arange(72, at::kLong);
   raw.pixel_values = torch::rand({1, 72, 48});
@@ -68,7 +68,7 @@ data::RawInputs inputs(const std::vector<std::int64_t>& more = {}) {
 }
 
 // Logits of the last position without any cache.
-Tensor plain_logits(gemma4::Model& model, const data::RawInputs& raw) {
+Tensor plain_logits(gemma4::Model& model, const input::RawInputs& raw) {
   const at::NoGradGuard no_grad;
   const Tensor states = model->hidden_states(model->make_batch(raw));
   return model->logits(states.select(1, states.size(1) - 1)).select(0, 0);
@@ -101,12 +101,12 @@ TEST_P(Reading, GoesOnWhereThePromptBeginsWithWhatWasRead) {
   Generator generator(model, 7);
   generator.read(model->make_batch(inputs()));
   generator.read(14);
-  const data::RawInputs longer = inputs({14, 19, 3, 8});
+  const input::RawInputs longer = inputs({14, 19, 3, 8});
   int chunks = 0;
   expect_same(generator.read(model->make_batch(longer), [&] { return ++chunks > 99; }), plain_logits(model, longer),
               "on");
   EXPECT_EQ(chunks, 1);  // the three new tokens
-  const data::RawInputs other = inputs({15, 19, 3, 8});
+  const input::RawInputs other = inputs({15, 19, 3, 8});
   expect_same(generator.read(model->make_batch(other)), plain_logits(model, other), "another");
   EXPECT_EQ(generator.tokens().size(), 28u);
 }
@@ -148,7 +148,7 @@ TEST(Generate, IsInterruptedByTheCallback) {
   Generator generator(model, 4);
   Sampler sampler({}, 0);
   int calls = 0;
-  const data::Batch prompt = model->make_batch(inputs());
+  const input::Batch prompt = model->make_batch(inputs());
   const Generated in_prompt = generate(generator, prompt, sampler, {}, [&](std::int64_t) { return ++calls < 2; });
   EXPECT_EQ(in_prompt.finish, Finish::kInterrupted);
   EXPECT_TRUE(in_prompt.tokens.empty());

@@ -5,7 +5,10 @@
 #include <gtest/gtest.h>
 
 #include "bezel/error.h"
+#include "bezel/gemma4/model.h"
 #include "lora/tiny_linears.h"
+#include "support/temp_folder.h"
+#include "support/tiny_model.h"
 
 namespace bezel::lora {
 namespace {
@@ -102,6 +105,25 @@ TEST(Targets, NameOfAnotherTowerSaysWhere) {
   EXPECT_NE(message.find("audio"), std::string::npos) << message;
 }
 
+// Matrices that no adapter attaches to are named for what they are.
+TEST(Targets, NameOfAnotherKindOfMatrixSaysWhich) {
+  gemma4::ModelConfig shape = test::tiny_config();
+  shape.text.num_experts = 4;
+  shape.text.top_k_experts = 2;
+  shape.text.moe_intermediate_size = 8;
+  shape.text.tie_word_embeddings = false;
+  gemma4::Model model(shape, torch::kFloat);
+  for (const auto& [name, reason] : {std::pair("embed_tokens", "model.language_model.embed_tokens is an embedding"),
+                                     {"lm_head", "lm_head is the output embedding"},
+                                     {"experts.gate_up_proj", "layers.0.experts.gate_up_proj is a stack of experts"}}) {
+    const std::string message = test::error_of([&] {
+      select_targets(*model, config_for({Tower::kLanguage}, ModulePattern::from_names({name, "q_proj"})));
+    });
+    EXPECT_TRUE(test::says(message, reason)) << message;
+    EXPECT_TRUE(test::says(message, "linear layers only")) << message;
+  }
+}
+
 TEST(Targets, ChosenTowerWithoutLayersIsRefused) {
   EXPECT_NE(
       refusal(config_for({Tower::kLanguage, Tower::kVision}, ModulePattern::from_names({"v_proj"}))).find("'vision'"),
@@ -112,9 +134,9 @@ TEST(Targets, ChosenTowerWithoutLayersIsRefused) {
 
 TEST(Targets, ProjectorsFollowTheData) {
   TinyLinears model;
-  const auto pictures = select_targets(model, config_for({Tower::kProjectors}), {.images = true, .recordings = false});
+  const auto pictures = select_targets(model, config_for({Tower::kProjectors}), {.media = {{true, false}}});
   EXPECT_EQ(names_of(pictures), (std::vector<std::string>{"model.embed_vision.embedding_projection"}));
-  EXPECT_NE(refusal(config_for({Tower::kProjectors}), {.images = false, .recordings = false}).find("projectors"),
+  EXPECT_NE(refusal(config_for({Tower::kProjectors}), {.media = {{false, false}}}).find("projectors"),
             std::string::npos);
 }
 

@@ -91,23 +91,26 @@ TEST_F(DataCheckTest, CountsSamplesAndFindsMediaThatCannotBeDecoded) {
   EXPECT_EQ(seen.back(), 4u);
   ASSERT_EQ(check.bad_media.size(), 1u);
   EXPECT_TRUE(check.bad_media[0].starts_with(options_.file + ":3: ")) << check.bad_media[0];
-  EXPECT_EQ(check.images, 2u);
-  EXPECT_EQ(check.recordings, 1u);
-  std::size_t tokens = 0, labels = 0, image_tokens = 0, audio_tokens = 0;
+  EXPECT_EQ(check.media[input::MediaKind::kImage].items, 2u);
+  EXPECT_EQ(check.media[input::MediaKind::kAudio].items, 1u);
+  std::size_t tokens = 0, labels = 0;
+  input::PerKind<std::size_t> soft_tokens;
   for (const std::size_t idx : {0, 1, 3}) {
     const data::Sample sample = data.load(idx);
     tokens += sample.input_ids.size();
     labels += static_cast<std::size_t>(
         std::ranges::count_if(sample.labels, [](std::int64_t label) { return label != data::kIgnoreLabel; }));
-    for (const auto& image : sample.images) image_tokens += static_cast<std::size_t>(image.num_soft_tokens);
-    for (const auto& audio : sample.recordings) audio_tokens += static_cast<std::size_t>(audio.soft_rows.size(0));
+    for (const data::Media& media : sample.media)
+      soft_tokens[media.kind] += static_cast<std::size_t>(media.num_soft_tokens);
   }
   // The damaged picture has a good header: by that it is as long as the good one.
   const data::SampleSize& bad = data.sample_size(2);
   EXPECT_EQ(check.tokens(), tokens + bad.tokens);
   EXPECT_EQ(check.label_tokens, labels + bad.label_tokens);
-  EXPECT_EQ(check.image_tokens, image_tokens + bad.image_tokens);
-  EXPECT_LE(check.audio_tokens - audio_tokens, 1u);
+  const auto image = input::MediaKind::kImage, audio = input::MediaKind::kAudio;
+  EXPECT_EQ(check.media[image].soft_tokens, soft_tokens[image] + bad.media[image].soft_tokens);
+  EXPECT_EQ(check.most_soft_tokens[image], bad.media[image].soft_tokens);
+  EXPECT_LE(check.media[audio].soft_tokens - soft_tokens[audio], 1u);
 }
 
 TEST_F(DataCheckTest, ThreadsChangeNothing) {
@@ -140,13 +143,13 @@ TEST_F(DataCheckTest, ViewsShowWhatTheModelSees) {
   EXPECT_EQ(view.source, options_.file + ":1");
   ASSERT_EQ(view.media.size(), 1u);
   EXPECT_EQ(view.media[0].path, "good.png");
-  EXPECT_EQ(view.media[0].size, (gemma4::ImageSize{48, 96}));
+  EXPECT_EQ(view.media[0].size, (input::ImageSize{48, 96}));
   std::size_t tokens = 0;
   std::string learnt, media;
   for (const SampleStretch& stretch : view.stretches) {
     tokens += stretch.num_tokens;
     if (stretch.learnt) learnt += stretch.text;
-    if (stretch.kind == SampleStretch::Kind::kImage) media += std::to_string(stretch.num_tokens);
+    if (stretch.media == input::MediaKind::kImage) media += std::to_string(stretch.num_tokens);
   }
   EXPECT_EQ(tokens, view.ids.size());
   EXPECT_EQ(learnt, "yes<turn|>");

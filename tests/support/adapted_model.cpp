@@ -9,6 +9,7 @@
 
 #include "bezel/gemma4/load.h"
 #include "bezel/lora/targets.h"
+#include "bezel/nn/weight_site.h"
 #include "support/temp_folder.h"
 #include "support/tiny_model.h"
 

@@ -5,7 +5,7 @@
 //   probe PATH                 prints "height width"
 //   decode PATH OUT            writes pixels [3, H, W]
 //   resize PATH OUT BUDGET     writes pixels [3, h, w], resized
-//   image PATH OUT BUDGET      writes patches, positions, pool_index and counts [num_soft_tokens, max_position]
+//   image PATH OUT BUDGET      writes patches, positions, pool_index and counts [num_soft_tokens]
 //   audio PATH OUT             writes waveform, features, mask, soft_rows
 // An Error of the library is printed as "error MESSAGE", and the next request is read.
 #include <exception>
@@ -41,10 +41,10 @@ data::ImageSettings budget(const std::string& field) {
 void write_image(const Fields& f) {
   const auto settings = budget(f.at(3));
   const auto image = data::load_image(f.at(1), settings);
-  bezel::io::save_safetensors(f.at(2), {{"patches", image.patches},
-                                        {"positions", image.positions},
-                                        {"pool_index", image.pool_index},
-                                        {"counts", torch::tensor({image.num_soft_tokens, image.max_position})}});
+  bezel::io::save_safetensors(f.at(2), {{"patches", image.features},
+                                        {"positions", image.layout},
+                                        {"pool_index", image.soft_index},
+                                        {"counts", torch::tensor({image.num_soft_tokens})}});
 }
 
 void write_audio(const Fields& f) {
@@ -52,8 +52,8 @@ void write_audio(const Fields& f) {
   const auto audio = data::load_audio(f.at(1), data::AudioSettings{});
   bezel::io::save_safetensors(f.at(2), {{"waveform", torch::tensor(samples, torch::kFloat32)},
                                         {"features", audio.features},
-                                        {"mask", audio.mask},
-                                        {"soft_rows", audio.soft_rows}});
+                                        {"mask", audio.layout},
+                                        {"soft_rows", audio.soft_index}});
 }
 
 void write_pixels(const Fields& f, const torch::Tensor& pixels) {
@@ -70,13 +70,13 @@ std::string answer(const Fields& f) {
   std::ostringstream out;
   const std::string& what = f.at(0);
   if (what == "size") {
-    const auto size = gemma4::resized_image_size(std::stoll(f.at(1)), std::stoll(f.at(2)), 16, std::stoll(f.at(3)));
+    const auto size = input::resized_image_size(std::stoll(f.at(1)), std::stoll(f.at(2)), 16, std::stoll(f.at(3)));
     out << size.height << ' ' << size.width << ' '
-        << gemma4::image_soft_tokens(std::stoll(f.at(1)), std::stoll(f.at(2)), 16, std::stoll(f.at(3)));
+        << input::image_soft_tokens(std::stoll(f.at(1)), std::stoll(f.at(2)), 16, std::stoll(f.at(3)));
   } else if (what == "tokens") {
-    const std::int64_t samples = std::stoll(f.at(1)), frames = gemma4::audio_num_frames(samples);
-    out << frames << ' ' << gemma4::audio_valid_frames(samples) << ' ' << gemma4::audio_subsampled_frames(frames) << ' '
-        << gemma4::audio_soft_tokens(samples);
+    const std::int64_t samples = std::stoll(f.at(1)), frames = input::audio_num_frames(samples);
+    out << frames << ' ' << input::audio_valid_frames(samples) << ' ' << input::audio_subsampled_frames(frames) << ' '
+        << input::audio_soft_tokens(samples);
   } else if (what == "probe") {
     const auto size = data::probe_image_file(f.at(1));
     out << size.height << ' ' << size.width;

@@ -60,12 +60,12 @@ void write_tiny_checkpoint(const std::string& folder, bool nested) {
   io::save_safetensors(folder + "/model.safetensors", tensors);
 }
 
-data::RawInputs tiny_inputs() {
+input::RawInputs tiny_inputs() {
   torch::manual_seed(12);
-  data::RawInputs raw;
+  input::RawInputs raw;
   // Three soft tokens of sound: frames 0 … 11 after two halvings.
   raw.input_ids = torch::tensor({{2, 5, 60, 60, 7, 61, 61, 61, 9, 10, 11, 12}});
-  raw.labels = torch::full({1, 12}, data::kIgnoreLabel, at::kLong);
+  raw.labels = torch::full({1, 12}, input::kIgnoreLabel, at::kLong);
   raw.labels.narrow(1, 9, 3).copy_(raw.input_ids.narrow(1, 9, 3));
   raw.pixel_values = torch::rand({1, 18, 48});
   const Tensor index = torch::arange(18, at::kLong);
@@ -75,10 +75,8 @@ data::RawInputs tiny_inputs() {
   return raw;
 }
 
-data::Batch tiny_batch() { return tiny_batch(tiny_inputs()); }
+input::Batch tiny_batch() { return tiny_batch(tiny_inputs()); }
 
-data::Batch tiny_batch(const data::RawInputs& raw) {
-  return data::make_batch(raw, {.image = 60, .video = 62, .audio = 61}, 3);
-}
+input::Batch tiny_batch(const input::RawInputs& raw) { return input::make_batch(raw, {{{60, 61}}, 62}, 3); }
 
 }  // namespace bezel::test

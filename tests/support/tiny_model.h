@@ -2,8 +2,8 @@
 
 #include <string>
 
-#include "bezel/data/batch.h"
 #include "bezel/gemma4/config.h"
+#include "bezel/input/raw_inputs.h"
 
 namespace bezel::test {
 
@@ -17,9 +17,9 @@ gemma4::ModelConfig tiny_config();
 void write_tiny_checkpoint(const std::string& folder, bool nested = true);
 
 /// A row of text with one picture of 2 x 1 soft tokens and one short recording.
-data::RawInputs tiny_inputs();
+input::RawInputs tiny_inputs();
 /// The batch of such inputs.
-data::Batch tiny_batch(const data::RawInputs& raw);
-data::Batch tiny_batch();
+input::Batch tiny_batch(const input::RawInputs& raw);
+input::Batch tiny_batch();
 
 }  // namespace bezel::test

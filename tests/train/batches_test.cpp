@@ -100,9 +100,9 @@ std::vector<at::Tensor> tensors_of(const std::vector<data::Batch>& batches) {
   std::vector<at::Tensor> tensors;
   for (const data::Batch& batch : batches) {
     for (const at::Tensor& tensor : {batch.input_ids, batch.attention_mask, batch.sample_first, batch.label_rows,
-                                     batch.label_ids, batch.image_rows})
+                                     batch.label_ids, batch.soft_rows})
       tensors.push_back(tensor.defined() ? tensor : at::empty({0}));
-    for (const data::ImagePatches& image : batch.images) tensors.push_back(image.patches);
+    for (const data::Media& media : batch.media) tensors.push_back(media.features);
   }
   return tensors;
 }
@@ -340,7 +340,7 @@ TEST_F(RunBatchesTest, LeftOutSamplesDoNotComeAgain) {
 TEST_F(RunBatchesTest, MediaSampleIsOneSampleWithItsMedia) {
   write_pictures(/*broken=*/-1);
   const data::Batch batch = open().media_sample(3, note);
-  EXPECT_EQ(batch.images.size(), 1u);
+  EXPECT_EQ(batch.media.size(), 1u);
   EXPECT_FALSE(batch.sample_first.defined());
 }
 
@@ -355,10 +355,10 @@ TEST_F(RunBatchesTest, ClipReportDecodesTheSamplesThatItAsksForAndNoOther) {
   test::write_bytes(config.train_file, lines);
   RunFeed feed(std::make_shared<const RunBatches>(config, gemma4::read_model_config(config.base_model)), config, {});
   const NextMediaSample next_sample = feed.media_samples();
-  EXPECT_FALSE(next_sample(true, true)->images.empty());
-  EXPECT_FALSE(next_sample(true, true)->images.empty());
-  EXPECT_FALSE(next_sample(false, true)) << "no sample has audio";
-  EXPECT_FALSE(next_sample(true, true)) << "all were passed over";
+  EXPECT_FALSE(next_sample({{true, true}})->media.empty());
+  EXPECT_FALSE(next_sample({{true, true}})->media.empty());
+  EXPECT_FALSE(next_sample({{false, true}})) << "no sample has audio";
+  EXPECT_FALSE(next_sample({{true, true}})) << "all were passed over";
 }
 
 TEST_F(RunBatchesTest, FilesAreVisitedByTheirWeightsAndHeldOutSamplesNever) {

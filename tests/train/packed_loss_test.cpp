@@ -37,11 +37,12 @@ data::Sample sample_of(const Ids& ids, const Ids& labelled) {
   }
   for (const std::int64_t place : labelled)
     sample.labels[static_cast<std::size_t>(place)] = ids[static_cast<std::size_t>(place)];
-  for (std::int64_t i = 0; i < image_tokens / media.images[0].num_soft_tokens; ++i) {
-    sample.images.push_back(media.images[0]);
-    sample.images.back().patches = media.images[0].patches * (1.0 - 0.3 * static_cast<double>(i + ids.size() % 3));
+  const data::Media &image = media.media[0], &clip = media.media[1];
+  for (std::int64_t i = 0; i < image_tokens / image.num_soft_tokens; ++i) {
+    sample.media.push_back(image);
+    sample.media.back().features = image.features * (1.0 - 0.3 * static_cast<double>(i + ids.size() % 3));
   }
-  if (audio_tokens > 0) sample.recordings.push_back(media.recordings[0]);
+  if (audio_tokens > 0) sample.media.push_back(clip);
   return sample;
 }
 

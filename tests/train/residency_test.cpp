@@ -16,8 +16,8 @@ namespace {
 
 using gemma4::Phase;
 
-data::Batch batch_with_media(const gemma4::Model& model) {
-  data::RawInputs raw;
+input::Batch batch_with_media(const gemma4::Model& model) {
+  input::RawInputs raw;
   raw.input_ids = at::arange(3, 11, at::kLong).unsqueeze(0);
   raw.labels = raw.input_ids.clone();
   return model->make_batch(raw);
@@ -28,9 +28,9 @@ TEST(Residency, ObserversSeeThePhasesThatRanInOrder) {
   test::write_tiny_checkpoint(temp.path().string());
   gemma4::Model model = gemma4::load_model(temp.path().string(), {torch::kFloat, torch::kCPU, {}}).model;
   std::vector<Phase> seen;
-  const data::Batch batch = batch_with_media(model);
+  const input::Batch batch = batch_with_media(model);
   const torch::Tensor watched = loss_sum(model, batch, [&seen](Phase phase) { seen.push_back(phase); });
-  EXPECT_EQ(seen, (std::vector<Phase>{Phase::kDecoder, Phase::kHead}));
+  EXPECT_EQ(seen, (std::vector<Phase>{Phase::decoder(), Phase::head()}));
   EXPECT_TRUE(torch::equal(watched, loss_sum(model, batch)));
 }
 
@@ -38,11 +38,12 @@ TEST(Residency, EvictionDoesNotChangeTheLoss) {
   const test::TempFolder temp;
   test::write_tiny_checkpoint(temp.path().string());
   gemma4::Model model = gemma4::load_model(temp.path().string(), {torch::kFloat, torch::kCPU, {}}).model;
-  const data::Batch batch = batch_with_media(model);
+  const input::Batch batch = batch_with_media(model);
   const torch::Tensor wanted = loss_sum(model, batch);
   const Residency residency(model);
   for (int i = 0; i < 2; ++i) EXPECT_TRUE(torch::equal(loss_sum(model, batch, residency.observer()), wanted));
-  for (const Phase phase : {Phase::kVision, Phase::kAudio, Phase::kDecoder, Phase::kHead}) residency.after(phase);
+  for (const input::MediaKind kind : input::kMediaKinds) residency.after(Phase::encoder(kind));
+  for (const Phase phase : {Phase::decoder(), Phase::head()}) residency.after(phase);
   EXPECT_TRUE(torch::equal(loss_sum(model, batch), wanted));
 }
 

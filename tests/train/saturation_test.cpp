@@ -18,10 +18,10 @@ NextMediaSample example_data(const char* file, const gemma4::ModelConfig& config
   options.media.image.patch_size = config.vision->patch_size;
   options.media.image.pooling = config.vision->pooling_kernel_size;
   options.media.image.max_soft_tokens = 4;
-  options.ids.image = tokenizer->token_id("<|image|>").value();
-  options.ids.audio = tokenizer->token_id("<|audio|>").value();
+  options.ids.of[input::MediaKind::kImage] = tokenizer->token_id("<|image|>").value();
+  options.ids.of[input::MediaKind::kAudio] = tokenizer->token_id("<|audio|>").value();
   const auto data = std::make_shared<const data::Dataset>(options, tokenizer);
-  return [data, idx = std::size_t{0}](bool, bool) mutable -> std::optional<data::Batch> {
+  return [data, idx = std::size_t{0}](const input::PerKind<bool>&) mutable -> std::optional<data::Batch> {
     if (idx == data->size()) return std::nullopt;
     const std::vector<data::Sample> sample = {data->load(idx++)};
     return data::collate(sample, 0);
@@ -51,13 +51,12 @@ TEST(Saturation, AsksForNoMoreSamplesThanItMeasures) {
   const test::TempFolder temp;
   test::write_tiny_checkpoint(temp.path().string());
   gemma4::Model model = gemma4::load_model(temp.path().string(), {torch::kFloat, torch::kCPU, {}}).model;
-  const data::Batch image = *example_data("media_parts.jsonl", model->config())(true, false);
-  ASSERT_FALSE(image.images.empty());
-  ASSERT_TRUE(image.recordings.empty());
+  const data::Batch image = *example_data("media_parts.jsonl", model->config())({{true, false}});
+  ASSERT_EQ(image.kinds(), (input::PerKind<bool>{{true, false}}));
   int asked_for_image = 0, asked = 0;
-  const auto images_only = [&](bool with_image, bool) -> std::optional<data::Batch> {
+  const auto images_only = [&](const input::PerKind<bool>& wanted) -> std::optional<data::Batch> {
     ++asked;
-    if (!with_image) return std::nullopt;  // the data holds no other kind
+    if (!wanted[input::MediaKind::kImage]) return std::nullopt;  // the data holds no other kind
     ++asked_for_image;
     return image;
   };

@@ -1,17 +1,30 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "bezel/gemma4/model.h"
+#include "bezel/gemma4/parts.h"
 #include "bezel/lora/targets.h"
 #include "bezel/quant/options.h"
 #include "bezel/train/batches.h"
 #include "bezel/train/config.h"
-#include "bezel/train/memory.h"
 
 namespace bezel::train {
+
+/// What one micro-batch looks like, at most.
+struct StepSize {
+  std::int64_t tokens = 0;                      ///< of all its rows
+  input::PerKind<std::int64_t> encoder_rows{};  ///< patches of all its pictures, frames of all its recordings
+};
+
+/// About how many bytes the layers of `parts` keep for the backward pass of such a micro-batch when nothing is
+/// recomputed; an upper bound for text, since layers that compute labelled rows only keep less. With `recompute` layers
+/// keep their inputs only, and one of them at a time all of it.
+std::int64_t activation_bytes(std::span<const gemma4::Part> parts, const StepSize& size, std::int64_t element_bytes,
+                              bool recompute = false);
 
 /// Whether the layers should run again in the backward pass: as told, or where the largest micro-batch would otherwise
 /// take more than half of the memory that is left, which then is a line in `notes`. Samples are taken to hold one
@@ -22,8 +35,7 @@ bool wants_recompute(const TrainConfig& config, const gemma4::ModelConfig& model
 /// A training run as far as its memory and work depend on it.
 struct RunShape {
   quant::StorageOptions storage{};
-  bool images = false;      ///< the vision tower is read
-  bool recordings = false;  ///< the audio tower is read
+  input::PerKind<bool> media{};  ///< kinds whose encoder is read
   bool recompute = false;
   StepSize largest{};  ///< the largest micro-batch
 };
@@ -48,8 +60,7 @@ struct Work {
   std::int64_t samples = 0;
   std::int64_t tokens = 0;
   std::int64_t label_tokens = 0;
-  std::int64_t image_patches = 0;
-  std::int64_t audio_frames = 0;  ///< after subsampling
+  input::PerKind<std::int64_t> encoder_rows{};  ///< image patches, audio frames after subsampling
 };
 
 /// Floating-point operations of the matrix products and of attention, forward, backward and, with `recompute`, forward

@@ -2,7 +2,7 @@
 
 #include <cstdint>
 
-namespace bezel::gemma4 {
+namespace bezel::input {
 
 /// Height and width of a picture, in pixels.
 struct ImageSize {
@@ -43,4 +43,4 @@ std::int64_t audio_subsampled_frames(std::int64_t num_frames);
 /// Soft tokens of a recording of `num_samples` at 16 kHz; 0 below 161 samples.
 std::int64_t audio_soft_tokens(std::int64_t num_samples);
 
-}  // namespace bezel::gemma4
+}  // namespace bezel::input

@@ -1,11 +1,11 @@
-#include "bezel/gemma4/media_size.h"
+#include "bezel/input/media_size.h"
 
 #include <algorithm>
 #include <cmath>
 
 #include "bezel/error.h"
 
-namespace bezel::gemma4 {
+namespace bezel::input {
 namespace {
 
 /// Whole multiples that fit into a length; divided and floored in double, as the reference does.
@@ -80,4 +80,4 @@ std::int64_t audio_soft_tokens(std::int64_t num_samples) {
   return std::min(ceil_div(audio_valid_frames(num_samples), 4), kMaxAudioTokens);
 }
 
-}  // namespace bezel::gemma4
+}  // namespace bezel::input

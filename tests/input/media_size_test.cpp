@@ -1,10 +1,10 @@
-#include "bezel/gemma4/media_size.h"
+#include "bezel/input/media_size.h"
 
 #include <gtest/gtest.h>
 
 #include "bezel/error.h"
 
-namespace bezel::gemma4 {
+namespace bezel::input {
 namespace {
 
 TEST(MediaSize, KeepsWithinTheBudgetAndOnMultiples) {
@@ -80,4 +80,4 @@ TEST(MediaSize, SubsamplingTakesEveryFourthFrame) {
 }
 
 }  // namespace
-}  // namespace bezel::gemma4
+}  // namespace bezel::input

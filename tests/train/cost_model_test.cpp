@@ -1,4 +1,4 @@
-#include "bezel/train/needs.h"
+#include "bezel/train/cost_model.h"
 
 #include <ATen/ATen.h>
 #include <c10/util/accumulate.h>
@@ -30,7 +30,7 @@ TEST(MemoryNeed, WeightsAreThoseOfALoadedModel) {
   for (const auto storage : {quant::Storage::kDense, quant::Storage::kNf4, quant::Storage::kInt8}) {
     const gemma4::LoadOptions options{.dtype = torch::kBFloat16, .storage = {.storage = storage, .skip = {"o_proj"}}};
     gemma4::Model shapes = gemma4::meta_model(test::tiny_config(), options.dtype);
-    const RunShape run{.storage = options.storage, .images = true, .recordings = true};
+    const RunShape run{.storage = options.storage, .media = {{true, true}}};
     EXPECT_EQ(memory_need(shapes, 0, run).weights, loaded_bytes(temp.path().string(), options))
         << static_cast<int>(storage);
   }
@@ -38,10 +38,10 @@ TEST(MemoryNeed, WeightsAreThoseOfALoadedModel) {
 
 TEST(MemoryNeed, TowersWithoutDataAndRecomputationTakeLess) {
   gemma4::Model model = gemma4::meta_model(test::tiny_config(), torch::kBFloat16);
-  RunShape run{.images = true, .recordings = true, .largest = {.tokens = 100, .image_patches = 90, .audio_frames = 20}};
+  RunShape run{.media = {{true, true}}, .largest = {.tokens = 100, .encoder_rows = {{90, 20}}}};
   const MemoryNeed all = memory_need(model, 1000, run);
   EXPECT_EQ(all.adapters, 16'000);
-  run.images = false;
+  run.media[input::MediaKind::kImage] = false;
   const MemoryNeed without = memory_need(model, 1000, run);
   std::int64_t vision = 0;
   for (const auto& item : model->named_modules())
@@ -67,7 +67,7 @@ TEST(TrainingFlops, AreTwoForEachProductAndPass) {
       4.0 * 1000 * static_cast<double>(test::tiny_config().text.vocab_size * test::tiny_config().text.hidden_size);
   EXPECT_NEAR(training_flops(model, {}, work, true) - head, 1.5 * (plain - head), 1e-6 * plain);
   // Pictures go forward only where the tower is not adapted.
-  const Work picture{.samples = 1, .image_patches = 50};
+  const Work picture{.samples = 1, .encoder_rows = {{50, 0}}};
   double products = 0;
   for (const auto& item : model->named_modules())
     if (const auto* linear = dynamic_cast<const nn::LinearImpl*>(item.value().get());

@@ -1,0 +1,88 @@
+#include "bezel/data/media.h"
+
+#include <span>
+
+#include "bezel/data/audio.h"
+#include "bezel/data/audio_probe.h"
+#include "bezel/data/image.h"
+#include "bezel/error.h"
+#include "bezel/io/file_sample.h"
+#include "bezel/io/sha256.h"
+
+namespace bezel::data {
+namespace {
+
+std::span<const std::byte> bytes_of(const std::string& text) {
+  return {reinterpret_cast<const std::byte*>(text.data()), text.size()};
+}
+
+// "" where the sample holds the bytes.
+std::string file_of(const MediaSource& source, const std::string& root, std::string_view name) {
+  return source.bytes.empty() ? resolve_media_path(root, source.path, name) : "";
+}
+
+std::string fingerprint_of(const std::string& path) {
+  const io::RegularFile file(path);
+  io::Sha256 hash;
+  hash.update(std::to_string(file.size_bytes()) + "\n");
+  io::update_with_samples(hash, file, 0, file.size_bytes());
+  return hash.finish();
+}
+
+void probe_image(const MediaSource& source, const std::string& path, std::string_view name,
+                 const ImageSettings& settings, MediaInfo& info) {
+  info.size = path.empty() ? probe_image_size(bytes_of(source.bytes), name) : probe_image_file(path);
+  info.soft_tokens = input::image_soft_tokens(info.size.height, info.size.width, settings.patch_size,
+                                              settings.max_soft_tokens, settings.pooling);
+}
+
+void probe_audio(const MediaSource& source, const std::string& path, std::string_view name,
+                 const AudioSettings& settings, MediaInfo& info) {
+  const std::int64_t most = settings.max_samples;
+  info.samples = path.empty() ? probe_audio_bytes(source.bytes, most, name) : probe_audio_file(path, most, name);
+  info.soft_tokens = input::audio_soft_tokens(info.samples);
+  if (info.soft_tokens == 0)
+    throw Error(name, ": a recording of ", info.samples, " samples at 16 kHz is too short for one soft token");
+}
+
+}  // namespace
+
+Media load_media(MediaKind kind, const std::string& path, const MediaSettings& settings) {
+  switch (kind) {
+    case MediaKind::kImage:
+      return load_image(path, settings.image);
+    case MediaKind::kAudio:
+      return load_audio(path, settings.audio);
+  }
+  return {};
+}
+
+Media load_media(const MediaSource& source, const std::string& root, std::string_view name,
+                 const MediaSettings& settings) {
+  if (source.bytes.empty()) return load_media(source.kind, file_of(source, root, name), settings);
+  switch (source.kind) {
+    case MediaKind::kImage:
+      return load_image(bytes_of(source.bytes), name, settings.image);
+    case MediaKind::kAudio:
+      return load_audio(bytes_of(source.bytes), name, settings.audio);
+  }
+  return {};
+}
+
+MediaInfo probe_media(const MediaSource& source, const std::string& root, std::string_view name,
+                      const MediaSettings& settings) {
+  MediaInfo info{.kind = source.kind, .path = source.path};
+  const std::string path = file_of(source, root, name);
+  if (!path.empty()) info.fingerprint = fingerprint_of(path);
+  switch (source.kind) {
+    case MediaKind::kImage:
+      probe_image(source, path, name, settings.image, info);
+      break;
+    case MediaKind::kAudio:
+      probe_audio(source, path, name, settings.audio, info);
+      break;
+  }
+  return info;
+}
+
+}  // namespace bezel::data

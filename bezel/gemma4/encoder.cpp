@@ -1,0 +1,30 @@
+#include "bezel/gemma4/encoder.h"
+
+#include "bezel/gemma4/audio.h"
+#include "bezel/gemma4/vision.h"
+#include "bezel/nn/recompute.h"
+#include "bezel/nn/weight_site.h"
+
+namespace bezel::gemma4 {
+
+torch::Tensor Encoder::run_layers(torch::Tensor x, const Forward& forward) const {
+  for (const auto& layer : *layers()) {
+    const auto body = [layer = layer.get(), forward](const std::vector<torch::Tensor>& given) {
+      return std::vector<torch::Tensor>{forward(*layer, given[0])};
+    };
+    x = recompute ? nn::recompute(body, {x}, nn::adapter_tensors(*layer))[0] : body({x})[0];
+  }
+  return x;
+}
+
+std::shared_ptr<Encoder> make_encoder(const ModelConfig& config, input::MediaKind kind) {
+  switch (kind) {
+    case input::MediaKind::kImage:
+      return config.vision ? std::make_shared<VisionModelImpl>(*config.vision) : nullptr;
+    case input::MediaKind::kAudio:
+      return config.audio ? std::make_shared<AudioModelImpl>(*config.audio) : nullptr;
+  }
+  return nullptr;
+}
+
+}  // namespace bezel::gemma4

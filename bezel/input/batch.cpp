@@ -1,0 +1,70 @@
+#include "bezel/input/batch.h"
+
+#include <algorithm>
+
+#include <ATen/ATen.h>
+
+namespace bezel::input {
+namespace {
+
+using torch::Tensor;
+
+// Calls `visit` with each tensor that is defined; `Given` is Batch or const Batch.
+template <typename Given, typename Visit>
+void visit_tensors(Given& batch, Visit visit) {
+  const auto each = [&](auto&... tensors) { ((tensors.defined() ? visit(tensors) : void()), ...); };
+  each(batch.input_ids, batch.attention_mask, batch.mm_token_type_ids, batch.sample_first, batch.label_rows,
+       batch.label_ids, batch.label_positions, batch.label_slots, batch.placeholder_rows, batch.soft_rows);
+  for (auto& media : batch.media) each(media.features, media.layout, media.soft_index);
+}
+
+}  // namespace
+
+void Batch::index_labels() {
+  const std::int64_t num_rows = input_ids.size(0), tokens = input_ids.size(1), labels = num_labels();
+  const auto* rows = label_rows.data_ptr<std::int64_t>();
+  std::vector<std::vector<std::int64_t>> positions(static_cast<std::size_t>(num_rows));
+  std::size_t most = 0;
+  for (std::int64_t i = 0; i < labels; ++i) {
+    auto& row = positions[static_cast<std::size_t>(rows[i] / tokens)];
+    row.push_back(rows[i] % tokens);
+    most = std::max(most, row.size());
+  }
+  const auto width = static_cast<std::int64_t>(most);
+  label_positions = at::zeros({num_rows, width}, at::kLong);
+  label_slots = at::empty({labels}, at::kLong);
+  auto* slots = label_slots.data_ptr<std::int64_t>();
+  for (std::int64_t b = 0; b < num_rows; ++b) {
+    auto* row = label_positions.data_ptr<std::int64_t>() + b * width;
+    for (const std::int64_t position : positions[static_cast<std::size_t>(b)]) {
+      *slots++ = row - label_positions.data_ptr<std::int64_t>();
+      *row++ = position;
+    }
+  }
+}
+
+std::int64_t Batch::num_bytes() const {
+  std::int64_t bytes = 0;
+  visit_tensors(*this, [&](const Tensor& tensor) { bytes += static_cast<std::int64_t>(tensor.nbytes()); });
+  return bytes;
+}
+
+Batch Batch::to(torch::Device device) const {
+  Batch moved = *this;
+  visit_tensors(moved, [&](Tensor& tensor) { tensor = tensor.to(device); });
+  return moved;
+}
+
+PerKind<bool> Batch::kinds() const {
+  PerKind<bool> kinds;
+  for (const Media& item : media) kinds[item.kind] = true;
+  return kinds;
+}
+
+PerKind<std::int64_t> soft_tokens(const std::vector<Media>& media) {
+  PerKind<std::int64_t> sums;
+  for (const Media& item : media) sums[item.kind] += item.num_soft_tokens;
+  return sums;
+}
+
+}  // namespace bezel::input

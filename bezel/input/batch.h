@@ -1,0 +1,63 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include <torch/types.h>
+
+#include "bezel/input/media_kind.h"
+
+/// What a model reads. Stands below `data`, which makes it, and `gemma4`, which reads it.
+namespace bezel::input {
+
+/// Label value of positions that carry no loss (transformers' ignore index).
+inline constexpr std::int64_t kIgnoreLabel = -100;
+
+/// One image or audio clip as its encoder reads it.
+///           features                          layout                      soft_index
+/// image     float32 [P, 3 * patch_size^2],    int64 [P, 2], (x, y)        int64 [P], the soft token that
+///           its real patches, 0..1, by row,   of each patch               each patch is averaged into
+///           column and channel
+/// audio     float32 [F, 128], log-mel         bool [F], true              int64 [M], the rows after
+///           frames; zero on padding           on real frames              subsampling that are soft tokens
+struct Media {
+  MediaKind kind = MediaKind::kImage;
+  torch::Tensor features{}, layout{}, soft_index{};
+  std::int64_t num_soft_tokens = 0;
+};
+
+/// All that a training step sees. What must be known on the host (counts, positions) is computed while
+/// the batch is built, so that no device tensor is read back.
+/// Letters: B rows, T tokens a row, L label positions, Q the most of them in one row, M soft tokens of all media.
+struct Batch {
+  torch::Tensor input_ids;          ///< int64 [B, T]
+  torch::Tensor attention_mask;     ///< bool [B, T], true on real tokens, which padding only follows or precedes
+  torch::Tensor mm_token_type_ids;  ///< int64 [B, T], 0 on text, 2 on video, else MediaWords::token_type
+  torch::Tensor sample_first;       ///< int64 [B, T], where in its row the sample of each position begins; undefined:
+                                    ///< each row is one sample
+  torch::Tensor label_rows;         ///< int64 [L], flat index into B*T of the positions that predict a label
+  torch::Tensor label_ids;          ///< int64 [L], the token each of them should predict
+  torch::Tensor label_positions;    ///< int64 [B, Q], the positions of label_rows in each row; short rows repeat 0
+  torch::Tensor label_slots;        ///< int64 [L], flat index into B*Q of each of label_rows
+  torch::Tensor placeholder_rows;   ///< int64 [.], flat positions of every placeholder, filled or not
+  torch::Tensor soft_rows;          ///< int64 [M], flat positions that the soft tokens of `media` fill, item by item
+  std::vector<Media> media;         ///< in the order of their placeholders
+  bool has_padding = false;         ///< some position of attention_mask is false
+  std::int64_t num_tokens = 0;      ///< real tokens
+
+  /// Fills label_positions and label_slots from label_rows, on the CPU.
+  void index_labels();
+
+  std::int64_t num_labels() const { return label_ids.defined() ? label_ids.size(0) : 0; }
+  /// Kinds of which there is an item.
+  PerKind<bool> kinds() const;
+  /// Of all tensors.
+  std::int64_t num_bytes() const;
+  /// The same batch with every tensor on `device`.
+  Batch to(torch::Device device) const;
+};
+
+/// Soft tokens of `media`, by kind.
+PerKind<std::int64_t> soft_tokens(const std::vector<Media>& media);
+
+}  // namespace bezel::input

@@ -1,0 +1,61 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <iterator>
+#include <string_view>
+
+namespace bezel::input {
+
+/// Kinds of media that a sample may hold, in the order in which their encoders run.
+enum class MediaKind { kImage, kAudio };
+
+inline constexpr MediaKind kMediaKinds[] = {MediaKind::kImage, MediaKind::kAudio};
+
+/// One value for each kind, in the order of kMediaKinds.
+template <typename Value>
+struct PerKind {
+  Value values[std::size(kMediaKinds)]{};
+
+  constexpr Value& operator[](MediaKind kind) { return values[static_cast<std::size_t>(kind)]; }
+  constexpr const Value& operator[](MediaKind kind) const { return values[static_cast<std::size_t>(kind)]; }
+  friend bool operator==(const PerKind&, const PerKind&) = default;
+};
+
+/// How samples, texts, tensors and messages name a kind.
+struct MediaWords {
+  std::string_view part;         ///< "image": type of a content part, and a key that may name its file
+  std::string_view list;         ///< "images": key of a sample, a list of files
+  std::string_view url, data;    ///< types and keys of OpenAI's parts with a URL and with base64
+  std::string_view placeholder;  ///< one soft token, or before its expansion all of them
+  std::string_view open, close;  ///< tokens around the soft tokens
+  std::int64_t token_type;       ///< value in mm_token_type_ids
+  std::string_view item, items;  ///< "picture", "pictures": in messages
+  std::string_view count;        ///< "images": a number of them
+  std::string_view encoder;      ///< "vision tower"
+};
+
+inline constexpr PerKind<MediaWords> kMediaWords{{
+    {"image", "images", "image_url", "input_image", "<|image|>", "<|image>", "<image|>", 1, "picture", "pictures",
+     "images", "vision tower"},
+    {"audio", "audios", "audio_url", "input_audio", "<|audio|>", "<|audio>", "<audio|>", 3, "recording", "recordings",
+     "recordings", "audio tower"},
+}};
+
+/// mm_token_type_ids of video, which has placeholders and no encoder yet.
+inline constexpr std::int64_t kVideoTokenType = 2;
+
+/// Token ids of the placeholders (config.json: image_token_id, audio_token_id, video_token_id).
+struct MediaTokenIds {
+  PerKind<std::int64_t> of{{258880, 258881}};
+  std::int64_t video = 258884;
+
+  std::int64_t operator[](MediaKind kind) const { return of[kind]; }
+  bool contains(std::int64_t id) const {
+    for (const std::int64_t placeholder : of.values)
+      if (id == placeholder) return true;
+    return id == video;
+  }
+};
+
+}  // namespace bezel::input

@@ -1,0 +1,81 @@
+#include "bezel/nn/low_rank_terms.h"
+
+#include <ATen/ATen.h>
+
+#include "bezel/kernels/matmul.h"
+#include "bezel/kernels/narrow_product.h"
+
+namespace bezel::nn {
+namespace {
+
+using torch::Tensor;
+
+// A of all adapted layers, [R, in].
+Tensor stacked_a(const std::vector<Tensor>& tensors) {
+  if (tensors.size() <= 2) return tensors.empty() ? Tensor() : tensors[0];
+  std::vector<Tensor> parts;
+  for (std::size_t i = 0; i < tensors.size(); i += 2) parts.push_back(tensors[i]);
+  return at::cat(parts);
+}
+
+Tensor joined(const std::vector<Tensor>& columns) { return columns.size() == 1 ? columns[0] : at::cat(columns, 1); }
+
+// x · aᵀ and x · b for factors as narrow as a rank. Only adapters' go this way: frozen matrices are multiplied alike in
+// every storage.
+Tensor rank_nt(const Tensor& x, const Tensor& a) {
+  return kernels::has_narrow_product(x, a.size(0)) ? kernels::narrow_product(x, a.t()) : kernels::matmul_nt(x, a);
+}
+Tensor rank_nn(const Tensor& x, const Tensor& b) {
+  return kernels::has_narrow_product(x, b.size(1)) ? kernels::narrow_product(x, b) : kernels::matmul_nn(x, b);
+}
+
+}  // namespace
+
+void LowRankTerms::add(const Adapter* adapter) {
+  Term& term = terms_.emplace_back();
+  if (adapter == nullptr) return;
+  term = {adapter->a.size(0), adapter->scale, sum_ranks_, num_adapted_++};
+  sum_ranks_ += term.rank;
+}
+
+void LowRankTerms::append_tensors(const Adapter* adapter, Tensors& tensors) {
+  if (adapter != nullptr) tensors.insert(tensors.end(), {adapter->a, adapter->b});
+}
+
+Tensor LowRankTerms::scaled(const Tensor& h, const Term& term) const {
+  return h.narrow(1, term.first, term.rank).mul(term.scale);
+}
+
+Tensor LowRankTerms::project(const Tensor& x, const Tensors& tensors) const { return rank_nt(x, stacked_a(tensors)); }
+
+kernels::LowRank LowRankTerms::output_term(std::size_t layer, const Tensor& h, const Tensors& tensors) const {
+  const Term& term = terms_[layer];
+  if (term.rank == 0) return {};
+  return {scaled(h, term), tensors[2 * term.index + 1].t()};
+}
+
+void LowRankTerms::backward_output(std::size_t layer, const Tensor& dy, const Tensor& h, const Tensors& tensors,
+                                   bool wants_tensors, Tensors& dh, Tensors& d_tensors) const {
+  const Term& term = terms_[layer];
+  if (term.rank == 0) return;
+  dh.resize(num_adapted_);
+  const std::size_t b = 2 * term.index + 1;
+  dh[term.index] = rank_nn(dy, tensors[b]);  // [N, r], without the scale
+  if (wants_tensors) d_tensors[b] = kernels::matmul_tn(dy, scaled(h, term));
+}
+
+void LowRankTerms::backward_project(const Tensors& dh, const Tensor& x, Tensors& d_tensors) const {
+  const Tensor da = kernels::matmul_tn(joined(dh), x);  // [R, in]
+  for (const Term& term : terms_)
+    if (term.rank > 0) d_tensors[2 * term.index] = da.narrow(0, term.first, term.rank).mul_(term.scale);
+}
+
+kernels::LowRank LowRankTerms::input_term(const Tensors& dh, const Tensors& tensors) const {
+  if (dh.empty()) return {};
+  Tensors parts;
+  for (const Term& term : terms_)
+    if (term.rank > 0) parts.push_back(dh[term.index] * term.scale);
+  return {joined(parts), stacked_a(tensors)};
+}
+
+}  // namespace bezel::nn
