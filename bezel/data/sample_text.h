@@ -23,6 +23,8 @@ struct SampleText {
   std::vector<std::pair<std::size_t, std::size_t>> answers{};  ///< what the model says and learns; none in plain text
   std::vector<MediaSource> images{};                           ///< in the order of their placeholders
   std::vector<MediaSource> audios{};
+  std::string turn_header{};  ///< as RenderedChat has them
+  std::string prompt_tail{};
 };
 
 /// Reads one of these forms, told apart by their keys: `messages`, `conversations` (ShareGPT), `prompt` + `completion`

@@ -357,7 +357,10 @@ constexpr ConfigBinding kBindings[] = {
     bind<&Config::train_on_inputs>(
         {"train_on_inputs", "train_on_prompt", "true|false", "false", "loss on every turn", true}),
     bind<&Config::mask_history>({"mask_history", "", "true|false", "false", "loss on the last answer only", true}),
-    bind<&Config::chat_format>({"chat_format", "", "text", "auto", "auto, edge (E2B, E4B), large, gemma3"}),
+    bind<&Config::chat_template>(
+        {"chat_template", "", "file", "the checkpoint's", "renders chats: a template in the language of jinja2"}),
+    bind<&Config::chat_format>({"chat_format", "", "text", "auto",
+                                "auto: the chat template, or without one the model's; edge (E2B, E4B), large, gemma3"}),
     bind<&Config::max_soft_tokens>(
         {"max_soft_tokens", "", "whole", "the processor's", "of a picture: 70, 140, 280, 560, 1120"}),
     bind<&Config::skip_bad_samples>({"skip_bad_samples", "", "true|false", "false", "leave them out and count", true}),
