@@ -226,7 +226,8 @@ void add_data_options(CLI::App& command, train::TrainConfig& config) {
       ->check(CLI::Range(1, 1 << 24))
       ->capture_default_str();
   command.add_option("--max-soft-tokens", config.max_soft_tokens, "of a picture: 70, 140, 280, 560 or 1120");
-  command.add_option("--chat-format", config.chat_format, "how chats are rendered; auto: as the checkpoint is")
+  command.add_option("--chat-template", config.chat_template, "file that renders chats (default: the checkpoint's)");
+  command.add_option("--chat-format", config.chat_format, "auto: by the chat template, or without one as the model is")
       ->check(CLI::IsMember({"auto", "edge", "large", "gemma3"}))
       ->capture_default_str();
   command.add_flag("--train-on-inputs", config.train_on_inputs, "score the prompts too");

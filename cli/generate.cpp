@@ -263,6 +263,8 @@ void add_input_options(CLI::App& command, GenerateArguments& options) {
                      "WAV, FLAC, MP3 or OGG; stands before the text");
   command.add_flag("--chat", options.chat, "a conversation, a question a line");
   command.add_option("--system", options.conversation.system, "text of the system turn");
+  command.add_option("--chat-template", options.conversation.chat_template,
+                     "file that renders the chat (default: the checkpoint's)");
   command.add_flag("--thinking", options.conversation.thinking, "let the model think, and show it");
   command.add_flag("--raw", options.conversation.raw, "no chat template: the model goes on where the prompt ends");
   command.add_option("--max-soft-tokens", options.conversation.max_soft_tokens,

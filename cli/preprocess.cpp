@@ -5,7 +5,6 @@
 
 #include <unistd.h>
 
-#include "bezel/data/template_check.h"
 #include "bezel/error.h"
 #include "bezel/report/data_check.h"
 #include "bezel/report/run_estimate.h"
@@ -156,11 +155,6 @@ bool dry_run(const train::TrainConfig& config, const train::RunBatches& batches,
     good = good && is_good(*batches.eval_data(), eval);
   }
   out["run"] = estimate_json(report::estimate_run(config, batches, train));
-  if (config.chat_format == "auto") {
-    const data::ChatFormat format = batches.train_data().options().sample.chat.format;
-    const std::string warning = data::foreign_template_warning(config.base_model, format);
-    if (!warning.empty()) out["run"]["notes"].push_back(warning);
-  }
   if (!options.json) std::printf("%s", check_text(out).c_str());
   return good || config.skip_bad_samples;
 }

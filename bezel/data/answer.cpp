@@ -27,6 +27,7 @@ std::string normalised(std::string_view text, bool ignore_case) {
 
 std::optional<PromptAndAnswer> split_answer(const SampleText& sample, ChatFormat format) {
   if (sample.answers.empty() || sample.answers.back().first <= kBos.size()) return std::nullopt;
+  const bool by_template = !sample.turn_header.empty();
   const auto [begin, end] = sample.answers.back();
   PromptAndAnswer asked;
   asked.prompt.text = sample.text.substr(0, begin);
@@ -34,7 +35,9 @@ std::optional<PromptAndAnswer> split_answer(const SampleText& sample, ChatFormat
        hit = next_placeholder(asked.prompt.text, hit->begin + 1))
     if (const std::size_t next = asked.prompt.media.size(); next < sample.media.size())
       asked.prompt.media.push_back(sample.media[next]);
-  if (asked.prompt.text.ends_with("<|turn>model\n"))
+  if (by_template && asked.prompt.text.ends_with(sample.turn_header))
+    asked.prompt.text += sample.prompt_tail;
+  else if (!by_template && asked.prompt.text.ends_with("<|turn>model\n"))
     asked.prompt.text += generation_tail(format, asked.prompt.text.starts_with("<bos><|turn>system\n<|think|>\n"));
   asked.answer = answer_text(std::string_view(sample.text).substr(begin, end - begin));
   return asked;

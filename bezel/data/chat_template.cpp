@@ -6,6 +6,7 @@
 #include "bezel/data/chat_gemma3.h"
 #include "bezel/data/chat_messages.h"
 #include "bezel/data/chat_tools.h"
+#include "bezel/data/template_chat.h"
 #include "bezel/error.h"
 
 namespace bezel::data {
@@ -56,6 +57,14 @@ std::string render_content(const ChatMessage& message) {
     // The template of a leading system message puts a blank behind each part.
     if (message.role == Role::kSystem && message.idx == 0) out += ' ';
   }
+  return out;
+}
+
+// The parts of a tool's answer as they are; the template trims none.
+std::string tool_text(const ChatMessage& message) {
+  render_content(message);  // refuses what is not text
+  std::string out;
+  for (const JsonView& part : message.json.at("content").elements()) out += part.at("text").text();
   return out;
 }
 
@@ -186,7 +195,7 @@ class Renderer {
       const auto content = messages_[i].json.find("content");
       if (!content && !messages_[i].json.value().contains("content")) messages_[i].fail("it has no content");
       const Json body = !content              ? Json(nullptr)
-                        : content->is_array() ? Json(render_content(messages_[i]))
+                        : content->is_array() ? Json(tool_text(messages_[i]))
                                               : content->value();
       out_.text += render_tool_response(tool_name(messages_[i], calls), body);
     }
@@ -250,6 +259,7 @@ std::string without_thoughts(std::string_view text) {
 }
 
 RenderedChat render_chat(const JsonView& messages, const Json* tools, const ChatOptions& options) {
+  if (options.checkpoint_template != nullptr) return render_template_chat(messages, tools, options);
   if (options.format == ChatFormat::kGemma3) return render_gemma3_chat(messages, tools, options);
   return Renderer(messages, tools, options).run();
 }

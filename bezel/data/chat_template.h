@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -33,7 +34,11 @@ std::string_view generation_tail(ChatFormat format, bool enable_thinking);
 /// `text` without what lies between <|channel> and <channel|>, and without blanks around it.
 std::string without_thoughts(std::string_view text);
 
+class CheckpointTemplate;
+
 struct ChatOptions {
+  std::shared_ptr<const CheckpointTemplate> checkpoint_template{};  ///< renders in place of `format` where it is set
+  io::Json template_kwargs{};                                       ///< more variables for checkpoint_template
   ChatFormat format = ChatFormat::kEdge;
   bool enable_thinking = false;
   bool add_generation_prompt = false;  ///< ends with the opening of a model turn
@@ -41,14 +46,18 @@ struct ChatOptions {
 };
 
 struct RenderedChat {
-  std::string text;  ///< <bos> included; one <|image|>, <|audio|> or <|video|> for each media part
+  std::string text{};  ///< <bos> included; one <|image|>, <|audio|> or <|video|> for each media part
   /// Byte ranges of `text` that the model should learn: its turns with the token that ends them, but no tool responses.
   /// In order.
-  std::vector<std::pair<std::size_t, std::size_t>> loss_spans;
-  std::vector<std::pair<std::size_t, std::size_t>> left_out;  ///< messages of any role with "train": false, in order
+  std::vector<std::pair<std::size_t, std::size_t>> loss_spans{};
+  std::vector<std::pair<std::size_t, std::size_t>> left_out{};  ///< messages of any role with "train": false, in order
+  std::string header{};       ///< of a checkpoint's template: opens a turn of the model
+  std::string prompt_tail{};  ///< of a checkpoint's template: follows the header in a generation prompt
+  std::string no_spans{};     ///< why a checkpoint's template gives no loss spans
 };
 
-/// Renders `messages` (an array of {role, content, ...}) as the model's chat template does. Roles: system, developer,
+/// Renders `messages` (an array of {role, content, ...}) with the checkpoint's chat template, or where the options have
+/// none as the released templates of `format` do. Roles: system, developer,
 /// user, assistant, model, tool. A message with "train": false takes no part in the loss. `tools` may be null.
 /// Throws Error naming the message by its index on an unknown role, a part of an unknown type or missing content.
 RenderedChat render_chat(const io::JsonView& messages, const io::Json* tools, const ChatOptions& options = {});

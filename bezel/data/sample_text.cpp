@@ -1,5 +1,6 @@
 #include "bezel/data/sample_text.h"
 
+#include <algorithm>
 #include <string_view>
 
 #include "bezel/data/chat_messages.h"
@@ -25,12 +26,13 @@ bool is_model(const Json& message) {
 }
 
 // Everything behind <bos>, without the messages that are left out.
-std::vector<Span> all_but(const std::vector<Span>& left_out, std::size_t end) {
+std::vector<Span> all_but(const std::vector<Span>& left_out, std::string_view text) {
   std::vector<Span> spans;
-  std::size_t begin = kBos.size();
+  const std::size_t end = text.size();
+  std::size_t begin = text.starts_with(kBos) ? kBos.size() : 0;
   for (const auto& [out_begin, out_end] : left_out) {
     if (out_begin > begin) spans.emplace_back(begin, out_begin);
-    begin = out_end;
+    begin = std::max(begin, out_end);
   }
   if (end > begin) spans.emplace_back(begin, end);
   return spans;
@@ -54,7 +56,9 @@ ChatOptions line_options(const JsonView& line, ChatOptions options) {
   if (!given) return options;
   for (const auto& [name, value] : given->members()) {
     if (value.is_null()) continue;
-    if (name == "enable_thinking")
+    if (options.checkpoint_template != nullptr && name != "add_generation_prompt")
+      options.template_kwargs[name] = value.value();
+    else if (name == "enable_thinking")
       options.enable_thinking = value.boolean();
     else if (name != "add_generation_prompt" || value.boolean())
       throw Error(line.source(), ": key '", value.key(),
@@ -74,10 +78,15 @@ SampleText read_chat(const JsonView& line, Json messages, const SampleOptions& o
   for (const Json& message : messages) answered = answered || is_model(message);
   if (!answered && !options.train_on_inputs)
     throw Error(line.source(), ": no assistant turn, so there is nothing to learn");
+  if (!chat.no_spans.empty() && !options.train_on_inputs)
+    throw Error(line.source(), ": ", chat.no_spans,
+                "; train_on_inputs: true learns all of the text, chat_template: FILE ", "takes another template");
   SampleText sample;
   sample.text = std::move(chat.text);
+  sample.turn_header = std::move(chat.header);
+  sample.prompt_tail = std::move(chat.prompt_tail);
   sample.answers = std::move(chat.loss_spans);
-  sample.loss_spans = options.train_on_inputs ? all_but(chat.left_out, sample.text.size()) : sample.answers;
+  sample.loss_spans = options.train_on_inputs ? all_but(chat.left_out, sample.text) : sample.answers;
   collect_media(line, &messages, sample);
   return sample;
 }

@@ -22,6 +22,8 @@ struct SampleText {
   std::vector<std::pair<std::size_t, std::size_t>> loss_spans{};  ///< byte ranges, in order, not overlapping
   std::vector<std::pair<std::size_t, std::size_t>> answers{};  ///< what the model says and learns; none in plain text
   std::vector<MediaSource> media{};                            ///< in the order of their placeholders
+  std::string turn_header{};                                   ///< as RenderedChat has them
+  std::string prompt_tail{};
 };
 
 /// Reads one of these forms, told apart by their keys: `messages`, `conversations` (ShareGPT), `prompt` + `completion`

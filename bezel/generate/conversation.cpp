@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "bezel/data/checkpoint_template.h"
 #include "bezel/data/dataset.h"
 #include "bezel/data/media.h"
 #include "bezel/data/sample_media.h"
@@ -44,6 +45,7 @@ Conversation::Conversation(const std::string& folder, const gemma4::ModelConfig&
       ids_(config.placeholder_ids),
       options_(std::move(options)),
       format_(data::detect_chat_format(config)),
+      template_(options_.raw ? nullptr : data::CheckpointTemplate::load(folder, options_.chat_template)),
       pad_id_(config.text.pad_token_id),
       config_(config),
       allowed_(config.media()) {
@@ -95,8 +97,10 @@ void Conversation::clear() {
 
 std::string Conversation::text() const {
   if (!options_.raw) {
-    const data::ChatOptions chat{
-        .format = format_, .enable_thinking = options_.thinking, .add_generation_prompt = true};
+    const data::ChatOptions chat{.checkpoint_template = template_,
+                                 .format = format_,
+                                 .enable_thinking = options_.thinking,
+                                 .add_generation_prompt = true};
     return data::render_chat(io::JsonView(messages_, "prompt"), nullptr, chat).text;
   }
   std::string text;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -23,6 +24,7 @@ struct Question {
 
 struct ConversationOptions {
   std::string system;                           ///< the system turn's text; empty: none
+  std::string chat_template;                    ///< a file in place of the checkpoint's chat template
   bool thinking = false;                        ///< the template's enable_thinking
   bool raw = false;                             ///< no chat template: <bos> and the text of the one question
   std::optional<std::int64_t> max_soft_tokens;  ///< budget of a picture in place of the checkpoint's
@@ -56,6 +58,7 @@ class Conversation {
   data::MediaTokenIds ids_;
   ConversationOptions options_;
   data::ChatFormat format_;
+  std::shared_ptr<const data::CheckpointTemplate> template_;  // none: by format_
   std::int64_t pad_id_;
   gemma4::ModelConfig config_;
   input::PerKind<bool> allowed_;  // kinds that the model has an encoder for

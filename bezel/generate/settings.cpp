@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "bezel/data/chat_template.h"
+#include "bezel/data/checkpoint_template.h"
 #include "bezel/io/gguf_model.h"
 #include "bezel/io/json.h"
 #include "bezel/io/regular_file.h"
@@ -84,6 +85,14 @@ std::vector<std::int64_t> gguf_eos(const std::string& path) {
   return ids;
 }
 
+// The token that ends a turn in the checkpoint's chat template, where it is one.
+void add_template_end(const std::string& model, const data::Tokenizer& tokenizer, Settings& settings) {
+  const auto chat_template = data::CheckpointTemplate::load(model);
+  if (chat_template == nullptr || !chat_template->is_usable()) return;
+  const auto end = tokenizer.token_id(chat_template->marks(chat_template->special_tokens(), false).end);
+  if (end && std::ranges::find(settings.stop_ids, *end) == settings.stop_ids.end()) settings.stop_ids.push_back(*end);
+}
+
 }  // namespace
 
 Settings read_settings(const std::string& model, const data::Tokenizer& tokenizer) {
@@ -108,6 +117,7 @@ Settings read_settings(const std::string& model, const data::Tokenizer& tokenize
     if (turn && std::ranges::find(settings.stop_ids, *turn) == settings.stop_ids.end())
       settings.stop_ids.push_back(*turn);
   }
+  add_template_end(model, tokenizer, settings);
   return settings;
 }
 

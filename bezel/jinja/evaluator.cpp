@@ -61,6 +61,8 @@ TracedText Evaluator::render(const Body& body) {
 }
 
 void Evaluator::write(TracedText text) {
+  // A call's name in front of its answer is part of the answer.
+  if (runtime_.owner.response) text.mark_response();
   out_->append(text);
   runtime_.check_text(out_->size());
 }

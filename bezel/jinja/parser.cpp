@@ -115,9 +115,11 @@ class Parser {
       ExpressionPtr test = expressions_.parse_tuple(/*with_conditional=*/false);
       Body body = read_body({"elif", "else", "endif"}, "if", line);
       node->branches.emplace_back(std::move(test), std::move(body));
-      const std::string tag = tokens_.take().text;
-      if (tag == "elif") continue;
-      if (tag == "else") node->branches.emplace_back(nullptr, read_whole_body("endif", "else", line));
+      const bool has_else = tokens_.is_name("else");
+      const bool has_more = tokens_.is_name("elif");
+      tokens_.take();
+      if (has_more) continue;
+      if (has_else) node->branches.emplace_back(nullptr, read_whole_body("endif", "else", line));
       return node;
     }
   }
@@ -132,7 +134,9 @@ class Parser {
     ++loops_;
     node->body = read_body({"else", "endfor"}, "for", line);
     --loops_;
-    if (tokens_.take().text == "else") node->else_body = read_whole_body("endfor", "else", line);
+    const bool has_else = tokens_.is_name("else");
+    tokens_.take();
+    if (has_else) node->else_body = read_whole_body("endfor", "else", line);
     return node;
   }
 

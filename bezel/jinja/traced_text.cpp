@@ -36,6 +36,10 @@ TracedText TracedText::substr(std::size_t begin, std::size_t end) const {
 
 Origin TracedText::origin_at(std::size_t at) const { return at < size() ? runs_[run_at(at)].origin : Origin(); }
 
+void TracedText::mark_response() {
+  for (Run& run : runs_) run.origin.response = true;
+}
+
 void TracedText::mark_generation() {
   for (Run& run : runs_) run.origin.generation = true;
 }

@@ -42,6 +42,7 @@ class TracedText {
   /// Origin of the byte at `at`; the default one where there is no such byte.
   Origin origin_at(std::size_t at) const;
   void mark_generation();
+  void mark_response();
 
  private:
   std::size_t run_at(std::size_t at) const;

@@ -5,6 +5,7 @@
 #include <numeric>
 #include <utility>
 
+#include "bezel/data/checkpoint_template.h"
 #include "bezel/error.h"
 #include "bezel/train/run_check.h"
 
@@ -74,6 +75,8 @@ data::DatasetOptions RunBatches::dataset_options(const gemma4::ModelConfig& mode
   options.allowed = model.media();
   options.sample.train_on_inputs = config_.train_on_inputs;
   options.sample.chat.format = chat_format(config_, model);
+  if (config_.chat_format == "auto")
+    options.sample.chat.checkpoint_template = data::CheckpointTemplate::load(config_.base_model, config_.chat_template);
   options.sample.chat.mask_history = config_.mask_history;
   if (model.vision || model.audio) options.media = data::read_processor_config(config_.base_model);
   if (config_.max_soft_tokens) options.media.image.max_soft_tokens = *config_.max_soft_tokens;

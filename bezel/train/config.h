@@ -69,7 +69,8 @@ struct TrainConfig {
 
   bool train_on_inputs = false;
   bool mask_history = false;
-  std::string chat_format = "auto";  ///< or "edge" (E2B, E4B), "large", "gemma3"
+  std::string chat_template;         ///< a file; empty: the checkpoint's own
+  std::string chat_format = "auto";  ///< or "edge" (E2B, E4B), "large", "gemma3": no template is run
   std::optional<std::int64_t> max_soft_tokens;
   bool skip_bad_samples = false;
   std::int64_t dataloader_num_workers = 1;  ///< 0: samples are read between steps

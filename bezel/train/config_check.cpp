@@ -134,6 +134,8 @@ void check_data(const TrainConfig& config, const Checker& check) {
   check.range<std::int64_t>("dataloader_num_workers", config.dataloader_num_workers, 0, 64);
   check.range("data_timeout", config.data_timeout_s, 0.0, 1e6);
   check.one_of("chat_format", config.chat_format, {"auto", "edge", "large", "gemma3"});
+  if (!config.chat_template.empty() && config.chat_format != "auto")
+    check.fail("chat_format", "chat_template is given as well; keep one");
   if (config.train_on_inputs && config.mask_history)
     check.fail("mask_history", "contradicts train_on_inputs: loss falls on the last answer, or on everything");
   check.range("cache_limit_gb", config.cache_limit_gb, 0.0, 1e6);

@@ -40,6 +40,15 @@ namespace {
 
 }  // namespace
 
+// A file; or a name, as axolotl writes it: those of Gemma mean the checkpoint's own template.
+void read_chat_template(TrainConfig& config, const ConfigValue& value) {
+  const std::string name = value.lower_text();
+  const bool is_file = name.find_first_of("./") != std::string::npos;
+  if (!is_file && !name.empty() && !name.starts_with("gemma") && name != "tokenizer_default" && name != "auto")
+    value.fail("a file with the template, or gemma4: the checkpoint's own");
+  config.chat_template = is_file ? value.as_text() : "";
+}
+
 void read_report_to(TrainConfig& config, const ConfigValue& value) {
   constexpr std::string_view kKnown[] = {"jsonl", "tensorboard", "html"};
   config.report_to = value.as_texts();

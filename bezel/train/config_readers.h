@@ -13,6 +13,7 @@ void read_max_steps(TrainConfig& config, const ConfigValue& value);
 void read_resume(TrainConfig& config, const ConfigValue& value);
 void read_report_to(TrainConfig& config, const ConfigValue& value);
 void read_storage(TrainConfig& config, const ConfigValue& value);
+void read_chat_template(TrainConfig& config, const ConfigValue& value);
 void read_load_in_4bit(TrainConfig& config, const ConfigValue& value);
 void read_load_in_8bit(TrainConfig& config, const ConfigValue& value);
 void read_quantize_embeddings(TrainConfig& config, const ConfigValue& value);

@@ -56,8 +56,9 @@ constexpr std::string_view kFreeKeys[] = {"base_model",
                                           "gradient_checkpointing",
                                           "resume_from_checkpoint"};
 
-constexpr const char* kSmallFiles[] = {"config.json", "tokenizer.json", "processor_config.json",
-                                       "preprocessor_config.json"};
+constexpr const char* kSmallFiles[] = {"config.json",           "tokenizer.json",           "tokenizer_config.json",
+                                       "processor_config.json", "preprocessor_config.json", "chat_template.jinja",
+                                       "chat_template.json"};
 
 constexpr std::size_t kSampleBytes = 4096;
 

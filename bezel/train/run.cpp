@@ -5,10 +5,10 @@
 #include <ATen/Version.h>
 #include <torch/version.h>
 
-#include "bezel/data/template_check.h"
 #include "bezel/error.h"
 #include "bezel/gemma4/load.h"
 #include "bezel/io/file_watch.h"
+#include "bezel/io/sha256.h"
 #include "bezel/io/torn_map.h"
 #include "bezel/lora/adapter_io.h"
 #include "bezel/train/batches.h"
@@ -58,16 +58,6 @@ TrainerOptions trainer_options(const TrainConfig& config, const RunBatches& batc
   return options;
 }
 
-/// A chat_format other than auto says that the template is no surprise.
-std::vector<std::string> make_warnings(const TrainConfig& config, const RunBatches& batches) {
-  std::vector<std::string> warnings = check_learns(config, batches.total_steps());
-  if (config.chat_format != "auto") return warnings;
-  const data::ChatFormat format = batches.train_data().options().sample.chat.format;
-  std::string warning = data::foreign_template_warning(config.base_model, format);
-  if (!warning.empty()) warnings.push_back(std::move(warning));
-  return warnings;
-}
-
 RunPlan make_plan(const lora::Selection& selection, const RunBatches& batches, torch::Device device) {
   RunPlan plan;
   plan.towers = selection.counts();
@@ -83,6 +73,7 @@ RunPlan make_plan(const lora::Selection& selection, const RunBatches& batches, t
 
 RunFacts make_facts(const TrainConfig& config, const RunBatches& batches, torch::Device device) {
   RunFacts facts{.config = config_facts(config), .inputs = base_facts(config.base_model), .machine = {}};
+  if (!config.chat_template.empty()) facts.inputs["chat_template"] = io::sha256_file(config.chat_template);
   facts.inputs["train_file"] = batches.train_data().fingerprint();
   if (batches.eval_data() != nullptr) facts.inputs["eval_file"] = batches.eval_data()->fingerprint();
   facts.machine = {{"device", device.str()},
@@ -115,7 +106,7 @@ class Run {
         batches_(std::make_shared<const RunBatches>(config_, model_config_)),
         predictions_(config_, *batches_),
         feed_(batches_, config_, events.on_left_out),
-        warnings_(make_warnings(config_, *batches_)),
+        warnings_(check_learns(config_, batches_->total_steps())),
         output_(config_) {
     if (config_.threads) at::set_num_threads(static_cast<int>(*config_.threads));
     torch::manual_seed(static_cast<std::uint64_t>(config_.seed));

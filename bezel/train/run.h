@@ -26,7 +26,7 @@ struct RunPlan {
   std::int64_t steps_done = 0;  ///< before this session, by the checkpoint that it goes on from
   std::string device;
   std::vector<std::string> notes;     ///< what config or checkpoint ask for and the run does otherwise
-  std::vector<std::string> warnings;  ///< what may be wrong: damaged checkpoints passed over, a foreign template …
+  std::vector<std::string> warnings;  ///< what may be wrong: damaged checkpoints passed over, few updates …
 };
 
 struct RunEvents {

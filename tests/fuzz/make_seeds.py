@@ -272,6 +272,18 @@ def jinja_seeds():
     yield "raw", b"{%- raw -%} {{ x }} {% x %}\n{%- endraw -%} b"
     yield "escapes", "{{ '\\x41\\u00e9\\101\\U0001f600\\q\\é\\😀' }}\u3000{{- 1 }}".encode()
     yield "open_comment", b"{# x"
+    yield "turns", (b"{% for m in messages %}<{{ m.role }}>{% if m['content'] is string %}{{ m.content | trim }}{% else %}{% for p in m.content %}"
+                    b"{{ p.text | upper }}{% endfor %}{% endif %}{{ ',' if not loop.last }}{% else %}none{% endfor %}")
+    yield "macro", (b"{% macro f(a, b=[1]) %}{% if a is mapping %}{% for k, v in a | dictsort %}{{ k }}:{{ f(v) }}{% endfor %}{% else %}{{ a | tojson(indent=2) }}"
+                    b"{{ varargs }}{{ caller() }}{% endif %}{% endmacro %}{% call f(messages[1], *[1]) %}x{% endcall %}{{ f(messages[1].tool_calls[0]) }}")
+    yield "namespace", (b"{% set n = namespace(x='', y=[]) %}{% for c in messages[0].content if c != ' ' %}{% set n.x = n.x + c %}{% set n.y = n.y + [n.x] %}"
+                        b"{% if loop.index > 2 %}{% break %}{% endif %}{% endfor %}{{ n.x[::-1] }}{{ n.y | map('length') | list }}{{ n.y[:-1] }}")
+    yield "blocks", (b"{% set x | upper %}a{% endset %}{% filter indent(2, true) %}b\nc{% endfilter %}{% with a = 1, b = 2 %}{{ a + b }}{% endwith %}"
+                     b"{% generation %}{{ messages[2].content }}{% endgeneration %}{% for x in [1, [2]] recursive %}{{ loop(x) if x is iterable else x }}{% endfor %}")
+    yield "texts", (b"{{ 'a,b'.split(',') | join('-') }}{{ '%5.1f|%-4d' % (1.5, 2) }}{{ '{} {x:>4}'.format(1, x=2) }}{{ 'abc' | replace('b', 'xx') | center(9) }}"
+                    b"{{ '<a>' + ('<b>' | safe) }}{{ 7 // -2 }}{{ 2 ** -1 }}{{ n | default(1, true) | float | round(1) }}{{ strftime_now('%d %b') }}")
+    yield "lists", (b"{{ [3, 1, 2] | sort(reverse=true) | batch(2, 0) | list }}{{ messages | selectattr('role', 'equalto', 'tool') | map(attribute='content') | first }}"
+                    b"{{ messages | groupby('role') }}{{ dict(a=1, b=2).items() | list | unique | list }}{{ range(9)[2:7:2] | sum }}{{ 1 < 2 < 3 and 1 not in [2] }}")
     yield "brackets", b"{{ ([{" * 50
     yield "percents", b"{%" * 200
 

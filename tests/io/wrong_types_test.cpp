@@ -6,8 +6,8 @@
 
 #include <gtest/gtest.h>
 
+#include "bezel/data/checkpoint_template.h"
 #include "bezel/data/processor_config.h"
-#include "bezel/data/template_check.h"
 #include "bezel/data/tokenizer.h"
 #include "bezel/gemma4/config.h"
 #include "bezel/generate/settings.h"
@@ -113,7 +113,7 @@ TEST(WrongTypes, InTheTokenizersConfig) {
   const test::TempFolder folder;
   Json json = file_of("tokenizer_config.json");
   json["chat_template"] = Json::array({{{"name", "default"}, {"template", "<|turn><turn|>"}}});
-  const auto read = [](const std::string& path) { data::foreign_template_warning(path, data::ChatFormat::kEdge); };
+  const auto read = [](const std::string& path) { data::CheckpointTemplate::load(path); };
   EXPECT_GT(spoil(json, "tokenizer_config.json", in_folder(folder, "tokenizer_config.json", read)), 10u);
 }
 

@@ -58,7 +58,7 @@ TEST(JinjaOrigin, AnswersOfToolsAreMarked) {
                     "{% for r in m.tool_responses %}({{ r.r }}){% endfor %}"
                     "{% if loop.first %}{{ answer(m.content, messages[1].content) }}{% endif %};{% endfor %}",
                     messages),
-            "{0!|(}[0!|y]{0!|)}{1!|<}[0|x]{1!|:}[1!|z]{1!|>}{0|;}{1!|;}");
+            "{0!|(}[0!|y]{0!|)}{1!|<}[0!|x]{1!|:}[1!|z]{1!|>}{0|;}{1!|;}");
 }
 
 TEST(JinjaOrigin, GenerationIsMarked) {

@@ -110,3 +110,14 @@ def conversation(rng, with_tools=True, media=()):
     if rng.random() < 0.2:
         messages.append({"role": "user", "content": content(rng, media)})
     return messages, tools
+
+
+def plain_conversation(rng, with_tools=True):
+    """A conversation whose texts hold none of the templates' marks."""
+    words, blanks = WORDS[:], BLANKS[:]
+    try:
+        WORDS[:] = ["Hello", "naïve", "Größe", "日本", "😀", "1.5", "it's", "x_y", "one\n\ntwo", "{}"]
+        BLANKS[:] = ["", " ", "\n"]
+        return conversation(rng, with_tools)
+    finally:
+        WORDS[:], BLANKS[:] = words, blanks

@@ -324,14 +324,13 @@ def check_damaged_weights():
             assert scan.returncode == DATA and f"tensor '{tensor}': 1 NaN, 0 Inf" in scan.stdout, scan
 
 
-def check_foreign_template():
-    """Row 13: a warning, not a refusal, and none when the format was chosen."""
+def check_chat_template():
+    """Row 13: a template that leaves the chat out is refused, unless a built-in format or another file was chosen."""
     with tempfile.TemporaryDirectory() as name:
         setting = Setting(Path(name))
-        setting.write("model/chat_template.jinja", "{{ '<start_of_turn>' }}")
+        setting.write("model/chat_template.jinja", "{{ bos_token }}\n{{ messages[0].role.x.y }}")
         code, lines, _ = setting.run()
-        warnings = [line for line in lines if "chat_template.jinja: this chat template is not one of Gemma 4" in line]
-        assert code == 0 and len(warnings) == 1, lines
+        assert code == DATA and "chat_template.jinja: line 2: a str has no attribute or key 'x'" in lines[-1], lines
         setting.add("config.yaml", "chat_format: edge\n")
         code, lines, _ = setting.run()
         assert code == 0 and "chat template" not in "".join(lines), lines
@@ -342,7 +341,7 @@ def main():
     assert not problems, "\n".join(["", *problems])
     print(f"{len(CASES)} bad inputs are refused")
     check_damaged_weights()
-    check_foreign_template()
+    check_chat_template()
 
 
 if __name__ == "__main__":
