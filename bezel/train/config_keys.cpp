@@ -51,8 +51,8 @@ constexpr ConfigBinding bind_lora(ConfigKey key) {
 }
 /// Another tool's spelling of what `slot` sets.
 constexpr ConfigBinding alias_of(std::string_view slot, ConfigKey key, decltype(ConfigBinding::read) read,
-                                 bool (*says_nothing)(const ConfigValue&) = nullptr) {
-  return {key, slot, read, nullptr, says_nothing};
+                                 bool (*is_neutral)(const ConfigValue&) = nullptr) {
+  return {key, slot, read, nullptr, is_neutral};
 }
 constexpr ConfigBinding unbuilt(std::string_view name, std::string_view help, std::string_view aliases = "") {
   return {{name, aliases, "", "off", help}, name, read_unbuilt, nullptr};
