@@ -177,7 +177,9 @@ std::string to_yaml(const TrainConfig& config) {
   std::string out;
   for (const ConfigBinding& binding : config_bindings()) {
     if (binding.write == nullptr) continue;
-    const bool skip = binding.key.name == "warmup_ratio" && config.warmup_steps;
+    // Of two keys that set the same, the one that counts.
+    const bool skip = (binding.key.name == "warmup_ratio" && config.warmup_steps) ||
+                      (binding.key.name == "save_steps" && config.saves_per_epoch);
     if (!skip) out += std::string(binding.key.name) + ": " + binding.write(config) + "\n";
   }
   return out;
