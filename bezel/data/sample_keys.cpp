@@ -141,7 +141,7 @@ bool contains(const Names& names, std::string_view name) {
 }
 
 // null, "", [] and {} say nothing; data sets with one schema for all rows are full of them.
-bool says_nothing(const Json& value) {
+bool is_neutral(const Json& value) {
   return value.is_null() || (value.is_string() && value.get_ref<const std::string&>().empty()) ||
          (value.is_structured() && value.empty());
 }
@@ -149,7 +149,7 @@ bool says_nothing(const Json& value) {
 void check(const JsonView& object, std::string_view what, const Names& used, const Names& harmless) {
   if (!object.is_object()) return;
   for (const auto& [name, value] : object.members()) {
-    if (says_nothing(value.value()) || contains(used, name) || contains(harmless, name)) continue;
+    if (is_neutral(value.value()) || contains(used, name) || contains(harmless, name)) continue;
     throw Error(object.source(), ": key '", value.key(), "' is not used in ", what, "; ", advice_for(name, used));
   }
 }

@@ -16,7 +16,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// Slots of which one alone may be given, since each says the same in another way.
+/// Slots that set the same thing in different ways, so that one alone may be given.
 using Group = std::array<std::string_view, 3>;
 constexpr Group kGroups[] = {
     {"train_file", "datasets", "dataset"}, {"eval_file", "test_datasets", "eval_dataset"},
@@ -26,7 +26,7 @@ constexpr Group kGroups[] = {
 
 bool is_in(const Group& group, std::string_view slot) { return std::ranges::find(group, slot) != group.end(); }
 
-// A flag counts before the file, also where the file says the same in another way.
+// A flag overrides the file, also where the file sets the same by another key of the group.
 bool is_replaced(const std::string& name, const std::vector<Override>& overrides) {
   const ConfigBinding* const binding = find_binding(normal_key(name));
   if (binding == nullptr) return false;
@@ -177,7 +177,9 @@ std::string to_yaml(const TrainConfig& config) {
   std::string out;
   for (const ConfigBinding& binding : config_bindings()) {
     if (binding.write == nullptr) continue;
-    const bool skip = binding.key.name == "warmup_ratio" && config.warmup_steps;
+    // Of two keys that set the same, the one that counts.
+    const bool skip = (binding.key.name == "warmup_ratio" && config.warmup_steps) ||
+                      (binding.key.name == "save_steps" && config.saves_per_epoch);
     if (!skip) out += std::string(binding.key.name) + ": " + binding.write(config) + "\n";
   }
   return out;

@@ -17,7 +17,7 @@ struct ConfigBinding {
   /// The value as YAML; nothing for keys that only translate into another.
   std::string (*write)(const TrainConfig& config);
   /// Whether a value leaves the slot alone, as load_in_4bit: false leaves storage; may be null.
-  bool (*says_nothing)(const ConfigValue& value) = nullptr;
+  bool (*is_neutral)(const ConfigValue& value) = nullptr;
 };
 
 /// The table behind config_keys(), in the same order.

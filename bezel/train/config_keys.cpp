@@ -51,8 +51,8 @@ constexpr ConfigBinding bind_lora(ConfigKey key) {
 }
 /// Another tool's spelling of what `slot` sets.
 constexpr ConfigBinding alias_of(std::string_view slot, ConfigKey key, decltype(ConfigBinding::read) read,
-                                 bool (*says_nothing)(const ConfigValue&) = nullptr) {
-  return {key, slot, read, nullptr, says_nothing};
+                                 bool (*is_neutral)(const ConfigValue&) = nullptr) {
+  return {key, slot, read, nullptr, is_neutral};
 }
 constexpr ConfigBinding unbuilt(std::string_view name, std::string_view help, std::string_view aliases = "") {
   return {{name, aliases, "", "off", help}, name, read_unbuilt, nullptr};
@@ -70,14 +70,23 @@ constexpr ConfigBinding kBindings[] = {
       "docs/recipes.md"},
      "datasets",
      read_datasets,
-     write_datasets},
+     write_datasets,
+     turns_off},
     {{"test_datasets", "eval_datasets", "list", "none", "the same in place of eval_file"},
      "test_datasets",
      read_test_datasets,
-     write_test_datasets},
-    bind<&Config::dataset>(
-        {"dataset", "", "list", "none", "names in dataset_dir/dataset_info.json, as LLaMA-Factory has it"}),
-    bind<&Config::eval_dataset>({"eval_dataset", "", "list", "none", "the same, of held-out samples"}),
+     write_test_datasets,
+     turns_off},
+    {{"dataset", "", "list", "none", "names in dataset_dir/dataset_info.json, as LLaMA-Factory has it"},
+     "dataset",
+     read<&Config::dataset>,
+     write<&Config::dataset>,
+     turns_off},
+    {{"eval_dataset", "", "list", "none", "the same, of held-out samples"},
+     "eval_dataset",
+     read<&Config::eval_dataset>,
+     write<&Config::eval_dataset>,
+     turns_off},
     bind<&Config::dataset_dir>({"dataset_dir", "", "folder", "data", "folder of dataset_info.json and its files"}),
     bind<&Config::max_samples>({"max_samples", "", "whole", "all", "of each file, from its first on"}),
     {{"columns", "", "map", "none", "columns of the data by Bezel's names, such as {messages: dialog}"},

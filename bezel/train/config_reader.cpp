@@ -93,12 +93,12 @@ void ConfigReader::apply(const std::string& name, ConfigValue value) {
   const ConfigBinding* const binding = find_binding(key);
   const ForeignKey* const foreign = binding == nullptr ? find_foreign_key(key) : nullptr;
   if (binding == nullptr && foreign == nullptr) return problems_->add_unknown(value, name);
-  if (value.is_empty()) return;  // "key:", null and "" say nothing
+  if (value.is_empty()) return;  // "key:", null and "" set nothing
   problems_->attempt([&] { binding != nullptr ? read(*binding, value) : read_foreign(*foreign, value); });
 }
 
 void ConfigReader::read(const ConfigBinding& binding, const ConfigValue& value) {
-  if (binding.says_nothing != nullptr && binding.says_nothing(value)) {
+  if (binding.is_neutral != nullptr && binding.is_neutral(value)) {
     turned_off_.emplace(binding.key.name, place_of(value));
     return;
   }

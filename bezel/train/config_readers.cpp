@@ -84,7 +84,7 @@ std::string write_quantize_embeddings(const TrainConfig& config) {
   return config.quantize_embeddings ? "int8" : "none";
 }
 
-// 16, or nothing, is how LLaMA-Factory says that weights are not quantized.
+// LLaMA-Factory writes 16 for weights that are not quantized.
 void read_quantization_bit(TrainConfig& config, const ConfigValue& value) {
   const std::int64_t bits = value.as_whole();
   if (bits != 4 && bits != 8) value.fail("4 or 8; other bits are not supported");
@@ -137,7 +137,7 @@ void read_optimizer(TrainConfig& config, const ConfigValue& value) {
   config.notes.push_back(value.key + " " + name + ": AdamW, with moments in float32; those of an adapter are small");
 }
 
-// lora_target_linear: axolotl's way to say all-linear.
+// lora_target_linear: axolotl's spelling of all-linear.
 void read_target_linear(TrainConfig& config, const ConfigValue& value) {
   if (value.as_bool()) config.lora.target_modules = lora::ModulePattern::from_text("all-linear");
 }
@@ -153,7 +153,7 @@ void read_warmup_steps(TrainConfig& config, const ConfigValue& value) {
     config.warmup_steps = static_cast<std::int64_t>(steps);
 }
 
-// Words for where what is not kept goes; here it is made again.
+// unsloth and axolotl name where activations are offloaded; here they are recomputed.
 void read_gradient_checkpointing(TrainConfig& config, const ConfigValue& value) {
   const std::string word = value.lower_text();
   if (word == "auto")

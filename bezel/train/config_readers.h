@@ -56,7 +56,7 @@ std::string write_role_names(const TrainConfig& config);
 void read_cosine_min_lr(TrainConfig& config, const ConfigValue& value);
 void read_unbuilt(TrainConfig& config, const ConfigValue& value);
 
-/// For ConfigBinding::says_nothing: false or the like; LoRA over whatever weights; bits that mean no quantization.
+/// For ConfigBinding::is_neutral: false or the like; LoRA over whatever weights; bits that mean no quantization.
 bool turns_off(const ConfigValue& value);
 bool is_plain_lora(const ConfigValue& value);
 bool is_not_quantized(const ConfigValue& value);

@@ -11,7 +11,7 @@ namespace bezel::train {
 /// What a key of another tool does here, where it sets nothing.
 enum class ForeignEffect {
   kIgnored,  ///< touches speed, memory, logging or hardware alone: any value is accepted, and the key is listed once
-  kNoted,    ///< accepted; unless it is off, the run says `advice`
+  kNoted,    ///< accepted; unless it is off, the run prints `advice`
   kOff,      ///< would change what is learnt: accepted where it is off or has one of the `accepted` values
   kOnly,     ///< accepted with one of the `accepted` values alone
 };

@@ -121,7 +121,7 @@ constexpr ForeignKey kRows[] = {
     {"greater_is_better", kOff, "", "the best checkpoint is that of the lowest held-out loss; write false"},
     {"early_stopping_patience early_stopping_threshold early_stopping_steps", kOff, "",
      "runs are not stopped early; delete it, and take the best checkpoint that trainer_state.json names"},
-    {"ignore_data_skip", kOff, "", "a resumed run goes on where it was; write false"},
+    {"ignore_data_skip", kOff, "", "a resumed run continues with the next sample; write false"},
 
     // What is trained, and how.
     {"do_train use_peft", kOnly, "true yes 1", "Bezel trains LoRA adapters; write true, or delete it"},
@@ -166,7 +166,7 @@ constexpr ForeignKey kRows[] = {
     {"pissa_iter oft_* freeze_trainable_layers freeze_trainable_modules freeze_extra_modules ensure_weight_tying "
      "peft_ensure_weight_tying qalora_group_size megatron_core task_type lora_task_type peft_type inference_mode "
      "auto_mapping lora_model_path",
-     kIgnored, "", "says nothing of LoRA"},
+     kIgnored, "", "changes nothing of LoRA"},
     {"finetune_attention_modules", kOnly, "true yes 1",
      "write the layers to adapt: target_modules: [gate_proj, up_proj, down_proj]"},
     {"finetune_mlp_modules", kOnly, "true yes 1",
@@ -181,7 +181,7 @@ constexpr ForeignKey kRows[] = {
      "sglang_* kt_* ignore_pad_token_for_loss do_sample temperature top_p top_k num_beams max_new_tokens "
      "repetition_penalty length_penalty skip_special_tokens max_prompt_length max_prompt_len max_completion_length "
      "experimental_skip_move_to_device full_determinism ignore_bias_buffers",
-     kIgnored, "", "the checkpoint's files say it, or training does not use it"},
+     kIgnored, "", "read from the checkpoint, or not used in training"},
     {"model_revision revision", kOnly, "main", "name the folder of that revision as base_model"},
     {"base_model_config tokenizer_config cls_model_config tokenizer_name tokenizer_name_or_path config_name "
      "processor_kwargs model_init_kwargs",

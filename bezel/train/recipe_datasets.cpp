@@ -92,7 +92,7 @@ void read_custom_type(Item& item, const ConfigValue& value) {
   }
 }
 
-// What a type asks for is told by the keys of each line, and its names come from the field_ keys.
+// The form of a sample follows from the keys of its line, names of columns from the field_ keys: a type adds nothing.
 void read_type(Item& item, const ConfigValue& value) {
   if (value.kind == Kind::kMap) return read_custom_type(item, value);
   const std::string type = value.lower_text();

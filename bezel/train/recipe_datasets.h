@@ -8,7 +8,7 @@
 
 namespace bezel::train {
 
-/// Reads `datasets` as axolotl and TRL write it: a list of maps with `path` and what goes with it, of paths, or one of
+/// Reads `datasets` as axolotl and TRL write it: a list of maps with `path` and other keys, of paths, or one of
 /// them. Adds to `notes` what is read differently here. Throws Error (kConfig) naming the line of a key that is not
 /// known or would change what is learnt.
 std::vector<DatasetEntry> read_dataset_entries(const ConfigValue& value, std::vector<std::string>& notes);

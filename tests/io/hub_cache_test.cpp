@@ -1,7 +1,9 @@
 #include "bezel/io/hub_cache.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
+#include <optional>
 
 #include <gtest/gtest.h>
 

@@ -338,7 +338,9 @@ TEST(TrainConfig, ResolvedYamlReadsBackEqual) {
       "lora_towers: [vision, audio]\nrank_pattern: {q_proj: 4}\nalpha_pattern: {'a.*b': 1.5}\nlr: "
       "3.3333333333333335e-05\n"
       "adam_epsilon: 1e-8\ngradient_checkpointing: true\ntarget_modules: '.*\\.q_proj'\nexclude_modules: [o_proj]\n"
-      "val_set_size: 0.25\nmax_soft_tokens: 140\nlr_scheduler: constant_with_warmup\nthreads: 2\nreport_to: none\n");
+      "val_set_size: 0.25\nmax_soft_tokens: 140\nlr_scheduler: constant_with_warmup\nthreads: 2\nreport_to: none\n"
+      "saves_per_epoch: 2\neval_strategy: steps\neval_steps: 0.25\nmax_samples: 7\ndataset: [a, b]\n"
+      "field_messages: dialog\nroles: {user: [human, visitor]}\nmessage_property_mappings: {role: who}\n");
   const std::string yaml = to_yaml(config);
   const TrainConfig again = parse_train_config(yaml, "resolved", {}, false);
   EXPECT_EQ(to_yaml(again), yaml);
@@ -347,6 +349,10 @@ TEST(TrainConfig, ResolvedYamlReadsBackEqual) {
   EXPECT_EQ(again.learning_rate, 3.3333333333333335e-05);
   EXPECT_EQ(again.lora.target_modules.regex, R"(.*\.q_proj)");
   EXPECT_EQ(again.warmup_steps, 9);
+  EXPECT_EQ(again.saves_per_epoch, 2);
+  EXPECT_EQ(again.eval_steps, 0.25);
+  EXPECT_EQ(again.dataset, (std::vector<std::string>{"a", "b"}));
+  EXPECT_EQ(again.columns, config.columns);
   EXPECT_NE(yaml.find("adam_epsilon: 1.0e-08"), std::string::npos) << yaml;
 }
 
