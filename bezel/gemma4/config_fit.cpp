@@ -63,10 +63,15 @@ bool have_equal_values(const Entry& a, const Entry& b) {
   return equal;
 }
 
+/// How many tensors there are of a tower, and of what projects it into the decoder, which alone is of no use.
+struct TowerTensors {
+  std::size_t tower = 0, embedder = 0;
+};
+
 struct Found {
   std::map<std::string, Entry, std::less<>> head_and_embeddings;
-  std::size_t vision = 0, audio = 0;  ///< tensors of a tower and its embedder
-  std::size_t language = 0;           ///< 0: the names are of another kind, and say nothing
+  TowerTensors vision{}, audio{};
+  std::size_t language = 0;  ///< 0: the names are of another kind, and say nothing
 };
 
 Found look_through(const io::Checkpoint& checkpoint) {
@@ -75,8 +80,10 @@ Found look_through(const io::Checkpoint& checkpoint) {
     const std::string name = io::canonical_tensor_name(stored);
     if (name == kHead || name == kEmbeddings) found.head_and_embeddings.emplace(name, entry);
     found.language += name.starts_with("model.language_model.");
-    found.vision += name.starts_with("model.vision_tower.") || name.starts_with("model.embed_vision.");
-    found.audio += name.starts_with("model.audio_tower.") || name.starts_with("model.embed_audio.");
+    found.vision.tower += name.starts_with("model.vision_tower.");
+    found.audio.tower += name.starts_with("model.audio_tower.");
+    found.vision.embedder += name.starts_with("model.embed_vision.");
+    found.audio.embedder += name.starts_with("model.embed_audio.");
   }
   return found;
 }
@@ -94,16 +101,17 @@ void untie_other_head(ModelConfig& config, const Found& found, const std::string
 }
 
 template <typename Tower>
-void fit_tower(std::optional<Tower>& tower, std::size_t tensors, const std::string& name, const char* samples,
-               const std::string& folder, ModelConfig& config) {
-  if (tower && tensors == 0) {
+void fit_tower(std::optional<Tower>& tower, const TowerTensors& tensors, const std::string& name,
+               const std::string& folder, std::vector<std::string>& warnings) {
+  const std::string samples = name == "vision_config" ? "pictures" : "recordings";
+  if (tower && tensors.tower == 0) {
     tower.reset();
-    config.warnings.push_back(folder + ": config.json describes a tower for " + samples +
-                              ", of which the weights hold no tensor: it is left out, and samples with " + samples +
-                              " are refused; set " + name + " to null");
-  } else if (!tower && tensors > 0) {
-    config.warnings.push_back(folder + ": " + std::to_string(tensors) + " tensors of a tower for " + samples +
-                              " are not used: the model that config.json describes has none (" + name + ")");
+    warnings.push_back(folder + ": config.json describes a tower for " + samples +
+                       ", of which the weights hold no tensor: it is left out, and samples with " + samples +
+                       " are refused; set " + name + " to null");
+  } else if (!tower && tensors.tower + tensors.embedder > 0) {
+    warnings.push_back(folder + ": " + std::to_string(tensors.tower + tensors.embedder) + " tensors of a tower for " +
+                       samples + " are not used: the model that config.json describes has none (" + name + ")");
   }
 }
 
@@ -115,8 +123,8 @@ void fit_to_weights(ModelConfig& config, const io::Checkpoint& checkpoint) {
   config.warnings.insert(config.warnings.end(), checkpoint.warnings().begin(), checkpoint.warnings().end());
   if (found.language == 0) return;
   untie_other_head(config, found, folder);
-  fit_tower(config.vision, found.vision, "vision_config", "pictures", folder, config);
-  fit_tower(config.audio, found.audio, "audio_config", "recordings", folder, config);
+  fit_tower(config.vision, found.vision, "vision_config", folder, config.warnings);
+  fit_tower(config.audio, found.audio, "audio_config", folder, config.warnings);
 }
 
 }  // namespace bezel::gemma4

@@ -85,7 +85,7 @@ bool lacks_projection(torch::nn::Module& model, const std::string& name) {
   const std::size_t dot = name.rfind('.');
   if (dot == std::string::npos || !(name.ends_with(".k_proj") || name.ends_with(".v_proj"))) return false;
   const std::string parent = name.substr(0, dot);
-  return parent.ends_with(".self_attn") && model.named_modules().contains(parent);
+  return parent.ends_with(".self_attn") && model.named_modules("", /*include_self=*/false).contains(parent);
 }
 
 [[noreturn]] void refuse_key(const std::string& path, const std::string& key, const std::string& module,

@@ -10,6 +10,7 @@
 #include "bezel/gemma4/load.h"
 #include "bezel/gemma4/model.h"
 #include "bezel/gemma4/source.h"
+#include "bezel/io/checkpoint_folder.h"
 #include "bezel/io/gguf_model.h"
 #include "bezel/io/key_map.h"
 #include "bezel/io/zarr_store.h"
@@ -170,18 +171,24 @@ std::vector<std::string> checkpoint_warnings(const gemma4::ModelConfig& config, 
   return warnings;
 }
 
-}  // namespace
-
-Json inspect_checkpoint(const std::string& folder) {
-  const gemma4::ModelConfig config = gemma4::read_model_config(folder);
-  gemma4::Source source(folder);
-  if (config.text.tie_word_embeddings) source.tie_embeddings_to_head();
+/// How many files there are, and elements in them.
+std::pair<std::size_t, std::int64_t> files_and_parameters(const gemma4::Source& source) {
   std::set<std::string> files;
   std::int64_t parameters = 0;
   for (const auto& [name, tensor] : source.all()) {
     files.insert(tensor.path());
     parameters += element_count(tensor.shape);
   }
+  return {files.size(), parameters};
+}
+
+}  // namespace
+
+Json inspect_checkpoint(const std::string& folder) {
+  const gemma4::ModelConfig config = gemma4::read_model_config(folder);
+  gemma4::Source source(folder);
+  if (config.text.tie_word_embeddings) source.tie_embeddings_to_head();
+  const auto [files, parameters] = files_and_parameters(source);
   const io::KeyLayout layout = io::detect_layout(source.stored_names());
   // A model without weights: its module tree is what the checkpoint should hold.
   gemma4::Model model(config, torch::kBFloat16);
@@ -192,7 +199,7 @@ Json inspect_checkpoint(const std::string& folder) {
               {"layout", source.is_gguf()                 ? "GGUF"
                          : layout == io::KeyLayout::kFlat ? "flat"
                                                           : "nested"},
-              {"files", files.size()},
+              {"files", files},
               {"tensors", source.all().size()},
               {"parameters", parameters},
               {"storage", storage_json(source)},
@@ -223,7 +230,7 @@ Json inspect(const std::string& folder) {
   namespace fs = std::filesystem;
   std::error_code error;
   if (io::is_gguf_path(folder)) return inspect_checkpoint(folder);
-  if (!fs::is_directory(folder, error)) throw Error(ErrorKind::kIo, folder, ": no such folder");
+  io::check_checkpoint_folder(folder);
   if (fs::exists(fs::path(folder) / "adapter_config.json", error)) return inspect_adapter(folder);
   if (const auto orbax = io::find_orbax_folder(folder))
     throw Error(*orbax, ": a checkpoint of Orbax (", io::ZarrStore::open(*orbax).names().size(),

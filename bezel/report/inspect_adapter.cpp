@@ -24,21 +24,32 @@ bool fits(const Layer& layer) {
          layer.a->shape[0] == layer.b->shape[1];
 }
 
+/// Tensors of an adapter file by what they are.
+struct AdapterTensors {
+  std::map<std::string, Layer> layers;  // by canonical module name
+  std::vector<std::string> saved;       // whole matrices beside LoRA
+  std::vector<std::string> unexpected;
+};
+
+AdapterTensors sort_tensors(const io::SafetensorsFile& file) {
+  AdapterTensors tensors;
+  for (const io::TensorInfo& info : file.tensors()) {
+    const auto key = io::parse_adapter_key(info.name);
+    if (key && (key->part == "lora_A" || key->part == "lora_B"))
+      (key->part == "lora_A" ? tensors.layers[key->module].a : tensors.layers[key->module].b) = &info;
+    else
+      (io::saved_module_of(info.name) ? tensors.saved : tensors.unexpected).push_back(info.name);
+  }
+  return tensors;
+}
+
 }  // namespace
 
 Json inspect_adapter(const std::string& folder) {
   const auto path = [&](const char* name) { return (std::filesystem::path(folder) / name).string(); };
   const lora::AdapterConfig config = lora::read_adapter_config(path("adapter_config.json"), {.list_only = true});
   const auto file = io::SafetensorsFile::open(lora::find_weights(folder));
-  std::map<std::string, Layer> layers;
-  std::vector<std::string> unexpected, saved;
-  for (const io::TensorInfo& info : file->tensors()) {
-    const auto key = io::parse_adapter_key(info.name);
-    if (key && (key->part == "lora_A" || key->part == "lora_B"))
-      (key->part == "lora_A" ? layers[key->module].a : layers[key->module].b) = &info;
-    else
-      (io::saved_module_of(info.name) ? saved : unexpected).push_back(info.name);
-  }
+  const auto [layers, saved, unexpected] = sort_tensors(*file);
   Json towers = Json::object();
   Json incomplete = Json::array();
   std::map<std::int64_t, std::int64_t> ranks;

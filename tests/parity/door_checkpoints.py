@@ -137,9 +137,14 @@ def heads(d: Door):
 def tokens(d: Door):
     from tokenizers import Tokenizer
 
-    model = d.checkpoint(d.tensors)
+    tokenizer = Tokenizer.from_file(str(d.model / "tokenizer.json"))
+    size = tokenizer.get_vocab_size()  # fewer than the tables have rows
+    per_layer = L + "embed_tokens_per_layer.weight"
+    cut = {**d.tensors, EMBEDDINGS: d.tensors[EMBEDDINGS][:size], per_layer: d.tensors[per_layer][:size]}
+    config = json.loads(json.dumps(d.config))
+    config["text_config"].update(vocab_size=size, vocab_size_per_layer_input=size)
+    model = d.checkpoint(cut, config)
     spec = json.loads((model / "tokenizer.json").read_text())
-    size = d.config["text_config"]["vocab_size"]
     spec["added_tokens"].append({**spec["added_tokens"][-1], "id": size, "content": "<new>"})
     (model / "tokenizer.json").write_text(json.dumps(spec))
     data = d.samples("What is <new>?")
@@ -153,15 +158,12 @@ def tokens(d: Door):
     inputs = d.folder()
     save_file({"in.input_ids": torch.tensor([[2, size]])}, inputs)
     d.refused("C29", "forward", d.bezel("forward", "--model", model, "--inputs", inputs, "--output", d.folder()), str(size), key, codes=(3,))
-    rows = 1400
-    name = L + "embed_tokens_per_layer.weight"
-    config = json.loads(json.dumps(d.config))
-    config["text_config"]["vocab_size_per_layer_input"] = rows
-    model = d.checkpoint({**d.tensors, name: d.tensors[name][:rows]}, config)
-    tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
-    word = next(t for t in (tokenizer.decode([i]) for i in range(rows, size)) if max(tokenizer.encode(t).ids) >= rows)
+    rows = size - 60
+    config["text_config"].update(vocab_size_per_layer_input=rows)
+    model = d.checkpoint({**cut, per_layer: d.tensors[per_layer][:rows]}, config)
+    texts = ("Say" + tokenizer.id_to_token(i).replace("▁", " ") + " now" for i in range(rows, size))
+    word = next(text for text in texts if max(tokenizer.encode(text).ids) >= rows)
     d.refused("C27", "a token beyond the per-layer embeddings", d.run(model, d.samples(word)), ":2", f"vocab_size_per_layer_input: {rows}", codes=(3,))
-    d.tell("C27", "samples without one train", d.run(model, d.samples("Hi"))[0] in (0, 3), "run")
 
 
 def text_checkpoint(d: Door, prefix="model.") -> Path:
@@ -380,7 +382,7 @@ def folders(d: Door):
     save_file({"model.layers.0.self_attn.q_proj.lora_a": torch.ones(64, 8)}, mlx / "adapters.safetensors")
     for command in (("inspect", mlx), ("merge", "--model", d.model, "--adapter", mlx, "--output", d.folder())):
         d.refused("C56", "an adapter of MLX", d.bezel(*command), "MLX", "mlx_lm.fuse")
-    d.refused("C56", "a file where a folder belongs", d.bezel("inspect", d.model / "model.safetensors"), "model.safetensors")
+    d.refused("C56", "a file where a folder belongs", d.bezel("inspect", d.model / "model.safetensors"), "not a folder")
     for kind, architecture, word in (("mmproj", "clip", "mmproj"), ("adapter", "gemma4", "LoRA adapter for llama.cpp"), ("model", "gemma4-assistant", "drafter")):
         path = gguf(d, kind, architecture)
         d.refused("C56", f"a GGUF file of kind {kind}, {architecture}", inspect(path), word, "GGUF file of the language model")
