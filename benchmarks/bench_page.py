@@ -114,6 +114,39 @@ def trained(results):
                       f"{writing['llama_cpp']:.1f}."])
 
 
+def eviction_lines(work, result):
+    """One row for each piece: what its absence adds to the peak, and what its presence adds to a step."""
+    every, without = result["all"], result["none"]
+    lines = [f"| {work} | all | {without['bytes'] / 1e9:.2f} to {every['bytes'] / 1e9:.2f} GB | {without['step_s']:.3f} to {every['step_s']:.3f} s |"]
+    for piece in ("encoders", "decoder", "head"):
+        if rest := result.get(piece):
+            lines.append(f"| {work} | {piece} | {(rest['bytes'] - every['bytes']) / 1e6:+.0f} MB without it | "
+                         f"{100 * (every['step_s'] / rest['step_s'] - 1):+.1f} % with it |")
+    return lines
+
+
+def eviction(results):
+    if not (found := results.get("eviction")):
+        return ""
+    rows = [line for work, result in found.items() for line in eviction_lines(work, result)]
+    last = list(found.values())[-1]
+    return section("Eviction", "Mapped weights that a step evicts (`bezel bench --evict`, benchmarks/eviction.py): the peak of a process and the median step, "
+                   f"{last['rounds']} rounds in turn.\nA piece is compared with a step that evicts the others. On {last['machine']}.",
+                   "\n".join(["| work | evicted | peak | step |", "|---|---|---|---|", *rows]))
+
+
+def replace_section(page, body):
+    """Writes a section over that of its title, or before the section "Beside"."""
+    text = page.read_text()
+    title = body.split("\n")[1]
+    begin = text.find("\n" + title + "\n")
+    end = text.find("\n## ", begin + 1) if begin >= 0 else text.find("\n## Beside\n")
+    begin = begin if begin >= 0 else end
+    if end < 0:
+        raise SystemExit(f"{page}: no section behind '{title}'; write the page with benchmarks/vs_transformers.py")
+    page.write_text(text[:begin] + body + text[end:])
+
+
 def notes(results):
     said = []
     if index := results.get("scattered", {}).get("index"):
@@ -176,5 +209,6 @@ Machine: {machine()}. torch {torch.__version__}, transformers {transformers.__ve
             + section("Length", "One row, labels on its last quarter. Needed FLOPs of a token grow with the pairs that full attention sees.",
                       table("| tokens | tokens/s | memory | needed for a token | reached |", ["lengths"], results))
             + section("Threads", "As text.", table("| threads | tokens/s | memory |", ["threads"], results))
+            + eviction(results)
             + section("Beside", "Further figures of the same runs:", notes(results))
             + f"\nNot measured: any GPU{''.join('; ' + name for name in missing)}.\n")

@@ -100,11 +100,7 @@ class Bench:
         self.store.write_text(json.dumps(self.results, indent=1))
 
     def inputs(self, **made):
-        """The file of these inputs, made when it is first asked for."""
-        path = self.options.work / ("-".join(str(v) for v in made.values()) + ".safetensors")
-        if not path.exists():
-            bench_inputs.save(bench_inputs.make(**made), path)
-        return path
+        return bench_inputs.file(self.options.work, **made)
 
     def codes(self):
         """The checkpoint in NF4, as `bezel quantize` writes it."""

@@ -15,6 +15,7 @@
 #include "bezel/nearest.h"
 #include "cli/command.h"
 #include "cli/one_line.h"
+#include "cli/openmp_wait.h"
 #include "cli/paths.h"
 
 namespace bezel::cli {
@@ -104,6 +105,7 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   using namespace bezel;
+  cli::restart_with_bounded_spin(argv);
   cli::open_standard_files();
   io::survive_torn_maps();
   try {

@@ -57,3 +57,11 @@ def save(inputs, path):
 
 def load(path):
     return {key.removeprefix("in."): value for key, value in load_file(path).items()}
+
+
+def file(folder, **made):
+    """The file of these inputs in `folder`, made when it is first asked for."""
+    path = folder / ("-".join(str(value) for value in made.values()) + ".safetensors")
+    if not path.exists():
+        save(make(**made), path)
+    return path
