@@ -25,6 +25,7 @@ class Reader {
 
   TokenizerSpec read() {
     read_words();
+    spec_.model_words = spec_.words.size();
     const std::string model = at("model").text();
     if (model == "llama")
       merges_from_scores();

@@ -230,6 +230,7 @@ TokenizerSpec parse_tokenizer(std::string_view text, std::string_view source) {
   TokenizerSpec spec;
   check_model(root.at("model"), document);
   read_words(document, source, spec.words);
+  spec.model_words = spec.words.size();
   read_merges(document, source, spec);
   read_fallback(root.at("model"), spec);
   if (const auto added = root.find("added_tokens")) read_added_tokens(*added, spec);

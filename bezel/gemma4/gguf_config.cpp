@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "bezel/error.h"
+#include "bezel/gemma4/mmproj_config.h"
 
 namespace bezel::gemma4 {
 namespace {
@@ -207,6 +208,7 @@ ModelConfig read_gguf_config(const io::GgufModel& model) {
   } else {
     config.text.full_rope.partial_rotary_factor = partial_rotary_factor(model, keys.count("attention.key_length"));
   }
+  if (model.towers() != nullptr) read_mmproj_config(model, config);
   return config;
 }
 

@@ -1,14 +1,54 @@
 #include "bezel/gemma4/source.h"
 
+#include <ATen/ATen.h>
+
 #include "bezel/error.h"
 #include "bezel/io/foreign_name.h"
+#include "bezel/io/gguf_tower_map.h"
 #include "bezel/io/key_map.h"
 #include "bezel/io/tensor_io.h"
 
 namespace bezel::gemma4 {
+namespace {
+
+using torch::Tensor;
+
+// Pixels of a patch as [channel, row, column] -> [row, column, channel].
+Tensor channels_last(const Tensor& weight) { return weight.permute({0, 2, 3, 1}).flatten(1).contiguous(); }
+
+Tensor with_channel(const Tensor& weight) { return weight.unsqueeze(1); }
+
+Tensor scalar(const Tensor& bound) { return bound.reshape({}); }
+
+// The inverse of softplus, in float64 so that it costs the last bit of float32 at most.
+Tensor before_softplus(const Tensor& scale) {
+  const Tensor wide = scale.to(torch::kDouble);
+  return (wide + at::log(-at::expm1(-wide))).to(torch::kFloat);
+}
+
+/// Gives a tower's tensor of an mmproj file the shape of a checkpoint's; the inverse of plan_mmproj.
+void set_form(SourceTensor& tensor) {
+  std::vector<std::int64_t>& shape = tensor.shape;
+  if (tensor.stored == "v.patch_embd.weight" && shape.size() == 4) {
+    tensor.form = channels_last;
+    shape = {shape[0], shape[1] * shape[2] * shape[3]};
+  } else if (tensor.stored.ends_with(".conv_dw.weight") && shape.size() == 2) {
+    tensor.form = with_channel;
+    shape = {shape[0], 1, shape[1]};
+  } else if (tensor.stored.ends_with(".per_dim_scale.weight")) {
+    tensor.form = before_softplus;
+  } else if (tensor.stored.ends_with("_min") || tensor.stored.ends_with("_max")) {
+    tensor.form = scalar;
+    shape.clear();
+  }
+}
+
+}  // namespace
 
 torch::Tensor SourceTensor::map() const {
-  return gguf_entry.file ? io::map_tensor(gguf_entry.file, *gguf_entry.info) : io::map_tensor(entry.file, *entry.info);
+  const Tensor stored_form =
+      gguf_entry.file ? io::map_tensor(gguf_entry.file, *gguf_entry.info) : io::map_tensor(entry.file, *entry.info);
+  return form == nullptr ? stored_form : form(stored_form);
 }
 
 std::string SourceTensor::type_name() const {
@@ -38,10 +78,14 @@ Source::Source(const std::string& model) : path_(model), is_gguf_(io::is_gguf_pa
   const io::GgufModel gguf = io::GgufModel::open(model);
   for (const auto& [stored, entry] : gguf.entries()) {
     if (stored == "rope_freqs.weight") continue;  // the config has what it says
-    auto canonical = io::canonical_gguf_name(stored);
+    const bool tower = entry.file.get() == gguf.towers();
+    auto canonical = tower ? io::canonical_gguf_tower_name(stored) : io::canonical_gguf_name(stored);
     if (!canonical)
-      throw Error(entry.file->path(), ": tensor '", stored, "' has no place in a language model of Gemma");
-    add(std::move(*canonical), {.stored = stored, .shape = entry.info->shape, .gguf_entry = entry});
+      throw Error(entry.file->path(), ": tensor '", stored, "' has no place in ",
+                  tower ? "the towers of Gemma 4" : "a language model of Gemma");
+    SourceTensor tensor{.stored = stored, .shape = entry.info->shape, .gguf_entry = entry};
+    if (tower) set_form(tensor);
+    add(std::move(*canonical), std::move(tensor));
   }
 }
 

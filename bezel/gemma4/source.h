@@ -14,15 +14,18 @@ namespace bezel::gemma4 {
 
 /// A tensor of a checkpoint folder or of a GGUF file.
 struct SourceTensor {
-  std::string stored;  ///< its name there
-  std::vector<std::int64_t> shape;
+  std::string stored;               ///< its name there
+  std::vector<std::int64_t> shape;  ///< as a checkpoint has it
   bool taken = false;
   io::Checkpoint::Entry entry{};      ///< in a checkpoint folder
   io::GgufModel::Entry gguf_entry{};  ///< in a GGUF file
+  /// Makes of what a GGUF file has what a checkpoint has, where that differs; null: the same.
+  torch::Tensor (*form)(const torch::Tensor& tensor) = nullptr;
 
   bool is_packed() const { return gguf_entry.file && io::is_packed(gguf_entry.info->type); }
   const std::string& path() const { return gguf_entry.file ? gguf_entry.file->path() : entry.file->path(); }
-  /// The tensor over the mapped file; of a packed one its rows, as io::map_tensor gives them.
+  /// The tensor over the mapped file, or a copy in the form of a checkpoint; of a packed one its rows, as
+  /// io::map_tensor gives them.
   torch::Tensor map() const;
   /// How it is stored, such as "BF16" or "Q4_K".
   std::string type_name() const;
@@ -35,8 +38,8 @@ struct SourceTensor {
 /// Where weights come from: looks tensors up by canonical name and remembers which were taken.
 class Source {
  public:
-  /// A checkpoint folder or a GGUF file. Throws Error when one tensor is there in two spellings, or a GGUF file has one
-  /// that no language model of Gemma has.
+  /// A checkpoint folder or a GGUF file with its towers. Throws Error when one tensor is there in two spellings, or a
+  /// GGUF file has one that no Gemma has.
   explicit Source(const std::string& model);
 
   /// Lets the stored head stand for embeddings that are not there, as transformers does where the two are tied.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <optional>
 
 #include "bezel/error.h"
 
@@ -34,6 +35,21 @@ void check_part(const GgufFile& part, std::int64_t idx, std::int64_t count) {
                 count, "; the parts are of different models, or were renamed");
 }
 
+/// Where the towers of `model` would be: beside it under its name, else the only file for towers there.
+std::optional<std::string> towers_beside(const std::string& model) {
+  constexpr std::string_view kPrefix = "mmproj";
+  const fs::path path(model);
+  const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
+  std::error_code error;
+  const fs::path named = folder / (std::string(kPrefix) + "-" + path.filename().string());
+  if (fs::exists(named, error)) return named.string();
+  std::vector<std::string> found;
+  for (const auto& item : fs::directory_iterator(folder, error))
+    if (const std::string name = item.path().filename().string(); name.starts_with(kPrefix) && is_gguf_path(name))
+      found.push_back(item.path().string());
+  return found.size() == 1 ? std::optional(found.front()) : std::nullopt;
+}
+
 }  // namespace
 
 bool is_gguf_path(const std::string& path) { return path.ends_with(".gguf"); }
@@ -43,6 +59,7 @@ GgufModel GgufModel::open(const std::string& path) {
   model.parts_.push_back(GgufFile::open(path));
   if (const std::int64_t count = count_of(model.metadata()); count > 1) model.open_others(count);
   model.list_tensors();
+  model.open_towers();
   return model;
 }
 
@@ -72,6 +89,30 @@ void GgufModel::list_tensors() {
   if (const GgufValue* total = metadata().get("split.tensors.count"))
     if (const std::int64_t wanted = total->whole(); wanted != static_cast<std::int64_t>(entries_.size()))
       throw Error(path(), ": the parts hold ", entries_.size(), " tensors, key 'split.tensors.count' says ", wanted);
+}
+
+void GgufModel::open_towers() {
+  const GgufValue* architecture = metadata().get("general.architecture");
+  if (architecture == nullptr || architecture->text() != "gemma4") return;
+  const auto found = towers_beside(path());
+  if (!found || *found == path()) return;
+  const auto file = GgufFile::open(*found);
+  if (!are_its_towers(*file)) return;
+  towers_ = file;
+  for (const GgufTensor& tensor : file->tensors())
+    if (!entries_.emplace(tensor.name, Entry{file, &tensor}).second)
+      throw Error(file->path(), ": tensor '", tensor.name, "' is also in ", path());
+}
+
+bool GgufModel::are_its_towers(const GgufFile& file) const {
+  const GgufValue* width = metadata().get("gemma4.embedding_length");
+  const auto fits = [&](const std::string& tower, std::string_view projector) {
+    const GgufValue* type = file.get("clip." + tower + ".projector_type");
+    const GgufValue* made = file.get("clip." + tower + ".projection_dim");
+    return type != nullptr && made != nullptr && width != nullptr && type->text() == projector &&
+           made->whole() == width->whole();
+  };
+  return fits("vision", "gemma4v") || fits("audio", "gemma4a");
 }
 
 const GgufModel::Entry* GgufModel::find(std::string_view name) const {

@@ -107,6 +107,14 @@ void GgufValue::require_array(GgufKind kind, std::string_view expected) const {
   if (!is_array() || kind_ != kind) fail(expected);
 }
 
+std::string_view GgufValue::bytes() const {
+  const std::uint64_t count = is_array() ? count_ : 1;
+  std::size_t size_bytes = static_cast<std::size_t>(count) * gguf_kind_bytes(kind_);
+  if (kind_ == GgufKind::kString)
+    for (std::uint64_t i = 0; i < count; ++i) size_bytes += sizeof(std::uint64_t) + text_at(data_ + size_bytes).size();
+  return {reinterpret_cast<const char*>(data_), size_bytes};
+}
+
 std::size_t GgufValue::size() const {
   if (!is_array()) fail("a list");
   return static_cast<std::size_t>(count_);

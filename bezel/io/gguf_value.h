@@ -39,6 +39,9 @@ class GgufValue {
   const std::string& key() const { return key_; }
   bool is_array() const { return count_ != kNoArray; }
   bool is_text() const { return !is_array() && kind_ == GgufKind::kString; }
+  GgufKind kind() const { return kind_; }  ///< of an array: of its elements
+  /// The value as it stands in the file; of an array its elements, without their number.
+  std::string_view bytes() const;
   /// Elements of an array.
   std::size_t size() const;
 

@@ -57,11 +57,10 @@ GgufAdapter write_gguf_adapter(const std::string& folder, const std::string& arc
   const PatternTable<double> alphas(config.alpha_pattern, "alpha_pattern");
   GgufAdapter adapter{.architecture = architecture, .layers = 0, .left_behind = {}};
   if (architecture.empty()) adapter.architecture = architecture_of(json, pairs, config_path);
-  std::vector<Tensor> values;  // what the list below borrows from
   std::vector<io::NewGgufTensor> tensors;
   const auto add = [&](const std::string& name, const Tensor& tensor) {
-    values.push_back(tensor);
-    tensors.push_back({name, tensor.sizes().vec(), tensor.data_ptr<float>()});
+    tensors.push_back({name, io::GgufType::kF32, tensor.sizes().vec(),
+                       [tensor](io::GgufSink& sink) { sink.put(tensor.const_data_ptr<float>(), tensor.nbytes()); }});
   };
   for (const auto& [module, pair] : pairs) {
     const auto name = gguf_name(module);
@@ -79,12 +78,12 @@ GgufAdapter write_gguf_adapter(const std::string& folder, const std::string& arc
   }
   if (tensors.empty())
     throw Error(folder, ": no layer of the language model is adapted, and llama.cpp takes no others");
-  io::write_gguf(output,
-                 {{"general.type", "adapter"},
-                  {"general.architecture", adapter.architecture},
-                  {"adapter.type", "lora"},
-                  {"adapter.lora.alpha", static_cast<float>(config.alpha)}},
-                 tensors);
+  io::NewGgufKeys keys;
+  keys.set("general.type", "adapter");
+  keys.set("general.architecture", adapter.architecture);
+  keys.set("adapter.type", "lora");
+  keys.set("adapter.lora.alpha", static_cast<float>(config.alpha));
+  io::write_gguf(output, keys, tensors);
   return adapter;
 }
 

@@ -113,6 +113,7 @@ std::vector<std::string> base_files(const std::string& folder) {
   if (io::is_gguf_path(folder)) {
     const io::GgufModel model = io::GgufModel::open(folder);
     for (const auto& part : model.parts()) paths.push_back(part->path());
+    if (model.towers() != nullptr) paths.push_back(model.towers()->path());
     return paths;
   }
   std::error_code error;

@@ -288,9 +288,21 @@ def jinja_seeds():
     yield "percents", b"{%" * 200
 
 
+def sentencepiece_seeds():
+    def piece(text, score=None, kind=None):
+        body = b"\x0a" + varints(len(text)) + text + (b"" if score is None else b"\x15" + struct.pack("<f", score)) + (b"" if kind is None else b"\x18" + varints(kind))
+        return b"\x0a" + varints(len(body)) + body
+
+    yield "words", piece(b"<pad>", 0, 3) + piece("▁a".encode(), -1.5) + piece(b"<0x0A>", -2, 6) + b"\x12\x02\x08\x01"
+    yield "other_fields", piece(b"a") + b"\x19" + bytes(8) + b"\x25" + bytes(4) + b"\x28\x7f"
+    yield "past_the_end", b"\x0a\x7fabc"
+    yield "long_number", b"\x0a" + b"\xff" * 12
+    yield "no_number", piece(b"a", float("nan"))
+
+
 SEEDS = {"safetensors": safetensors_seeds, "json": json_seeds, "tokenizer": tokenizer_seeds, "jsonl": jsonl_seeds, "image": image_seeds,
          "tiff": tiff_seeds, "audio": audio_seeds, "config": config_seeds, "adapter_config": adapter_config_seeds, "gguf": gguf_seeds, "ocdbt": ocdbt_seeds,
-         "jinja": jinja_seeds}
+         "jinja": jinja_seeds, "sentencepiece": sentencepiece_seeds}
 
 
 def main():

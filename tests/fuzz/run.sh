@@ -20,10 +20,11 @@ declare -A sources=(
   [config]="train/config.cpp train/config_yaml.cpp train/config_keys.cpp train/config_check.cpp"
   [gguf]="io/gguf.cpp io/gguf_value.cpp io/gguf_types.cpp data/tokenizer_gguf.cpp"
   [ocdbt]="io/ocdbt.cpp io/ocdbt_block.cpp io/ocdbt_value.cpp io/zstd_stream.cpp"
+  [sentencepiece]="data/sentencepiece.cpp"
   [adapter_config]="lora/config.cpp lora/match.cpp io/pattern.cpp"
 )
 targets=("$@")
-((${#targets[@]})) || targets=(safetensors json tokenizer jsonl image tiff audio config adapter_config gguf ocdbt jinja)
+((${#targets[@]})) || targets=(safetensors json tokenizer jsonl image tiff audio config adapter_config gguf ocdbt jinja sentencepiece)
 
 export LSAN_OPTIONS=suppressions=$PWD/tests/fuzz/leaks_of_others.txt:print_suppressions=0
 .venv/bin/python3 tests/fuzz/make_seeds.py "$build/seeds"

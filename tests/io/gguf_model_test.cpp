@@ -82,5 +82,59 @@ TEST(GgufModelTest, RefusesAnotherNumberOfTensors) {
   EXPECT_TRUE(says(complaint(folder), "hold 3 tensors, key 'split.tensors.count' says 4"));
 }
 
+GgufBytes language_model() {
+  GgufBytes bytes;
+  bytes.key("general.architecture", "gemma4").key("gemma4.embedding_length", 8);
+  return bytes.tensor("a", {8}, 0, std::string(32, 'x'));
+}
+
+GgufBytes towers(std::uint32_t width, const std::string& tensor = "v.patch_embd.weight") {
+  GgufBytes bytes;
+  bytes.key("clip.vision.projector_type", "gemma4v").key("clip.vision.projection_dim", width);
+  return bytes.tensor(tensor, {8}, 0, std::string(32, 'y'));
+}
+
+/// The towers that are opened with m.gguf, by name of their file; "" for none.
+std::string towers_with(const TempFolder& folder) {
+  const GgufModel model = GgufModel::open(folder / "m.gguf");
+  if (model.towers() == nullptr) {
+    EXPECT_EQ(model.entries().size(), 1u);
+    return "";
+  }
+  EXPECT_EQ(model.find("v.patch_embd.weight")->file.get(), model.towers());
+  EXPECT_EQ(model.parts().size(), 1u);
+  return std::filesystem::path(model.towers()->path()).filename().string();
+}
+
+TEST(GgufModelTest, TowersAreThoseOfItsNameOrTheOnlyOnes) {
+  const TempFolder folder;
+  write_bytes(folder / "m.gguf", language_model().bytes());
+  EXPECT_EQ(towers_with(folder), "");
+  write_bytes(folder / "mmproj-F16.gguf", towers(8).bytes());
+  EXPECT_EQ(towers_with(folder), "mmproj-F16.gguf");
+  write_bytes(folder / "mmproj-BF16.gguf", towers(8).bytes());
+  EXPECT_EQ(towers_with(folder), "");  // which?
+  write_bytes(folder / "mmproj-m.gguf", towers(8).bytes());
+  EXPECT_EQ(towers_with(folder), "mmproj-m.gguf");
+}
+
+TEST(GgufModelTest, TowersOfOtherModelsStayAside) {
+  const TempFolder folder;
+  write_bytes(folder / "m.gguf", language_model().bytes());
+  write_bytes(folder / "mmproj-m.gguf", towers(16).bytes());
+  EXPECT_EQ(towers_with(folder), "");
+  write_bytes(folder / "mmproj-m.gguf", GgufBytes().key("clip.projector_type", "gemma3").bytes());
+  EXPECT_EQ(towers_with(folder), "");
+}
+
+TEST(GgufModelTest, RefusesDamagedTowersByName) {
+  const TempFolder folder;
+  write_bytes(folder / "m.gguf", language_model().bytes());
+  write_bytes(folder / "mmproj-m.gguf", "GGU");
+  EXPECT_TRUE(says(error_of([&] { GgufModel::open(folder / "m.gguf"); }), folder / "mmproj-m.gguf"));
+  write_bytes(folder / "mmproj-m.gguf", towers(8, "a").bytes());
+  EXPECT_TRUE(says(error_of([&] { GgufModel::open(folder / "m.gguf"); }), "tensor 'a' is also in"));
+}
+
 }  // namespace
 }  // namespace bezel::io
