@@ -43,8 +43,7 @@ class StrictBuilder {
   bool number_unsigned(std::uint64_t v) { return add(v); }
   bool number_float(double v, const std::string& text) {
     const bool is_whole = text.find_first_not_of("-0123456789") == std::string::npos;
-    if (limits_.keeps_big_integers && is_whole)
-      return add(Json::binary({text.begin(), text.end()}, kBigInteger));
+    if (limits_.keeps_big_integers && is_whole) return add(Json::binary({text.begin(), text.end()}, kBigInteger));
     if (!std::isfinite(v)) throw Error(source_, ": the number ", text.substr(0, 40), " is too large");
     return add(v);
   }
