@@ -108,6 +108,7 @@ void bench(const BenchOptions& options) {
   for (const data::Batch& batch : batches) {
     tokens += batch.num_tokens;
     label_tokens += batch.num_labels();
+    print_dropped_labels(batch.num_unpredictable);
   }
   Json out;
   out["tokens"] = tokens;

@@ -35,6 +35,9 @@ std::string bytes_text(double bytes);
 /// "5GB", "500 MB", "2GiB" or a plain number as bytes. Throws Error (kConfig) naming `flag`.
 std::size_t parse_bytes(const std::string& flag, const std::string& text);
 
+/// Prints to stderr how many labels of the inputs padding would predict, where there are any.
+void print_dropped_labels(long long count);
+
 /// Says on stderr what released transformers does with a checkpoint whose towers are in the flat key layout.
 void warn_of_flat_layout(const std::string& folder);
 

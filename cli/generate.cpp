@@ -250,7 +250,7 @@ void add_input_options(CLI::App& command, GenerateArguments& options) {
   command.add_option("--model", options.model, "checkpoint folder or GGUF file")->required();
   command.add_option("--adapter", options.adapters, "PEFT adapter folder; several are compared with the base");
   command.add_option("--prompt", options.question.text, "what to ask; with --chat the first question");
-  command.add_option("--image", options.question.images, "JPEG, PNG or WebP; stands before the text");
+  command.add_option("--image", options.question.images, "JPEG, PNG, WebP, GIF, BMP or TIFF; stands before the text");
   command.add_option("--audio", options.question.audios, "WAV, FLAC, MP3 or OGG; stands before the text");
   command.add_flag("--chat", options.chat, "a conversation, a question a line");
   command.add_option("--system", options.conversation.system, "text of the system turn");

@@ -78,6 +78,7 @@ SampleText Dataset::read_line(std::size_t line_idx) const {
   const std::string source = file_.source(line_idx);
   io::JsonLimits limits;
   limits.max_bytes = kMaxLineBytes;
+  limits.keeps_big_integers = true;
   SampleText text = read_sample(io::parse_json(file_.read(line_idx), source, limits), source, options_.sample);
   if (!text.images.empty() && !options_.allow_images)
     throw Error(source, ": has ", text.images.size(), " images, but the model has no vision tower");
@@ -105,6 +106,7 @@ Dataset::ScannedLine Dataset::scan_line(std::size_t line_idx) const {
   ScannedLine line;
   try {
     const SampleText text = read_line(line_idx);
+    line.notes = text.notes;
     line.media = probe_media(text, source);
     std::vector<std::int64_t> image_tokens, audio_tokens;
     for (const MediaInfo& media : line.media)
@@ -126,17 +128,27 @@ Dataset::ScannedLine Dataset::scan_line(std::size_t line_idx) const {
   return line;
 }
 
+std::vector<std::string> Dataset::left_out_notes() const {
+  return describe_left_out(report_, options_.max_seq_length,
+                           options_.media.audio.max_samples / gemma4::kAudioSampleRate);
+}
+
 void Dataset::add_line(std::size_t line_idx, const ScannedLine& line) {
   for (const MediaInfo& media : line.media) media_hash_.update(media.fingerprint);
   if (line.error) {
     if (!options_.skip_bad_samples) throw *line.error;
     if (report_.num_bad++ < kMaxListed) report_.bad.push_back(line.error->what());
   } else if (line.too_long) {
-    ++report_.num_too_long;
+    if (report_.num_too_long++ == 0) report_.first_too_long = file_.source(line_idx);
   } else {
     report_.num_cut += line.was_cut;
     report_.num_tokens += line.size.tokens;
     report_.num_labels += line.size.label_tokens;
+    const std::string source = file_.source(line_idx);
+    report_.thoughts.add(line.notes.thoughts_left_out, source);
+    report_.added_requests.add(line.notes.added_requests, source);
+    report_.empty_answers.add(line.notes.empty_answers, source);
+    for (const MediaInfo& media : line.media) report_.long_recordings.add(media.is_cut, source);
     entries_.push_back({line_idx, line.size});
   }
 }
@@ -170,7 +182,10 @@ MediaInfo Dataset::probe(const MediaSource& source, std::string_view name) const
     return info;
   }
   const std::int64_t most = options_.media.audio.max_samples;
-  info.samples = path.empty() ? probe_audio_bytes(source.bytes, most, name) : probe_audio_file(path, most, name);
+  const AudioLength length =
+      path.empty() ? probe_audio_bytes(source.bytes, most, name) : probe_audio_file(path, most, name);
+  info.samples = length.samples;
+  info.is_cut = length.is_cut;
   info.soft_tokens = gemma4::audio_soft_tokens(info.samples);
   if (info.soft_tokens == 0)
     throw Error(name, ": a recording of ", info.samples, " samples at 16 kHz is too short for one soft token");
@@ -184,6 +199,7 @@ std::optional<Sample> Dataset::load_text_and_media(const SampleText& text, std::
   const std::string name = file_.source(line_idx);
   const ImageSettings& image_settings = options_.media.image;
   const AudioSettings& audio_settings = options_.media.audio;
+  num_decoded_ += text.images.size() + text.audios.size();
   std::vector<ImagePatches> images;
   std::vector<AudioFrames> recordings;
   for (const MediaSource& image : text.images)
@@ -202,6 +218,10 @@ Sample Dataset::load(std::size_t idx, bool whole) const {
   try {
     auto sample = load_text_and_media(load_text(idx), entries_[idx].line_idx, whole ? 0 : options_.max_seq_length);
     if (!sample) throw Error(source, ": longer than max_seq_length once its media are decoded");
+    // The first token is predicted by none.
+    if (!whole && std::all_of(sample->labels.begin() + 1, sample->labels.end(),
+                              [](std::int64_t label) { return label == kIgnoreLabel; }))
+      throw Error(source, ": no token carries loss once its media are decoded, so there is nothing to learn");
     return std::move(*sample);
   } catch (const Error& error) {
     throw located(error, source);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -8,6 +9,7 @@
 #include <vector>
 
 #include "bezel/data/batch.h"
+#include "bezel/data/dataset_report.h"
 #include "bezel/data/jsonl.h"
 #include "bezel/data/processor_config.h"
 #include "bezel/data/sample_text.h"
@@ -56,6 +58,7 @@ struct MediaInfo {
   std::string path;              ///< as the sample gives it; "" for bytes inside the sample
   gemma4::ImageSize size{};      ///< of a picture, upright
   std::int64_t samples = 0;      ///< of a recording at 16 kHz, at most what is read of it
+  bool is_cut = false;           ///< the recording goes on behind what is read
   std::int64_t soft_tokens = 0;  ///< of a recording an upper bound that may be one too large
   std::string fingerprint = {};  ///< of a file: stands for its size, and 4 KiB each at begin, middle and end
 };
@@ -74,17 +77,6 @@ struct DatasetOptions {
   std::function<void(std::size_t done, std::size_t total)> on_progress{};
 };
 
-/// What was left out when the file was read.
-struct DatasetReport {
-  std::size_t num_lines = 0;
-  std::size_t num_bad = 0;
-  std::vector<std::string> bad;  ///< messages "file:line: ..." of the first 100
-  std::size_t num_too_long = 0;
-  std::size_t num_cut = 0;  ///< kept, but without their end
-  std::size_t num_tokens = 0;
-  std::size_t num_labels = 0;
-};
-
 /// A JSONL file, checked once from end to end and then read sample by sample. Media are decoded when a sample is
 /// loaded and not kept. load() may be called from several threads.
 class Dataset {
@@ -95,6 +87,8 @@ class Dataset {
 
   std::size_t size() const { return entries_.size(); }
   const DatasetReport& report() const { return report_; }
+  /// Sentences about what is left out or teaches nothing although no line is bad.
+  std::vector<std::string> left_out_notes() const;
   const DatasetOptions& options() const { return options_; }
   const Tokenizer& tokenizer() const { return *tokenizer_; }
   const SampleSize& sample_size(std::size_t idx) const { return entries_[idx].size; }
@@ -115,6 +109,8 @@ class Dataset {
   Sample load(std::size_t idx, bool whole = false) const;
   /// Sample `idx` as a prompt for its last answer, whatever its length. Nothing where it has no prompt (plain text).
   std::optional<PromptSample> load_prompt(std::size_t idx) const;
+  /// Images and recordings that were decoded until now, by load() and load_prompt().
+  std::size_t num_decoded() const { return num_decoded_; }
   /// The text of sample `idx` before tokenisation.
   SampleText load_text(std::size_t idx) const { return read_line(entries_[idx].line_idx); }
   /// The pictures of sample `idx`, then its recordings.
@@ -132,6 +128,7 @@ class Dataset {
     bool too_long = false;
     bool was_cut = false;
     SampleSize size{};
+    SampleNotes notes{};
     std::vector<MediaInfo> media{};
   };
 
@@ -150,6 +147,7 @@ class Dataset {
   JsonlFile file_;
   std::vector<Entry> entries_;
   DatasetReport report_;
+  mutable std::atomic<std::size_t> num_decoded_ = 0;
   io::Sha256 media_hash_;
   std::string fingerprint_;
 };

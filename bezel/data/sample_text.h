@@ -7,6 +7,7 @@
 
 #include "bezel/data/chat_template.h"
 #include "bezel/data/media_source.h"
+#include "bezel/data/sample_notes.h"
 #include "bezel/io/json.h"
 
 namespace bezel::data {
@@ -23,6 +24,7 @@ struct SampleText {
   std::vector<std::pair<std::size_t, std::size_t>> answers{};  ///< what the model says and learns; none in plain text
   std::vector<MediaSource> images{};                           ///< in the order of their placeholders
   std::vector<MediaSource> audios{};
+  SampleNotes notes{};
 };
 
 /// Reads one of these forms, told apart by their keys: `messages`, `conversations` (ShareGPT), `prompt` + `completion`

@@ -5,6 +5,7 @@
 #include "bezel/gemma4/load.h"
 #include "bezel/lora/adapter_io.h"
 #include "bezel/train/device.h"
+#include "bezel/train/run_check.h"
 
 namespace bezel::report {
 namespace {
@@ -62,7 +63,8 @@ RunEstimate estimate_run(const train::TrainConfig& config, const train::RunBatch
                   .num_rows = batches.num_rows(),
                   .steps_per_epoch = batches.steps_per_epoch(),
                   .total_steps = batches.total_steps(),
-                  .available_bytes = train::available_memory_bytes()};
+                  .available_bytes = train::available_memory_bytes(),
+                  .notes = train::check_learns(config, batches.total_steps())};
   train::check_towers_see_data(run.towers, batches);
   run.recompute = train::wants_recompute(config, model_config, batches, train::choose_device(config.device), run.notes);
   const auto& image = batches.train_data().options().media.image;

@@ -268,7 +268,7 @@ constexpr ConfigBinding kBindings[] = {
     bind<&Config::train_file>({"train_file", "train_data", "file", "",
                                "samples, one JSON object a line; or a folder with train.jsonl and valid.jsonl"}),
     bind<&Config::eval_file>({"eval_file", "", "file", "none", "held-out samples"}),
-    bind<&Config::media_root>({"media_root", "", "folder", "train_file's", "media paths lie below it"}),
+    bind<&Config::media_root>({"media_root", "media_dir", "folder", "train_file's", "media paths lie below it"}),
     bind<&Config::dtype>({"dtype", "torch_dtype", "text", "bfloat16", "of the model's arithmetic: bfloat16, float32"}),
     {{"bf16", "", "true|false|auto", "", "other tools' dtype: bfloat16 when true, else float32", true},
      "dtype",

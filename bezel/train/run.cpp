@@ -1,5 +1,8 @@
 #include "bezel/train/run.h"
 
+#include <algorithm>
+#include <iterator>
+
 #include <ATen/Parallel.h>
 #include <ATen/Utils.h>
 #include <ATen/Version.h>
@@ -67,6 +70,8 @@ TrainerOptions trainer_options(const TrainConfig& config, const RunBatches& batc
 /// A chat_format other than auto says that the template is no surprise.
 std::vector<std::string> make_warnings(const TrainConfig& config, const RunBatches& batches) {
   std::vector<std::string> warnings = check_learns(config, batches.total_steps());
+  for (const data::Dataset* data : {&batches.train_data(), batches.eval_data()})
+    if (data != nullptr) std::ranges::move(data->left_out_notes(), std::back_inserter(warnings));
   if (config.chat_format != "auto") return warnings;
   const data::ChatFormat format = batches.train_data().options().sample.chat.format;
   std::string warning = data::foreign_template_warning(config.base_model, format);
