@@ -3,6 +3,7 @@
 #include <sstream>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 
 namespace bezel {
 
@@ -15,8 +16,11 @@ enum class ErrorKind {
   kDiverged = 6,  ///< loss or gradients stopped being numbers, or an adapter does not train
 };
 
+/// `text` as one line of valid UTF-8: control characters and bytes that are no UTF-8 become \xNN.
+std::string printable(std::string_view text);
+
 /// The one exception type of the library. The message names the file, the key or line, what was found,
-/// what was expected and what to try; it is one line.
+/// what was expected and what to try; it is one printable() line.
 class Error : public std::runtime_error {
  public:
   /// Joins `parts` with operator<<; the kind is kData.
@@ -35,7 +39,7 @@ class Error : public std::runtime_error {
   static std::string join(const Parts&... parts) {
     std::ostringstream out;
     (out << ... << parts);
-    return out.str();
+    return printable(out.str());
   }
 
   ErrorKind kind_;

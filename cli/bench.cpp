@@ -107,6 +107,7 @@ void bench(const BenchOptions& options) {
   for (const input::Batch& batch : batches) {
     tokens += batch.num_tokens;
     label_tokens += batch.num_labels();
+    print_dropped_labels(batch.num_unpredictable);
   }
   Json out;
   out["tokens"] = tokens;

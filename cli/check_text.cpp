@@ -60,9 +60,8 @@ std::string data_text(const Json& data) {
                                        data["file"].get<std::string>());
   if (data["bad_samples"] != 0)
     out += row("bad", number(data["bad_samples"]) + ", each with its line:") + bad_rows(data);
-  if (data["too_long_samples"] != 0)
-    out += row("left out", number(data["too_long_samples"]) + " longer than max_seq_length that cannot be cut");
   if (data["cut_samples"] != 0) out += row("cut", number(data["cut_samples"]) + " at their end, to max_seq_length");
+  for (const Json& note : data["notes"]) out += row("note", note.get<std::string>());
   out += row("tokens", number(data["tokens"]) + ", " + number(data["label_tokens"]) + " with loss");
   for (const input::MediaWords& words : input::kMediaWords.values)
     if (const Json& count = data[std::string(words.count)]; count != 0)
@@ -147,6 +146,11 @@ io::Json check_json(const data::Dataset& data, const report::DataCheck& check) {
               {"bad", bad},
               {"too_long_samples", lines.num_too_long},
               {"cut_samples", lines.num_cut},
+              {"thoughts_left_out", lines.thoughts.count},
+              {"empty_answers", lines.empty_answers.count},
+              {"added_requests", lines.added_requests.count},
+              {"long_recordings", lines.long_recordings.count},
+              {"notes", data.left_out_notes()},
               {"tokens", check.tokens()},
               {"label_tokens", check.label_tokens}};
   for (const input::MediaKind kind : input::kMediaKinds) {

@@ -39,6 +39,9 @@ std::size_t parse_bytes(const std::string& flag, const std::string& text);
 /// Each as a line "warning: …" on stderr.
 void print_warnings(const std::vector<std::string>& warnings);
 
+/// Prints to stderr how many labels of the inputs padding would predict, where there are any.
+void print_dropped_labels(long long count);
+
 /// Says on stderr what released transformers does with a checkpoint whose towers are in the flat key layout.
 void warn_of_flat_layout(const std::string& folder);
 

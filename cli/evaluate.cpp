@@ -7,6 +7,7 @@
 #include <ATen/Parallel.h>
 #include <unistd.h>
 
+#include "bezel/data/data_folder.h"
 #include "bezel/error.h"
 #include "bezel/gemma4/load.h"
 #include "bezel/generate/settings.h"
@@ -166,10 +167,9 @@ void write_samples(const std::string& path, const train::Evaluation& evaluation)
   io::write_file_atomically(path, lines);
 }
 
-// A folder means its valid.jsonl: evaluating on what was trained on should be asked for by name.
+// A folder means its held-out file: evaluating on what was trained on should be asked for by name.
 std::string data_file(const std::string& path) {
-  if (!std::filesystem::is_directory(path)) return path;
-  return (std::filesystem::path(path) / "valid.jsonl").string();
+  return std::filesystem::is_directory(path) ? data::find_evaluation_file(path) : path;
 }
 
 train::EvaluateOptions evaluate_options(const EvaluateArguments& options, const data::Tokenizer& tokenizer,
@@ -215,7 +215,7 @@ void evaluate(const EvaluateArguments& options) {
   if (!options.per_sample.empty()) write_samples(options.per_sample, evaluation);
   const Json summary = summary_json(evaluation, options, data.report());
   if (options.json)
-    std::printf("%s\n", summary.dump(2).c_str());
+    std::printf("%s\n", summary.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
   else
     print(summary);
 }
@@ -242,7 +242,9 @@ void add_evaluate(CLI::App& app, int&) {
   train::TrainConfig& config = options->config;
   CLI::App* command = app.add_subcommand("evaluate", "Loss, token accuracy and answers, of the base and an adapter");
   command->add_option("--model", config.base_model, "checkpoint folder or GGUF file")->required();
-  command->add_option("--data", config.train_file, "JSONL file, or a folder with valid.jsonl")->required();
+  command
+      ->add_option("--data", config.train_file, "JSONL, JSON or CSV file, or a folder with valid.jsonl or test.jsonl")
+      ->required();
   command->add_option("--adapter", options->adapter, "PEFT adapter folder, compared with the base in the same run");
   command->add_option("--per-sample", options->per_sample, "JSONL file to write, one line a sample");
   command->add_option("--limit", options->limit, "only so many samples from the start");

@@ -35,7 +35,9 @@ void forward(const ForwardOptions& options) {
     throw Error(ErrorKind::kConfig, "--grads needs --adapter: only adapters have gradients");
   loaded.model->eval();
   std::vector<std::pair<std::string, torch::Tensor>> results;
-  for (const auto& [name, tensor] : train::forward_tensors(loaded.model, inputs, options.grads))
+  const data::Batch batch = loaded.model->make_batch(inputs);
+  print_dropped_labels(batch.num_unpredictable);
+  for (const auto& [name, tensor] : train::forward_tensors(loaded.model, batch, options.grads))
     results.emplace_back(name, tensor.to(torch::kCPU).contiguous());
   io::save_safetensors(options.output, results);
 }

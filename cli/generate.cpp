@@ -258,7 +258,7 @@ void add_input_options(CLI::App& command, GenerateArguments& options) {
   command.add_option("--adapter", options.adapters, "PEFT adapter folder; several are compared with the base");
   command.add_option("--prompt", options.question.text, "what to ask; with --chat the first question");
   command.add_option("--image", options.question.media[input::MediaKind::kImage],
-                     "JPEG, PNG or WebP; stands before the text");
+                     "JPEG, PNG, WebP, GIF, BMP or TIFF; stands before the text");
   command.add_option("--audio", options.question.media[input::MediaKind::kAudio],
                      "WAV, FLAC, MP3 or OGG; stands before the text");
   command.add_flag("--chat", options.chat, "a conversation, a question a line");

@@ -33,6 +33,10 @@ Json start_row(const train::RunPlan& plan) {
           {"bad_samples", plan.data.num_bad},
           {"too_long_samples", plan.data.num_too_long},
           {"cut_samples", plan.data.num_cut},
+          {"thoughts_left_out", plan.data.thoughts.count},
+          {"empty_answers", plan.data.empty_answers.count},
+          {"added_requests", plan.data.added_requests.count},
+          {"long_recordings", plan.data.long_recordings.count},
           {"towers", towers},
           {"device", plan.device},
           {"notes", plan.notes}};

@@ -59,6 +59,25 @@ void check_subcommand(const CLI::App& app, const std::string& name) {
               near.empty() ? "" : "; did you mean '" + near + "'?", "; `bezel --help` lists them");
 }
 
+// Unknown flags of a subcommand that has no config keys, before any flag that is missing.
+void check_flags(const CLI::App& command, const std::vector<std::string>& arguments) {
+  if (command.get_allow_extras()) return;
+  std::vector<std::string> names;
+  for (const CLI::Option* option : command.get_options())
+    for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+  const std::vector<std::string_view> known(names.begin(), names.end());
+  std::string unknown;
+  for (const std::string& argument : arguments) {
+    if (argument == "--") break;
+    const std::string flag = argument.substr(0, argument.find('='));
+    if (!flag.starts_with("--") || std::ranges::find(names, flag) != names.end()) continue;
+    const std::string near = nearest_name(flag, known);
+    unknown += (unknown.empty() ? "" : ", ") + flag + (near.empty() ? "" : " (did you mean " + near + "?)");
+  }
+  if (!unknown.empty())
+    throw Error(ErrorKind::kConfig, "unknown: ", unknown, "; `bezel ", command.get_name(), " --help` lists all flags");
+}
+
 int run(int argc, char** argv) {
   CLI::App app{
       "Fine-tunes Gemma 4, and the text models of Gemma 3, with LoRA: Hugging Face checkpoints in, PEFT adapters out.",
@@ -90,6 +109,8 @@ int run(int argc, char** argv) {
     return static_cast<int>(ErrorKind::kConfig);
   }
   check_subcommand(app, argv[1]);
+  for (const CLI::App* command : app.get_subcommands({}))
+    if (command->get_name() == argv[1]) check_flags(*command, std::vector<std::string>(argv + 2, argv + argc));
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& success) {

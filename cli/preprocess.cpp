@@ -10,6 +10,7 @@
 #include "bezel/report/run_estimate.h"
 #include "bezel/report/sample_view.h"
 #include "bezel/train/batches.h"
+#include "bezel/train/run_check.h"
 #include "cli/check_text.h"
 #include "cli/command.h"
 #include "cli/config_arguments.h"
@@ -138,6 +139,21 @@ Json show_rows(const train::RunBatches& batches, const PreprocessOptions& option
   return out;
 }
 
+// What a dry run says among its counts. A run that cannot learn is refused there; its samples are shown all the same.
+void print_notes(const train::TrainConfig& config, const train::RunBatches& batches) {
+  const auto print = [](const std::string& text) { std::fprintf(stderr, "note: %s\n", one_line(text).c_str()); };
+  const data::Dataset& data = batches.train_data();
+  if (const data::DatasetReport& read = data.report(); read.num_bad > 0)
+    print(counted(static_cast<long long>(read.num_bad), "bad sample") + " left out, the first: " + read.bad[0] +
+          " (--dry-run lists them)");
+  for (const std::string& note : data.left_out_notes()) print(note);
+  try {
+    for (const std::string& note : train::check_learns(config, batches.total_steps())) print(note);
+  } catch (const Error& error) {
+    print(std::string("the run would not begin: ") + error.what());
+  }
+}
+
 report::DataCheck check(const data::Dataset& data) {
   Bar bar("decoding media");
   return report::check_data(data, std::ref(bar));
@@ -165,13 +181,12 @@ int preprocess(std::vector<std::string> arguments) {
   for (const std::string& note : config.notes) std::fprintf(stderr, "note: %s\n", one_line(note).c_str());
   const train::RunBatches batches = read_data(config);
   Json out = Json::object();
-  if (const data::DatasetReport& read = batches.train_data().report(); read.num_bad > 0 && !options.dry_run)
-    std::fprintf(stderr, "note: %zu bad samples are left out, the first: %s (--dry-run lists them)\n", read.num_bad,
-                 read.bad[0].c_str());
+  if (!options.dry_run) print_notes(config, batches);
   if (options.show) out["samples"] = show(batches.train_data(), options);
   if (options.show && batches.packs()) out["rows"] = show_rows(batches, options);
   if (options.show && options.dry_run && !options.json) std::printf("\n");
-  const bool good = !options.dry_run || dry_run(config, batches, options, out);
+  const bool all_read = batches.train_data().report().num_bad == 0 || config.skip_bad_samples;
+  const bool good = options.dry_run ? dry_run(config, batches, options, out) : all_read;
   if (options.json) std::printf("%s\n", out.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
   return good ? 0 : static_cast<int>(ErrorKind::kData);
 }

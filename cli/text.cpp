@@ -20,6 +20,12 @@ std::string counted(long long count, std::string_view noun) {
   return with_commas(count) + " " + std::string(noun) + (count == 1 ? "" : "s");
 }
 
+void print_dropped_labels(long long count) {
+  if (count > 0)
+    std::fprintf(stderr, "note: %s dropped: the position before is padding, which sees no key and predicts nothing\n",
+                 counted(count, "label").c_str());
+}
+
 std::string bytes_text(double bytes) {
   constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB"};
   int unit = 0;

@@ -6,9 +6,14 @@
 
 namespace bezel::data {
 
-/// Samples at 16 kHz that a recording makes, as its header says and at most `max_samples`; its sound is not decoded.
-/// `name` is what errors begin with. Throws Error when the header cannot be read.
-std::int64_t probe_audio_file(const std::string& path, std::int64_t max_samples, std::string_view name);
-std::int64_t probe_audio_bytes(std::string_view bytes, std::int64_t max_samples, std::string_view name);
+struct AudioLength {
+  std::int64_t samples = 0;  ///< at 16 kHz, at most max_samples
+  bool is_cut = false;       ///< the recording has more than max_samples
+};
+
+/// Length of a recording by its header; its sound is not decoded. `name` is what errors begin with. Throws Error naming
+/// the file and the formats that are read when the header cannot be read.
+AudioLength probe_audio_file(const std::string& path, std::int64_t max_samples, std::string_view name);
+AudioLength probe_audio_bytes(std::string_view bytes, std::int64_t max_samples, std::string_view name);
 
 }  // namespace bezel::data

@@ -55,7 +55,7 @@ std::string render_value(const Json& value, bool quote_keys) {
       fields.add(quote_keys ? in_quotes(name) : std::string(name), render_value(*member, quote_keys));
     return fields.braced();
   }
-  if (!value.is_array()) return value.dump();
+  if (!value.is_array()) return io::big_integer(value).value_or(value.is_binary() ? "" : value.dump());
   std::string out = "[";
   for (const Json& element : value) {
     if (out.size() > 1) out += ',';
@@ -156,10 +156,12 @@ std::string render_tool_call(const JsonView& call) {
   Json arguments = Json::object();
   if (const auto given = function.find("arguments")) {
     const bool as_text = given->is_string();
+    io::JsonLimits limits;
+    limits.keeps_big_integers = true;
     if (as_text && given->text().find_first_not_of(" \t\r\n") == std::string::npos)
       return "<|tool_call>call:" + function.at("name").text() + "{}<tool_call|>";
-    arguments =
-        as_text ? io::parse_json(given->text(), given->source() + ": key '" + given->key() + "'") : given->value();
+    arguments = as_text ? io::parse_json(given->text(), given->source() + ": key '" + given->key() + "'", limits)
+                        : given->value();
     if (!arguments.is_object()) given->fail("an object, or a string that holds one as JSON");
   }
   return "<|tool_call>call:" + function.at("name").text() + render_value(arguments, false) + "<tool_call|>";

@@ -20,6 +20,7 @@ io::Json cell_value(const std::string& column, const std::string& cell, std::str
   try {
     io::JsonLimits limits;
     limits.max_bytes = kMaxCellBytes;
+    limits.keeps_big_integers = true;
     value = io::parse_json(cell, source, limits);
   } catch (const Error&) {
     return cell;  // a text that begins with a bracket; a column that must be a list refuses it by name
@@ -44,7 +45,8 @@ void CsvRecords::end_record(std::uint64_t end) {
 }
 
 void CsvRecords::feed(std::string_view chunk, std::uint64_t offset) {
-  if (offset > 0 && line_ == 1 && blank_ && record_.begin == 0) record_.begin = offset;  // behind a byte order mark
+  if (!has_begun_) record_.begin = offset;  // behind a byte order mark
+  has_begun_ = true;
   for (const char c : chunk) {
     if (c == '\n') ++line_;
     if (state_ == State::kQuoted) {
@@ -125,9 +127,9 @@ std::string csv_to_json(std::string_view record, char separator, const std::vect
   for (std::size_t i = 0; i < cells.size(); ++i)
     if (!cells[i].empty()) row[columns[i]] = cell_value(columns[i], cells[i], source);
   try {
-    return row.dump();
-  } catch (const io::Json::type_error&) {
-    throw Error(source, ": not valid UTF-8; convert it: iconv -f WINDOWS-1252 -t UTF-8");
+    return io::dump_json(row, source);
+  } catch (const Error& error) {
+    throw Error(error.what(), "; convert it: iconv -f WINDOWS-1252 -t UTF-8");
   }
 }
 

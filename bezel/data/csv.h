@@ -36,6 +36,7 @@ class CsvRecords {
   State state_ = State::kCellBegin;
   std::size_t line_ = 1;
   bool blank_ = true;
+  bool has_begun_ = false;
 };
 
 /// What separates the cells of a table whose first line is `header`: a comma, or where it holds none a tab or

@@ -18,4 +18,8 @@ struct FolderFiles {
 /// the same one; the message names what the folder holds. The held-out file is looked for only with `wants_held_out`.
 FolderFiles find_folder_files(const std::string& folder, bool wants_held_out = true);
 
+/// The held-out file of `folder`, by the names of find_folder_files(), or else its test file. Throws Error (kConfig)
+/// when there is none, with what the folder holds, and when there are several.
+std::string find_evaluation_file(const std::string& folder);
+
 }  // namespace bezel::data

@@ -90,6 +90,7 @@ Dataset::ScannedLine Dataset::scan_line(std::size_t line_idx) const {
   ScannedLine line;
   try {
     const SampleText text = read_line(line_idx);
+    line.notes = text.notes;
     line.media = probe(text, line_idx);
     std::vector<std::int64_t> soft_tokens;
     for (const MediaInfo& media : line.media) soft_tokens.push_back(media.soft_tokens);
@@ -111,6 +112,11 @@ Dataset::ScannedLine Dataset::scan_line(std::size_t line_idx) const {
   return line;
 }
 
+std::vector<std::string> Dataset::left_out_notes() const {
+  return describe_left_out(report_, options_.max_seq_length,
+                           options_.media.audio.max_samples / input::kAudioSampleRate);
+}
+
 void Dataset::check_rows(std::span<const std::int64_t> ids) const {
   if (!options_.missing_row) return;
   for (const std::int64_t id : ids)
@@ -126,11 +132,16 @@ void Dataset::add_line(std::size_t line_idx, const ScannedLine& line) {
     if (!options_.skip_bad_samples) throw *line.error;
     if (report_.num_bad++ < kMaxListed) report_.bad.push_back(line.error->what());
   } else if (line.too_long) {
-    ++report_.num_too_long;
+    if (report_.num_too_long++ == 0) report_.first_too_long = file_.source(line_idx);
   } else {
     report_.num_cut += line.was_cut;
     report_.num_tokens += line.size.tokens;
     report_.num_labels += line.size.label_tokens;
+    const std::string source = file_.source(line_idx);
+    report_.thoughts.add(line.notes.thoughts_left_out, source);
+    report_.added_requests.add(line.notes.added_requests, source);
+    report_.empty_answers.add(line.notes.empty_answers, source);
+    for (const MediaInfo& media : line.media) report_.long_recordings.add(media.is_cut, source);
     entries_.push_back({line_idx, line.size});
   }
 }
@@ -158,6 +169,7 @@ std::vector<MediaInfo> Dataset::media(std::size_t idx) const { return probe(load
 std::optional<Sample> Dataset::load_text_and_media(const SampleText& text, std::size_t line_idx,
                                                    std::size_t max_tokens) const {
   const std::string name = file_.source(line_idx);
+  num_decoded_ += text.media.size();
   std::vector<Media> media;
   for (const MediaSource& item : text.media)
     media.push_back(load_media(item, media_root(line_idx), name, options_.media));
@@ -171,6 +183,10 @@ Sample Dataset::load(std::size_t idx, bool whole) const {
   try {
     auto sample = load_text_and_media(load_text(idx), entries_[idx].line_idx, whole ? 0 : options_.max_seq_length);
     if (!sample) throw Error(source, ": longer than max_seq_length once its media are decoded");
+    // The first token is predicted by none.
+    if (!whole && std::all_of(sample->labels.begin() + 1, sample->labels.end(),
+                              [](std::int64_t label) { return label == kIgnoreLabel; }))
+      throw Error(source, ": no token carries loss once its media are decoded, so there is nothing to learn");
     return std::move(*sample);
   } catch (const Error& error) {
     throw located(error, source);

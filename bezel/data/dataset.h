@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "bezel/data/batch.h"
+#include "bezel/data/dataset_report.h"
 #include "bezel/data/media.h"
 #include "bezel/data/processor_config.h"
 #include "bezel/data/sample_files.h"
@@ -74,17 +76,6 @@ struct DatasetOptions {
   std::function<void(std::size_t done, std::size_t total)> on_progress{};
 };
 
-/// What was left out when the file was read.
-struct DatasetReport {
-  std::size_t num_lines = 0;
-  std::size_t num_bad = 0;
-  std::vector<std::string> bad;  ///< messages "file:line: ..." of the first 100
-  std::size_t num_too_long = 0;
-  std::size_t num_cut = 0;  ///< kept, but without their end
-  std::size_t num_tokens = 0;
-  std::size_t num_labels = 0;
-};
-
 /// Files of samples, checked once from end to end and then read sample by sample. Media are decoded when a sample is
 /// loaded and not kept. load() may be called from several threads.
 class Dataset {
@@ -95,6 +86,8 @@ class Dataset {
 
   std::size_t size() const { return entries_.size(); }
   const DatasetReport& report() const { return report_; }
+  /// Sentences about what is left out or teaches nothing although no line is bad.
+  std::vector<std::string> left_out_notes() const;
   const DatasetOptions& options() const { return options_; }
   const Tokenizer& tokenizer() const { return *tokenizer_; }
   /// Its files, for errors.
@@ -119,6 +112,8 @@ class Dataset {
   Sample load(std::size_t idx, bool whole = false) const;
   /// Sample `idx` as a prompt for its last answer, whatever its length. Nothing where it has no prompt (plain text).
   std::optional<PromptSample> load_prompt(std::size_t idx) const;
+  /// Images and recordings that were decoded until now, by load() and load_prompt().
+  std::size_t num_decoded() const { return num_decoded_; }
   /// The text of sample `idx` before tokenisation.
   SampleText load_text(std::size_t idx) const { return read_line(entries_[idx].line_idx); }
   /// The media of sample `idx`, in the order of their placeholders.
@@ -136,6 +131,7 @@ class Dataset {
     bool too_long = false;
     bool was_cut = false;
     SampleSize size{};
+    SampleNotes notes{};
     std::vector<MediaInfo> media{};
   };
 
@@ -154,6 +150,7 @@ class Dataset {
   SampleFiles file_;
   std::vector<Entry> entries_;
   DatasetReport report_;
+  mutable std::atomic<std::size_t> num_decoded_ = 0;
   io::Sha256 media_hash_;
   std::string fingerprint_;
 };

@@ -39,7 +39,10 @@ void probe_image(const MediaSource& source, const std::string& path, std::string
 void probe_audio(const MediaSource& source, const std::string& path, std::string_view name,
                  const AudioSettings& settings, MediaInfo& info) {
   const std::int64_t most = settings.max_samples;
-  info.samples = path.empty() ? probe_audio_bytes(source.bytes, most, name) : probe_audio_file(path, most, name);
+  const AudioLength length =
+      path.empty() ? probe_audio_bytes(source.bytes, most, name) : probe_audio_file(path, most, name);
+  info.samples = length.samples;
+  info.is_cut = length.is_cut;
   info.soft_tokens = input::audio_soft_tokens(info.samples);
   if (info.soft_tokens == 0)
     throw Error(name, ": a recording of ", info.samples, " samples at 16 kHz is too short for one soft token");

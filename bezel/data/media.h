@@ -17,6 +17,7 @@ struct MediaInfo {
   std::string path;              ///< as the sample gives it; "" for bytes inside the sample
   input::ImageSize size{};       ///< of an image, upright
   std::int64_t samples = 0;      ///< of audio at 16 kHz, at most what is read of it
+  bool is_cut = false;           ///< the audio goes on after what is read
   std::int64_t soft_tokens = 0;  ///< of audio an upper bound that may be one too large
   std::string fingerprint = {};  ///< of a file: stands for its size, and 4 KiB each at begin, middle and end
 };

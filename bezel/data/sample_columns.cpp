@@ -15,7 +15,12 @@ using io::Json;
 using io::JsonView;
 
 constexpr std::string_view kTranscribe = "Transcribe the audio.";
+constexpr std::string_view kDescribe = "Describe the image.";
 constexpr std::array<const char*, 5> kTranscripts = {"text", "sentence", "transcription", "transcript", "caption"};
+constexpr std::array<const char*, 8> kImageColumns = {"image",       "image_path", "img",      "img_path",
+                                                      "image_paths", "image_file", "pictures", "picture"};
+constexpr std::array<const char*, 7> kAudioColumns = {
+    "audio", "audio_filepath", "audio_path", "audio_paths", "audio_file", "wav", "wav_path"};
 
 bool holds_something(const Json& value) {
   return !value.is_null() && !(value.is_string() && value.get_ref<const std::string&>().empty()) &&
@@ -35,6 +40,21 @@ void rename_column(Json& line, const char* from, const char* to, const std::stri
   line.erase(from);
 }
 
+// A text that begins as a list is read as JSON.
+void parse_column(Json& line, const char* key, const std::string& source) {
+  if (!has(line, key) || !line[key].is_string()) return;
+  const std::string text = line[key];
+  if (text.find_first_not_of(" \t\r\n") == text.npos || text[text.find_first_not_of(" \t\r\n")] != '[') return;
+  try {
+    io::JsonLimits limits;
+    limits.max_bytes = text.size();
+    limits.keeps_big_integers = true;
+    line[key] = io::parse_json(text, source + ": key '" + key + "'", limits);
+  } catch (const Error& error) {
+    throw Error(error.what(), "; a text here must hold a list as JSON, as Python's json.dumps writes it");
+  }
+}
+
 void list_column(Json& line, const char* from, const char* to, const std::string& source) {
   rename_column(line, from, to, source);
   if (has(line, to) && !line[to].is_array()) line[to] = Json::array({line[to]});
@@ -48,17 +68,19 @@ bool ends_with_any(std::string name, std::initializer_list<std::string_view> end
   return false;
 }
 
-// `file_name` of the data sets library's image and audio folders.
-void place_file_name(Json& line, const std::string& source) {
-  if (!has(line, "file_name")) return;
-  const std::string name = JsonView(line, source).at("file_name").text();
-  if (ends_with_any(name, {".png", ".jpg", ".jpeg", ".webp"}))
-    list_column(line, "file_name", "images", source);
-  else if (ends_with_any(name, {".wav", ".flac", ".mp3", ".ogg"}))
-    list_column(line, "file_name", "audios", source);
+// `file_name` of the data sets library's image and audio folders, `path` of Common Voice.
+void place_file_name(Json& line, const char* key, const std::string& source) {
+  if (!has(line, key)) return;
+  const std::string name = JsonView(line, source).at(key).text();
+  if (ends_with_any(name, {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}))
+    list_column(line, key, "images", source);
+  else if (ends_with_any(name, {".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus"}))
+    list_column(line, key, "audios", source);
   else
-    throw Error(source, ": key 'file_name': '", name.substr(0, 200),
-                "' is no known kind of file; write it as 'images' or ", "'audios'");
+    throw Error(
+        source, ": key '", key, "': '", name.substr(0, 200),
+        "' is no kind of file that is read; write it as 'images' (JPEG, PNG, WebP, GIF, BMP, TIFF) or 'audios' ",
+        "(WAV, FLAC, MP3, OGG)");
 }
 
 std::optional<std::string> transcript_key(const JsonView& line) {
@@ -71,36 +93,49 @@ std::optional<std::string> transcript_key(const JsonView& line) {
   return key;
 }
 
-std::string request_of(Json& line, bool is_audio, const std::string& source) {
-  for (const char* key : {"prompt", "instruction"})
+std::optional<std::string> take_request(Json& line, const std::string& source) {
+  for (const char* key : {"prompt", "instruction", "question"})
     if (has(line, key)) {
-      const std::string request = JsonView(line, source).at(key).text();
+      std::string request = JsonView(line, source).at(key).text();
       line.erase(key);
       return request;
     }
-  if (is_audio) return std::string(kTranscribe);
-  throw Error(source, ": a picture and its text, but nothing that asks for it; add the key 'prompt', such as ",
-              "\"Describe the picture.\"");
+  return std::nullopt;
 }
 
-// A medium with what is said or seen in it becomes a chat.
-void make_chat(Json& line, const std::string& source) {
+// Keys of a manifest that repeat where the medium is, and where it begins when that is its begin.
+void drop_manifest_keys(Json& line) {
+  for (const char* key : {"file", "path", "file_name", "offset"}) {
+    const auto found = line.find(key);
+    if (found != line.end() && (std::string_view(key) != "offset" || *found == 0)) line.erase(key);
+  }
+}
+
+// What answers for a medium: its text, unless `listed` media belong to that text, or the answer to a question.
+std::optional<std::string> answer_key(const JsonView& line, bool listed) {
+  auto key = listed ? std::nullopt : transcript_key(line);
+  if (!key && has(line.value(), "question") && has(line.value(), "answer")) key = "answer";
+  return key;
+}
+
+// A medium with what is said or seen in it becomes a chat. Returns whether its request is ours.
+bool make_chat(Json& line, bool listed, const std::string& source) {
   for (const char* key : {"messages", "conversations", "completion", "output"})
-    if (has(line, key)) return;
-  const auto key = transcript_key(JsonView(line, source));
+    if (has(line, key)) return false;
+  const auto key = answer_key(JsonView(line, source), listed);
   const bool is_audio = has(line, "audios");
-  if (!key || (!is_audio && !has(line, "images"))) return;
+  if (!key || (!is_audio && !has(line, "images"))) return false;
   const std::string answer = JsonView(line, source).at(*key).text();
-  if (count_of(answer, "<|image|>") + count_of(answer, "<|audio|>") != 0) return;  // plain text with its media
-  if (has(line, "offset") && line["offset"] == 0) line.erase("offset");
-  Json content = Json::array();
-  for (const char* list : {"images", "audios"})
-    for (std::size_t i = 0; has(line, list) && i < line[list].size(); ++i)
-      content.push_back({{"type", std::string_view(list) == "images" ? "image" : "audio"}});
-  content.push_back({{"type", "text"}, {"text", request_of(line, is_audio, source)}});
+  // Plain text with its media.
+  for (const char* mark : {"<|image|>", "<|audio|>", "<image>", "<audio>"})
+    if (count_of(answer, mark) != 0) return false;
+  drop_manifest_keys(line);
+  const auto request = take_request(line, source);
   line.erase(*key);
   line["messages"] =
-      Json::array({{{"role", "user"}, {"content", std::move(content)}}, {{"role", "assistant"}, {"content", answer}}});
+      Json::array({{{"role", "user"}, {"content", request.value_or(std::string(is_audio ? kTranscribe : kDescribe))}},
+                   {{"role", "assistant"}, {"content", answer}}});
+  return !request;
 }
 
 bool marks_media(const Json& messages, std::string_view type, std::string_view placeholder) {
@@ -123,26 +158,32 @@ bool marks_media(const Json& messages, std::string_view type, std::string_view p
   return false;
 }
 
+// Whether the line holds a chat already.
+bool is_chat(const Json& line) { return has(line, "messages") || has(line, "conversations"); }
+
 }  // namespace
 
-Json with_known_columns(const JsonView& line) {
-  Json out = line.value();
-  if (!out.is_object()) return out;
-  for (const char* key : {"messages", "conversations"})
-    if (has(out, key) && out[key].is_string() && out[key].get_ref<const std::string&>().starts_with('['))
-      out[key] = io::parse_json(Json(out[key]).get<std::string>(), line.source() + ": key '" + key + "'");
-  bool single = false;
-  for (const char* key : {"image", "audio", "audio_filepath", "file_name"}) single = single || has(out, key);
+KnownColumns with_known_columns(const JsonView& line) {
+  KnownColumns known{line.value()};
+  Json& out = known.line;
+  if (!out.is_object()) return known;
+  const std::string& source = line.source();
   for (const char* key : {"video", "videos"})
     if (has(out, key))
-      throw Error(line.source(), ": key '", key, "': video is not supported yet; give its frames as 'images'");
-  list_column(out, "image", "images", line.source());
-  list_column(out, "audio", "audios", line.source());
-  list_column(out, "audio_filepath", "audios", line.source());
-  place_file_name(out, line.source());
-  rename_column(out, "functions", "tools", line.source());
-  if (single) make_chat(out, line.source());
-  return out;
+      throw Error(source, ": key '", key, "': video is not supported yet; give its frames as 'images'");
+  for (const char* key : {"messages", "conversations", "images", "audios"}) parse_column(out, key, source);
+  const bool listed = has(out, "images") || has(out, "audios");
+  for (const char* key : kImageColumns) list_column(out, key, "images", source);
+  for (const char* key : kAudioColumns) list_column(out, key, "audios", source);
+  for (const char* key : {"file_name", "path"})
+    if (!has(out, "images") && !has(out, "audios") && (key[0] == 'f' || !is_chat(out)))
+      place_file_name(out, key, source);
+  for (const char* key : {"images", "audios"})
+    if (has(out, key) && !out[key].is_array()) out[key] = Json::array({out[key]});
+  rename_column(out, "functions", "tools", source);
+  rename_column(out, "system_prompt", "system", source);
+  known.adds_request = make_chat(out, listed, source);
+  return known;
 }
 
 bool has_media(const JsonView& line, const char* name) { return has(line.value(), name); }

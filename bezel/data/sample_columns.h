@@ -6,13 +6,20 @@
 
 namespace bezel::data {
 
-/// The line with other tools' columns under the names that read_sample uses: `image` and `audio` become the lists
-/// `images` and `audios`, `functions` becomes `tools`; `messages` and `conversations` may be texts that hold their list
-/// as JSON. A medium with its text (`audio`, `audio_filepath` or `file_name`, beside `text`, `sentence`,
-/// `transcription`, `transcript` or `caption`) becomes a user message with the medium and the line's `prompt` or
-/// `instruction`, and an answer; recordings without one are asked "Transcribe the audio.". Throws Error on video, on a
-/// column given twice and on a picture without a prompt.
-io::Json with_known_columns(const io::JsonView& line);
+/// A line under the names that read_sample uses.
+struct KnownColumns {
+  io::Json line;
+  bool adds_request = false;  ///< the line itself asks for nothing
+};
+
+/// The line with other tools' columns under the names that read_sample uses: `image`, `image_path` and `audio`,
+/// `audio_path`, `audio_filepath`, `wav` become the lists `images` and `audios`, `functions` becomes `tools` and
+/// `system_prompt` `system`; `messages`, `conversations`, `images` and `audios` may be texts that hold their list as
+/// JSON. A medium (one of these, or `file_name`, `path`) with its text (`text`, `sentence`, `transcription`,
+/// `transcript` or `caption`) becomes a user message with the medium and the line's `prompt`, `instruction` or
+/// `question`, and an answer; without one a recording is asked "Transcribe the audio." and an image "Describe the
+/// image.". Throws Error on video and on a column given twice.
+KnownColumns with_known_columns(const io::JsonView& line);
 
 /// Whether the line's list `name` holds something.
 bool has_media(const io::JsonView& line, const char* name);

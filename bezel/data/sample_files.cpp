@@ -48,6 +48,7 @@ io::Json SampleFiles::read_json(std::size_t idx) const {
   const std::string source = this->source(idx);
   io::JsonLimits limits;
   limits.max_bytes = kMaxLineBytes;
+  limits.keeps_big_integers = true;
   io::Json line = io::parse_json(read(idx), source, limits);
   const ColumnMap& columns = files_[file_idx(idx)].columns;
   return columns.empty() ? line : apply_column_map(io::JsonView(line, source), columns);

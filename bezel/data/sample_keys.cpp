@@ -90,7 +90,24 @@ const Names& harmless_of_lines() {
                                "height",
                                "__index_level_0__",
                                "dataset_name",
-                               "conversation_id"};
+                               "conversation_id",
+                               "client_id",
+                               "up_votes",
+                               "down_votes",
+                               "accents",
+                               "variant",
+                               "segment",
+                               "sentence_id",
+                               "sentence_domain",
+                               "chapter_id",
+                               "num_samples",
+                               "lang_id",
+                               "lang_group_id",
+                               "image_id",
+                               "audio_id",
+                               "image_size",
+                               "image_width",
+                               "image_height"};
   return kNames;
 }
 
@@ -98,7 +115,21 @@ struct Hint {
   std::string_view key, advice;
 };
 
+constexpr std::string_view kThoughts =
+    "write it as 'reasoning', or leave it out; the chat template decides which thoughts are learned, and Gemma 4's "
+    "drops "
+    "those of answers without tool calls";
+
+constexpr std::string_view kNotLearned = "write \"train\": false on messages that are not to be learned";
+
 constexpr Hint kHints[] = {
+    {"training", kNotLearned},
+    {"train_detail", kNotLearned},
+    {"loss_mask", kNotLearned},
+    {"loss_weight", kNotLearned},
+    {"loss_scale", kNotLearned},
+    {"is_trained", kNotLearned},
+    {"supervise", kNotLearned},
     {"chosen", "preference pairs are not supported; write the chosen answer as 'completion'"},
     {"rejected", "preference pairs are not supported; leave it out"},
     {"label", "labels of answers are not supported; leave out bad samples and the key"},
@@ -108,10 +139,10 @@ constexpr Hint kHints[] = {
     {"question", "write the request as 'instruction', or as 'prompt'"},
     {"query", "write the request as 'instruction', or as 'prompt'"},
     {"context", "write it as 'input' beside 'instruction', or into the request"},
-    {"thinking", "write it as 'reasoning'"},
-    {"thought", "write it as 'reasoning'"},
-    {"images", "list pictures beside 'messages', or as {\"type\": \"image\", \"path\": …} parts of the content"},
-    {"audios", "list recordings beside 'messages', or as {\"type\": \"audio\", \"path\": …} parts of the content"},
+    {"thinking", kThoughts},
+    {"thought", kThoughts},
+    {"images", "list images beside 'conversations' and mark their places with <image>"},
+    {"audios", "list recordings beside 'conversations' and mark their places with <audio>"},
     {"function_call", "write it as 'tool_calls': [{\"function\": {\"name\": …, \"arguments\": …}}]"},
     {"offset", "cut the recording and leave the key out"},
     {"system", "write it as the first message, of the role system, of a list of messages"},
@@ -218,6 +249,15 @@ Names repeated_keys(const JsonView& line, SampleForm form) {
 
 void check_line_keys(const JsonView& line, SampleForm form) {
   check(line, "this form of sample", line_keys(form), joined(harmless_of_lines(), repeated_keys(line, form)));
+}
+
+std::string advice_on_keys(const JsonView& line) {
+  std::string out;
+  for (const auto& [name, value] : line.members())
+    for (const Hint& hint : kHints)
+      if (hint.key == name && !says_nothing(value.value()))
+        out.append("; '").append(name).append("': ").append(hint.advice);
+  return out;
 }
 
 void check_message_keys(const JsonView& messages) {

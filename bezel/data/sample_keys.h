@@ -1,5 +1,7 @@
 #pragma once
 
+#include <string>
+
 #include "bezel/io/json.h"
 
 namespace bezel::data {
@@ -18,5 +20,8 @@ void check_turn_keys(const io::JsonView& turns);
 
 /// The same for the keys of tools.
 void check_tool_keys(const io::JsonView& tools);
+
+/// "; 'question': write the request as …" for each key of `line` that there is advice for; "" without such a key.
+std::string advice_on_keys(const io::JsonView& line);
 
 }  // namespace bezel::data

@@ -114,10 +114,11 @@ Sources collect_kind(const JsonView& line, const std::optional<JsonView>& messag
   const std::size_t placeholders = count_of(text, names.placeholder);
   const std::size_t given = parts.size() + listed.size() - next;
   if (placeholders != given)
-    throw Error(
-        line.source(), ": the text holds ", placeholders, " ", names.placeholder, ", but ", given, " ", names.list,
-        " are given",
-        placeholders == 0 ? "; mark their places with {\"type\": \"" + std::string(names.part) + "\"} parts" : "");
+    throw Error(line.source(), ": the text holds ", placeholders, " ", names.placeholder, ", but ", given, " ",
+                names.list, " are given",
+                placeholders != 0 ? ""
+                : messages        ? "; mark their places with {\"type\": \"" + std::string(names.part) + "\"} parts"
+                                  : "; write " + std::string(names.placeholder) + " where each belongs in the text");
   if (!parts.empty() && placeholders != parts.size())
     throw Error(line.source(), ": ", names.placeholder, " is typed in the text beside ", names.part,
                 " parts, so their order is not known; use parts only");

@@ -1,10 +1,12 @@
 #include "bezel/data/sample_text.h"
 
 #include <algorithm>
+#include <array>
 #include <string_view>
 
 #include "bezel/data/chat_messages.h"
 #include "bezel/data/conversations.h"
+#include "bezel/data/message_media.h"
 #include "bezel/data/sample_columns.h"
 #include "bezel/data/sample_keys.h"
 #include "bezel/data/sample_media.h"
@@ -68,12 +70,16 @@ ChatOptions line_options(const JsonView& line, ChatOptions options) {
 }
 
 SampleText read_chat(const JsonView& line, Json messages, const SampleOptions& options) {
+  place_message_media(messages, line.source());
   split_tags(messages, has_media(line, "images"), has_media(line, "audios"));
   check_message_keys(JsonView(messages, line.source(), "messages"));
   mark_listed_media(line, messages);
   const Json tools = read_tools(line);
-  RenderedChat chat =
-      render_chat(JsonView(messages, line.source(), "messages"), &tools, line_options(line, options.chat));
+  const ChatOptions chat_options = line_options(line, options.chat);
+  const auto render = [&](const Json& list) {
+    return render_chat(JsonView(list, line.source(), "messages"), &tools, chat_options);
+  };
+  RenderedChat chat = render(messages);
   bool answered = false;
   for (const Json& message : messages) answered = answered || is_model(message);
   if (!answered && !options.train_on_inputs)
@@ -85,6 +91,8 @@ SampleText read_chat(const JsonView& line, Json messages, const SampleOptions& o
   sample.text = std::move(chat.text);
   sample.turn_header = std::move(chat.header);
   sample.prompt_tail = std::move(chat.prompt_tail);
+  sample.notes = note_messages(JsonView(messages, line.source(), "messages"), sample.text,
+                               [&](const Json& list) { return render(list).text; });
   sample.answers = std::move(chat.loss_spans);
   sample.loss_spans = options.train_on_inputs ? all_but(chat.left_out, sample.text) : sample.answers;
   collect_media(line, &messages, sample);
@@ -99,6 +107,26 @@ Json as_messages(const JsonView& value, const char* role) {
 void leave_out(Json& message) {
   for (const std::string_view key : kLossKeys) message.erase(std::string(key));
   message["train"] = false;
+}
+
+// A text that is no chat, its <image> and <audio> tags as placeholders where the line has such media.
+std::string with_placeholders(const JsonView& line, std::string text) {
+  for (const auto& [list, tag, placeholder] : {std::array<std::string_view, 3>{"images", "<image>", "<|image|>"},
+                                               std::array<std::string_view, 3>{"audios", "<audio>", "<|audio|>"}}) {
+    if (!has_media(line, list.data())) continue;
+    for (auto at = text.find(tag); at != std::string::npos; at = text.find(tag, at + placeholder.size()))
+      text.replace(at, tag.size(), placeholder);
+  }
+  return text;
+}
+
+// For a file that is an object around its list of samples.
+std::string advice_on_lists(const JsonView& line) {
+  for (const auto& [name, value] : line.members())
+    if (value.is_array() && !value.value().empty() && value.value()[0].is_object())
+      return "; '" + name + "' holds a list of objects: if they are the samples, write them alone into a file: jq '." +
+             name + "'";
+  return "";
 }
 
 SampleText read_prompt(const JsonView& line, const SampleOptions& options) {
@@ -116,9 +144,10 @@ SampleText read_prompt(const JsonView& line, const SampleOptions& options) {
   }
   check_line_keys(line, SampleForm::kPrompt);
   SampleText sample;
-  sample.text = prompt.text();
+  sample.text = with_placeholders(line, prompt.text());
   if (!sample.text.starts_with(kBos)) sample.text.insert(0, kBos);
   const std::size_t begin = sample.text.size();
+  sample.notes.empty_answers = trimmed(completion.text()).empty();
   sample.text += completion.text();
   if (!sample.text.ends_with(kEos)) sample.text += kEos;
   sample.answers.emplace_back(begin, sample.text.size());
@@ -129,7 +158,7 @@ SampleText read_prompt(const JsonView& line, const SampleOptions& options) {
 
 SampleText read_text(const JsonView& line) {
   check_line_keys(line, SampleForm::kText);
-  std::string text = line.at("text").text();
+  const std::string text = with_placeholders(line, line.at("text").text());
   SampleText sample;
   if (text.compare(0, kBos.size(), kBos) != 0) sample.text = kBos;
   sample.text += text;
@@ -163,14 +192,15 @@ SampleText read_form(const JsonView& line, const SampleOptions& options) {
   for (const auto& [name, value] : line.members()) keys += (keys.empty() ? "" : ", ") + name;
   throw Error(line.source(), ": keys {", keys.substr(0, 200),
               "} make no known form; expected messages, conversations, ",
-              "prompt + completion, instruction + output, or text");
+              "prompt + completion, instruction + output, or text", advice_on_keys(line), advice_on_lists(line));
 }
 
 }  // namespace
 
 SampleText read_sample(const Json& line, const std::string& source, const SampleOptions& options) {
-  const Json own = with_known_columns(JsonView(line, source));
-  SampleText sample = read_form(JsonView(own, source), options);
+  const KnownColumns known = with_known_columns(JsonView(line, source));
+  SampleText sample = read_form(JsonView(known.line, source), options);
+  sample.notes.added_requests = known.adds_request;
   if (sample.loss_spans.empty())
     throw Error(source, ": every turn is taken out of the loss, so there is nothing to learn");
   return sample;

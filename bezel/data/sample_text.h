@@ -7,6 +7,7 @@
 
 #include "bezel/data/chat_template.h"
 #include "bezel/data/media_source.h"
+#include "bezel/data/sample_notes.h"
 #include "bezel/io/json.h"
 
 namespace bezel::data {
@@ -24,6 +25,7 @@ struct SampleText {
   std::vector<MediaSource> media{};                            ///< in the order of their placeholders
   std::string turn_header{};                                   ///< as RenderedChat has them
   std::string prompt_tail{};
+  SampleNotes notes{};
 };
 
 /// Reads one of these forms, told apart by their keys: `messages`, `conversations` (ShareGPT), `prompt` + `completion`

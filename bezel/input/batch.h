@@ -44,6 +44,8 @@ struct Batch {
   std::vector<Media> media;         ///< in the order of their placeholders
   bool has_padding = false;         ///< some position of attention_mask is false
   std::int64_t num_tokens = 0;      ///< real tokens
+  /// Labels that were dropped because padding stands where they would be predicted: no key is seen there.
+  std::int64_t num_unpredictable = 0;
 
   /// Fills label_positions and label_slots from label_rows, on the CPU.
   void index_labels();

@@ -116,7 +116,10 @@ void add_labels(const Tensor& labels, Batch& batch) {
   const std::int64_t tokens = batch.input_ids.size(1);
   require(labels.sizes() == batch.input_ids.sizes(), "labels", "the shape of 'input_ids'", labels);
   // Position t predicts the token at t + 1; the last position of a row predicts nothing.
-  const Tensor next = at::constant_pad_nd(labels.to(torch::kLong).narrow(1, 1, tokens - 1), {0, 1}, kIgnoreLabel);
+  Tensor next = at::constant_pad_nd(labels.to(torch::kLong).narrow(1, 1, tokens - 1), {0, 1}, kIgnoreLabel);
+  const Tensor on_padding = next.ne(kIgnoreLabel).logical_and(batch.attention_mask.logical_not());
+  batch.num_unpredictable = on_padding.sum().item<std::int64_t>();
+  next = next.masked_fill(on_padding, kIgnoreLabel);
   batch.label_rows = flat_positions(next.ne(kIgnoreLabel));
   batch.label_ids = next.flatten().index_select(0, batch.label_rows);
   batch.index_labels();

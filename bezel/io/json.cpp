@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <unordered_set>
@@ -15,8 +16,12 @@
 namespace bezel::io {
 namespace {
 
+// Big integers are values of JSON's binary type, which no text has, of this subtype.
+constexpr std::uint8_t kBigInteger = 1;
+
 std::string shortened(const Json& value) {
-  std::string text = value.dump(-1, ' ', true, Json::error_handler_t::replace);
+  const auto digits = big_integer(value);
+  std::string text = digits ? *digits : value.dump(-1, ' ', true, Json::error_handler_t::replace);
   constexpr std::size_t kMax = 60;
   return text.size() <= kMax ? text : text.substr(0, kMax) + "…";
 }
@@ -28,8 +33,8 @@ std::size_t most_values(std::size_t text_bytes) { return 4'000'000 + text_bytes 
 /// Builds a document while checking what nlohmann's own parser lets pass: depth, duplicate keys, huge numbers.
 class StrictBuilder {
  public:
-  StrictBuilder(std::string_view source, int max_depth, std::size_t max_values)
-      : source_(source), max_depth_(max_depth), values_left_(max_values) {}
+  StrictBuilder(std::string_view source, const JsonLimits& limits, std::size_t max_values)
+      : source_(source), limits_(limits), values_left_(max_values) {}
 
   Json take() { return std::move(root_); }
 
@@ -38,7 +43,9 @@ class StrictBuilder {
   bool number_integer(std::int64_t v) { return add(v); }
   bool number_unsigned(std::uint64_t v) { return add(v); }
   bool number_float(double v, const std::string& text) {
-    if (!std::isfinite(v)) throw Error(source_, ": the number ", text, " is too large");
+    const bool is_whole = text.find_first_not_of("-0123456789") == std::string::npos;
+    if (limits_.keeps_big_integers && is_whole) return add(Json::binary({text.begin(), text.end()}, kBigInteger));
+    if (!std::isfinite(v)) throw Error(source_, ": the number ", text.substr(0, 40), " is too large");
     return add(v);
   }
   bool string(std::string& v) { return add(std::move(v)); }
@@ -117,8 +124,8 @@ class StrictBuilder {
   }
 
   bool open(Json&& value) {
-    if (static_cast<int>(levels_.size()) >= max_depth_)
-      throw Error(source_, ": nested deeper than ", max_depth_, " levels");
+    if (static_cast<int>(levels_.size()) >= limits_.max_depth)
+      throw Error(source_, ": nested deeper than ", limits_.max_depth, " levels");
     levels_.push_back({place(std::move(value)), {}, {}});
     return true;
   }
@@ -130,7 +137,7 @@ class StrictBuilder {
 
   Json root_;
   std::string_view source_;
-  int max_depth_;
+  const JsonLimits& limits_;
   std::size_t values_left_;
   std::vector<Level> levels_;
 };
@@ -144,9 +151,31 @@ Json parse_json(std::string_view text, std::string_view source, const JsonLimits
     throw Error(source, ": starts with a UTF-8 byte order mark; save it without one");
   if (const auto nul = text.find('\0'); nul != std::string_view::npos)
     throw Error(source, ": a NUL byte at offset ", nul, ", not JSON text");
-  StrictBuilder builder(source, limits.max_depth, most_values(text.size()));
+  StrictBuilder builder(source, limits, most_values(text.size()));
   Json::sax_parse(text.begin(), text.end(), &builder, Json::input_format_t::json, /*strict=*/true);
   return builder.take();
+}
+
+std::optional<std::string> big_integer(const Json& value) {
+  if (!value.is_binary() || value.get_binary().subtype() != kBigInteger) return std::nullopt;
+  const Json::binary_t& digits = value.get_binary();
+  return std::string(digits.begin(), digits.end());
+}
+
+std::string dump_json(const Json& value, std::string_view source) {
+  if (const auto digits = big_integer(value)) return *digits;
+  try {
+    if (!value.is_structured()) return value.dump();
+    std::string out(1, value.is_array() ? '[' : '{');
+    for (const auto& item : value.items()) {
+      if (out.size() > 1) out += ',';
+      if (value.is_object()) out += Json(item.key()).dump() + ':';
+      out += dump_json(item.value(), source);
+    }
+    return out + (value.is_array() ? ']' : '}');
+  } catch (const Json::type_error&) {
+    throw Error(source, ": not valid UTF-8");
+  }
 }
 
 Json read_json_file(const std::string& path, const JsonLimits& limits) {
@@ -221,6 +250,7 @@ std::int64_t JsonView::whole(std::int64_t min, std::int64_t max) const {
 }
 
 double JsonView::number() const {
+  if (const auto digits = big_integer(*value_)) return std::strtod(digits->c_str(), nullptr);
   if (!value_->is_number()) fail("a number");
   return value_->get<double>();
 }

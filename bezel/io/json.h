@@ -19,12 +19,21 @@ using Json = nlohmann::ordered_json;
 struct JsonLimits {
   std::size_t max_bytes = 16u << 20;
   int max_depth = 64;
+  bool keeps_big_integers =
+      false;  ///< whole numbers beyond 64 bits keep their digits (big_integer) and become no double; up to 308 digits
 };
 
 /// Parses `text` as one JSON value. `source` names it in errors (a path, or path:line).
 /// Throws Error on: more than `max_bytes`, deeper nesting than `max_depth`, invalid UTF-8, a NUL byte, a duplicate key,
 /// a number that no double or 64-bit integer holds, or anything after the value. A leading UTF-8 BOM is refused.
 Json parse_json(std::string_view text, std::string_view source, const JsonLimits& limits = {});
+
+/// Digits, with the sign, of a whole number that JsonLimits::keeps_big_integers has kept; nothing for other values.
+std::optional<std::string> big_integer(const Json& value);
+
+/// The text of a value without blanks, with the digits of big integers. Throws Error starting with `source` on text
+/// that is not UTF-8.
+std::string dump_json(const Json& value, std::string_view source);
 
 /// Reads a regular file and parses it; throws Error (kIo) when it cannot be read.
 Json read_json_file(const std::string& path, const JsonLimits& limits = {});

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <string_view>
+#include <utility>
 
 #include "bezel/jinja/template.h"
 
@@ -24,6 +25,7 @@ Value from_scalar(const io::Json& json, Origin origin) {
   if (json.is_number_unsigned() && json.get<std::uint64_t>() > INT64_MAX)
     return Value::big_integer(std::to_string(json.get<std::uint64_t>()));
   if (json.is_number_integer()) return Value::integer(json.get<std::int64_t>());
+  if (auto digits = io::big_integer(json)) return Value::big_integer(std::move(*digits));
   if (json.is_string()) return Value::string({json.get_ref<const std::string&>(), origin});
   return Value::none();
 }

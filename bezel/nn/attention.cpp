@@ -33,6 +33,15 @@ Tensor additive(const KeyRanges& visible, const Tensor& q, const Tensor& k, torc
   return at::zeros(mask.sizes(), mask.options().dtype(dtype)).masked_fill(mask.bitwise_not(), lowest).unsqueeze(1);
 }
 
+// `out` [B, A, Q, D], through which rows of queries without keys get no gradient. The softmax of such a row is uniform
+// here, and ATen's fused backward pass does not divide its weights by their sum.
+Tensor without_keyless_gradients(const Tensor& out, const KeyRanges& visible) {
+  if (!visible.end.defined() || visible.causal || !out.requires_grad()) return out;
+  const Tensor has_keys = visible.end > visible.first;  // [B or 1, Q]
+  if (has_keys.all().item<bool>()) return out;
+  return at::where(has_keys.unsqueeze(1).unsqueeze(3), out, out.detach());
+}
+
 Tensor merge_heads(const Tensor& out) { return out.transpose(1, 2).flatten(2); }
 
 // The tensors of RangedAttention but for the keys' and values' own: q [H, Q * group, D], k and v [H, S, D].
@@ -76,7 +85,7 @@ Tensor attention_plain(const Tensor& q, const Tensor& k, const Tensor& v, const 
   Tensor scores = at::matmul(q.to(compute), keys.transpose(2, 3));  // [B, A, T, S]
   if (const Tensor bias = additive(visible, q, k, compute); bias.defined()) scores = scores + bias;
   const Tensor weights = at::softmax(scores, -1, torch::kFloat).to(compute);
-  return merge_heads(at::matmul(weights, values).to(q.scalar_type()));
+  return merge_heads(without_keyless_gradients(at::matmul(weights, values), visible).to(q.scalar_type()));
 }
 
 Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const KeyRanges& visible) {
@@ -93,7 +102,7 @@ Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const KeyRan
   const Tensor out = at::scaled_dot_product_attention(q.to(compute), repeat_heads(k.to(compute), q.size(1)),
                                                       repeat_heads(v.to(compute), q.size(1)), bias, /*dropout_p=*/0.0,
                                                       visible.causal, /*scale=*/1.0);
-  return merge_heads(out.to(q.scalar_type()));
+  return merge_heads(without_keyless_gradients(out, visible).to(q.scalar_type()));
 }
 
 }  // namespace bezel::nn

@@ -76,7 +76,8 @@ Tensors run(const Bundle& bundle, const Tensors& reference, torch::ScalarType dt
   gemma4::Model model = gemma4::load_model(bundle.path(), {dtype, device}).model;
   attach(model, reference, device);
   model->eval();
-  Tensors results = train::forward_tensors(model, input::read_raw_inputs(bundle.file("reference.safetensors")), true);
+  Tensors results = train::forward_tensors(
+      model, model->make_batch(input::read_raw_inputs(bundle.file("reference.safetensors"))), true);
   for (auto& [name, tensor] : results) tensor = tensor.to(torch::kCPU, torch::kFloat);
   return results;
 }

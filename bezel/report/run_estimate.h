@@ -34,7 +34,7 @@ struct RunEstimate {
 };
 
 /// `check` is of the samples that are trained on. Throws Error where the run would refuse to begin: names that match no
-/// layer, towers that see no data.
+/// layer, towers that see no data, no update that would change the adapter.
 RunEstimate estimate_run(const train::TrainConfig& config, const train::RunBatches& batches, const DataCheck& check);
 
 io::Json memory_json(const train::MemoryNeed& need);

@@ -56,9 +56,9 @@ Tensor mean_loss(gemma4::Model& model, const data::Batch& batch) {
   return loss_sum(model, batch) / static_cast<double>(batch.num_labels());
 }
 
-std::map<std::string, Tensor> forward_tensors(gemma4::Model& model, const data::RawInputs& inputs, bool with_grads) {
-  const data::Batch batch = model->make_batch(inputs).to(model->head()->device());
-  check_ids(inputs.input_ids, model->config());
+std::map<std::string, Tensor> forward_tensors(gemma4::Model& model, const data::Batch& on_host, bool with_grads) {
+  check_ids(on_host.input_ids, model->config());
+  const data::Batch batch = on_host.to(model->head()->device());
   std::map<std::string, Tensor> out;
   {
     const at::NoGradGuard no_grad;
@@ -70,7 +70,9 @@ std::map<std::string, Tensor> forward_tensors(gemma4::Model& model, const data::
     out["logits"] = model->logits(hidden.flatten(0, 1)).unflatten(0, hidden.sizes().slice(0, 2));
   }
   if (batch.num_labels() == 0) {
-    if (with_grads) throw Error("gradients need labels, and every label is masked");
+    if (with_grads)
+      throw Error("gradients need labels, and every label is masked",
+                  batch.num_unpredictable > 0 ? " or would be predicted by padding" : "");
     return out;
   }
   const at::AutoGradMode grad_mode(with_grads);

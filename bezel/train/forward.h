@@ -19,10 +19,9 @@ torch::Tensor loss_sum(gemma4::Model& model, const data::Batch& batch, const gem
 /// Mean loss over the batch's label tokens, a float32 scalar with a graph where adapters are.
 torch::Tensor mean_loss(gemma4::Model& model, const data::Batch& batch);
 
-/// One pass over processor tensors, for comparing with anything else: "logits" [B, T, V], "image_features",
+/// One pass over a batch of processor tensors, for comparing with anything else: "logits" [B, T, V], "image_features",
 /// "audio_features", and with labels "loss". With `with_grads`, also "grad.<adapter key>" for every adapter tensor that
 /// took part.
-std::map<std::string, torch::Tensor> forward_tensors(gemma4::Model& model, const data::RawInputs& inputs,
-                                                     bool with_grads);
+std::map<std::string, torch::Tensor> forward_tensors(gemma4::Model& model, const data::Batch& on_host, bool with_grads);
 
 }  // namespace bezel::train

@@ -1,5 +1,8 @@
 #include "bezel/train/run.h"
 
+#include <algorithm>
+#include <iterator>
+
 #include <ATen/Parallel.h>
 #include <ATen/Utils.h>
 #include <ATen/Version.h>
@@ -58,6 +61,13 @@ TrainerOptions trainer_options(const TrainConfig& config, const RunBatches& batc
   return options;
 }
 
+std::vector<std::string> make_warnings(const TrainConfig& config, const RunBatches& batches) {
+  std::vector<std::string> warnings = check_learns(config, batches.total_steps());
+  for (const data::Dataset* data : {&batches.train_data(), batches.eval_data()})
+    if (data != nullptr) std::ranges::move(data->left_out_notes(), std::back_inserter(warnings));
+  return warnings;
+}
+
 RunPlan make_plan(const lora::Selection& selection, const RunBatches& batches, torch::Device device) {
   RunPlan plan;
   plan.towers = selection.counts();
@@ -106,7 +116,7 @@ class Run {
         batches_(std::make_shared<const RunBatches>(config_, model_config_)),
         predictions_(config_, *batches_),
         feed_(batches_, config_, events.on_left_out),
-        warnings_(check_learns(config_, batches_->total_steps())),
+        warnings_(make_warnings(config_, *batches_)),
         output_(config_) {
     if (config_.threads) at::set_num_threads(static_cast<int>(*config_.threads));
     torch::manual_seed(static_cast<std::uint64_t>(config_.seed));

@@ -171,6 +171,21 @@ TEST_F(DatasetTest, LongSamplesAreCutOrDropped) {
   EXPECT_EQ(data.load(1).input_ids.size(), 40u);
 }
 
+TEST_F(DatasetTest, WhatIsLeftOutIsCountedWithItsFirstLine) {
+  options_.max_seq_length = 40;
+  const std::string thought =
+      R"({"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a","reasoning":"hm"}]})"
+      "\n";
+  const Dataset data =
+      open(chat_line("a", "b") + thought + thought + chat_line("q", "") + chat_line(std::string(400, 'x'), "b"));
+  EXPECT_EQ(data.report().thoughts.count, 2u);
+  EXPECT_EQ(data.report().thoughts.first, options_.file + ":2");
+  EXPECT_EQ(data.report().empty_answers.count, 1u);
+  EXPECT_EQ(data.report().empty_answers.first, options_.file + ":4");
+  EXPECT_EQ(data.report().first_too_long, options_.file + ":5");
+  EXPECT_EQ(data.left_out_notes().size(), 3u);
+}
+
 TEST_F(DatasetTest, IdsOfTokenizerAndConfigMustAgree) {
   options_.ids.of[MediaKind::kImage] += 1;
   EXPECT_NE(error_of(chat_line("a", "b")).find("config.json says"), std::string::npos);

@@ -29,10 +29,21 @@ TEST(SampleColumns, SystemComesBeforeMessages) {
   EXPECT_EQ(read(R"({"system":"s",)" + kChat).text, text);
   EXPECT_EQ(read(R"({"system":"s","prompt":[{"role":"user","content":"q"}],"completion":"a"})").text, text);
   EXPECT_EQ(read(R"({"system":"s","instruction":"q","output":"a"})").text, text);
+  EXPECT_EQ(read(R"({"system_prompt":"s",)" + kChat).text, text);
   EXPECT_TRUE(says(failure(R"({"system":"s","messages":[{"role":"system","content":"t"},{"role":"user","content":"q"},
       {"role":"assistant","content":"a"}]})"),
                    "key 'system' stands beside"));
   EXPECT_TRUE(says(failure(R"({"system":"s","prompt":"q","completion":"a"})"), "key 'system' is not used"));
+}
+
+TEST(SampleColumns, TagsOfPromptsAndPlainTextsAreFilled) {
+  const auto prompt = read(R"({"image":"c.png","prompt":"<image>What is it?","completion":"<b>"})");
+  EXPECT_EQ(prompt.text, "<bos><|image|>What is it?<b><eos>");
+  EXPECT_EQ(prompt.media.at(0).path, "c.png");
+  EXPECT_EQ(read(R"({"images":["c.png"],"text":"a <image> b"})").text, "<bos>a <|image|> b<eos>");
+  EXPECT_EQ(read(R"({"prompt":"<image>","completion":"c"})").text, "<bos><image>c<eos>");
+  EXPECT_TRUE(says(failure(R"({"image":"c.png","prompt":"What is it?","completion":"c"})"),
+                   "write <|image|> where each belongs in the text"));
 }
 
 TEST(SampleColumns, OneMediumIsAListOfOne) {
@@ -51,6 +62,9 @@ TEST(SampleColumns, MessagesMayBeWrittenAsText) {
       read(R"({"messages":"[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"a\"}]"})").text,
       read("{" + kChat).text);
   EXPECT_TRUE(says(failure(R"({"messages":"[{"})"), "key 'messages'"));
+  EXPECT_TRUE(says(failure(R"({"messages":"[{'role': 'user'}]"})"), "as Python's json.dumps writes it"));
+  EXPECT_EQ(read(R"({"images":"[\"1.png\"]",)" + kChat).media.at(0).path, "1.png");
+  EXPECT_EQ(read(R"({"images":"1.png",)" + kChat).media.at(0).path, "1.png");
 }
 
 TEST(SampleColumns, VideoIsRefusedByName) {
@@ -63,7 +77,9 @@ TEST(SampleColumns, ARecordingAndItsTextAreATranscription) {
   for (const char* line : {R"({"audio":"a.wav","text":"two tones"})", R"({"audio":"a.wav","sentence":"two tones"})",
                            R"({"audio":{"path":"a.wav","bytes":null},"transcription":"two tones"})",
                            R"({"audio_filepath":"a.wav","text":"two tones","duration":1.5,"offset":0})",
-                           R"({"file_name":"a.wav","text":"two tones"})"}) {
+                           R"({"file_name":"a.wav","text":"two tones"})",
+                           R"({"client_id":"7","path":"a.wav","sentence":"two tones","up_votes":2,"accents":""})",
+                           R"({"file":"/x/a.wav","audio":{"path":"a.wav"},"text":"two tones","chapter_id":1})"}) {
     const auto sample = read(line);
     EXPECT_EQ(sample.text, text) << line;
     EXPECT_EQ(sample.media.at(0).path, "a.wav") << line;
@@ -74,11 +90,21 @@ TEST(SampleColumns, ARecordingAndItsTextAreATranscription) {
   EXPECT_TRUE(says(failure(R"({"audio":"a.wav","text":"b","sentence":"c"})"), "both give the answer"));
 }
 
-TEST(SampleColumns, APictureAndItsTextNeedAPrompt) {
-  EXPECT_TRUE(says(failure(R"({"file_name":"c.png","text":"A cat."})"), "add the key 'prompt'"));
+TEST(SampleColumns, AnImageAndItsTextAreADescription) {
+  const std::string text = "<bos><|turn>user\n<|image|>Describe the image.<turn|>\n<|turn>model\nA cat.<turn|>\n";
+  for (const char* line : {R"({"file_name":"c.png","text":"A cat."})", R"({"image":"c.png","caption":"A cat."})",
+                           R"({"image_path":"c.png","text":"A cat."})",
+                           R"({"image":{"bytes":null,"path":"c.png"},"caption":"A cat.","width":4})"}) {
+    EXPECT_EQ(read(line).text, text) << line;
+    EXPECT_EQ(read(line).media.at(0).path, "c.png") << line;
+  }
+  EXPECT_EQ(read(R"({"image":"c.png","question":"What?","answer":"A cat."})").text,
+            "<bos><|turn>user\n<|image|>What?<turn|>\n<|turn>model\nA cat.<turn|>\n");
+  EXPECT_EQ(read(R"({"images":["c.png"],"question":"What?","answer":"A cat."})").text,
+            "<bos><|turn>user\n<|image|>What?<turn|>\n<|turn>model\nA cat.<turn|>\n");
   EXPECT_EQ(read(R"({"file_name":"c.png","text":"A cat.","prompt":"What is it?"})").text,
             "<bos><|turn>user\n<|image|>What is it?<turn|>\n<|turn>model\nA cat.<turn|>\n");
-  EXPECT_TRUE(says(failure(R"({"file_name":"c.xyz","text":"A cat."})"), "no known kind of file"));
+  EXPECT_TRUE(says(failure(R"({"file_name":"c.xyz","text":"A cat."})"), "is no kind of file that is read"));
 }
 
 TEST(SampleColumns, ToolsOfOtherNamesAreTools) {

@@ -42,8 +42,8 @@ TEST(SampleKeys, UnknownKeysInsideAreRefused) {
   const auto message = [](const std::string& key) {
     return failure(R"({"messages":[{"role":"user","content":"q",)" + key + R"(},{"role":"assistant","content":"a"}]})");
   };
-  EXPECT_TRUE(says(message(R"("images":["1.png"])"), "list pictures beside 'messages'"));
-  EXPECT_TRUE(says(message(R"("thinking":"x")"), "write it as 'reasoning'"));
+  EXPECT_TRUE(says(message(R"("train_detail":[1])"), "write \"train\": false"));
+  EXPECT_TRUE(says(message(R"("thinking":"x")"), "write it as 'reasoning', or leave it out"));
   EXPECT_TRUE(says(message(R"("function_call":{"name":"f"})"), "write it as 'tool_calls'"));
   EXPECT_TRUE(says(failure(R"({"messages":[{"role":"user","content":[{"type":"text","text":"q","crop":[1]}]},
       {"role":"assistant","content":"a"}]})"),
@@ -54,6 +54,17 @@ TEST(SampleKeys, UnknownKeysInsideAreRefused) {
   EXPECT_TRUE(says(failure(R"({"tools":[{"name":"f","paramters":{"a":1}}],)" + kMessages + "}"), "'parameters'"));
   EXPECT_TRUE(says(failure(R"({"conversations":[{"from":"human","value":"q","vlue":"x"},{"from":"gpt","value":"a"}]})"),
                    "did you mean 'value'?"));
+  EXPECT_TRUE(
+      says(failure(R"({"conversations":[{"from":"human","value":"q","images":["1.png"]},{"from":"gpt","value":"a"}]})"),
+           "list images beside 'conversations'"));
+}
+
+TEST(SampleKeys, AFormThatIsNotKnownGetsAdviceOnItsKeys) {
+  const std::string told = failure(R"({"query":"q","response":"a"})");
+  EXPECT_TRUE(says(told, "keys {query, response} make no known form"));
+  EXPECT_TRUE(says(told, "'query': write the request as 'instruction'"));
+  EXPECT_TRUE(says(told, "'response': write the answer as 'output'"));
+  EXPECT_TRUE(says(failure(R"({"data":[{"text":"a"}]})"), "jq '.data'"));
 }
 
 }  // namespace

@@ -179,7 +179,7 @@ TEST(SampleMedia, BadMediaNameTheLine) {
   EXPECT_TRUE(says(error(R"({"type":"input_audio","input_audio":{"format":"wav"}})"), "url"));
   EXPECT_TRUE(says(error(R"({"type":"picture","path":"1.png"})"), "type 'picture'"));
   EXPECT_TRUE(says(error_of(R"({"text":"q","images":["1.png"]})"),
-                   "holds 0 <|image|>, but 1 images are given; mark their places"));
+                   "holds 0 <|image|>, but 1 images are given; write <|image|> where each belongs"));
   EXPECT_TRUE(says(error_of(R"({"messages":[{"role":"user","content":"<image>"},{"role":"assistant","content":"a"}],
       "images":["1.png","2.png"]})"),
                    "holds 1 <|image|>, but 2 images are given"));

@@ -20,7 +20,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
       fuzz::accepted([&] { return data::probe_audio_bytes(fuzz::as_text(bytes, size), kMaxSamples, "input"); });
   if (!samples) return 0;
   // No bound on what is read: a damaged MP3 may hold more than its header says.
-  fuzz::require(!probed || *probed <= kMaxSamples);
+  fuzz::require(!probed || probed->samples <= kMaxSamples);
   fuzz::require(!samples->empty() && samples->size() <= static_cast<std::size_t>(kMaxSamples));
   fuzz::require(std::ranges::all_of(*samples, [](float sample) { return std::isfinite(sample); }));
   return 0;

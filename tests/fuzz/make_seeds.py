@@ -144,6 +144,14 @@ def tiff_seeds():
     yield "large_offsets", picture("RGB", "TIFF", big_tiff=True)
 
 
+def csv_seeds():
+    yield "commas", b'instruction,input,output\nq,,a\n"a ""quoted"" one","two\nlines",b\n'
+    yield "tabs", b"path\tsentence\r\na.mp3\thello\r\n"
+    yield "semicolons", "text\n\nnaïve; text\n".encode()
+    yield "lists", b'messages,images\n"[{""role"":""user""}]","[""a.png""]"\n'
+    yield "open", b'a,b\n"c,d\n'
+
+
 def audio_seeds():
     tone = np.array([math.sin(i / 5) for i in range(800)], dtype=np.float32) / 2
     for name, form, subtype, rate, channels in (("wav", "WAV", "PCM_16", 16000, 1), ("wav_float", "WAV", "FLOAT", 8000, 2),
@@ -301,7 +309,7 @@ def sentencepiece_seeds():
 
 
 SEEDS = {"safetensors": safetensors_seeds, "json": json_seeds, "tokenizer": tokenizer_seeds, "jsonl": jsonl_seeds, "image": image_seeds,
-         "tiff": tiff_seeds, "audio": audio_seeds, "config": config_seeds, "adapter_config": adapter_config_seeds, "gguf": gguf_seeds, "ocdbt": ocdbt_seeds,
+         "tiff": tiff_seeds, "csv": csv_seeds, "audio": audio_seeds, "config": config_seeds, "adapter_config": adapter_config_seeds, "gguf": gguf_seeds, "ocdbt": ocdbt_seeds,
          "jinja": jinja_seeds, "sentencepiece": sentencepiece_seeds}
 
 

@@ -15,6 +15,7 @@ declare -A sources=(
   [jinja]="jinja/lexer.cpp jinja/text.cpp"
   [jsonl]="data/jsonl.cpp data/sample_text.cpp data/sample_media.cpp data/sample_tokens.cpp data/conversations.cpp data/chat_template.cpp data/chat_tools.cpp"
   [image]="data/image_decode.cpp data/jpeg_decode.cpp data/png_decode.cpp data/png_chunks.cpp data/webp_decode.cpp data/exif.cpp"
+  [csv]="data/csv.cpp"
   [tiff]="data/tiff_decode.cpp data/tiff_pixels.cpp"
   [audio]="data/audio_decode.cpp data/audio_probe.cpp"
   [config]="train/config.cpp train/config_yaml.cpp train/config_keys.cpp train/config_check.cpp"
@@ -24,7 +25,7 @@ declare -A sources=(
   [adapter_config]="lora/config.cpp lora/match.cpp io/pattern.cpp"
 )
 targets=("$@")
-((${#targets[@]})) || targets=(safetensors json tokenizer jsonl image tiff audio config adapter_config gguf ocdbt jinja sentencepiece)
+((${#targets[@]})) || targets=(safetensors json tokenizer jsonl csv image tiff audio config adapter_config gguf ocdbt jinja sentencepiece)
 
 export LSAN_OPTIONS=suppressions=$PWD/tests/fuzz/leaks_of_others.txt:print_suppressions=0
 .venv/bin/python3 tests/fuzz/make_seeds.py "$build/seeds"

@@ -23,6 +23,18 @@ TEST(MakeBatch, RefusesPaddingBetweenRealTokens) {
   }
 }
 
+TEST(MakeBatch, DropsLabelsThatPaddingWouldPredict) {
+  RawInputs raw;
+  raw.input_ids = torch::tensor({{0, 0, 5, 6}, {5, 6, 7, 0}}, at::kLong);
+  raw.attention_mask = torch::tensor({{0, 0, 1, 1}, {1, 1, 1, 0}});
+  raw.labels = raw.input_ids.clone();  // the second row's padding is no label, the first row's is one by mistake
+  raw.labels[1][3] = kIgnoreLabel;
+  const Batch batch = make_batch(raw, {}, 3);
+  EXPECT_EQ(batch.num_unpredictable, 2);  // 0 and 5 of the first row
+  EXPECT_TRUE(batch.label_ids.equal(torch::tensor({6, 6, 7}, at::kLong)));
+  EXPECT_TRUE(batch.label_rows.equal(torch::tensor({2, 4, 5}, at::kLong)));
+}
+
 // An image of 2 x 1 windows between two recordings, whose placeholders are their own.
 TEST(MakeBatch, MediaComeInTheOrderOfTheirPlaceholders) {
   constexpr std::int64_t kImage = 60, kAudio = 61;

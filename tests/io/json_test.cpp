@@ -97,5 +97,24 @@ TEST(Json, ErrorsNameFileAndKey) {
   EXPECT_FALSE(view.find("missing").has_value());
 }
 
+TEST(Json, BigIntegersKeepTheirDigitsWhereAsked) {
+  JsonLimits limits;
+  limits.keeps_big_integers = true;
+  const Json json = parse_json(
+      R"({"a":[18446744073709551616,-99999999999999999999],"b":18446744073709551615,"c":1e30})", "t", limits);
+  EXPECT_EQ(big_integer(json["a"][0]), "18446744073709551616");
+  EXPECT_EQ(big_integer(json["a"][1]), "-99999999999999999999");
+  EXPECT_EQ(json["b"], 18446744073709551615u);
+  EXPECT_EQ(big_integer(json["b"]), std::nullopt);
+  EXPECT_EQ(json["c"], 1e30);
+  EXPECT_EQ(dump_json(json, "t"),
+            R"({"a":[18446744073709551616,-99999999999999999999],"b":18446744073709551615,"c":1e+30})");
+  EXPECT_EQ(JsonView(json["a"][0], "t").number(), 18446744073709551616.0);
+  EXPECT_THROW(JsonView(json["a"][0], "t").whole(), Error);
+  EXPECT_EQ(parse_json("18446744073709551616", "t"), 18446744073709551616.0);
+  EXPECT_EQ(big_integer(parse_json(std::string(300, '9'), "t", limits)), std::string(300, '9'));
+  EXPECT_THROW(parse_json(std::string(400, '9'), "t", limits), Error);  // as ever: beyond the largest double
+}
+
 }  // namespace
 }  // namespace bezel::io

@@ -42,6 +42,34 @@ TEST(Attention, RowWithoutKeysStaysFinite) {
   EXPECT_TRUE(attention(q, q, q, {none, none}).isfinite().all().item<bool>());
 }
 
+// Gradients of q, k and v of attention over `visible`, given the gradient of its result.
+std::vector<Tensor> attention_gradients(const std::vector<Tensor>& qkv, const KeyRanges& visible, const Tensor& dy) {
+  std::vector<Tensor> in;
+  for (const Tensor& x : qkv) in.push_back(x.detach().clone().requires_grad_());
+  return torch::autograd::grad({attention(in[0], in[1], in[2], visible)}, in, {dy});
+}
+
+TEST(Attention, RowWithoutKeysHasNoGradient) {
+  torch::manual_seed(5);
+  const std::int64_t tokens = 40, padding = 17;
+  const Tensor real = torch::ones({1, tokens}, at::kBool);
+  real.narrow(1, 0, padding).fill_(false);
+  const KeyRanges visible = key_ranges({.num_keys = tokens, .real = real}, torch::kCPU);
+  for (const auto dtype : {torch::kFloat, torch::kBFloat16}) {
+    std::vector<Tensor> qkv;
+    for (int i = 0; i < 3; ++i) qkv.push_back((torch::randn({1, 2, tokens, 64}) * 4).to(dtype));
+    const Tensor dy = torch::randn({1, tokens, 128}).to(dtype);
+    const auto with = attention_gradients(qkv, visible, dy);
+    dy.narrow(1, 0, padding).zero_();
+    const auto without = attention_gradients(qkv, visible, dy);
+    for (std::size_t i = 0; i < 3; ++i) {
+      EXPECT_TRUE(with[i].isfinite().all().item<bool>()) << dtype << i;
+      EXPECT_TRUE(with[i].equal(without[i])) << dtype << i;
+      EXPECT_GT(with[i].abs().sum().item<double>(), 0) << dtype << i;
+    }
+  }
+}
+
 // Attention in bfloat16 and its gradients against the formula in float32, from the same bfloat16 values.
 void expect_bfloat_equals_formula(const Tensor& q, const Tensor& k, const Tensor& v, const KeyRanges& visible) {
   std::vector<Tensor> narrow, wide;

@@ -16,7 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(sys.argv[1]).resolve()
-MEDIA = ("libyaml-cpp", "libjpeg", "libpng16", "libwebp", "libwebpdemux", "libsndfile", "libsoxr")
+MEDIA = ("libyaml-cpp", "libjpeg", "libpng16", "libwebp", "libwebpdemux", "libtiff", "libsndfile", "libsoxr")
 
 
 def run(*command, **kw):

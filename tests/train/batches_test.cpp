@@ -7,7 +7,9 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include "bezel/gemma4/load.h"
 #include "bezel/train/run_feed.h"
+#include "bezel/train/saturation.h"
 #include "support/media_files.h"
 #include "tests/support/temp_folder.h"
 
@@ -384,6 +386,27 @@ TEST_F(RunBatchesTest, FilesAreVisitedByTheirWeightsAndHeldOutSamplesNever) {
   EXPECT_EQ(total, few * 5 / 2 + left_of_many / 2);
   EXPECT_EQ(batches.num_train(), total);
   EXPECT_EQ(batches.num_eval(), 5);
+}
+
+TEST_F(RunBatchesTest, OfManyPicturesOnlyThoseOfTheFirstStepAndTheClipReportAreDecoded) {
+  constexpr int kLines = 100'000;
+  test::write_bytes(folder / "p.png", picture(40, 40, 40));
+  const std::string line =
+      R"({"messages":[{"role":"user","content":[{"type":"image","path":"p.png"}]},{"role":"assistant","content":"a"}]})"
+      "\n";
+  std::string lines;
+  for (int i = 0; i < kLines; ++i) lines += line;
+  test::write_bytes(config.train_file, lines);
+  config.dataloader_num_workers = 0;
+  const auto batches = std::make_shared<const RunBatches>(config, gemma4::read_model_config(config.base_model));
+  ASSERT_EQ(batches->num_train(), kLines);
+  EXPECT_EQ(batches->train_data().num_decoded(), 0u);
+  gemma4::Model model = gemma4::load_model(config.base_model, {torch::kFloat, torch::kCPU, {}}).model;
+  RunFeed feed(batches, config, {});
+  EXPECT_FALSE(measure_saturation(model, feed.media_samples(), torch::kCPU).empty());
+  EXPECT_EQ(batches->train_data().num_decoded(), 2u);
+  EXPECT_EQ(feed.source(0).train(0).size(), 2u);
+  EXPECT_EQ(batches->train_data().num_decoded(), 2u + 2 * 2);
 }
 
 }  // namespace
