@@ -97,7 +97,8 @@ Json apply_column_map(const JsonView& line, const ColumnMap& map) {
     if (!list.is_array()) continue;
     for (Json& message : list) rename_message(message, map);
     out.erase(column);
-    out[are_turns(list) ? "conversations" : "messages"] = std::move(list);
+    const char* const form = are_turns(list) ? "conversations" : "messages";
+    out[form] = std::move(list);
     break;
   }
   return out;
