@@ -1,6 +1,7 @@
 #include "bezel/report/run_estimate.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include "bezel/gemma4/load.h"
 #include "bezel/lora/adapter_io.h"
@@ -66,6 +67,7 @@ RunEstimate estimate_run(const train::TrainConfig& config, const train::RunBatch
   std::vector<std::string> notes = model_config.warnings;
   if (std::string note = train::frozen_experts_note(model_config, config); !note.empty())
     notes.push_back(std::move(note));
+  std::ranges::move(train::check_learns(config, batches.total_steps()), std::back_inserter(notes));
   const lora::Selection selection = selection_of(model, config, batches, notes);
   RunEstimate run{.towers = selection.counts(),
                   .num_train = batches.num_train(),
