@@ -207,7 +207,9 @@ void set_templates(const JsonView& value, io::NewGgufKeys& keys) {
   std::vector<std::string> names;
   for (const JsonView& item : value.elements()) {
     const std::string name = item.at("name").text();
-    keys.set(name == "default" ? std::string(kKey) : std::string(kKey) + "." + name, item.at("template").text());
+    std::string key(kKey);
+    if (name != "default") key.append(".").append(name);
+    keys.set(key, item.at("template").text());
     if (name != "default") names.push_back(name);
   }
   if (!names.empty()) keys.set("tokenizer.chat_templates", names);

@@ -255,7 +255,7 @@ std::string advice_on_keys(const JsonView& line) {
   std::string out;
   for (const auto& [name, value] : line.members())
     for (const Hint& hint : kHints)
-      if (hint.key == name && !says_nothing(value.value()))
+      if (hint.key == name && !is_neutral(value.value()))
         out.append("; '").append(name).append("': ").append(hint.advice);
   return out;
 }

@@ -215,7 +215,7 @@ class TiffReader {
   TiffMemory memory_;
   std::string_view source_;
   std::unique_ptr<TIFF, decltype(&TIFFClose)> file_;
-  gemma4::ImageSize size_{};
+  input::ImageSize size_{};
   int orientation_ = 1;
   TiffPixels pixels_;
   std::vector<std::uint8_t> room_;
