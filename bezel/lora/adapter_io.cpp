@@ -8,6 +8,7 @@
 
 #include "bezel/error.h"
 #include "bezel/io/atomic_write.h"
+#include "bezel/io/foreign_name.h"
 #include "bezel/io/key_map.h"
 #include "bezel/io/tensor_io.h"
 #include "bezel/lora/match.h"
@@ -96,6 +97,8 @@ bool lacks_projection(torch::nn::Module& model, const std::string& name) {
   if (module == "lm_head" || module.ends_with(".embed_tokens") || module.ends_with(".embed_tokens_per_layer"))
     throw Error(path, ": tensor '", key, "' is LoRA on the ", module == "lm_head" ? "head" : "embeddings",
                 ", which Bezel does not adapt; ", kMerge);
+  if (const std::string advice = io::foreign_name_advice(module + ".weight"); !advice.empty())
+    throw Error(path, ": tensor '", key, "' fits no linear layer of this model, with ", advice);
   throw Error(path, ": tensor '", key, "' fits no linear layer of this model; is it an adapter of another base model (",
               base, ")?");
 }
@@ -113,10 +116,9 @@ void drop_unused(torch::nn::Module& model, const std::map<std::string, Target>& 
   if (pairs.empty())
     throw Error(path, ": adapts only keys and values of layers that compute none of their own; nothing is left of it");
   if (!unused.empty())
-    adapter.notes.push_back(path + ": LoRA on " + std::to_string(unused.size()) +
-                            " projections that the model does not have is passed over, as PEFT does: these layers "
-                            "read another layer's keys and values, or their keys are the values (" +
-                            shown(unused) + ")");
+    adapter.notes.push_back(path + ": LoRA on projections that the model does not have is passed over, as PEFT does: " +
+                            std::to_string(unused.size()) + " (" + shown(unused) +
+                            ") of layers that read another layer's keys and values, or whose keys are the values");
 }
 
 std::shared_ptr<const quant::Weight> matrix_of(torch::nn::Module& model, const std::string& module) {

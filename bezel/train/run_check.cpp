@@ -70,9 +70,8 @@ std::string frozen_experts_note(const gemma4::ModelConfig& model, const TrainCon
       !config.init_adapter.empty() || std::ranges::find(towers, lora::Tower::kLanguage) != towers.end();
   if (model.text.num_experts == 0 || !adapts_decoder) return "";
   return "the experts stay frozen (" + std::to_string(model.text.num_experts) +
-         " in each layer): LoRA adapts linear layers, which attention, the dense MLP and the router are, and no "
-         "stacks " +
-         "of experts, also with all-linear";
+         " in each layer): LoRA adapts linear layers such as those of attention and the dense MLP, and no stacks of "
+         "experts, also with all-linear";
 }
 
 }  // namespace bezel::train

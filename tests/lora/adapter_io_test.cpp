@@ -218,6 +218,15 @@ TEST_F(AdapterFolder, ExtraKeysAreRefused) {
   EXPECT_TRUE(says(refusal(), other + "lora_A.weight"));
 }
 
+TEST_F(AdapterFolder, TheWrapperInAKeyIsNamed) {
+  edit(path, [](Tensors& tensors) {
+    Tensors renamed;
+    for (auto& [name, tensor] : tensors) renamed["base_model.model._orig_mod." + name.substr(17)] = tensor;
+    tensors = renamed;
+  });
+  EXPECT_TRUE(says(refusal(), "torch.compile"));
+}
+
 TEST_F(AdapterFolder, LayerThatTargetModulesDoesNotSelectIsRefused) {
   const std::string gate = "base_model.model.model.language_model.layers.0.mlp.up_proj.";
   edit(path, [&](Tensors& tensors) {
