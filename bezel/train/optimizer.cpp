@@ -1,8 +1,10 @@
 #include "bezel/train/optimizer.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <torch/optim/adamw.h>
 
 namespace bezel::train {
@@ -12,7 +14,8 @@ using torch::Tensor;
 Optimizer::Optimizer(std::vector<Tensor> tensors, const AdamSettings& settings) : tensors_(std::move(tensors)) {
   torch::optim::AdamWOptions options(0.0);
   options.betas({settings.beta1, settings.beta2}).eps(settings.epsilon).weight_decay(settings.weight_decay);
-  adam_ = std::make_unique<torch::optim::AdamW>(tensors_, options);
+  for (const Tensor& tensor : tensors_)
+    adams_.push_back(std::make_unique<torch::optim::AdamW>(std::vector<Tensor>{tensor}, options));
 }
 
 Optimizer::~Optimizer() = default;
@@ -32,15 +35,25 @@ void Optimizer::clip(double norm, double max_norm) {
 }
 
 void Optimizer::step(double learning_rate) {
-  for (auto& group : adam_->param_groups()) group.options().set_lr(learning_rate);
-  adam_->step();
+  // Threads share the tensors out, once: they are small, and each operator on one would wake and await them again.
+  // A device's queue belongs to the thread that calls this.
+  const auto count = static_cast<std::int64_t>(adams_.size());
+  const bool on_cpu = std::ranges::all_of(tensors_, [](const Tensor& tensor) { return tensor.is_cpu(); });
+  at::parallel_for(0, count, on_cpu ? 1 : count, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      adams_[i]->param_groups()[0].options().set_lr(learning_rate);
+      adams_[i]->step();
+    }
+  });
 }
 
-void Optimizer::clear_gradients() { adam_->zero_grad(/*set_to_none=*/true); }
+void Optimizer::clear_gradients() {
+  for (auto& adam : adams_) adam->zero_grad(/*set_to_none=*/true);
+}
 
 std::optional<Moments> Optimizer::moments(std::size_t idx) const {
-  const auto& all = adam_->state();
-  const auto found = all.find(tensors_.at(idx).unsafeGetTensorImpl());
+  const auto& all = adams_.at(idx)->state();
+  const auto found = all.find(tensors_[idx].unsafeGetTensorImpl());
   if (found == all.end()) return std::nullopt;
   const auto& state = static_cast<const torch::optim::AdamWParamState&>(*found->second);
   return Moments{state.exp_avg(), state.exp_avg_sq(), state.step()};
@@ -54,7 +67,7 @@ void Optimizer::set_moments(std::size_t idx, const Moments& moments) {
   state->step(moments.steps);
   state->exp_avg(moments.mean);
   state->exp_avg_sq(moments.variance);
-  adam_->state()[tensor.unsafeGetTensorImpl()] = std::move(state);
+  adams_[idx]->state()[tensor.unsafeGetTensorImpl()] = std::move(state);
 }
 
 }  // namespace bezel::train
