@@ -297,19 +297,26 @@ AttentionGradients ranged_attention_backward(const RangedAttention& a, const Att
   const std::vector<std::int64_t> padded{heads, rounded_up(keys), columns};
   const auto wide = a.k.options().dtype(torch::kFloat);
   Tensor dq = at::empty_like(a.q), dk = at::zeros(padded, wide), dv = at::zeros(padded, wide);
-  for (std::int64_t h = 0; h < heads; ++h) {
-    const RangedHead head(a, h);
-    const std::int64_t at = h * rows * columns, at_key = h * padded[1] * columns;
-    const RangedHeadGradient gradient{simd::bf16(attended.out) + at,
-                                      simd::bf16(d_out) + at,
-                                      attended.log_sum.const_data_ptr<float>() + h * rows,
-                                      transposed(head),
-                                      simd::bf16(dq) + at,
-                                      dk.data_ptr<float>() + at_key,
-                                      dv.data_ptr<float>() + at_key};
-    Chunk chunk(head, gradient);
-    for (std::int64_t row = 0; row < rows; row += kChunkTiles * kTile) chunk.run(row);
-  }
+  const auto run_heads = [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t h = begin; h < end; ++h) {
+      const RangedHead head(a, h);
+      const std::int64_t at = h * rows * columns, at_key = h * padded[1] * columns;
+      const RangedHeadGradient gradient{simd::bf16(attended.out) + at,
+                                        simd::bf16(d_out) + at,
+                                        attended.log_sum.const_data_ptr<float>() + h * rows,
+                                        transposed(head),
+                                        simd::bf16(dq) + at,
+                                        dk.data_ptr<float>() + at_key,
+                                        dv.data_ptr<float>() + at_key};
+      Chunk chunk(head, gradient);
+      for (std::int64_t row = 0; row < rows; row += kChunkTiles * kTile) chunk.run(row);
+    }
+  };
+  // Of many heads, each on one thread, so that threads meet once. Few heads: all threads work on one after the other.
+  if (heads >= 4 * at::get_num_threads())
+    at::parallel_for(0, heads, 1, run_heads);
+  else
+    run_heads(0, heads);
   const auto rounded = [&](const Tensor& sums) { return sums.narrow(1, 0, keys).to(torch::kBFloat16); };
   return {dq, rounded(dk), rounded(dv)};
 }

@@ -50,7 +50,7 @@ class Optimizer {
 
  private:
   NamedTensors parameters_;
-  std::unique_ptr<torch::optim::AdamW> adam_;
+  std::vector<std::unique_ptr<torch::optim::AdamW>> adams_;  // one for each parameter
 };
 
 }  // namespace bezel::train
