@@ -265,7 +265,10 @@ LoraConfig read_lora_config(const std::string& folder) {
   std::vector<SavedMatrix> saved;
   const auto pairs = read_pairs(find_weights(folder), &saved);
   std::erase_if(config.towers, [&](Tower tower) {
-    return std::ranges::none_of(pairs, [&](const auto& item) { return tower_of(item.first) == tower; });
+    return std::ranges::none_of(pairs, [&](const auto& item) {
+      const gemma4::Part* part = gemma4::place_of(item.first).part;
+      return part != nullptr && part->tower == tower;
+    });
   });
   return config;
 }
