@@ -19,8 +19,8 @@ class Encoder : public nn::Module {
 
   /// Soft tokens [M, width] of one item in `dtype`.
   virtual torch::Tensor encode(const input::Media& media, torch::ScalarType dtype) = 0;
-  /// Its layers, in the order in which they run; an encoder without any has an empty list.
-  virtual torch::nn::ModuleList layers() const = 0;
+  /// Its layers, in the order in which they run; empty where it has none.
+  virtual torch::nn::ModuleList layers() const { return torch::nn::ModuleList(); }
 
   const std::int64_t width;
   const double eps;

@@ -19,7 +19,7 @@ int main(int argc, char** argv) {
     const auto tokenizer = bezel::data::Tokenizer::from_file(folder + "/tokenizer.json");
     bezel::gemma4::Model model = bezel::gemma4::load_model(folder, {.dtype = torch::kFloat}).model;
 
-    bezel::data::RawInputs inputs;
+    bezel::input::RawInputs inputs;
     const auto ids = tokenizer.encode(argv[2], /*add_special_tokens=*/true).ids;
     inputs.input_ids = at::tensor(ids, at::kLong).unsqueeze(0);  // [1, T]
 

@@ -66,7 +66,7 @@ std::vector<std::byte> read_bytes(const std::string& path) {
 }
 
 std::string answer(const Fields& f) {
-  namespace gemma4 = bezel::gemma4;
+  namespace input = bezel::input;
   std::ostringstream out;
   const std::string& what = f.at(0);
   if (what == "size") {
