@@ -75,7 +75,7 @@ TEST(ImageDecode, DamagedExifIsNoReasonToFail) {
 }
 
 // The size of a picture of 3 x 2 pixels behind a directory of these entries (tag, type, count, field), little-endian.
-gemma4::ImageSize size_behind(std::initializer_list<std::array<std::uint32_t, 4>> entries,
+input::ImageSize size_behind(std::initializer_list<std::array<std::uint32_t, 4>> entries,
                               const std::string& rest = "") {
   std::string exif =
       "II" + test::little_endian(42, 2) + test::little_endian(8, 4) + test::little_endian(entries.size(), 2);
@@ -89,7 +89,7 @@ gemma4::ImageSize size_behind(std::initializer_list<std::array<std::uint32_t, 4>
 
 // Expected values are what Pillow gives; tests/parity/exif.py compares many more.
 TEST(ImageDecode, OrientationsOfUnusualTypesAreReadAsPillowReadsThem) {
-  const gemma4::ImageSize stored{2, 3}, turned{3, 2};
+  const input::ImageSize stored{2, 3}, turned{3, 2};
   constexpr std::uint32_t kByte = 1, kText = 2, kShort = 3, kLong = 4, kFloat = 11, kRational = 5, kWidth = 256;
   EXPECT_EQ(size_behind({{274, kShort, 1, 6}}), turned);
   EXPECT_EQ(size_behind({{274, kLong, 1, 6}}), turned);
@@ -141,8 +141,8 @@ TEST(ImageDecode, TiffIsTurnedByItsTag) {
   auto tags = tiff_tags(8, 1, 1);
   tags.push_back({274, 3, 1, 6});
   const std::string file = make_tiff(tags, "\x10\xF0");
-  EXPECT_EQ(decode(file).size, (gemma4::ImageSize{2, 1}));
-  EXPECT_EQ(probe_image_size(as_bytes(file), "picture"), (gemma4::ImageSize{2, 1}));
+  EXPECT_EQ(decode(file).size, (input::ImageSize{2, 1}));
+  EXPECT_EQ(probe_image_size(as_bytes(file), "picture"), (input::ImageSize{2, 1}));
 }
 
 TEST(ImageDecode, BadTiffIsRefused) {
