@@ -22,7 +22,7 @@ class GgufVocabularyTest : public testing::Test {
  protected:
   GgufVocabularyTest() {
     std::filesystem::create_directory(model);
-    std::filesystem::copy_file(std::string(BEZEL_TEST_DATA) + "/tiny_tokenizer.json", model + "/tokenizer.json");
+    std::filesystem::copy_file(BEZEL_TEST_DATA "/tiny_tokenizer.json", model + "/tokenizer.json");
     put("tokenizer_config.json",
         R"({"bos_token": "<bos>", "eos_token": {"content": "<eos>"}, "chat_template": "{{ x }}"})");
     put("config.json", R"({"eos_token_id": [1, 2], "text_config": {"pad_token_id": 0}})");

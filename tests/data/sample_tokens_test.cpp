@@ -9,7 +9,7 @@ namespace bezel::data {
 namespace {
 
 const Tokenizer& tiny() {
-  static const Tokenizer tokenizer = Tokenizer::from_file(std::string(BEZEL_TEST_DATA) + "/tiny_tokenizer.json");
+  static const Tokenizer tokenizer = Tokenizer::from_file(BEZEL_TEST_DATA "/tiny_tokenizer.json");
   return tokenizer;
 }
 

@@ -8,7 +8,7 @@ namespace bezel::generate {
 namespace {
 
 const data::Tokenizer& tokenizer() {
-  static const data::Tokenizer read = data::Tokenizer::from_file(std::string(BEZEL_TEST_DATA) + "/tiny_tokenizer.json");
+  static const data::Tokenizer read = data::Tokenizer::from_file(BEZEL_TEST_DATA "/tiny_tokenizer.json");
   return read;
 }
 

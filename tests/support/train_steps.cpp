@@ -9,7 +9,7 @@
 #include "bezel/error.h"
 #include "bezel/gemma4/load.h"
 #include "bezel/lora/adapter_io.h"
-#include "bezel/train/forward.h"
+#include "bezel/train/objective.h"
 #include "bezel/train/trainer.h"
 
 namespace {
@@ -29,8 +29,8 @@ void run(const std::vector<std::string>& arguments) {
   options.total_steps = steps;
   options.adam.weight_decay = std::stod(arguments[5]);
   options.learning_rate = [rate = std::stod(arguments[4])](std::int64_t) { return rate; };
-  const auto loss = [&](const data::Batch& batch) { return train::loss_sum(model, batch); };
-  train::Trainer trainer(*model, adapter.selection, loss, options);
+  train::SupervisedObjective objective(model, torch::kCPU);
+  train::Trainer trainer(*model, adapter.selection, objective, options);
   for (std::int64_t step = 0; step < steps; ++step) {
     const data::Batch& batch = cases[static_cast<std::size_t>(step) % cases.size()];
     const train::StepResult result = trainer.step(step, {&batch, 1});
