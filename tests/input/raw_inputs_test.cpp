@@ -37,7 +37,7 @@ TEST(MakeBatch, DropsLabelsThatPaddingWouldPredict) {
 
 // An image of 2 x 1 windows between two recordings, whose placeholders are their own.
 TEST(MakeBatch, MediaComeInTheOrderOfTheirPlaceholders) {
-  constexpr std::int64_t kImage = 60, kAudio = 61;
+  constexpr int kImage = 60, kAudio = 61;
   RawInputs raw;
   raw.input_ids = torch::tensor({{2, kAudio, 5, kImage, kImage, 7}, {2, 62, kAudio, kAudio, kAudio, 9}});
   raw.pixel_values = torch::rand({1, 2, 3});

@@ -50,7 +50,8 @@ class TinyLinears : public torch::nn::Module {
       const auto* child = children.find(part);
       parent = child != nullptr ? child->get() : parent->register_module(part, std::make_shared<Folder>()).get();
     }
-    auto linear = std::make_shared<nn::LinearImpl>(6, 4);
+    const auto role = name == "lm_head" ? nn::MatrixRole::kHead : nn::MatrixRole::kLinear;
+    auto linear = std::make_shared<nn::LinearImpl>(6, 4, nn::LinearImpl::Options{.role = role});
     linear->weight = quant::dense_weight(torch::randn({4, 6}), name);
     parent->register_module(name.substr(begin), linear);
   }
