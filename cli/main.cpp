@@ -61,7 +61,7 @@ void check_subcommand(const CLI::App& app, const std::string& name) {
 
 // Unknown flags of a subcommand that has no config keys, before any flag that is missing.
 void check_flags(const CLI::App& command, const std::vector<std::string>& arguments) {
-  if (command.get_allow_extras()) return;
+  if (command.get_allow_extras() || command.get_prefix_command()) return;
   std::vector<std::string> names;
   for (const CLI::Option* option : command.get_options())
     for (const std::string& name : option->get_lnames()) names.push_back("--" + name);

@@ -55,6 +55,7 @@ std::string render_value(const Json& value, bool quote_keys) {
       fields.add(quote_keys ? in_quotes(name) : std::string(name), render_value(*member, quote_keys));
     return fields.braced();
   }
+  if (value.is_null()) return "None";  // as Jinja prints it
   if (!value.is_array()) return io::big_integer(value).value_or(value.is_binary() ? "" : value.dump());
   std::string out = "[";
   for (const Json& element : value) {

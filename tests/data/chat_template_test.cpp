@@ -130,7 +130,7 @@ TEST(ChatTemplate, AnswersWithoutIdsTakeTheNameOfTheLastCallWithoutOne) {
 TEST(ChatTemplate, AToolMayAnswerNull) {
   EXPECT_NE(render(R"([{"role":"user","content":"q"},{"role":"assistant","tool_calls":[{"name":"f"}]},
       {"role":"tool","content":null}])")
-                .text.find("<|tool_response>response:f{value:null}<tool_response|>"),
+                .text.find("<|tool_response>response:f{value:None}<tool_response|>"),
             std::string::npos);
 }
 
