@@ -106,8 +106,8 @@ std::string render_schema(const Json& schema) {
     fields.add("items", render_items(schema["items"]));
   if (truthy(schema, "nullable")) fields.add("nullable", "true");
   if (kind == "OBJECT") {
-    if (truthy(schema, "properties") && schema["properties"].is_object())
-      fields.add("properties", render_properties(schema["properties"]));
+    if (const auto properties = schema.find("properties"); properties != schema.end() && properties->is_object())
+      fields.add("properties", render_properties(*properties));
     if (truthy(schema, "required")) fields.add("required", render_value(schema["required"], true));
   }
   if (type != schema.end()) fields.add("type", render_type(*type));

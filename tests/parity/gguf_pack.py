@@ -29,7 +29,7 @@ def values() -> dict:
             "positive": 5 + np.abs(normal()), "negative": -np.abs(normal()), "runs": np.repeat(normal()[:, :16], 64, axis=1),
             "ties": rng.integers(-64, 65, SHAPE) / 8, "one spike": 1e-4 * normal()}
     made["one spike"][:, ::256] = 100
-    made["denormals"] = 1e-41 * normal()
+    made["tiny"] = 1e-36 * normal()  # scales that float16 rounds to 0; of denormals 1 / scale would be no number
     return {name: value.astype(np.float32) for name, value in made.items()}
 
 
