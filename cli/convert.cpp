@@ -7,8 +7,10 @@
 #include "bezel/gemma4/load.h"
 #include "bezel/io/zarr_store.h"
 #include "bezel/lora/gguf.h"
+#include "bezel/quant/gguf_mix.h"
 #include "cli/command.h"
 #include "cli/convert_orbax.h"
+#include "cli/gguf_out.h"
 
 namespace bezel::cli {
 namespace {
@@ -19,6 +21,7 @@ struct ConvertOptions {
   std::string layout;
   std::string names;
   std::string to;
+  std::string type;
   std::string output;
   std::string tokenizer;
   std::string config;
@@ -35,8 +38,12 @@ void warn_of_flat_adapter(const std::string& folder) {
 }
 
 void convert_to_gguf(const ConvertOptions& options) {
-  if (options.adapter.empty() || !options.layout.empty() || !options.names.empty())
-    throw Error(ErrorKind::kConfig, "--to gguf takes --adapter, and neither --layout nor --names");
+  if ((options.adapter.empty() && options.model.empty()) || !options.layout.empty() || !options.names.empty())
+    throw Error(ErrorKind::kConfig, "--to gguf takes --model or --adapter, and neither --layout nor --names");
+  if (options.adapter.empty())
+    return write_gguf_model({.model = options.model, .adapter = "", .type = options.type, .output = options.output});
+  if (!options.type.empty())
+    throw Error(ErrorKind::kConfig, "--type: an adapter is written in float32; `bezel merge --to gguf` takes a type");
   std::string architecture;
   if (!options.model.empty())
     architecture = gemma4::read_model_config(options.model).family == gemma4::Family::kGemma3 ? "gemma3" : "gemma4";
@@ -81,6 +88,7 @@ lora::AdapterNames names_of(const std::string& names) {
 }
 
 void convert(const ConvertOptions& options) {
+  if (options.to.empty() && !options.type.empty()) throw Error(ErrorKind::kConfig, "--type: only with --to gguf");
   if (!options.model.empty() && io::find_orbax_folder(options.model)) return convert_from_orbax(options);
   refuse_orbax_flags(options);
   if (!options.to.empty()) return convert_to_gguf(options);
@@ -112,8 +120,10 @@ void add_convert(CLI::App& app, int&) {
   auto options = std::make_shared<ConvertOptions>();
   CLI::App* command = app.add_subcommand(
       "convert", "Between the key layouts of checkpoints and adapters; from Orbax; adapters for llama.cpp");
-  command->add_option("--model", options->model,
-                      "checkpoint folder, also of Orbax; with --to gguf the adapter's base, where it names none");
+  command->add_option(
+      "--model", options->model,
+      "checkpoint folder, also of Orbax; with --to gguf also a GGUF file, or the adapter's base, where it "
+      "names none");
   command->add_option("--adapter", options->adapter, "PEFT adapter folder");
   command->add_option("--layout", options->layout, "nested (`…q_proj.linear.weight`, as released) or flat")
       ->check(CLI::IsMember({"nested", "flat"}));
@@ -122,8 +132,15 @@ void add_convert(CLI::App& app, int&) {
                    "of an adapter's decoder layers: text (`model.layers…`, as trained on GGUF files) or multimodal "
                    "(`model.language_model.layers…`)")
       ->check(CLI::IsMember({"text", "multimodal"}));
-  command->add_option("--to", options->to, "gguf: an adapter's language layers as llama.cpp reads them")
+  command
+      ->add_option(
+          "--to", options->to,
+          "gguf: an adapter's language layers, or without --adapter the language model, as llama.cpp reads them")
       ->check(CLI::IsMember({"gguf"}));
+  command
+      ->add_option("--type", options->type,
+                   "of a model for --to gguf: " + gguf_type_help() + " (default: as it is stored)")
+      ->check(CLI::IsMember(quant::gguf_mix_names()));
   command->add_option("--tokenizer", options->tokenizer, "from Orbax: folder with Gemma 4's tokenizer.json");
   command->add_option("--config", options->config,
                       "from Orbax: the model's config.json, where the shapes are not of a released size");

@@ -3,9 +3,12 @@
 #include <cstdio>
 #include <memory>
 
+#include "bezel/error.h"
 #include "bezel/gemma4/load.h"
 #include "bezel/lora/adapter_io.h"
+#include "bezel/quant/gguf_mix.h"
 #include "cli/command.h"
+#include "cli/gguf_out.h"
 
 namespace bezel::cli {
 namespace {
@@ -15,6 +18,8 @@ struct MergeArguments {
   std::string adapter;
   std::string output;
   std::string dtype;
+  std::string to;
+  std::string type;
   std::string max_shard_size = "5GB";
   bool requantize = false;
 };
@@ -42,7 +47,16 @@ void print(const MergeArguments& options, const lora::MergeReport& report) {
   std::printf("%s\n", options.output.c_str());
 }
 
+void merge_to_gguf(const MergeArguments& options) {
+  if (!options.dtype.empty() || options.requantize)
+    throw Error(ErrorKind::kConfig, "--to gguf takes --type, and neither --dtype nor --requantize");
+  write_gguf_model(
+      {.model = options.model, .adapter = options.adapter, .type = options.type, .output = options.output});
+}
+
 void merge(const MergeArguments& options) {
+  if (!options.to.empty()) return merge_to_gguf(options);
+  if (!options.type.empty()) throw Error(ErrorKind::kConfig, "--type: only with --to gguf; a checkpoint has --dtype");
   // In float32, so that nothing is rounded before it is added.
   gemma4::LoadedModel loaded = gemma4::load_model(options.model, {.dtype = torch::kFloat});
   const gemma4::ModelConfig& config = loaded.model->config();
@@ -62,10 +76,14 @@ void merge(const MergeArguments& options) {
 
 void add_merge(CLI::App& app, int&) {
   auto options = std::make_shared<MergeArguments>();
-  CLI::App* command = app.add_subcommand("merge", "Base + adapter as a checkpoint, key layout kept");
-  command->add_option("--model", options->model, "checkpoint folder")->required();
+  CLI::App* command = app.add_subcommand("merge", "Base + adapter as a checkpoint, key layout kept, or as a GGUF file");
+  command->add_option("--model", options->model, "checkpoint folder; with --to gguf also a GGUF file")->required();
   command->add_option("--adapter", options->adapter, "PEFT adapter folder")->required();
-  command->add_option("--output", options->output, "new folder")->required();
+  command->add_option("--output", options->output, "new folder, or with --to gguf a new file")->required();
+  command->add_option("--to", options->to, "gguf: one file with the merged language model, as llama.cpp reads it")
+      ->check(CLI::IsMember({"gguf"}));
+  command->add_option("--type", options->type, "with --to gguf: " + gguf_type_help() + " (default: as stored)")
+      ->check(CLI::IsMember(quant::gguf_mix_names()));
   command
       ->add_option("--dtype", options->dtype,
                    "of the tensors written (default: each as it was stored; from codes, what "

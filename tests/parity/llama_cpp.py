@@ -1,6 +1,7 @@
 """A second, independent engine: llama.cpp runs what Bezel trained. The tiny Gemma 4 learns to say the letters in one order from
 any start; the adapter is merged and the model written as a GGUF file. On top of that it learns another order; this adapter goes
-to llama.cpp by `bezel convert --to gguf`. llama.cpp must say both orders, and go on with 20 prompts as Bezel does, token by token.
+to llama.cpp by `bezel convert --to gguf`. llama.cpp must say both orders, and go on with 20 prompts as Bezel does, token by token, also
+from the files that Bezel itself writes, in every type.
 (gemma3_270m.py does the same with trained weights of Google's.)
 
     llama_cpp.py BEZEL_FOLDER
@@ -47,6 +48,18 @@ def check_said(name: str, tokenizer, letters: str, texts: list):
     tell(right >= 18, f"{name}: llama.cpp says {right} of {NUM_PROMPTS} texts of {NUM_TOKENS} tokens as they were taught; \"{heard[0][:30]} …\"")
 
 
+def written_by_bezel(taught: Path, prompts: list, wanted: list, tmp: Path):
+    """llama.cpp loads what `bezel convert --to gguf` writes, in every type. Floating types say what the file of the tests says; packed
+    ones what Bezel says from the same file."""
+    for kind in ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_k_m"):
+        file = tmp / f"taught-{kind}.gguf"
+        bezel("convert", "--model", taught, "--to", "gguf", "--type", kind, "--output", file)
+        texts = compare(kind, file, prompts, tmp)
+        if kind in ("f32", "f16", "bf16"):
+            same = sum(a == b for a, b in zip(texts, wanted, strict=True))
+            tell(same == len(wanted), f"{kind}: {same} of {len(wanted)} texts are those of float32")
+
+
 def main():
     folder = reference(0) / "e2b" / "model"
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
@@ -59,6 +72,7 @@ def main():
         write_gguf(taught, model)
         base = compare("base", model, prompts, tmp)
         check_said("base", tokenizer, order(1), base)
+        written_by_bezel(taught, prompts, base, tmp)
         train(model, order(2), adapter)
         tuned = compare("adapter", model, prompts, tmp, adapter)
         check_said("adapter", tokenizer, order(2), tuned)

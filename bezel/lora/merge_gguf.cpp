@@ -1,0 +1,42 @@
+#include "bezel/lora/merge_gguf.h"
+
+#include <cmath>
+#include <unordered_map>
+
+#include <ATen/ATen.h>
+
+#include "bezel/error.h"
+#include "bezel/nn/linear.h"
+
+namespace bezel::lora {
+namespace {
+
+void put_inside(quant::GgufPart& part, const nn::Adapter& adapter) {
+  part.as_stored.reset();
+  part.update_norm = std::make_shared<double>(0.0);
+  part.rows = [base = part.rows, adapter, norm = part.update_norm](std::int64_t begin, std::int64_t count) {
+    torch::Tensor rows = adapter.b.narrow(0, begin, count).mm(adapter.a).mul_(adapter.scale);
+    *norm = std::hypot(*norm, rows.norm().item<double>());
+    return rows.add_(base(begin, count));
+  };
+}
+
+}  // namespace
+
+std::int64_t merge_into(torch::nn::Module& model, const std::vector<quant::GgufPart*>& parts) {
+  std::unordered_map<std::string, quant::GgufPart*> by_name;
+  for (quant::GgufPart* part : parts) by_name.emplace(part->canonical, part);
+  std::int64_t merged = 0;
+  for (const auto& item : model.named_modules("", /*include_self=*/false)) {
+    const auto* linear = dynamic_cast<const nn::LinearImpl*>(item.value().get());
+    if (linear == nullptr || !linear->adapter) continue;
+    const auto found = by_name.find(item.key() + ".weight");
+    if (found == by_name.end())
+      throw Error("layer '", item.key(), "' is adapted, but its matrix goes into no GGUF file");
+    put_inside(*found->second, *linear->adapter);
+    ++merged;
+  }
+  return merged;
+}
+
+}  // namespace bezel::lora
