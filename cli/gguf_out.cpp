@@ -35,7 +35,7 @@ void check_new(const std::string& path) {
 std::int64_t merge_adapter(const GgufOut& out, gemma4::GgufExport& text, std::optional<gemma4::GgufExport>& towers) {
   if (out.adapter.empty()) return 0;
   gemma4::LoadedModel loaded = gemma4::load_model(out.model, {.dtype = torch::kFloat});
-  lora::load_adapter(*loaded.model, out.adapter, loaded.model->config().text_only);
+  print_warnings(lora::load_adapter(*loaded.model, out.adapter, loaded.model->config().text_only).notes);
   std::vector<quant::GgufPart*> parts;
   for (quant::GgufPart& part : text.parts) parts.push_back(&part);
   if (towers)
