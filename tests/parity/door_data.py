@@ -337,7 +337,7 @@ def check_small_runs(folder):
         out = f"short{count}"
         train(folder, file, "--sample-predictions", 0, out=out)
         rates = [json.loads(line).get("learning_rate", 1) for line in (folder / out / "metrics.jsonl").read_text().splitlines()]
-        tell("46", f"{count} short samples", "an adapter that has moved", f"{len(rates)} rows, lowest rate {min(rates)}", moved(folder / out) and min(rates) > 0)
+        tell("46", f"{count} short samples", "an adapter that has moved", f"{len(rates)} rows, highest rate {max(rates)}", moved(folder / out) and max(rates) > 0)
     file.write_text("".join(json.dumps(ask(f"{i} plus one?", f"{i + 1}.")) + "\n" for i in range(40)))
     message = train(folder, file, "--max-steps", 10, "--warmup-steps", 100, code=2).stderr
     tell("54", "warm-up of 100 in 10 updates", "refused", message.strip(), "warmup_steps 100" in message)
@@ -347,7 +347,7 @@ def check_small_runs(folder):
 
 def check_left_padding(folder):
     """A label on the first real token would be predicted by padding: it is dropped, and the gradients are those without it."""
-    ids = np.array([[0] * 5 + list(range(20, 31)), list(range(40, 56))], dtype=np.int64)
+    ids = np.array([[0] * 5 + list(range(120, 131)), list(range(140, 156))], dtype=np.int64)
     mask = np.ones_like(ids)
     mask[0, :5] = 0
     labels = np.where(mask == 1, ids, -100)
