@@ -33,12 +33,13 @@ Tensor additive(const KeyRanges& visible, const Tensor& q, const Tensor& k, torc
   return at::zeros(mask.sizes(), mask.options().dtype(dtype)).masked_fill(mask.bitwise_not(), lowest).unsqueeze(1);
 }
 
-// `out` [B, A, Q, D], through which rows of queries without keys get no gradient. The softmax of such a row is uniform
-// here, and ATen's fused backward pass does not divide its weights by their sum.
+// Gives rows of queries without keys no gradient through `out` [B, A, Q, D]. The softmax of such a row is uniform here,
+// and ATen's fused backward pass does not divide its weights by their sum.
 Tensor without_keyless_gradients(const Tensor& out, const KeyRanges& visible) {
   if (!visible.end.defined() || visible.causal || !out.requires_grad()) return out;
-  const Tensor has_keys = visible.end > visible.first;  // [B or 1, Q]
-  return at::where(has_keys.unsqueeze(1).unsqueeze(3), out, out.detach());
+  const Tensor keyless = (visible.end <= visible.first).unsqueeze(1).unsqueeze(3);  // [B or 1, 1, Q, 1]
+  out.register_hook([keyless](const Tensor& gradient) { return gradient.masked_fill(keyless, 0); });
+  return out;
 }
 
 Tensor merge_heads(const Tensor& out) { return out.transpose(1, 2).flatten(2); }

@@ -76,7 +76,7 @@ TEST(ImageDecode, DamagedExifIsNoReasonToFail) {
 
 // The size of a picture of 3 x 2 pixels behind a directory of these entries (tag, type, count, field), little-endian.
 input::ImageSize size_behind(std::initializer_list<std::array<std::uint32_t, 4>> entries,
-                              const std::string& rest = "") {
+                             const std::string& rest = "") {
   std::string exif =
       "II" + test::little_endian(42, 2) + test::little_endian(8, 4) + test::little_endian(entries.size(), 2);
   for (const auto& [tag, type, count, field] : entries)

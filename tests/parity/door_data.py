@@ -138,14 +138,14 @@ def path_lines(folder):
 def text_lines():
     yield "07", human("What does <audio> do?", "It plays."), chat("What does <audio> do?", "It plays.")
     yield "07", {"instruction": "Name a tag.", "output": "<image>", "images": []}, chat("Name a tag.", "<image>")
-    yield "09", {"prompt": "<bos>The sky is", "completion": " blue.<eos>"}, "<bos>The sky is⟦ blue.<eos>⟧"
-    yield "09", {"prompt": "The sky is", "completion": " blue."}, "<bos>The sky is⟦ blue.<eos>⟧"
+    yield "09", {"prompt": "<bos>Sky?", "completion": "Blue.<eos>"}, "<bos>Sky?⟦Blue.<eos>⟧"
+    yield "09", {"prompt": "Sky?", "completion": "Blue."}, "<bos>Sky?⟦Blue.<eos>⟧"
     yield "09", {"text": "<bos>Blue.<eos>"}, "<bos>⟦Blue.<eos>⟧"
     for blank in "\u3000", "\u00a0", "\u2003", "\x1f", "\u2029":
         yield "58", ask(f"{blank}Which way?{blank}", f"{blank}North.{blank}"), chat("Which way?", "North.")
     yield "61", {"messages": json.dumps(ask()["messages"])}, chat("Which way?", "North.")
     yield "61", {"messages": str(ask()["messages"])}, Refused("'messages'", "json.dumps")
-    yield "10", ask(thinking="Moss grows there."), Refused("'thinking'", "'reasoning'", "drops")
+    yield "10", ask(thinking="Moss grows there."), Refused(".thinking'", "'reasoning'", "drops")
     yield "02", {"question": "Which way?", "response": "North."}, Refused("'question'", "'instruction'", "'response'", "'output'")
     yield "02", {"sytem": "Be brief.", **ask()}, Refused("'sytem'", "did you mean 'system'?")
 
@@ -227,7 +227,7 @@ def check_files(folder):
     Image.new("RGB", (30, 40)).save(pictures / "owl.png")
     (pictures / "metadata.jsonl").write_text(json.dumps({"file_name": "owl.png", "text": "An owl."}) + "\n")
     found = samples_in(folder, pictures.parent)
-    tell("37", "an image folder", "1 sample", found, found == [chat("<|image|>Describe the image.", "An owl.").replace("⟦", "").replace("⟧", "")])
+    tell("37", "an image folder", "1 sample", found, found == [chat("<|image><|image|><image|>Describe the image.", "An owl.").replace("⟦", "").replace("⟧", "")])
     columns = folder / "parquet_folder"
     columns.mkdir()
     (columns / "train.parquet").write_bytes(b"PAR1" + bytes(40))
@@ -337,7 +337,7 @@ def check_small_runs(folder):
         out = f"short{count}"
         train(folder, file, "--sample-predictions", 0, out=out)
         rates = [json.loads(line).get("learning_rate", 1) for line in (folder / out / "metrics.jsonl").read_text().splitlines()]
-        tell("46", f"{count} short samples", "an adapter that has moved", f"{len(rates)} rows, lowest rate {min(rates)}", moved(folder / out) and min(rates) > 0)
+        tell("46", f"{count} short samples", "an adapter that has moved", f"{len(rates)} rows, highest rate {max(rates)}", moved(folder / out) and max(rates) > 0)
     file.write_text("".join(json.dumps(ask(f"{i} plus one?", f"{i + 1}.")) + "\n" for i in range(40)))
     message = train(folder, file, "--max-steps", 10, "--warmup-steps", 100, code=2).stderr
     tell("54", "warm-up of 100 in 10 updates", "refused", message.strip(), "warmup_steps 100" in message)
@@ -347,7 +347,7 @@ def check_small_runs(folder):
 
 def check_left_padding(folder):
     """A label on the first real token would be predicted by padding: it is dropped, and the gradients are those without it."""
-    ids = np.array([[0] * 5 + list(range(20, 31)), list(range(40, 56))], dtype=np.int64)
+    ids = np.array([[0] * 5 + list(range(120, 131)), list(range(140, 156))], dtype=np.int64)
     mask = np.ones_like(ids)
     mask[0, :5] = 0
     labels = np.where(mask == 1, ids, -100)

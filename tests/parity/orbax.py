@@ -75,7 +75,9 @@ def check_logits(model, work):
     case = load_file(model.parent / "case-text.safetensors")
     save_file({key: value for key, value in case.items() if key.startswith("in.")}, work / "in.safetensors")
     logits = [forward(folder, work / "in.safetensors", work / "logits.safetensors", "--dtype", "float32")["logits"] for folder in (work / "out", work / "hf")]
-    check(torch.equal(*logits), f"{model.parent.name}: logits of the converted checkpoint and of the oracle differ")
+    # Experts multiply single rows, which LibTorch rounds by how the matrix is aligned in its file: see gguf_parity.py.
+    same = torch.allclose(*logits, rtol=0, atol=2e-5) if model.parent.name == "moe" else torch.equal(*logits)
+    check(same, f"{model.parent.name}: logits of the converted checkpoint and of the oracle differ")
 
 
 def check_rounding(model, work):

@@ -1,5 +1,5 @@
 """Who may write to an output folder: one run at a time, and only where it can be written. What is refused is refused
-before the model is loaded, which a checkpoint with torn weights shows: loading it would be another error.
+before the model is loaded, which a checkpoint that lacks a tensor shows: loading it would be another error.
 
     output_folder.py BEZEL_FOLDER TEST_FOLDER
 """
@@ -32,11 +32,17 @@ def refused(arguments, code, *parts):
         assert str(part) in done.stderr, (part, done.stderr)
 
 
-def torn_model(scratch: Path) -> Path:
-    model = scratch / "torn"
+LOST = "model.language_model.layers.0.input_layernorm.weight"
+
+
+def model_that_does_not_load(scratch: Path) -> Path:
+    """Its config and headers can be read; that a tensor is missing shows when the weights are loaded."""
+    model = scratch / "unloadable"
     shutil.copytree(MODEL, model)
-    with open(model / "model.safetensors", "r+b") as weights:
-        weights.truncate(1000)
+    weights = model / "model.safetensors"
+    content = weights.read_bytes()
+    assert content.count(LOST.encode()) == 1
+    weights.write_bytes(content.replace(LOST.encode(), LOST.replace("norm", "nomr").encode()))
     return model
 
 
@@ -44,7 +50,7 @@ def contents(folder: Path):
     return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-def check_two_runs(samples: Path, torn: Path, out: Path):
+def check_two_runs(samples: Path, unloadable: Path, out: Path):
     first = subprocess.Popen(command(MODEL, samples, out, "--max-steps=1000000"),
                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
@@ -53,7 +59,7 @@ def check_two_runs(samples: Path, torn: Path, out: Path):
             assert first.poll() is None and time.monotonic() < deadline, "the first run did not start"
             time.sleep(0.05)
         before = contents(out)
-        refused(command(torn, samples, out), 4, out, "another run writes to this folder; choose another output_dir")
+        refused(command(unloadable, samples, out), 4, out, "another run writes to this folder; choose another output_dir")
         assert contents(out) == before, "the run that was refused changed the folder"
         assert first.poll() is None, "the first run ended"
         first.send_signal(signal.SIGINT)
@@ -66,19 +72,19 @@ def check_two_runs(samples: Path, torn: Path, out: Path):
     subprocess.run(command(MODEL, samples, out, "--max-steps=1"), check=True, capture_output=True, timeout=PATIENCE_S)
 
 
-def check_folders(samples: Path, torn: Path, scratch: Path):
+def check_folders(samples: Path, unloadable: Path, scratch: Path):
     file = scratch / "file"
     file.write_text("not a folder")
-    refused(command(torn, samples, file), 4, file, "cannot be made a folder")
-    refused(command(torn, samples, file / "below"), 4, file / "below", "cannot be made a folder")
+    refused(command(unloadable, samples, file), 4, file, "cannot be made a folder")
+    refused(command(unloadable, samples, file / "below"), 4, file / "below", "cannot be made a folder")
     # Nobody can write there, root included, whom no mode bits stop.
-    refused(command(torn, samples, Path("/proc/self/bezel")), 4, "/proc/self/bezel", "cannot be made a folder")
-    refused(command(torn, samples, Path("/proc/self")), 4, "/proc/self", "cannot be written")
+    refused(command(unloadable, samples, Path("/proc/self/bezel")), 4, "/proc/self/bezel", "cannot be made a folder")
+    refused(command(unloadable, samples, Path("/proc/self")), 4, "/proc/self", "cannot be written")
     refused(command(MODEL, samples, MODEL), 2, MODEL, "the checkpoint's own folder")
     assert file.read_text() == "not a folder"
 
-    refused(command(torn, samples, scratch / "a" / "b" / "torn"), 3, torn / "model.safetensors", "incomplete download?")
-    assert {path.name for path in (scratch / "a" / "b" / "torn").iterdir()} == {".bezel.lock"}
+    refused(command(unloadable, samples, scratch / "a" / "b" / "out"), 3, LOST, "missing")
+    assert {path.name for path in (scratch / "a" / "b" / "out").iterdir()} == {".bezel.lock"}
     missing = scratch / "c" / "d" / "out"
     subprocess.run(command(MODEL, samples, missing, "--max-steps=1"), check=True, capture_output=True, timeout=PATIENCE_S)
     assert (missing / "adapter_model.safetensors").exists(), "missing parents are made"
@@ -89,9 +95,9 @@ def main():
         scratch = Path(name)
         samples = scratch / "train.jsonl"
         samples.write_text(SAMPLE)
-        torn = torn_model(scratch)
-        check_two_runs(samples, torn, scratch / "out")
-        check_folders(samples, torn, scratch)
+        unloadable = model_that_does_not_load(scratch)
+        check_two_runs(samples, unloadable, scratch / "out")
+        check_folders(samples, unloadable, scratch)
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def check_trained(out, what):
 
 
 def rows_of(out, key):
-    return [row[key] for row in map(json.loads, (out / "metrics.jsonl").read_text().splitlines()) if key in row]
+    return [row[key] for row in json.loads((out / "trainer_state.json").read_text())["log_history"] if key in row]
 
 
 def notes_of(stderr):

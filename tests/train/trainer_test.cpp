@@ -120,7 +120,8 @@ TEST(Trainer, EvaluationIsTheMeanOverLabelsInEvaluationMode) {
   const EvalReport report = trainer.evaluate(source);
   EXPECT_FALSE(run.saw_training);
   EXPECT_TRUE(run.model.is_training());
-  const double expected = (run.loss_sum(batch_of(1, 1)).item<double>() + run.loss_sum(batch_of(4, 2)).item<double>()) / 5;
+  const double expected =
+      (run.loss_sum(batch_of(1, 1)).item<double>() + run.loss_sum(batch_of(4, 2)).item<double>()) / 5;
   EXPECT_EQ(report.num_labels, 5);
   EXPECT_NEAR(report.loss, expected, 1e-6 * expected);
 }
