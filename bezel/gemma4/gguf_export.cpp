@@ -57,7 +57,7 @@ class CheckpointExport {
     const io::Json json = io::read_json_file(path);
     const io::JsonView config(json, path);
     if (const auto k = config.find("top_k"))
-      made_.keys.set("general.sampling.top_k", static_cast<std::uint32_t>(k->whole(0, 1 << 30)));
+      made_.keys.set("general.sampling.top_k", static_cast<std::int32_t>(k->whole(0, 1 << 30)));
     for (const auto& [name, key] : {std::pair{"top_p", "top_p"}, {"min_p", "min_p"}, {"temperature", "temp"}})
       if (const auto value = config.find(name))
         made_.keys.set(std::string("general.sampling.") + key, static_cast<float>(value->number()));

@@ -38,6 +38,10 @@ struct Encoder {
     append_kind(bytes, GgufKind::kU32);
     append(bytes, number);
   }
+  void operator()(std::int32_t number) const {
+    append_kind(bytes, GgufKind::kU32);
+    append(bytes, number);
+  }
   void operator()(float number) const {
     append_kind(bytes, GgufKind::kF32);
     append(bytes, number);

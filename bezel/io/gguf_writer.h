@@ -14,9 +14,9 @@
 
 namespace bezel::io {
 
-/// A value for the metadata of a GGUF file. Whole numbers take the types that llama.cpp's converter gives them: uint32,
-/// and int32 in lists.
-using NewGgufValue = std::variant<std::string, std::uint32_t, float, bool, std::vector<std::string>,
+/// A value for the metadata of a GGUF file. Whole numbers take the types that llama.cpp's converter gives them: most
+/// are uint32, and int32 in lists.
+using NewGgufValue = std::variant<std::string, std::uint32_t, std::int32_t, float, bool, std::vector<std::string>,
                                   std::vector<std::int32_t>, std::vector<float>, std::vector<bool>>;
 
 /// Metadata of a GGUF file to write, in order.
