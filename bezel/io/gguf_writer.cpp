@@ -39,7 +39,7 @@ struct Encoder {
     append(bytes, number);
   }
   void operator()(std::int32_t number) const {
-    append_kind(bytes, GgufKind::kU32);
+    append_kind(bytes, GgufKind::kI32);
     append(bytes, number);
   }
   void operator()(float number) const {
