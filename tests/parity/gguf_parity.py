@@ -24,9 +24,9 @@ SAMPLES = [{"messages": [{"role": "user", "content": question}, {"role": "assist
 
 
 LOGITS_ERROR = 2e-5   # of logits about 2, measured 2.2e-6
-# Of an adapter's norm after 3 steps; measured 6e-7 in float32 and 1.6e-4 in bfloat16. AdamW's first updates have the sign
-# of the gradient, which may be that of a rounding error.
-UPDATE_ERROR = 2e-2
+# Of an adapter's norm after 3 steps; measured 7e-7 in float32, and in bfloat16 1.6e-4 with AVX-512 bf16, 4e-4 with AVX-512
+# and 1.6e-2 with AVX2. AdamW's first updates have the sign of the gradient, which may be that of a rounding error.
+UPDATE_ERROR = {"float32": 2e-2, "bfloat16": 6e-2}
 
 
 def same(got: dict, want: dict) -> bool:
@@ -37,9 +37,9 @@ def close(got: dict, want: dict) -> bool:
     return got.keys() == want.keys() and all(np.abs(got[key] - want[key]).max() < LOGITS_ERROR for key in got)
 
 
-def close_as_a_whole(got: dict, want: dict) -> bool:
+def close_as_a_whole(got: dict, want: dict, dtype: str) -> bool:
     far = np.sqrt(sum(np.square(got[key] - want[key]).sum() for key in want))
-    return got.keys() == want.keys() and far < UPDATE_ERROR * np.sqrt(sum(np.square(value).sum() for value in want.values()))
+    return got.keys() == want.keys() and far < UPDATE_ERROR[dtype] * np.sqrt(sum(np.square(value).sum() for value in want.values()))
 
 
 def bezel(*words) -> str:
@@ -73,9 +73,8 @@ def check_preset(name: str, folder: Path, kind: Type, scratch: Path) -> int:
     rounds = name == "moe"  # experts multiply single rows
     results = {"logits": logits_agree(model, gguf, folder, scratch, close if rounds else same)}
     for dtype in ("float32", "bfloat16"):
-        agree = close_as_a_whole if rounds else same
-        results[f"adapter in {dtype}"] = agree(*(
-            trained_adapter(base, samples, scratch / f"out-{base.name}-{dtype}", dtype) for base in (model, gguf)))
+        adapters = [trained_adapter(base, samples, scratch / f"out-{base.name}-{dtype}", dtype) for base in (model, gguf)]
+        results[f"adapter in {dtype}"] = close_as_a_whole(*adapters, dtype) if rounds else same(*adapters)
     # Token by token: words that only pad the file's vocabulary have another spelling there.
     written = [json.loads(bezel("generate", "--model", base, "--dtype", "float32", "--max-new-tokens", 12, "--json", "--prompt",
                                 "Name three primes."))["tokens"] for base in (model, gguf)]
