@@ -12,7 +12,7 @@
 #include "bezel/io/key_map.h"
 #include "bezel/io/tensor_io.h"
 #include "bezel/lora/match.h"
-#include "bezel/nn/embedding.h"
+#include "bezel/nn/weight_site.h"
 
 namespace bezel::lora {
 namespace {
@@ -81,12 +81,12 @@ void check_coverage(const std::string& path, LoadedAdapter& adapter, const std::
                             " layers that target_modules selects, which stay as in the base: " + shown(without));
 }
 
-// Keys and values of an attention that computes none: it is there, and has no such projection.
-bool lacks_projection(torch::nn::Module& model, const std::string& name) {
-  const std::size_t dot = name.rfind('.');
-  if (dot == std::string::npos || !(name.ends_with(".k_proj") || name.ends_with(".v_proj"))) return false;
-  const std::string parent = name.substr(0, dot);
-  return parent.ends_with(".self_attn") && model.named_modules("", /*include_self=*/false).contains(parent);
+// Keys and values of an attention that computes none: it has other projections, and no such one.
+bool lacks_projection(const std::map<std::string, Target>& layers, const std::string& name) {
+  if (!name.ends_with(".self_attn.k_proj") && !name.ends_with(".self_attn.v_proj")) return false;
+  const std::string prefix = name.substr(0, name.rfind('.') + 1);
+  const auto next = layers.lower_bound(prefix);
+  return next != layers.end() && next->first.starts_with(prefix);
 }
 
 [[noreturn]] void refuse_key(const std::string& path, const std::string& key, const std::string& module,
@@ -104,12 +104,12 @@ bool lacks_projection(torch::nn::Module& model, const std::string& name) {
 }
 
 // Takes out of `pairs` what fits no layer and means nothing.
-void drop_unused(torch::nn::Module& model, const std::map<std::string, Target>& layers, const std::string& path,
+void drop_unused(const std::map<std::string, Target>& layers, const std::string& path,
                  std::map<std::string, StoredPair>& pairs, LoadedAdapter& adapter) {
   std::vector<std::string> unused;
   for (const auto& [name, pair] : pairs) {
     if (layers.contains(name)) continue;
-    if (!lacks_projection(model, name)) refuse_key(path, pair.a_key, name, adapter.base_model);
+    if (!lacks_projection(layers, name)) refuse_key(path, pair.a_key, name, adapter.base_model);
     unused.push_back(name);
   }
   for (const std::string& name : unused) pairs.erase(name);
@@ -121,12 +121,9 @@ void drop_unused(torch::nn::Module& model, const std::map<std::string, Target>& 
                             ") of layers that read another layer's keys and values, or whose keys are the values");
 }
 
-std::shared_ptr<const quant::Weight> matrix_of(torch::nn::Module& model, const std::string& module) {
-  for (const auto& item : model.named_modules("", /*include_self=*/false)) {
-    if (item.key() != module) continue;
-    if (const auto* linear = dynamic_cast<const nn::LinearImpl*>(item.value().get())) return linear->weight;
-    if (const auto* table = dynamic_cast<const nn::EmbeddingImpl*>(item.value().get())) return table->weight;
-  }
+std::shared_ptr<const quant::Weight> matrix_of(const torch::nn::Module& model, const std::string& module) {
+  for (const nn::WeightSite& site : nn::weight_sites(model))
+    if (site.module == module && site.role() != nn::MatrixRole::kExperts) return site.weight();
   // A head that is tied to the embeddings.
   return module == "lm_head" ? matrix_of(model, "model.language_model.embed_tokens") : nullptr;
 }
@@ -144,7 +141,7 @@ bool equals(const quant::Weight& base, const torch::Tensor& saved) {
 }
 
 // Matrices saved beside LoRA change nothing where they are the base's. On `meta` nothing can be compared.
-void check_saved(torch::nn::Module& model, const std::string& path, const std::vector<SavedMatrix>& saved,
+void check_saved(const torch::nn::Module& model, const std::string& path, const std::vector<SavedMatrix>& saved,
                  const std::vector<std::string>& modules_to_save, LoadedAdapter& adapter) {
   std::string asked;
   for (const std::string& name : modules_to_save) asked += (asked.empty() ? "" : ", ") + name;
@@ -283,7 +280,7 @@ LoadedAdapter load_adapter(torch::nn::Module& model, const std::string& folder, 
   std::vector<SavedMatrix> saved;
   auto pairs = read_pairs(path, &saved);
   const auto layers = layers_by_name(model);
-  drop_unused(model, layers, path, pairs, adapter);
+  drop_unused(layers, path, pairs, adapter);
   check_saved(model, path, saved, file.modules_to_save, adapter);
   const PatternTable<std::int64_t> ranks(file.lora.rank_pattern, "rank_pattern");
   const PatternTable<double> alphas(file.lora.alpha_pattern, "alpha_pattern");

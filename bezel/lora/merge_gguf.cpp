@@ -6,7 +6,7 @@
 #include <ATen/ATen.h>
 
 #include "bezel/error.h"
-#include "bezel/nn/linear.h"
+#include "bezel/nn/weight_site.h"
 
 namespace bezel::lora {
 namespace {
@@ -27,13 +27,12 @@ std::int64_t merge_into(torch::nn::Module& model, const std::vector<quant::GgufP
   std::unordered_map<std::string, quant::GgufPart*> by_name;
   for (quant::GgufPart* part : parts) by_name.emplace(part->canonical, part);
   std::int64_t merged = 0;
-  for (const auto& item : model.named_modules("", /*include_self=*/false)) {
-    const auto* linear = dynamic_cast<const nn::LinearImpl*>(item.value().get());
-    if (linear == nullptr || !linear->adapter) continue;
-    const auto found = by_name.find(item.key() + ".weight");
+  for (const nn::WeightSite& site : nn::linear_sites(model)) {
+    if (!site.layer->adapter) continue;
+    const auto found = by_name.find(site.module + ".weight");
     if (found == by_name.end())
-      throw Error("layer '", item.key(), "' is adapted, but its matrix goes into no GGUF file");
-    put_inside(*found->second, *linear->adapter);
+      throw Error("layer '", site.module, "' is adapted, but its matrix goes into no GGUF file");
+    put_inside(*found->second, *site.layer->adapter);
     ++merged;
   }
   return merged;
