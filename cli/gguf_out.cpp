@@ -79,6 +79,7 @@ void write_gguf_model(const GgufOut& out) {
   check_new(out.output);
   const auto mix = out.type.empty() ? std::nullopt : quant::gguf_mix(out.type);
   gemma4::GgufExport text = gemma4::plan_gguf(out.model, mix);
+  print_warnings(text.warnings);
   std::optional<gemma4::GgufExport> towers = gemma4::plan_mmproj(out.model, mix);
   if (towers) check_new(mmproj_path(out.output));
   check_new(modelfile_path(out.output));

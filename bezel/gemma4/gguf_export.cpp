@@ -108,8 +108,8 @@ void plan_from_gguf(const std::string& path, std::optional<GgufMix> mix, GgufExp
 }  // namespace
 
 GgufExport plan_gguf(const std::string& model, std::optional<GgufMix> mix) {
-  load_model(model, {});  // complete, and of the shapes that its config says
   GgufExport made;
+  made.warnings = load_model(model, {}).warnings;  // complete, and of the shapes that its config says
   if (io::is_gguf_path(model))
     plan_from_gguf(model, mix, made);
   else

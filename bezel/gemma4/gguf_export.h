@@ -12,6 +12,7 @@ namespace bezel::gemma4 {
 struct GgufExport {
   io::NewGgufKeys keys;
   std::vector<quant::GgufPart> parts;
+  std::vector<std::string> warnings;  ///< as LoadedModel has them
   std::vector<std::string>
       left_out;  ///< stored names of what is not written: codes of layers that the model does not use
 };

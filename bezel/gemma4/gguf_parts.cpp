@@ -5,7 +5,10 @@
 
 #include <c10/util/accumulate.h>
 
+#include "bezel/error.h"
 #include "bezel/gemma4/load.h"
+#include "bezel/gemma4/parts.h"
+#include "bezel/nn/weight_site.h"
 
 namespace bezel::gemma4 {
 namespace {
@@ -30,9 +33,9 @@ class Lister {
 
   std::vector<GgufPart> run(std::vector<std::string>& left_out) {
     const Model model = meta_model(config_, torch::kBFloat16);
-    for (const auto& item : model->named_modules())
-      if (const auto* module = dynamic_cast<const nn::Module*>(item.value().get()))
-        for (const nn::Slot& slot : module->slots()) add_slot(item.key(), slot);
+    nn::for_each_module(*model, [this](const std::string& name, const nn::Module& module) {
+      for (const nn::Slot& slot : module.slots()) add_slot(name, slot);
+    });
     for (const auto& [canonical, stored] : source_.all())
       if (!stored.taken && is_unused_kv(canonical, config_.text)) add_unused(canonical, stored, left_out);
     return std::move(parts_);
@@ -49,8 +52,10 @@ class Lister {
     if (quant::is_quantized(parts))
       add_coded(canonical, *name,
                 quant::stored_weight(parts, slot.shape, config_.quantization, source_.path() + ": " + canonical));
-    else if (const SourceTensor* stored = source_.take(canonical))  // clip bounds may be missing
+    else if (const SourceTensor* stored = source_.take(canonical))
       add_floating(canonical, *name, *stored);
+    else if (slot.kind != nn::SlotKind::kClipBound)  // those may be missing
+      throw Error(source_.path(), ": tensor '", canonical, "' is missing");
   }
 
   void add_coded(const std::string& canonical, const std::string& name,
@@ -64,8 +69,8 @@ class Lister {
   }
 
   void add_floating(const std::string& canonical, const std::string& name, const SourceTensor& stored) {
-    const bool decoder_norm =
-        canonical.find(".language_model.") != std::string::npos && canonical.ends_with("norm.weight");
+    const Part* part = place_of(canonical).part;
+    const bool decoder_norm = part != nullptr && part->kind == PartKind::kDecoder && canonical.ends_with("norm.weight");
     const torch::Tensor tensor = stored.map();
     parts_.push_back({.canonical = canonical,
                       .name = name,
@@ -96,6 +101,7 @@ class Lister {
 
 std::vector<GgufPart> checkpoint_parts(Source& source, const ModelConfig& config, const GgufNames& names,
                                        std::vector<std::string>& left_out) {
+  if (config.text.tie_word_embeddings) source.tie_embeddings_to_head();
   return Lister(source, config, names).run(left_out);
 }
 
