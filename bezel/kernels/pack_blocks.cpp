@@ -12,17 +12,6 @@ namespace {
 constexpr int kBlock = 32;
 constexpr int kHalfBlock = kBlock / 2;
 
-// The value of largest magnitude, the first of several.
-float extreme(const float* x) {
-  float largest = 0.0f, found = 0.0f;
-  for (int i = 0; i < kBlock; ++i)
-    if (const float magnitude = std::fabs(x[i]); magnitude > largest) {
-      largest = magnitude;
-      found = x[i];
-    }
-  return found;
-}
-
 float reciprocal(float scale) { return scale != 0.0f ? 1.0f / scale : 0.0f; }
 
 // Codes of 4 or 5 bits: the lower four in halves of bytes, first half of the block below, and the fifth bits as 32.
@@ -41,7 +30,7 @@ void put_codes(const int* codes, bool has_fifth_bit, std::uint8_t* out) {
 template <int kCodes>
 void pack_symmetric(const float* x, std::uint8_t* out) {
   constexpr float kMiddle = kCodes / 2;
-  const float scale = extreme(x) / -kMiddle;
+  const float scale = extreme_of(x, kBlock) / -kMiddle;
   const float inverse = reciprocal(scale);
   int codes[kBlock];
   for (int i = 0; i < kBlock; ++i) codes[i] = std::min(kCodes - 1, static_cast<int>(x[i] * inverse + (kMiddle + 0.5f)));
@@ -63,7 +52,7 @@ void pack_with_minimum(const float* x, std::uint8_t* out) {
 }
 
 void pack_bytes(const float* x, std::uint8_t* out) {
-  const float scale = std::fabs(extreme(x)) / 127.0f;
+  const float scale = std::fabs(extreme_of(x, kBlock)) / 127.0f;
   const float inverse = reciprocal(scale);
   put_half(scale, out);
   for (int i = 0; i < kBlock; ++i)
@@ -71,6 +60,16 @@ void pack_bytes(const float* x, std::uint8_t* out) {
 }
 
 }  // namespace
+
+float extreme_of(const float* x, int count) {
+  float largest = 0.0f, found = 0.0f;
+  for (int i = 0; i < count; ++i)
+    if (const float magnitude = std::fabs(x[i]); magnitude > largest) {
+      largest = magnitude;
+      found = x[i];
+    }
+  return found;
+}
 
 float put_half(float value, std::uint8_t* out) {
   const c10::Half half(value);

@@ -19,6 +19,9 @@ PackBlock superblock_packer(io::GgufType type);
 /// Writes `value` as float16, rounded to nearest even; returns what was written.
 float put_half(float value, std::uint8_t* out);
 
+/// The value of largest magnitude among `count` values, the first of several; 0 where all are 0.
+float extreme_of(const float* x, int count);
+
 /// The nearest whole number, ties to even, of |x| < 2^22; without a call, so that loops stay loops.
 inline int nearest_whole(float x) {
   constexpr float kShift = 12582912.0f;  // 1.5 * 2^23: adding it rounds to whole numbers

@@ -224,13 +224,8 @@ struct GroupFit {
 };
 
 GroupFit fit_group(const float* x) {
-  float largest = 0.0f, extreme = 0.0f;
-  for (int i = 0; i < kGroup; ++i)
-    if (const float magnitude = std::fabs(x[i]); magnitude > largest) {
-      largest = magnitude;
-      extreme = x[i];
-    }
-  if (largest < kNothing) return {};
+  const float extreme = extreme_of(x, kGroup);
+  if (std::fabs(extreme) < kNothing) return {};
   GroupFit fit{.inverse = static_cast<float>(-kMiddle) / extreme};
   const GroupSums first(x, fit.inverse);
   fit.scale = first.squares != 0.0f ? first.products / first.squares : 0.0f;
