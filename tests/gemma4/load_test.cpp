@@ -28,8 +28,8 @@ Tensor logits(Model& model, const input::Batch& batch) {
   return model->logits(model->hidden_states(batch).flatten(0, 1));
 }
 
-// Rewrites the tensors of a tiny checkpoint and returns what loading it says.
-std::string error_after(const std::function<void(Tensors&)>& change) {
+// Loads a tiny checkpoint whose tensors `change` has rewritten.
+LoadedModel load_after(const std::function<void(Tensors&)>& change) {
   const test::TempFolder temp;
   const std::string folder = temp.path().string();
   test::write_tiny_checkpoint(folder);
@@ -37,8 +37,13 @@ std::string error_after(const std::function<void(Tensors&)>& change) {
   for (auto& [name, tensor] : tensors) tensor = tensor.clone();
   change(tensors);
   io::save_safetensors(folder + "/model.safetensors", {tensors.begin(), tensors.end()});
+  return load_model(folder, kFloat32);
+}
+
+// What loading it says.
+std::string error_after(const std::function<void(Tensors&)>& change) {
   try {
-    load_model(folder, kFloat32);
+    load_after(change);
   } catch (const Error& error) {
     return error.what();
   }
@@ -111,24 +116,14 @@ TEST(LoadModel, BoundsMayBeInfiniteButNotNanOrCrossed) {
 // transformers: a head of its own is used whatever config.json ties; one that is alone stands for the embeddings.
 TEST(LoadModel, AStoredHeadIsUsedWhereItDiffers) {
   const std::string embeddings = "model.language_model.embed_tokens.weight";
-  const auto loaded = [&](const std::function<void(Tensors&)>& change) {
-    const test::TempFolder temp;
-    const std::string folder = temp.path().string();
-    test::write_tiny_checkpoint(folder);
-    Tensors tensors = io::load_safetensors(folder + "/model.safetensors");
-    for (auto& [name, tensor] : tensors) tensor = tensor.clone();
-    change(tensors);
-    io::save_safetensors(folder + "/model.safetensors", {tensors.begin(), tensors.end()});
-    return load_model(folder, kFloat32);
-  };
   const auto head_of = [](LoadedModel& model) { return model.model->head()->dequantize(torch::kFloat); };
-  LoadedModel tied = loaded([](Tensors&) {});
-  LoadedModel equal = loaded([&](Tensors& t) { t["lm_head.weight"] = t.at(embeddings).clone(); });
-  LoadedModel alone = loaded([&](Tensors& t) {
+  LoadedModel tied = load_after([](Tensors&) {});
+  LoadedModel equal = load_after([&](Tensors& t) { t["lm_head.weight"] = t.at(embeddings).clone(); });
+  LoadedModel alone = load_after([&](Tensors& t) {
     t["lm_head.weight"] = t.at(embeddings).clone();
     t.erase(embeddings);
   });
-  LoadedModel own = loaded([&](Tensors& t) { t["lm_head.weight"] = t.at(embeddings) + 1; });
+  LoadedModel own = load_after([&](Tensors& t) { t["lm_head.weight"] = t.at(embeddings) + 1; });
   EXPECT_TRUE(tied.warnings.empty() && equal.warnings.empty());
   EXPECT_TRUE(torch::equal(head_of(equal), head_of(tied)));
   EXPECT_TRUE(torch::equal(head_of(alone), head_of(tied)));

@@ -9,12 +9,12 @@ import random
 import struct
 import subprocess
 import sys
-import warnings
 from collections import Counter
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import Image
 
+from _pillow import pillow
 from _reference import check, finish
 
 ORIENTATION = 274
@@ -66,13 +66,6 @@ def image(rng):
     out = io.BytesIO()
     picture.save(out, form, **options)
     return out.getvalue()
-
-
-def pillow(content):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        picture = ImageOps.exif_transpose(Image.open(io.BytesIO(content))).convert("RGB")
-    return {"height": picture.height, "width": picture.width, "pixels": picture.tobytes().hex()}
 
 
 def main():

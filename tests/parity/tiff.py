@@ -9,13 +9,13 @@ import json
 import struct
 import subprocess
 import sys
-import warnings
 import zlib
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
+from _pillow import pillow
 from _reference import check, finish
 
 WIDTH, HEIGHT = 37, 23
@@ -110,13 +110,6 @@ def by_hand():
         yield f"tiles {compression}", made("<", tags, tiles)
     row = WIDTH * 3
     yield "turned", made("<", tags_of([8] * 3, 2, t274=(3, [8])), strips(whole(row), row))
-
-
-def pillow(content):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        picture = ImageOps.exif_transpose(Image.open(io.BytesIO(content))).convert("RGB")
-    return {"height": picture.height, "width": picture.width, "pixels": picture.tobytes().hex()}
 
 
 def main():

@@ -1,0 +1,12 @@
+"""What Pillow makes of an image file, for comparing with the program read_inputs."""
+import io
+import warnings
+
+from PIL import Image, ImageOps
+
+
+def pillow(content):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        picture = ImageOps.exif_transpose(Image.open(io.BytesIO(content))).convert("RGB")
+    return {"height": picture.height, "width": picture.width, "pixels": picture.tobytes().hex()}
