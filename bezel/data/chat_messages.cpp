@@ -70,6 +70,11 @@ std::vector<ChatMessage> read_chat_messages(const JsonView& list) {
   return out;
 }
 
+bool is_model(const io::Json& message) {
+  const auto role = message.find("role");
+  return role != message.end() && (*role == "assistant" || *role == "model");
+}
+
 std::string trimmed(std::string_view text) {
   // What a model says may end inside a character.
   const auto is_blank_at = [&](std::size_t at) {

@@ -33,6 +33,9 @@ struct ChatMessage {
 /// objects.
 std::vector<ChatMessage> read_chat_messages(const io::JsonView& list);
 
+/// Whether `message`, an object, is by the model: its role is assistant or model.
+bool is_model(const io::Json& message);
+
 /// `text` without the blanks at its ends, as Python's str.strip() takes them off.
 std::string trimmed(std::string_view text);
 

@@ -92,8 +92,10 @@ Json apply_column_map(const JsonView& line, const ColumnMap& map) {
     const auto found = out.find(column);
     if (found == out.end()) continue;
     Json list = *found;
+    io::JsonLimits limits;
+    limits.keeps_big_integers = true;
     if (list.is_string() && list.get_ref<const std::string&>().starts_with('['))
-      list = io::parse_json(Json(list).get<std::string>(), line.source() + ": key '" + column + "'");
+      list = io::parse_json(Json(list).get<std::string>(), line.source() + ": key '" + column + "'", limits);
     if (!list.is_array()) continue;
     for (Json& message : list) rename_message(message, map);
     out.erase(column);

@@ -82,7 +82,8 @@ void Dataset::read_lines() {
     for (std::size_t i = 0; i < lines.size(); ++i) add_line(begin + i, lines[i]);
     if (options_.on_progress) options_.on_progress(begin + lines.size(), file_.size());
   }
-  options_.on_progress = nullptr;  // what it stands for may not outlive this
+  options_.on_progress = nullptr;       // what it stands for may not outlive this
+  options_.sample.takes_notes = false;  // report_ has them
 }
 
 Dataset::ScannedLine Dataset::scan_line(std::size_t line_idx) const {

@@ -17,11 +17,6 @@ constexpr std::array<const char*, 2> kThoughtKeys = {"reasoning", "reasoning_con
 constexpr std::string_view kOpenThought = "<|channel>";
 constexpr std::string_view kCloseThought = "<channel|>";
 
-bool is_model(const Json& message) {
-  const auto role = message.find("role");
-  return role != message.end() && (*role == "assistant" || *role == "model");
-}
-
 // The texts of a message's content, one after the other.
 std::string content_text(const Json& message) {
   const auto content = message.find("content");

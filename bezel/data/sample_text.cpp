@@ -22,11 +22,6 @@ using Span = std::pair<std::size_t, std::size_t>;
 constexpr std::string_view kBos = "<bos>";
 constexpr std::string_view kEos = "<eos>";
 
-bool is_model(const Json& message) {
-  const auto role = message.find("role");
-  return role != message.end() && (*role == "assistant" || *role == "model");
-}
-
 // Everything behind <bos>, without the messages that are left out.
 std::vector<Span> all_but(const std::vector<Span>& left_out, std::string_view text) {
   std::vector<Span> spans;
@@ -91,8 +86,9 @@ SampleText read_chat(const JsonView& line, Json messages, const SampleOptions& o
   sample.text = std::move(chat.text);
   sample.turn_header = std::move(chat.header);
   sample.prompt_tail = std::move(chat.prompt_tail);
-  sample.notes = note_messages(JsonView(messages, line.source(), "messages"), sample.text,
-                               [&](const Json& list) { return render(list).text; });
+  if (options.takes_notes)
+    sample.notes = note_messages(JsonView(messages, line.source(), "messages"), sample.text,
+                                 [&](const Json& list) { return render(list).text; });
   sample.answers = std::move(chat.loss_spans);
   sample.loss_spans = options.train_on_inputs ? all_but(chat.left_out, sample.text) : sample.answers;
   collect_media(line, &messages, sample);

@@ -15,6 +15,7 @@ namespace bezel::data {
 struct SampleOptions {
   ChatOptions chat;
   bool train_on_inputs = false;  ///< loss on all text, not only on what the model says
+  bool takes_notes = true;       ///< fills SampleText::notes, for which chats with thoughts are rendered again
 };
 
 /// One line of a data set as text, with one placeholder for each picture and recording.

@@ -213,7 +213,7 @@ RenderedChat render_template_chat(const JsonView& list, const Json* given_tools,
         "the chat template " + chat_template.name() + " does not show what an assistant turn is: " + marks.problem;
   }
   if (options.mask_history)
-    std::erase_if(out.loss_spans, [&](const Span& span) { return span.first < spans.last_turn_begin(); });
+    std::erase_if(out.loss_spans, [last = spans.last_turn_begin()](const Span& span) { return span.first < last; });
   return out;
 }
 

@@ -40,7 +40,9 @@ Json call_of(const JsonView& given) {
   const std::string text = arguments.get<std::string>();
   const std::string place = given.source() + ": key '" + given.key() + ".function.arguments'";
   const bool is_blank = text.find_first_not_of(" \t\r\n") == std::string::npos;
-  arguments = is_blank ? Json::object() : io::parse_json(text, place);
+  io::JsonLimits limits;
+  limits.keeps_big_integers = true;
+  arguments = is_blank ? Json::object() : io::parse_json(text, place, limits);
   if (!arguments.is_object()) throw Error(place, ": expected an object, or a text that holds one as JSON");
   return call;
 }
