@@ -178,8 +178,10 @@ train::EvaluateOptions evaluate_options(const EvaluateArguments& options, const 
       .device = device, .limit = options.limit, .skip_bad_samples = options.config.skip_bad_samples};
   if (options.generate)
     made.answers = train::AnswerOptions{
-        .limits = {.max_new_tokens = options.max_new_tokens,
-                   .stop_ids = generate::read_settings(options.config.base_model, tokenizer).stop_ids},
+        .limits =
+            {.max_new_tokens = options.max_new_tokens,
+             .stop_ids =
+                 generate::read_settings(options.config.base_model, tokenizer, options.config.chat_template).stop_ids},
         .ignore_case = options.ignore_case};
   if (isatty(STDERR_FILENO) != 0)
     made.on_sample = [](std::size_t done, std::size_t total) {

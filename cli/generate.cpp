@@ -100,7 +100,8 @@ class Session {
 
 Session::Session(const GenerateArguments& options)
     : options_(options), conversation_(options.model, gemma4::read_model_config(options.model), options.conversation) {
-  generate::Settings settings = generate::read_settings(options.model, conversation_.tokenizer());
+  generate::Settings settings =
+      generate::read_settings(options.model, conversation_.tokenizer(), options.conversation.chat_template);
   sampling_ = settings.sampling;
   if (options.greedy || options.temperature == 0.0) sampling_.greedy = true;
   if (options.temperature.value_or(0.0) != 0.0 || options.top_k || options.top_p) sampling_.greedy = false;

@@ -12,8 +12,9 @@ namespace bezel::cli {
 namespace {
 
 constexpr std::string_view kModels[] = {"--model", "path"};
-constexpr std::string_view kPaths[] = {"--adapter",    "--data",  "--inputs", "--output", "--per-sample",
-                                       "--media-root", "--image", "--audio",  "--config", "--tokenizer"};
+constexpr std::string_view kPaths[] = {"--adapter",    "--data",       "--inputs",       "--output",
+                                       "--per-sample", "--media-root", "--image",        "--audio",
+                                       "--config",     "--tokenizer",  "--chat-template"};
 
 template <std::size_t Size>
 bool is_one_of(const std::string_view (&names)[Size], const std::string& name) {

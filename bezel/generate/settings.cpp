@@ -85,9 +85,10 @@ std::vector<std::int64_t> gguf_eos(const std::string& path) {
   return ids;
 }
 
-// The token that ends a turn in the checkpoint's chat template, where it is one.
-void add_template_end(const std::string& model, const data::Tokenizer& tokenizer, Settings& settings) {
-  const auto chat_template = data::CheckpointTemplate::load(model);
+// The token that ends a turn in the chat template that renders, where it is one.
+void add_template_end(const std::string& model, const std::string& file, const data::Tokenizer& tokenizer,
+                      Settings& settings) {
+  const auto chat_template = data::CheckpointTemplate::load(model, file);
   if (chat_template == nullptr || !chat_template->is_usable()) return;
   const auto end = tokenizer.token_id(chat_template->marks(chat_template->special_tokens(), false).end);
   if (end && std::ranges::find(settings.stop_ids, *end) == settings.stop_ids.end()) settings.stop_ids.push_back(*end);
@@ -95,7 +96,7 @@ void add_template_end(const std::string& model, const data::Tokenizer& tokenizer
 
 }  // namespace
 
-Settings read_settings(const std::string& model, const data::Tokenizer& tokenizer) {
+Settings read_settings(const std::string& model, const data::Tokenizer& tokenizer, const std::string& chat_template) {
   Settings settings;
   settings.sampling.top_k = 50;
   const bool is_gguf = io::is_gguf_path(model);
@@ -117,7 +118,7 @@ Settings read_settings(const std::string& model, const data::Tokenizer& tokenize
     if (turn && std::ranges::find(settings.stop_ids, *turn) == settings.stop_ids.end())
       settings.stop_ids.push_back(*turn);
   }
-  add_template_end(model, tokenizer, settings);
+  add_template_end(model, chat_template, tokenizer, settings);
   return settings;
 }
 

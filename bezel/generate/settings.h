@@ -21,7 +21,8 @@ struct Settings {
 /// Reads generation_config.json of a checkpoint folder, with transformers' defaults for what it does not say (greedy;
 /// where it samples top_k 50), and eos_token_id of config.json where it has none; of a GGUF file the ids of its ends.
 /// The token that ends a turn, where the tokenizer has it, always stops. Throws Error naming file and key on values
-/// that cannot be.
-Settings read_settings(const std::string& model, const data::Tokenizer& tokenizer);
+/// that cannot be. `chat_template` is a file in place of the checkpoint's own template.
+Settings read_settings(const std::string& model, const data::Tokenizer& tokenizer,
+                       const std::string& chat_template = "");
 
 }  // namespace bezel::generate

@@ -33,7 +33,7 @@ SamplePredictions::SamplePredictions(const TrainConfig& config, const RunBatches
       tokenizer_(batches.train_data().tokenizer()) {
   if (config.sample_predictions == 0) return;
   limits_ = {.max_new_tokens = kMaxNewTokens,
-             .stop_ids = generate::read_settings(config.base_model, tokenizer_).stop_ids};
+             .stop_ids = generate::read_settings(config.base_model, tokenizer_, config.chat_template).stop_ids};
   for (RunBatches::Prompt& prompt : batches.prompts(static_cast<std::size_t>(config.sample_predictions))) {
     predictions_.push_back({prompt.source, prompt.sample.prompt, prompt.sample.answer, "", ""});
     asked_.push_back(std::move(prompt.sample));
