@@ -79,6 +79,8 @@ void expand_homes(TrainConfig& config) {
                             &config.media_root, &config.dataset_dir, &config.init_adapter, &config.cache_dir,
                             &config.resume_from_checkpoint, &config.chat_template})
     *path = io::expand_home(*path);
+  for (auto* names : {&config.dataset, &config.eval_dataset})
+    for (std::string& name : *names) name = io::expand_home(name);
   for (auto* entries : {&config.datasets, &config.test_datasets})
     for (DatasetEntry& entry : *entries) {
       entry.file.path = io::expand_home(entry.file.path);

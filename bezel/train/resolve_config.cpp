@@ -1,13 +1,28 @@
 #include "bezel/train/resolve_config.h"
 
+#include <filesystem>
+
 #include "bezel/lora/adapter_io.h"
+#include "bezel/train/resume.h"
 
 namespace bezel::train {
+namespace {
+
+// A run that goes on has the adapter in its checkpoints, and may have lost the one that it began from.
+std::string adapter_folder(const TrainConfig& config) {
+  std::error_code error;
+  if (config.resume_from_checkpoint.empty() || std::filesystem::exists(config.init_adapter, error))
+    return config.init_adapter;
+  const auto checkpoints = list_checkpoints(config.output_dir);  // the newest first
+  return checkpoints.empty() ? config.init_adapter : checkpoints.front().path;
+}
+
+}  // namespace
 
 TrainConfig resolve_config(TrainConfig config) {
   if (config.init_adapter.empty()) return config;
   const double dropout = config.lora.dropout;
-  config.lora = lora::read_lora_config(config.init_adapter);
+  config.lora = lora::read_lora_config(adapter_folder(config));
   config.lora.dropout = dropout;
   return config;
 }
