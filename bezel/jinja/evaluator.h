@@ -41,7 +41,6 @@ class Evaluator {
   Flow run_if(const Statement& statement);
   void run_for(const Statement& statement);
   void run_set(const Statement& statement);
-  void run_set_block(const Statement& statement);
   void run_call(const Statement& statement);
   void run_with(const Statement& statement);
   Flow run_captured(const Statement& statement);

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <string_view>
 
+#include "bezel/io/hub_cache.h"
 #include "bezel/io/regular_file.h"
 
 namespace bezel::quant {
@@ -25,15 +26,6 @@ constexpr std::array<Release, 6> kReleases{{{1536, 35, "google/gemma-4-E2B"},
                                             {5376, 60, "google/gemma-4-31B"},
                                             {640, 18, "google/gemma-3-270m"},
                                             {1152, 26, "google/gemma-3-1b"}}};
-
-// "owner/name" of a hub, as opposed to a path.
-bool is_hub_id(std::string_view text) {
-  const auto allowed = [](unsigned char c) {
-    return std::isalnum(c) != 0 || c == '/' || c == '-' || c == '_' || c == '.';
-  };
-  return std::ranges::count(text, '/') == 1 && text.front() != '/' && text.front() != '.' && text.back() != '/' &&
-         std::ranges::all_of(text, allowed);
-}
 
 std::string_view trimmed(std::string_view text) {
   constexpr std::string_view kAround = " \t\r\"'-[]";
@@ -58,7 +50,7 @@ std::string base_of_card(const std::string& path) {
     const std::string_view next = rest.substr(rest.find('\n') + 1);
     value = trimmed(next.substr(0, next.find('\n')));
   }
-  return !value.empty() && is_hub_id(value) ? std::string(value) : "";
+  return !value.empty() && io::is_hub_id(value) ? std::string(value) : "";
 }
 
 std::string base_by_size(const JsonView& config) {
@@ -80,7 +72,7 @@ std::string base_by_size(const JsonView& config) {
 std::string take_dense_base(const JsonView& config) {
   std::string base = base_of_card((std::filesystem::path(config.source()).parent_path() / "README.md").string());
   if (const auto name = config.find("_name_or_path"); base.empty() && name && name->is_string())
-    if (const std::string text = name->text(); !text.empty() && is_hub_id(text)) base = text;
+    if (const std::string text = name->text(); !text.empty() && io::is_hub_id(text)) base = text;
   if (base.empty()) base = base_by_size(config);
   return "take the checkpoint in bfloat16 that it was made from" + (base.empty() ? "" : " (" + base + ")") +
          ", with `storage: nf4` or `int8` where memory is short";
