@@ -121,7 +121,7 @@ class Run {
     if (config_.threads) at::set_num_threads(static_cast<int>(*config_.threads));
     torch::manual_seed(static_cast<std::uint64_t>(config_.seed));
     watch_ = watch_inputs(config_, *batches_);
-    state_.facts = make_facts(config_, *batches_, device_);
+    state_.facts = make_facts(wanted, *batches_, device_);  // as the user wrote it
     notes_ = config_.notes;
     if (asks_for_evaluation(config_) && batches_->num_eval() == 0)
       notes_.push_back("no sample is held out, so nothing is evaluated; val_set_size: 0.1 holds out a tenth");

@@ -178,6 +178,18 @@ def check_fresh_start(runs, wanted):
     runs.same("empty", wanted)
 
 
+def check_lost_start(runs):
+    """A run that began from an adapter goes on without it: its checkpoints have what it needs."""
+    runs.run("start", max_steps=2)
+    begun = {"init_adapter": runs.folder / "start", "save_steps": 6}
+    runs.run("tuned", **begun)
+    wanted = (runs.folder / "tuned" / "adapter_model.safetensors").read_bytes()
+    shutil.rmtree(runs.folder / "start")
+    shutil.rmtree(runs.folder / "tuned" / "checkpoint-12")
+    runs.run("tuned", RESUME, **begun)
+    assert (runs.folder / "tuned" / "adapter_model.safetensors").read_bytes() == wanted
+
+
 def main():
     with tempfile.TemporaryDirectory() as name:
         runs = Runs(Path(sys.argv[1]) / "bezel", Path(name))
@@ -188,6 +200,7 @@ def main():
         check_every_part_counts(runs, wanted)
         check_other_runs(runs)
         check_fresh_start(runs, wanted)
+        check_lost_start(runs)
 
 
 if __name__ == "__main__":
