@@ -7,14 +7,14 @@
 #include "bezel/kernels/dequantize.h"
 #include "bezel/kernels/geglu.h"
 #include "bezel/kernels/low_rank.h"
-#include "bezel/kernels/narrow_product.h"
+#include "bezel/kernels/skinny_gemm.h"
 #include "bezel/kernels/picture_attention.h"
 #include "bezel/kernels/quantize.h"
 #include "bezel/kernels/ranged_attention.h"
 #include "bezel/kernels/rms_norm.h"
 #include "bezel/kernels/rotate.h"
 #include "bezel/kernels/silu.h"
-#include "bezel/kernels/vector_product.h"
+#include "bezel/kernels/gemv.h"
 
 namespace {
 
@@ -192,20 +192,20 @@ void quantize_bench(benchmark::State& state, bool fused) {
 }
 
 // The head's product of one token; items are elements of the matrix.
-void vector_product_bench(benchmark::State& state, bool fused) {
+void gemv_bench(benchmark::State& state, bool fused) {
   const Tensor x = random({1, 1536}), w = random({262144 / 2, 1536});
-  for (auto _ : state) benchmark::DoNotOptimize(fused ? vector_product(x, w) : at::mm(x, w.t()));
+  for (auto _ : state) benchmark::DoNotOptimize(fused ? gemv(x, w) : at::mm(x, w.t()));
   state.SetItemsProcessed(state.iterations() * w.numel());
 }
 
-void vector_product_4bit_bench(benchmark::State& state, bool fused) {
+void gemv_4bit_bench(benchmark::State& state, bool fused) {
   const std::int64_t rows = 12288, columns = 1536, count = rows * columns;
   const Tensor packed = at::randint(0, 256, {count / 2}, at::kByte), scales = at::rand({count / 64});
   const FourBitFormat format{at::linspace(-1, 1, 16), 64, at::kBFloat16};
   const Tensor x = random({1, columns});
   for (auto _ : state) {
     if (fused)
-      benchmark::DoNotOptimize(vector_product_4bit(x, packed, scales, 0, rows, format));
+      benchmark::DoNotOptimize(gemv_4bit(x, packed, scales, 0, rows, format));
     else
       benchmark::DoNotOptimize(
           at::mm(x, dequantize_4bit_plain(packed, scales, 0, count, format, at::kBFloat16).view({rows, columns}).t()));
@@ -214,7 +214,7 @@ void vector_product_4bit_bench(benchmark::State& state, bool fused) {
 }
 
 // A product of 512 rows with a matrix in codes, made window by window or as a whole.
-void window_product_4bit_bench(benchmark::State& state, bool fused) {
+void tiled_gemm_4bit_bench(benchmark::State& state, bool fused) {
   const std::int64_t rows = 6144, columns = 1536, count = rows * columns;
   const Tensor packed = at::randint(0, 256, {count / 2}, at::kByte), scales = at::rand({count / 64});
   const FourBitFormat format{at::linspace(-1, 1, 16), 64, at::kBFloat16};
@@ -222,7 +222,7 @@ void window_product_4bit_bench(benchmark::State& state, bool fused) {
   const Tensor x = random({512, columns});
   for (auto _ : state) {
     if (fused)
-      benchmark::DoNotOptimize(window_product_nt(x, rows, windows));
+      benchmark::DoNotOptimize(tiled_gemm_nt(x, rows, windows));
     else
       benchmark::DoNotOptimize(
           at::mm(x, dequantize_4bit(packed, scales, 0, count, format, at::kBFloat16).view({rows, columns}).t()));
@@ -231,21 +231,21 @@ void window_product_4bit_bench(benchmark::State& state, bool fused) {
 }
 
 // The products of an adapter of rank 16 on a projection from 1,536 to 6,144 features; items are multiply-additions.
-void narrow_product_bench(benchmark::State& state, bool fused) {
+void skinny_gemm_bench(benchmark::State& state, bool fused) {
   const Tensor x = random({512, 1536}), a = at::randn({16, 1536});
-  for (auto _ : state) benchmark::DoNotOptimize(fused ? narrow_product(x, a.t()) : at::mm(x, a.to(at::kBFloat16).t()));
+  for (auto _ : state) benchmark::DoNotOptimize(fused ? skinny_gemm(x, a.t()) : at::mm(x, a.to(at::kBFloat16).t()));
   state.SetItemsProcessed(state.iterations() * x.numel() * 16);
 }
 
-void narrow_product_nn_bench(benchmark::State& state, bool fused) {
+void skinny_gemm_nn_bench(benchmark::State& state, bool fused) {
   const Tensor dy = random({512, 6144}), b = at::randn({6144, 16});
-  for (auto _ : state) benchmark::DoNotOptimize(fused ? narrow_product(dy, b) : at::mm(dy, b.to(at::kBFloat16)));
+  for (auto _ : state) benchmark::DoNotOptimize(fused ? skinny_gemm(dy, b) : at::mm(dy, b.to(at::kBFloat16)));
   state.SetItemsProcessed(state.iterations() * dy.numel() * 16);
 }
 
-void narrow_product_tn_bench(benchmark::State& state, bool fused) {
+void skinny_gemm_tn_bench(benchmark::State& state, bool fused) {
   const Tensor dy = random({512, 6144}), h = random({512, 16});
-  for (auto _ : state) benchmark::DoNotOptimize(fused ? narrow_product_tn(dy, h) : at::mm(dy.t(), h).to(at::kFloat));
+  for (auto _ : state) benchmark::DoNotOptimize(fused ? skinny_gemm_tn(dy, h) : at::mm(dy.t(), h).to(at::kFloat));
   state.SetItemsProcessed(state.iterations() * dy.numel() * 16);
 }
 
@@ -264,9 +264,9 @@ int main(int argc, char** argv) {
                                                {"clamp_low_rank", clamp_bench},
                                                {"gate_low_rank", gate_bench},
                                                {"where_inside", where_inside_bench},
-                                               {"narrow_product_nt", narrow_product_bench},
-                                               {"narrow_product_nn", narrow_product_nn_bench},
-                                               {"narrow_product_tn", narrow_product_tn_bench},
+                                               {"skinny_gemm_nt", skinny_gemm_bench},
+                                               {"skinny_gemm_nn", skinny_gemm_nn_bench},
+                                               {"skinny_gemm_tn", skinny_gemm_tn_bench},
                                                {"picture_attention", picture_attention_bench},
                                                {"picture_attention_backward", picture_attention_backward_bench},
                                                {"ranged_attention", ranged_attention_bench},
@@ -274,9 +274,9 @@ int main(int argc, char** argv) {
                                                {"cross_entropy", cross_entropy_bench},
                                                {"dequantize_4bit", dequantize_bench},
                                                {"quantize_4bit", quantize_bench},
-                                               {"vector_product", vector_product_bench},
-                                               {"vector_product_4bit", vector_product_4bit_bench},
-                                               {"window_product_4bit", window_product_4bit_bench}};
+                                               {"gemv", gemv_bench},
+                                               {"gemv_4bit", gemv_4bit_bench},
+                                               {"tiled_gemm_4bit", tiled_gemm_4bit_bench}};
   for (const auto& [name, bench] : all)
     for (const bool fused : {false, true})
       benchmark::RegisterBenchmark((std::string(name) + (fused ? "/loop" : "/aten")).c_str(), bench, fused)

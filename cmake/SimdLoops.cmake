@@ -10,12 +10,12 @@ function(bezel_simd name sources)
   target_compile_definitions(bezel_simd_${name} PRIVATE BEZEL_SIMD_FUNCTIONS=${name}_functions
     BEZEL_SIMD_ATTENTION_LOOPS=${name}_attention_loops BEZEL_SIMD_FROZEN=${name}_frozen
     BEZEL_SIMD_LOW_RANK_LOOPS=${name}_low_rank_loops BEZEL_SIMD_PRODUCTS=${name}_products
-    BEZEL_SIMD_WIDE_PRODUCTS=${name}_wide_products BEZEL_SIMD_UNPACKERS=${name}_unpackers)
+    BEZEL_SIMD_FP32_GEMM_KERNELS=${name}_fp32_gemm_kernels BEZEL_SIMD_UNPACKERS=${name}_unpackers)
   target_sources(bezel PRIVATE $<TARGET_OBJECTS:bezel_simd_${name}>)
 endfunction()
 
 set(loops bezel/kernels/simd/loops.cpp bezel/kernels/simd/frozen.cpp bezel/kernels/simd/unpack.cpp
-  bezel/kernels/simd/wide_product.cpp)
+  bezel/kernels/simd/fp32_gemm.cpp)
 set(product bezel/kernels/simd/product.cpp bezel/kernels/simd/low_rank.cpp bezel/kernels/simd/attention.cpp)
 bezel_simd(baseline "${loops};${product}")
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")

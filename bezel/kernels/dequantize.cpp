@@ -123,14 +123,14 @@ MakeWindow windows_4bit(const torch::Tensor& packed, const torch::Tensor& scales
   };
 }
 
-bool has_vector_product_4bit(const torch::Tensor& x, const torch::Tensor& packed, const FourBitFormat& format) {
+bool has_gemv_4bit(const torch::Tensor& x, const torch::Tensor& packed, const FourBitFormat& format) {
   return x.size(0) == 1 && simd::takes({x}) && packed.is_cpu() && packed.is_contiguous() && format.block == 64 &&
          x.size(1) % format.block == 0 && format.value_dtype != torch::kHalf;
 }
 
-torch::Tensor vector_product_4bit(const torch::Tensor& x, const torch::Tensor& packed, const torch::Tensor& scales,
+torch::Tensor gemv_4bit(const torch::Tensor& x, const torch::Tensor& packed, const torch::Tensor& scales,
                                   std::int64_t first, std::int64_t rows, const FourBitFormat& format) {
-  TORCH_CHECK(has_vector_product_4bit(x, packed, format) && first % x.size(1) == 0, "no product of ", x.sizes());
+  TORCH_CHECK(has_gemv_4bit(x, packed, format) && first % x.size(1) == 0, "no product of ", x.sizes());
   torch::Tensor parts, halves;  // of x, in the order that the loop takes them in
   if (simd::has_bf16_products()) {
     halves = x.view({-1, 2}).t().contiguous();
@@ -141,7 +141,7 @@ torch::Tensor vector_product_4bit(const torch::Tensor& x, const torch::Tensor& p
   }
   const torch::Tensor block_scales = scales.contiguous();
   torch::Tensor y = at::empty({1, rows}, x.options());
-  const simd::FourBitVectorProduct arguments{packed.const_data_ptr<std::uint8_t>() + first / 2,
+  const simd::FourBitGemv arguments{packed.const_data_ptr<std::uint8_t>() + first / 2,
                                              format.table.const_data_ptr<float>(),
                                              block_scales.const_data_ptr<float>(),
                                              simd::data<float>(parts),

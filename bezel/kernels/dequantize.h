@@ -2,7 +2,7 @@
 
 #include <torch/types.h>
 
-#include "bezel/kernels/window_product.h"
+#include "bezel/kernels/tiled_gemm.h"
 
 namespace bezel::kernels {
 
@@ -28,12 +28,12 @@ torch::Tensor dequantize_4bit_plain(const torch::Tensor& packed, const torch::Te
 MakeWindow windows_4bit(const torch::Tensor& packed, const torch::Tensor& scales, std::int64_t first,
                         std::int64_t columns, const FourBitFormat& format);
 
-/// Whether vector_product_4bit takes them: x bfloat16 [1, K] of whole blocks of 64, on the CPU.
-bool has_vector_product_4bit(const torch::Tensor& x, const torch::Tensor& packed, const FourBitFormat& format);
+/// Whether gemv_4bit takes them: x bfloat16 [1, K] of whole blocks of 64, on the CPU.
+bool has_gemv_4bit(const torch::Tensor& x, const torch::Tensor& packed, const FourBitFormat& format);
 
 /// x · wᵀ -> bfloat16 [1, rows], where w [rows, K] are the elements from `first` on, each rounded to bfloat16 as
 /// dequantize_4bit rounds it. Sums in float32, rounded once. Arguments as there.
-torch::Tensor vector_product_4bit(const torch::Tensor& x, const torch::Tensor& packed, const torch::Tensor& scales,
+torch::Tensor gemv_4bit(const torch::Tensor& x, const torch::Tensor& packed, const torch::Tensor& scales,
                                   std::int64_t first, std::int64_t rows, const FourBitFormat& format);
 
 }  // namespace bezel::kernels

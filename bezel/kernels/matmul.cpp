@@ -5,7 +5,7 @@
 #include <ATen/ATen.h>
 #include <ATen/Version.h>
 
-#include "bezel/kernels/narrow_product.h"
+#include "bezel/kernels/skinny_gemm.h"
 #include "bezel/kernels/simd/functions.h"
 
 namespace bezel::kernels {
@@ -52,21 +52,21 @@ Tiles windows_of(const torch::Tensor& w) {
 }
 
 Tiles parts_of(const torch::Tensor& w, const torch::Tensor& x) {
-  return widens(x.scalar_type(), x.device()) && takes_windows(x) ? windows_of(w) : tiles_of(w, x);
+  return needs_fp32_gemm(x.scalar_type(), x.device()) && takes_windows(x) ? windows_of(w) : tiles_of(w, x);
 }
 
 // What the products of an input are computed in.
 torch::ScalarType compute_dtype(const torch::Tensor& x) {
-  return widens(x.scalar_type(), x.device()) ? torch::kFloat : x.scalar_type();
+  return needs_fp32_gemm(x.scalar_type(), x.device()) ? torch::kFloat : x.scalar_type();
 }
 
 bool direct(const torch::Tensor& x, const torch::Tensor& w) {
-  return x.scalar_type() == w.scalar_type() && !widens(x.scalar_type(), x.device());
+  return x.scalar_type() == w.scalar_type() && !needs_fp32_gemm(x.scalar_type(), x.device());
 }
 
 }  // namespace
 
-bool widens(torch::ScalarType dtype, torch::Device device) {
+bool needs_fp32_gemm(torch::ScalarType dtype, torch::Device device) {
   if (dtype != torch::kBFloat16 && dtype != torch::kHalf) return false;
   if (!device.is_cpu()) return false;
   static const bool fast_bf16 = has_fast_bf16();
@@ -79,7 +79,7 @@ torch::Tensor matmul_nt(const torch::Tensor& x, const torch::Tensor& w) {
 
 torch::Tensor matmul_nt(const torch::Tensor& x, const Tiles& w) {
   TORCH_CHECK(x.size(1) == w.columns, x.sizes(), " times the transpose of [", w.rows, ", ", w.columns, "]");
-  if (w.make_window) return window_product_nt(x, w.rows, w.make_window);
+  if (w.make_window) return tiled_gemm_nt(x, w.rows, w.make_window);
   const auto compute = compute_dtype(x);
   const torch::Tensor wide = x.to(compute);
   torch::Tensor y = at::empty({x.size(0), w.rows}, x.options());
@@ -97,7 +97,7 @@ torch::Tensor matmul_nn(const torch::Tensor& x, const torch::Tensor& w) {
 
 torch::Tensor matmul_nn(const torch::Tensor& x, const Tiles& w) {
   TORCH_CHECK(x.size(1) == w.rows, x.sizes(), " times [", w.rows, ", ", w.columns, "]");
-  if (w.make_window) return window_product_nn(x, w.columns, w.make_window);
+  if (w.make_window) return tiled_gemm_nn(x, w.columns, w.make_window);
   const auto compute = compute_dtype(x);
   // Partial sums of several tiles stay in float32, whatever the products are computed in.
   const std::int64_t step = rows_per_tile(w, compute);
@@ -117,9 +117,9 @@ torch::Tensor matmul_nn(const torch::Tensor& x, const Tiles& w) {
 torch::Tensor matmul_tn(const torch::Tensor& x, const torch::Tensor& y) {
   // The narrower dtype: what was rounded to it already loses nothing, and float32 factors of an adapter's size may be.
   const auto narrow = x.scalar_type() == torch::kFloat ? y.scalar_type() : x.scalar_type();
-  if (const torch::Tensor a = x.to(narrow), b = y.to(narrow); has_narrow_product_tn(a, b))
-    return narrow_product_tn(a, b);
-  const auto compute = widens(narrow, x.device()) ? torch::kFloat : narrow;
+  if (const torch::Tensor a = x.to(narrow), b = y.to(narrow); has_skinny_gemm_tn(a, b))
+    return skinny_gemm_tn(a, b);
+  const auto compute = needs_fp32_gemm(narrow, x.device()) ? torch::kFloat : narrow;
   return at::mm(x.to(compute).t(), y.to(compute)).to(torch::kFloat);
 }
 

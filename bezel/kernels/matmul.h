@@ -4,13 +4,13 @@
 
 #include <torch/types.h>
 
-#include "bezel/kernels/window_product.h"
+#include "bezel/kernels/tiled_gemm.h"
 
 namespace bezel::kernels {
 
 /// Whether matrix products of `dtype` on `device` should be done by widening to float32: true for bfloat16 and float16
 /// on CPUs without bf16 instructions (or with ONEDNN_MAX_CPU_ISA / ATEN_CPU_CAPABILITY set below them).
-bool widens(torch::ScalarType dtype, torch::Device device);
+bool needs_fp32_gemm(torch::ScalarType dtype, torch::Device device);
 
 /// A matrix [M, K] that is made a part at a time.
 struct Tiles {

@@ -79,7 +79,7 @@ Tensor ranged_attention(const Tensor& q, const Tensor& k, const Tensor& v, const
 }  // namespace
 
 Tensor attention_plain(const Tensor& q, const Tensor& k, const Tensor& v, const KeyRanges& visible) {
-  const auto compute = kernels::widens(q.scalar_type(), q.device()) ? torch::kFloat : q.scalar_type();
+  const auto compute = kernels::needs_fp32_gemm(q.scalar_type(), q.device()) ? torch::kFloat : q.scalar_type();
   const Tensor keys = repeat_heads(k.to(compute), q.size(1));
   const Tensor values = repeat_heads(v.to(compute), q.size(1));
   Tensor scores = at::matmul(q.to(compute), keys.transpose(2, 3));  // [B, A, T, S]
@@ -95,7 +95,7 @@ Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const KeyRan
   // one row in bfloat16 come from a routine without vectors on some processors, a third of a token's time.
   const bool one_query = q.size(2) == 1;
   if (!one_query && kernels::has_ranged_attention(q)) return ranged_attention(q, k, v, visible);
-  const bool wide = one_query || kernels::widens(q.scalar_type(), q.device());
+  const bool wide = one_query || kernels::needs_fp32_gemm(q.scalar_type(), q.device());
   const auto compute = wide ? torch::kFloat : q.scalar_type();
   std::optional<Tensor> bias;
   if (visible.end.defined() && !visible.causal) bias = additive(visible, q, k, compute);

@@ -3,7 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "bezel/kernels/matmul.h"
-#include "bezel/kernels/narrow_product.h"
+#include "bezel/kernels/skinny_gemm.h"
 
 namespace bezel::nn {
 namespace {
@@ -23,10 +23,10 @@ Tensor joined(const std::vector<Tensor>& columns) { return columns.size() == 1 ?
 // x · aᵀ and x · b for factors as narrow as a rank. Only adapters' go this way: frozen matrices are multiplied alike in
 // every storage.
 Tensor rank_nt(const Tensor& x, const Tensor& a) {
-  return kernels::has_narrow_product(x, a.size(0)) ? kernels::narrow_product(x, a.t()) : kernels::matmul_nt(x, a);
+  return kernels::has_skinny_gemm(x, a.size(0)) ? kernels::skinny_gemm(x, a.t()) : kernels::matmul_nt(x, a);
 }
 Tensor rank_nn(const Tensor& x, const Tensor& b) {
-  return kernels::has_narrow_product(x, b.size(1)) ? kernels::narrow_product(x, b) : kernels::matmul_nn(x, b);
+  return kernels::has_skinny_gemm(x, b.size(1)) ? kernels::skinny_gemm(x, b) : kernels::matmul_nn(x, b);
 }
 
 }  // namespace

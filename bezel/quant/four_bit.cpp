@@ -122,10 +122,10 @@ class FourBitCodes final : public Codes {
     return kernels::windows_4bit(matrix_.packed, scales(first, count * columns_), first, columns_, format_);
   }
 
-  Tensor vector_product(std::int64_t begin, std::int64_t count, const Tensor& x) const override {
+  Tensor gemv(std::int64_t begin, std::int64_t count, const Tensor& x) const override {
     const std::int64_t first = begin * columns_;
-    if (!kernels::has_vector_product_4bit(x, matrix_.packed, format_)) return {};
-    return kernels::vector_product_4bit(x, matrix_.packed, scales(first, count * columns_), first, count, format_);
+    if (!kernels::has_gemv_4bit(x, matrix_.packed, format_)) return {};
+    return kernels::gemv_4bit(x, matrix_.packed, scales(first, count * columns_), first, count, format_);
   }
 
   torch::Device device() const override { return matrix_.packed.device(); }

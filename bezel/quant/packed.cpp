@@ -23,7 +23,7 @@ class PackedCodes final : public Codes {
     std::call_once(first_use_, [this] { check(rows_, "holds"); });
     return kernels::unpack(rows_.narrow(0, begin, count), type_, dtype);
   }
-  Tensor vector_product(std::int64_t begin, std::int64_t count, const Tensor& x) const override {
+  Tensor gemv(std::int64_t begin, std::int64_t count, const Tensor& x) const override {
     if (!kernels::has_packed_product(x, rows_)) return {};
     std::call_once(first_use_, [this] { check(rows_, "holds"); });
     return kernels::packed_product(x, rows_.narrow(0, begin, count), type_);

@@ -21,7 +21,7 @@ class TiledWeight final : public Weight {
 
   torch::Tensor matmul(const torch::Tensor& x) const override {
     if (x.size(0) == 1)
-      if (const torch::Tensor y = codes_->vector_product(first_row_, shape_[0], x); y.defined()) return y;
+      if (const torch::Tensor y = codes_->gemv(first_row_, shape_[0], x); y.defined()) return y;
     return kernels::matmul_nt(x, tiles(x));
   }
   torch::Tensor matmul_transposed(const torch::Tensor& dy) const override { return kernels::matmul_nn(dy, tiles(dy)); }

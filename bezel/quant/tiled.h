@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "bezel/kernels/window_product.h"
+#include "bezel/kernels/tiled_gemm.h"
 #include "bezel/quant/weight.h"
 
 namespace bezel::quant {
@@ -22,7 +22,7 @@ class Codes {
   virtual kernels::MakeWindow windows(std::int64_t /*begin*/, std::int64_t /*count*/) const { return {}; }
   /// x · Wᵀ of rows [begin, begin + count) for a single row x [1, columns], straight from the codes; undefined where
   /// there is no such product, and rows must be made for one.
-  virtual torch::Tensor vector_product(std::int64_t /*begin*/, std::int64_t /*count*/,
+  virtual torch::Tensor gemv(std::int64_t /*begin*/, std::int64_t /*count*/,
                                        const torch::Tensor& /*x*/) const {
     return {};
   }

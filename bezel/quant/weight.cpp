@@ -11,7 +11,7 @@
 #include "bezel/error.h"
 #include "bezel/io/tensor_io.h"
 #include "bezel/kernels/matmul.h"
-#include "bezel/kernels/vector_product.h"
+#include "bezel/kernels/gemv.h"
 #include "bezel/quant/pin.h"
 
 namespace bezel::quant {
@@ -57,7 +57,7 @@ class DenseWeight final : public Weight {
   std::string storage() const override { return lower_name(dtype_); }
 
   torch::Tensor matmul(const torch::Tensor& x) const override {
-    return kernels::has_vector_product(x, ready()) ? kernels::vector_product(x, ready())
+    return kernels::has_gemv(x, ready()) ? kernels::gemv(x, ready())
                                                    : kernels::matmul_nt(x, ready());
   }
 

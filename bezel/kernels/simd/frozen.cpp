@@ -208,14 +208,14 @@ inline float row_product(const Bf16* w, const Bf16* x, std::int64_t columns) {
 }
 
 // Row by row: one stream from end to end is what processors foresee best.
-void vector(const VectorProduct& a, std::int64_t begin, std::int64_t end) {
+void vector(const Gemv& a, std::int64_t begin, std::int64_t end) {
   for (std::int64_t row = begin; row < end; ++row)
     a.y[row] = narrow(row_product(a.w + row * a.columns, a.x, a.columns));
 }
 
 #if defined(__AVX512BF16__)
 // One instruction looks 32 codes up, another multiplies them and adds them up in pairs.
-void four_bit_vector(const FourBitVectorProduct& a, std::int64_t begin, std::int64_t end) {
+void four_bit_vector(const FourBitGemv& a, std::int64_t begin, std::int64_t end) {
   const auto table = reinterpret_cast<__m512>(load<Floats>(a.table));
   const Bf16 *even = a.halves, *odd = a.halves + a.columns / 2;
   const auto add = [](Floats& sum, Pairs w, Pairs x) {
@@ -237,7 +237,7 @@ void four_bit_vector(const FourBitVectorProduct& a, std::int64_t begin, std::int
 }
 #elif defined(__AVX512BW__)
 // One instruction looks 16 codes up, by the lowest four bits of each lane.
-void four_bit_vector(const FourBitVectorProduct& a, std::int64_t begin, std::int64_t end) {
+void four_bit_vector(const FourBitGemv& a, std::int64_t begin, std::int64_t end) {
   const Floats table = load<Floats>(a.table);
   const std::int64_t quarter = a.columns / 4;
   for (std::int64_t row = begin; row < end; ++row) {
@@ -255,7 +255,7 @@ void four_bit_vector(const FourBitVectorProduct& a, std::int64_t begin, std::int
   }
 }
 #else
-void four_bit_vector(const FourBitVectorProduct& a, std::int64_t begin, std::int64_t end) {
+void four_bit_vector(const FourBitGemv& a, std::int64_t begin, std::int64_t end) {
   const std::int64_t quarter = a.columns / 4;
   for (std::int64_t row = begin; row < end; ++row) {
     float total = 0.0f;

@@ -41,7 +41,7 @@ struct ToFourBit {
 };
 
 /// Rows of a matrix times one vector.
-struct VectorProduct {
+struct Gemv {
   const Bf16* w;         ///< [M, K]
   const Bf16* x;         ///< [K]
   std::int64_t columns;  ///< K
@@ -49,7 +49,7 @@ struct VectorProduct {
 };
 
 /// The same for rows in blocks of 4-bit codes.
-struct FourBitVectorProduct {
+struct FourBitGemv {
   const std::uint8_t* packed;  ///< [M, K / 2]
   const float* table;          ///< [16]
   const float* scales;         ///< [M, K / 64]
@@ -64,8 +64,8 @@ struct Frozen {
   void (*four_bit)(const FourBit&, std::int64_t begin, std::int64_t end);
   void (*four_bit_window)(const FourBitWindow&, std::int64_t begin, std::int64_t end);
   void (*to_four_bit)(const ToFourBit&, std::int64_t begin, std::int64_t end);
-  void (*vector)(const VectorProduct&, std::int64_t begin, std::int64_t end);
-  void (*four_bit_vector)(const FourBitVectorProduct&, std::int64_t begin, std::int64_t end);
+  void (*vector)(const Gemv&, std::int64_t begin, std::int64_t end);
+  void (*four_bit_vector)(const FourBitGemv&, std::int64_t begin, std::int64_t end);
 };
 
 // One for each instruction set, from frozen.cpp.

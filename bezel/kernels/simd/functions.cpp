@@ -61,8 +61,8 @@ const Products& products() { return chosen<baseline_products, avx2_products, avx
 
 const Unpackers& unpackers() { return chosen<baseline_unpackers, avx2_unpackers, avx512_unpackers>(); }
 
-const WideProducts& wide_products() {
-  return chosen<baseline_wide_products, avx2_wide_products, avx512_wide_products>();
+const Fp32GemmKernels& fp32_gemm_kernels() {
+  return chosen<baseline_fp32_gemm_kernels, avx2_fp32_gemm_kernels, avx512_fp32_gemm_kernels>();
 }
 
 bool has_bf16_products() {

@@ -12,7 +12,7 @@
 #include "bezel/kernels/simd/low_rank.h"
 #include "bezel/kernels/simd/product.h"
 #include "bezel/kernels/simd/unpack.h"
-#include "bezel/kernels/simd/wide_product.h"
+#include "bezel/kernels/simd/fp32_gemm.h"
 
 namespace bezel::kernels::simd {
 
@@ -23,7 +23,7 @@ const AttentionLoops& attention_loops();
 const Frozen& frozen();
 const LowRankLoops& low_rank_loops();
 const Products& products();
-const WideProducts& wide_products();
+const Fp32GemmKernels& fp32_gemm_kernels();
 
 /// Whether `products` uses the processor's own products of bfloat16.
 bool has_bf16_products();

@@ -1,5 +1,5 @@
-// Compiled once for each instruction set, with BEZEL_SIMD_WIDE_PRODUCTS naming what it defines.
-#include "bezel/kernels/simd/wide_product.h"
+// Compiled once for each instruction set, with BEZEL_SIMD_FP32_GEMM_KERNELS naming what it defines.
+#include "bezel/kernels/simd/fp32_gemm.h"
 
 #include "bezel/kernels/simd/lanes.h"
 
@@ -13,11 +13,11 @@ using Floats = float __attribute__((vector_size(4 * kLanes), aligned(4)));
 
 // b lies in blocks of kColumns columns, row by row.
 template <std::int64_t kCount>
-void tile(const WideProduct& p, std::int64_t row, std::int64_t column) {
+void tile(const Fp32Gemm& p, std::int64_t row, std::int64_t column) {
   Floats sums[kCount][kVectors];
-  float* c = p.c + row * kWideWidth + column;
+  float* c = p.c + row * kFp32Width + column;
   const auto at = [&](std::int64_t r, std::int64_t v) {
-    return reinterpret_cast<Floats*>(c + r * kWideWidth + v * kLanes);
+    return reinterpret_cast<Floats*>(c + r * kFp32Width + v * kLanes);
   };
 #pragma GCC unroll 8
   for (std::int64_t r = 0; r < kCount; ++r)
@@ -39,7 +39,7 @@ void tile(const WideProduct& p, std::int64_t row, std::int64_t column) {
     for (std::int64_t v = 0; v < kVectors; ++v) *at(r, v) = sums[r][v];
 }
 
-void product(const WideProduct& p) {
+void product(const Fp32Gemm& p) {
   // Down the rows first: the columns of b stay in the first cache.
   for (std::int64_t column = 0; column < p.columns; column += kColumns) {
     std::int64_t row = 0;
@@ -49,7 +49,7 @@ void product(const WideProduct& p) {
   }
 }
 
-void pack(const WidePack& p) {
+void pack(const Fp32Pack& p) {
   for (std::int64_t column = 0; column < p.columns; column += kColumns)
     for (std::int64_t row = 0; row < p.rows; ++row) {
       const Bf16* from = p.from + row * p.ld + column;
@@ -60,7 +60,7 @@ void pack(const WidePack& p) {
 }
 
 // A few rows at a time, so that what is written stays in one cache line for as long as it is filled.
-void pack_transposed(const WidePack& p) {
+void pack_transposed(const Fp32Pack& p) {
   constexpr std::int64_t kStep = 16;
   for (std::int64_t column = 0; column < p.columns; column += kColumns)
     for (std::int64_t row = 0; row < p.rows; row += kStep) {
@@ -78,10 +78,10 @@ void widen_all(const Bf16* from, float* to, std::int64_t count) {
   for (std::int64_t i = 0; i < count; ++i) to[i] = simd::widen(from[i]);
 }
 
-constexpr WideProducts kProducts{product, pack, pack_transposed, widen_all};
+constexpr Fp32GemmKernels kProducts{product, pack, pack_transposed, widen_all};
 
 }  // namespace
 
-const WideProducts& BEZEL_SIMD_WIDE_PRODUCTS() { return kProducts; }
+const Fp32GemmKernels& BEZEL_SIMD_FP32_GEMM_KERNELS() { return kProducts; }
 
 }  // namespace bezel::kernels::simd

@@ -1,4 +1,4 @@
-#include "bezel/kernels/window_product.h"
+#include "bezel/kernels/tiled_gemm.h"
 
 #include <algorithm>
 #include <vector>
@@ -16,7 +16,7 @@ using simd::Bf16;
 using torch::Tensor;
 
 constexpr std::int64_t kWidth = simd::kPackedWidth;  // columns of the result that are done at a time
-static_assert(simd::kWideWidth == kWidth);
+static_assert(simd::kFp32Width == kWidth);
 constexpr std::int64_t kInner = 256;  // of the sum: what a packed window of 32 KiB holds
 constexpr std::int64_t kRows = 4;     // a product takes rows in such groups
 
@@ -48,18 +48,18 @@ struct Wide {
     const Tensor x = given.contiguous();
     Tensor wide = at::empty(x.sizes(), x.options().dtype(torch::kFloat));
     at::parallel_for(0, x.numel(), 1 << 15, [&](std::int64_t begin, std::int64_t end) {
-      simd::wide_products().widen(simd::bf16(x) + begin, wide.data_ptr<float>() + begin, end - begin);
+      simd::fp32_gemm_kernels().widen(simd::bf16(x) + begin, wide.data_ptr<float>() + begin, end - begin);
     });
     return wide;
   }
   static void pack(const WindowRows& from, std::int64_t rows, std::int64_t columns, Factor* to) {
-    simd::wide_products().pack({from.data, from.ld, rows, columns, to});
+    simd::fp32_gemm_kernels().pack({from.data, from.ld, rows, columns, to});
   }
   static void pack_transposed(const WindowRows& from, std::int64_t rows, std::int64_t columns, Factor* to) {
-    simd::wide_products().pack_transposed({from.data, from.ld, rows, columns, to});
+    simd::fp32_gemm_kernels().pack_transposed({from.data, from.ld, rows, columns, to});
   }
   static void add(const Tensor& x, const Window& part, const Factor* packed, float* sums) {
-    simd::wide_products().product({x.const_data_ptr<float>() + part.row, packed, sums, x.size(0), part.columns,
+    simd::fp32_gemm_kernels().product({x.const_data_ptr<float>() + part.row, packed, sums, x.size(0), part.columns,
                                    part.rows, x.size(1), part.row > 0});
   }
 };
@@ -137,15 +137,15 @@ Tensor product_nn(const Tensor& x, std::int64_t columns, const MakeWindow& w) {
 
 bool takes_windows(const Tensor& x) {
   return x.is_cpu() && x.scalar_type() == torch::kBFloat16 && x.size(0) > 1 && x.size(1) % 2 == 0 &&
-         (widens(torch::kBFloat16, torch::kCPU) || simd::has_own_products());
+         (needs_fp32_gemm(torch::kBFloat16, torch::kCPU) || simd::has_own_products());
 }
 
-Tensor window_product_nt(const Tensor& x, std::int64_t rows, const MakeWindow& w) {
-  return widens(torch::kBFloat16, torch::kCPU) ? product_nt<Wide>(x, rows, w) : product_nt<Native>(x, rows, w);
+Tensor tiled_gemm_nt(const Tensor& x, std::int64_t rows, const MakeWindow& w) {
+  return needs_fp32_gemm(torch::kBFloat16, torch::kCPU) ? product_nt<Wide>(x, rows, w) : product_nt<Native>(x, rows, w);
 }
 
-Tensor window_product_nn(const Tensor& x, std::int64_t columns, const MakeWindow& w) {
-  return widens(torch::kBFloat16, torch::kCPU) ? product_nn<Wide>(x, columns, w) : product_nn<Native>(x, columns, w);
+Tensor tiled_gemm_nn(const Tensor& x, std::int64_t columns, const MakeWindow& w) {
+  return needs_fp32_gemm(torch::kBFloat16, torch::kCPU) ? product_nn<Wide>(x, columns, w) : product_nn<Native>(x, columns, w);
 }
 
 }  // namespace bezel::kernels

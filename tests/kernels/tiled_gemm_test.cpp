@@ -1,5 +1,5 @@
 // Products whose matrix is made a window at a time, against the same in ATen's operators over the whole matrix.
-#include "bezel/kernels/window_product.h"
+#include "bezel/kernels/tiled_gemm.h"
 
 #include <algorithm>
 
@@ -16,7 +16,7 @@ namespace {
 
 using torch::Tensor;
 
-class FusedWindowProduct : public testing::Test {
+class FusedTiledGemm : public testing::Test {
  protected:
   void SetUp() override { torch::manual_seed(31); }
 
@@ -39,22 +39,22 @@ class FusedWindowProduct : public testing::Test {
   }
 };
 
-TEST_F(FusedWindowProduct, IsThatOfTheMatrix) {
+TEST_F(FusedTiledGemm, IsThatOfTheMatrix) {
   for (const std::int64_t count : {1, 2, 5, 64, 131})
     for (const std::int64_t rows : {2, 62, 64, 130, 514})
       for (const std::int64_t columns : {2, 64, 100, 320, 576}) {
         const Tensor w = random({rows, columns}), x = random({count, columns}), dy = random({count, rows});
-        expect_close(window_product_nt(x, rows, windows_of(w)), at::mm(wide(x), wide(w).t()));
-        expect_close(window_product_nn(dy, columns, windows_of(w)), at::mm(wide(dy), wide(w)));
+        expect_close(tiled_gemm_nt(x, rows, windows_of(w)), at::mm(wide(x), wide(w).t()));
+        expect_close(tiled_gemm_nn(dy, columns, windows_of(w)), at::mm(wide(dy), wide(w)));
       }
 }
 
-TEST_F(FusedWindowProduct, TakesAnOddNumberOfRowsOfTheMatrix) {
+TEST_F(FusedTiledGemm, TakesAnOddNumberOfRowsOfTheMatrix) {
   const Tensor w = random({67, 128}), x = random({9, 128});
-  expect_close(window_product_nt(x, 67, windows_of(w)), at::mm(wide(x), wide(w).t()));
+  expect_close(tiled_gemm_nt(x, 67, windows_of(w)), at::mm(wide(x), wide(w).t()));
 }
 
-TEST_F(FusedWindowProduct, OfCodesIsThatOfTheDequantisedMatrix) {
+TEST_F(FusedTiledGemm, OfCodesIsThatOfTheDequantisedMatrix) {
   for (const bool double_quant : {false, true})
     for (const std::int64_t rows : {64, 66, 67, 300})
       for (const std::int64_t columns : {64, 192, 1536, 100}) {
@@ -67,7 +67,7 @@ TEST_F(FusedWindowProduct, OfCodesIsThatOfTheDequantisedMatrix) {
       }
 }
 
-TEST_F(FusedWindowProduct, OfCodesByWindowsIsThatOfTheDequantisedMatrix) {
+TEST_F(FusedTiledGemm, OfCodesByWindowsIsThatOfTheDequantisedMatrix) {
   for (const std::int64_t rows : {64, 66, 300})
     for (const std::int64_t columns : {64, 192, 832}) {
       const quant::FourBit codes =
@@ -76,14 +76,14 @@ TEST_F(FusedWindowProduct, OfCodesByWindowsIsThatOfTheDequantisedMatrix) {
       const MakeWindow windows = windows_4bit(codes.packed, codes.scales, 0, columns, format);
       ASSERT_TRUE(windows);
       const Tensor x = random({7, columns}), dy = random({7, rows}), values = wide(quant::dequantize(codes));
-      expect_close(window_product_nt(x, rows, windows), at::mm(wide(x), values.t()));
-      expect_close(window_product_nn(dy, columns, windows), at::mm(wide(dy), values));
+      expect_close(tiled_gemm_nt(x, rows, windows), at::mm(wide(x), values.t()));
+      expect_close(tiled_gemm_nn(dy, columns, windows), at::mm(wide(dy), values));
     }
 }
 
 // Where products are widened, dense matrices and adapters go window by window as well, and are rounded alike whatever
 // the number of rows.
-TEST_F(FusedWindowProduct, OfDenseMatricesIsThatOfTheRoundedMatrix) {
+TEST_F(FusedTiledGemm, OfDenseMatricesIsThatOfTheRoundedMatrix) {
   for (const std::int64_t count : {1, 2, 9, 130})
     for (const auto& [rows, columns] :
          {std::pair<std::int64_t, std::int64_t>{128, 128}, {16, 600}, {600, 16}, {130, 320}, {66, 100}, {7, 9}})
@@ -95,13 +95,13 @@ TEST_F(FusedWindowProduct, OfDenseMatricesIsThatOfTheRoundedMatrix) {
       }
 }
 
-TEST_F(FusedWindowProduct, FactorsThatDoNotFitAreRefused) {
+TEST_F(FusedTiledGemm, FactorsThatDoNotFitAreRefused) {
   const Tensor x = random({4, 64});
   EXPECT_THROW(matmul_nt(x, torch::randn({8, 66})), c10::Error);
   EXPECT_THROW(matmul_nn(x, torch::randn({66, 8})), c10::Error);
 }
 
-TEST_F(FusedWindowProduct, OfAnExpertStartsAtItsRows) {
+TEST_F(FusedTiledGemm, OfAnExpertStartsAtItsRows) {
   const auto weight =
       quant::four_bit_weight(quant::quantize_4bit(random({3, 10, 64}), quant::FourBitType::kFp4, true), "w");
   const Tensor x = random({4, 64}), dy = random({4, 10}), values = wide(weight->dequantize(torch::kBFloat16));

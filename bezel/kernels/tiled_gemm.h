@@ -32,9 +32,9 @@ bool takes_windows(const torch::Tensor& x);
 
 /// x · wᵀ -> bfloat16 [N, rows], where w [rows, columns] is made a window at a time, right before it is used, so that
 /// it never leaves the caches. Sums in float32, rounded once. For an x that takes windows.
-torch::Tensor window_product_nt(const torch::Tensor& x, std::int64_t rows, const MakeWindow& w);
+torch::Tensor tiled_gemm_nt(const torch::Tensor& x, std::int64_t rows, const MakeWindow& w);
 
 /// x · w -> bfloat16 [N, columns]; x [N, rows]. Likewise.
-torch::Tensor window_product_nn(const torch::Tensor& x, std::int64_t columns, const MakeWindow& w);
+torch::Tensor tiled_gemm_nn(const torch::Tensor& x, std::int64_t columns, const MakeWindow& w);
 
 }  // namespace bezel::kernels

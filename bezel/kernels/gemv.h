@@ -4,14 +4,14 @@
 
 namespace bezel::kernels {
 
-/// Whether vector_product takes them: x bfloat16 [1, K], w bfloat16 [M, K] in one piece, on the CPU.
-bool has_vector_product(const torch::Tensor& x, const torch::Tensor& w);
+/// Whether gemv takes them: x bfloat16 [1, K], w bfloat16 [M, K] in one piece, on the CPU.
+bool has_gemv(const torch::Tensor& x, const torch::Tensor& w);
 
 /// x · wᵀ -> bfloat16 [1, M]: the product of a token that is written alone, whose cost is reading w. Sums in float32,
 /// rounded once; no copy of w is made on any machine.
-torch::Tensor vector_product(const torch::Tensor& x, const torch::Tensor& w);
+torch::Tensor gemv(const torch::Tensor& x, const torch::Tensor& w);
 
 /// The same in ATen's operators; the reference for its test.
-torch::Tensor vector_product_plain(const torch::Tensor& x, const torch::Tensor& w);
+torch::Tensor gemv_plain(const torch::Tensor& x, const torch::Tensor& w);
 
 }  // namespace bezel::kernels

@@ -1,4 +1,4 @@
-#include "bezel/kernels/narrow_product.h"
+#include "bezel/kernels/skinny_gemm.h"
 
 #include <algorithm>
 #include <vector>
@@ -97,12 +97,12 @@ class ColumnSums {
 
 }  // namespace
 
-bool has_narrow_product(const Tensor& x, std::int64_t narrow) {
+bool has_skinny_gemm(const Tensor& x, std::int64_t narrow) {
   return narrow > 0 && narrow <= kNarrow && simd::takes({x}) && x.size(1) % 2 == 0 && x.size(0) > 0 &&
          simd::has_own_products();
 }
 
-Tensor narrow_product(const Tensor& given, const Tensor& w) {
+Tensor skinny_gemm(const Tensor& given, const Tensor& w) {
   TORCH_CHECK(given.size(1) == w.size(0), given.sizes(), " times ", w.sizes());
   const std::int64_t missing = std::max<std::int64_t>(0, kRows - given.size(0));
   const Tensor x = missing == 0 ? given : at::constant_pad_nd(given, {0, 0, 0, missing});
@@ -118,11 +118,11 @@ Tensor narrow_product(const Tensor& given, const Tensor& w) {
   return missing == 0 ? y : y.narrow(0, 0, given.size(0));
 }
 
-bool has_narrow_product_tn(const Tensor& x, const Tensor& y) {
+bool has_skinny_gemm_tn(const Tensor& x, const Tensor& y) {
   return simd::takes({x, y}) && x.size(0) > 0 && std::min(x.size(1), y.size(1)) <= kNarrow && simd::has_own_products();
 }
 
-Tensor narrow_product_tn(const Tensor& x, const Tensor& y) {
+Tensor skinny_gemm_tn(const Tensor& x, const Tensor& y) {
   TORCH_CHECK(x.size(0) == y.size(0), "the transpose of ", x.sizes(), " times ", y.sizes());
   const bool by_columns = x.size(1) > y.size(1);
   const Tensor &wide = by_columns ? x : y, &narrow = by_columns ? y : x;

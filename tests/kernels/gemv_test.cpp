@@ -1,5 +1,5 @@
 // Products with one row against the same in ATen's operators, at sizes that are no multiple of a vector's.
-#include "bezel/kernels/vector_product.h"
+#include "bezel/kernels/gemv.h"
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
@@ -22,23 +22,23 @@ void expect_close(const Tensor& got, const Tensor& wanted) {
   EXPECT_LE((a - b).abs().max().item<double>(), 8e-3 * std::max(b.abs().max().item<double>(), 1.0));
 }
 
-TEST(FusedVectorProduct, IsThatOfTheMatrix) {
+TEST(FusedGemv, IsThatOfTheMatrix) {
   torch::manual_seed(21);
   for (const std::int64_t rows : {1, 3, 4, 131})
     for (const std::int64_t columns : {1, 7, 30, 64, 100, 1536}) {
       const Tensor x = random({1, columns}), w = random({rows, columns});
-      ASSERT_TRUE(has_vector_product(x, w));
-      expect_close(vector_product(x, w), vector_product_plain(x, w));
+      ASSERT_TRUE(has_gemv(x, w));
+      expect_close(gemv(x, w), gemv_plain(x, w));
     }
 }
 
-TEST(FusedVectorProduct, TakesNothingElse) {
-  EXPECT_FALSE(has_vector_product(random({2, 8}), random({3, 8})));
-  EXPECT_FALSE(has_vector_product(random({1, 8}), random({8, 3}).t()));
-  EXPECT_FALSE(has_vector_product(random({1, 8}).to(torch::kFloat), random({3, 8})));
+TEST(FusedGemv, TakesNothingElse) {
+  EXPECT_FALSE(has_gemv(random({2, 8}), random({3, 8})));
+  EXPECT_FALSE(has_gemv(random({1, 8}), random({8, 3}).t()));
+  EXPECT_FALSE(has_gemv(random({1, 8}).to(torch::kFloat), random({3, 8})));
 }
 
-TEST(FusedVectorProduct, OfCodesIsThatOfTheDequantisedMatrix) {
+TEST(FusedGemv, OfCodesIsThatOfTheDequantisedMatrix) {
   torch::manual_seed(22);
   for (const auto dtype : {torch::kBFloat16, torch::kFloat})
     for (const bool double_quant : {false, true})
@@ -46,12 +46,12 @@ TEST(FusedVectorProduct, OfCodesIsThatOfTheDequantisedMatrix) {
         const Tensor matrix = torch::randn({67, columns}).to(dtype), x = random({1, columns});
         const auto weight =
             quant::four_bit_weight(quant::quantize_4bit(matrix, quant::FourBitType::kNf4, double_quant), "w");
-        expect_close(weight->matmul(x), vector_product_plain(x, weight->dequantize(torch::kBFloat16)));
+        expect_close(weight->matmul(x), gemv_plain(x, weight->dequantize(torch::kBFloat16)));
       }
 }
 
 // Each element of a block by itself, which a place mistaken for another's would show.
-TEST(FusedVectorProduct, OfCodesTakesEachElementFromItsPlace) {
+TEST(FusedGemv, OfCodesTakesEachElementFromItsPlace) {
   torch::manual_seed(23);
   const Tensor matrix = torch::randn({5, 128}).to(torch::kBFloat16);
   const auto weight = quant::four_bit_weight(quant::quantize_4bit(matrix, quant::FourBitType::kNf4, true), "w");
@@ -63,13 +63,13 @@ TEST(FusedVectorProduct, OfCodesTakesEachElementFromItsPlace) {
   }
 }
 
-TEST(FusedVectorProduct, OfAnExpertStartsAtItsRows) {
+TEST(FusedGemv, OfAnExpertStartsAtItsRows) {
   torch::manual_seed(24);
   const Tensor stack = torch::randn({3, 10, 64}).to(torch::kBFloat16), x = random({1, 64});
   const auto weight = quant::four_bit_weight(quant::quantize_4bit(stack, quant::FourBitType::kNf4, true), "w");
   for (const std::int64_t expert : {0, 1, 2})
     expect_close(weight->select(expert)->matmul(x),
-                 vector_product_plain(x, weight->dequantize(torch::kBFloat16)[expert]));
+                 gemv_plain(x, weight->dequantize(torch::kBFloat16)[expert]));
 }
 
 }  // namespace
