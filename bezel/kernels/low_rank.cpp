@@ -4,7 +4,7 @@
 
 #include <ATen/ATen.h>
 
-#include "bezel/kernels/panels.h"
+#include "bezel/kernels/packed_weight.h"
 #include "bezel/kernels/simd/functions.h"
 
 namespace bezel::kernels {
@@ -29,7 +29,7 @@ bool fits(const Tensor& y, const LowRank& term, const Tensor& gate) {
 void run(Tensor& y, const LowRank& term, simd::Epilogue epilogue, Bounds bounds, const Tensor& gate,
          const Tensor& bits) {
   Tensor h;
-  std::optional<Panels> b;
+  std::optional<PackedWeight> b;
   if (term.h.defined() && term.h.size(1) > 0) {
     h = term.h.to(torch::kBFloat16);
     h = h.size(1) % 2 == 0 ? h.contiguous() : at::constant_pad_nd(h, {0, 1});

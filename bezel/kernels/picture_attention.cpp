@@ -7,7 +7,7 @@
 #include <ATen/Parallel.h>
 #include <ATen/native/CPUBlas.h>
 
-#include "bezel/kernels/block_product.h"
+#include "bezel/kernels/packed_gemm.h"
 #include "bezel/kernels/simd/functions.h"
 
 namespace bezel::kernels {
@@ -20,7 +20,7 @@ using Rows = std::vector<Bf16>;
 
 // Patches are padded to whole blocks and heads to whole vectors, so that every product has one of few shapes.
 constexpr std::int64_t kQueries = 32;  // of a block of the forward pass
-constexpr std::int64_t kPanel = RightFactor::kWidth;
+constexpr std::int64_t kPanel = PackedB::kWidth;
 // Rows of a right factor that are multiplied at a time, keys and queries that meet in the backward pass: what a product
 // walks through again and again stays in the first cache, a block's scores and all that is made of them in the second.
 constexpr std::int64_t kBlock = 128;
@@ -66,7 +66,7 @@ struct Head {
 };
 
 // The right factor of a product over P', from rows [P', D']: neighbouring rows in pairs [P' / 2, D', 2]. D' may be no
-// whole number of blocks that RightFactor takes.
+// whole number of blocks that PackedB takes.
 void pack_pairs(const Rows& rows, std::int64_t width, Bf16* to) {
   simd::products().pack({rows.data(), width, static_cast<std::int64_t>(rows.size()) / width, to, width});
 }
@@ -86,7 +86,7 @@ class HeadGradient {
       : q_(q), k_(k), v_(v), rows_(Head(q, 0).rows()), width_(Head(q, 0).padded_columns()) {
     for (Rows* factor : {&k_rows_, &v_rows_, &k_transposed_, &q_pairs_, &d_pairs_, &copy_})
       factor->resize(rows_ * width_);
-    for (RightFactor* factor : {&q_columns_, &d_columns_}) factor->resize(width_, rows_);
+    for (PackedB* factor : {&q_columns_, &d_columns_}) factor->resize(width_, rows_);
     for (std::vector<float>* block : {&scores_, &d_weights_}) block->resize(kBlock * kBlock);
     for (Rows* block : {&weights_, &d_scores_, &d_score_pairs_}) block->resize(kBlock * kBlock);
     dk_.resize(kBlock * width_);
@@ -153,7 +153,7 @@ class HeadGradient {
   const Tensor &q_, &k_, &v_;
   std::int64_t rows_, width_;              // P', D'
   Rows k_rows_, v_rows_, k_transposed_;    // [P', D'], [P', D'], [D', P']
-  RightFactor q_columns_, d_columns_;      // [D', P']
+  PackedB q_columns_, d_columns_;      // [D', P']
   Rows q_pairs_, d_pairs_;                 // [P' / 2, D', 2]
   Rows copy_;                              // [P', D']
   std::vector<float> delta_;               // [P']: the sum of out * d_out of each query
@@ -166,7 +166,7 @@ class HeadGradient {
 
 // Both factors of every head that are on the right of a product.
 struct PackedHeads {
-  std::vector<RightFactor> k;  // [D', P'] of each head
+  std::vector<PackedB> k;  // [D', P'] of each head
   Rows v;                      // [A, P' / 2, D', 2]
 
   PackedHeads(const Tensor& keys, const Tensor& values) {

@@ -7,7 +7,7 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
-#include "bezel/kernels/block_product.h"
+#include "bezel/kernels/packed_gemm.h"
 #include "bezel/kernels/simd/functions.h"
 
 namespace bezel::kernels {
@@ -16,7 +16,7 @@ namespace {
 using simd::Bf16;
 using torch::Tensor;
 
-constexpr std::int64_t kTile = RightFactor::kWidth;  // rows of q, and keys, that meet at a time
+constexpr std::int64_t kTile = PackedB::kWidth;  // rows of q, and keys, that meet at a time
 constexpr std::int64_t kChunkTiles = 8;              // of rows, in the backward pass
 
 std::int64_t rounded_up(std::int64_t value) { return (value + kTile - 1) / kTile * kTile; }
@@ -74,7 +74,7 @@ void round_to(Bf16* to, const float* from, std::int64_t count) { simd::functions
 
 // Right factors of the forward pass: keys over D, values over keys.
 struct PackedKeys {
-  RightFactor k, v;  // [D, S'], [S', D]
+  PackedB k, v;  // [D, S'], [S', D]
 
   void fill(const RangedHead& head, bool with_keys) {
     if (with_keys) {
@@ -108,7 +108,7 @@ void attend(const RangedHead& head, const PackedKeys& packed, std::int64_t row, 
   room.scores.resize(kTile * width);
   room.weights.resize(kTile * width);
   head.copy_tile(head.q, row, head.rows, room.rows.data());
-  block_product({room.rows.data(), kTile, columns}, packed.k, {0, columns, keys.first, width},
+  packed_gemm({room.rows.data(), kTile, columns}, packed.k, {0, columns, keys.first, width},
                 {room.scores.data(), width});
   std::array<std::int64_t, kTile> first, end;
   std::array<float, kTile> sums;
@@ -119,7 +119,7 @@ void attend(const RangedHead& head, const PackedKeys& packed, std::int64_t row, 
   simd::functions().ranged_softmax(
       {room.scores.data(), width, first.data(), end.data(), keys.first, room.weights.data(), sums.data()}, 0, kTile);
   if (width > 0)
-    block_product({room.weights.data(), kTile, width}, packed.v, {keys.first, width, 0, columns},
+    packed_gemm({room.weights.data(), kTile, width}, packed.v, {keys.first, width, 0, columns},
                   {room.sums.data(), columns});
   round_to(result.out, room.sums.data(), count * columns);
   std::copy_n(sums.data(), count, result.log_sum);
@@ -170,8 +170,8 @@ class Chunk {
     const std::int64_t count = std::min(kChunkTiles * kTile, head_.rows - first_row), padded = rounded_up(count);
     tiles_ = padded / kTile;
     const Bf16 *q = head_.q + first_row * head_.columns, *d_out = gradient_.d_out + first_row * head_.columns;
-    for (RightFactor* columns : {&q_columns_, &d_columns_}) columns->resize(head_.columns, padded);
-    for (RightFactor* rows : {&q_rows_, &d_rows_}) rows->resize(padded, head_.columns);
+    for (PackedB* columns : {&q_columns_, &d_columns_}) columns->resize(head_.columns, padded);
+    for (PackedB* rows : {&q_rows_, &d_rows_}) rows->resize(padded, head_.columns);
     at::parallel_for(0, 4, 1, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t i = begin; i < end; ++i) {
         if (i == 0) q_columns_.pack_transposed(q, count);
@@ -217,16 +217,16 @@ class Chunk {
       if (key < spans_[t].first || key >= spans_[t].end) continue;
       const std::int64_t row = t * kTile;
       const Part left{0, columns, row, kTile}, right{row, kTile, 0, columns};
-      block_product({room.k.data(), kTile, columns}, q_columns_, left, {room.scores.data(), kTile});
-      block_product({room.v.data(), kTile, columns}, d_columns_, left, {room.d_weights.data(), kTile});
+      packed_gemm({room.k.data(), kTile, columns}, q_columns_, left, {room.scores.data(), kTile});
+      packed_gemm({room.v.data(), kTile, columns}, d_columns_, left, {room.d_weights.data(), kTile});
       simd::functions().ranged_gradient(
           {room.scores.data(), room.d_weights.data(), log_sum_.data() + row, delta_.data() + row, kTile,
            first_.data() + row, end_.data() + row, key, room.weights.data(), room.d_scores.data(),
            d_scores_.at(key - all_.first, row)},
           0, kTile / 2);
       const Sums dk{gradient_.dk + key * columns, columns}, dv{gradient_.dv + key * columns, columns};
-      block_product({room.weights.data(), kTile, kTile}, d_rows_, right, dv, /*add=*/true);
-      block_product({room.d_scores.data(), kTile, kTile}, q_rows_, right, dk, /*add=*/true);
+      packed_gemm({room.weights.data(), kTile, kTile}, d_rows_, right, dv, /*add=*/true);
+      packed_gemm({room.d_scores.data(), kTile, kTile}, q_rows_, right, dk, /*add=*/true);
     }
   }
 
@@ -236,7 +236,7 @@ class Chunk {
     const Span keys = spans_[tile];
     std::fill_n(sums, columns * kTile, 0.0f);
     if (!keys.empty())
-      block_product({gradient_.k_transposed.data() + keys.first, columns, ld}, d_scores_,
+      packed_gemm({gradient_.k_transposed.data() + keys.first, columns, ld}, d_scores_,
                     {keys.first - all_.first, keys.size(), row, kTile}, {sums, kTile});
     round_to(rounded, sums, columns * kTile);
     const std::int64_t count = std::min(kTile, head_.rows - first_row_ - row);
@@ -246,9 +246,9 @@ class Chunk {
   const RangedHead& head_;
   const RangedHeadGradient& gradient_;
   std::int64_t first_row_ = 0, tiles_ = 0;
-  RightFactor q_columns_, d_columns_;      // [D, rows]
-  RightFactor q_rows_, d_rows_;            // [rows, D]
-  RightFactor d_scores_;                   // [keys from all_.first on, rows]
+  PackedB q_columns_, d_columns_;      // [D, rows]
+  PackedB q_rows_, d_rows_;            // [rows, D]
+  PackedB d_scores_;                   // [keys from all_.first on, rows]
   std::vector<std::int64_t> first_, end_;  // [rows]
   std::vector<float> log_sum_, delta_;     // [rows]
   std::vector<Span> spans_;                // of keys that each tile of rows sees

@@ -6,7 +6,7 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
-#include "bezel/kernels/panels.h"
+#include "bezel/kernels/packed_weight.h"
 #include "bezel/kernels/simd/functions.h"
 
 namespace bezel::kernels {
@@ -21,7 +21,7 @@ constexpr std::int64_t kVectorColumns = 16;
 constexpr std::int64_t kRows = 4;  // a product takes rows in such groups
 
 // A few rows of x times all panels.
-void rows_product(const Tensor& x, std::int64_t row, std::int64_t rows, const Panels& w, std::vector<float>& sums,
+void rows_product(const Tensor& x, std::int64_t row, std::int64_t rows, const PackedWeight& w, std::vector<float>& sums,
                   Tensor& y) {
   sums.resize(static_cast<std::size_t>(rows * kWidth));
   for (std::int64_t first = 0; first < w.columns(); first += kWidth) {
@@ -106,7 +106,7 @@ Tensor skinny_gemm(const Tensor& given, const Tensor& w) {
   TORCH_CHECK(given.size(1) == w.size(0), given.sizes(), " times ", w.sizes());
   const std::int64_t missing = std::max<std::int64_t>(0, kRows - given.size(0));
   const Tensor x = missing == 0 ? given : at::constant_pad_nd(given, {0, 0, 0, missing});
-  const Panels panels(w, kVectorColumns);
+  const PackedWeight panels(w, kVectorColumns);
   Tensor y = at::empty({x.size(0), w.size(1)}, x.options());
   const std::int64_t groups = x.size(0) / kRows;
   at::parallel_for(0, groups, 3, [&](std::int64_t begin, std::int64_t end) {

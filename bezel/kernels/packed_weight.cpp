@@ -1,4 +1,4 @@
-#include "bezel/kernels/panels.h"
+#include "bezel/kernels/packed_weight.h"
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
@@ -7,7 +7,7 @@
 
 namespace bezel::kernels {
 
-Panels::Panels(const torch::Tensor& given, std::int64_t step)
+PackedWeight::PackedWeight(const torch::Tensor& given, std::int64_t step)
     : inner_((given.size(0) + 1) / 2 * 2), columns_((given.size(1) + step - 1) / step * step) {
   torch::Tensor w = given;
   if (inner_ > w.size(0) || columns_ > w.size(1))

@@ -1,4 +1,4 @@
-#include "bezel/kernels/block_product.h"
+#include "bezel/kernels/packed_gemm.h"
 
 #include <algorithm>
 #include <vector>
@@ -7,7 +7,7 @@ namespace bezel::kernels {
 
 using simd::Bf16;
 
-void RightFactor::resize(std::int64_t inner, std::int64_t columns) {
+void PackedB::resize(std::int64_t inner, std::int64_t columns) {
   if (inner * columns > room_) {
     room_ = inner * columns;
     values_ = std::make_unique_for_overwrite<Bf16[]>(static_cast<std::size_t>(room_));
@@ -16,7 +16,7 @@ void RightFactor::resize(std::int64_t inner, std::int64_t columns) {
   columns_ = columns;
 }
 
-void RightFactor::pack(const Bf16* x, std::int64_t rows) {
+void PackedB::pack(const Bf16* x, std::int64_t rows) {
   const std::int64_t pairs = rows - rows % 2;
   std::vector<Bf16> last(static_cast<std::size_t>(2 * columns_), Bf16{0});  // a row without a neighbour
   if (pairs < rows) std::copy_n(x + pairs * columns_, columns_, last.data());
@@ -27,7 +27,7 @@ void RightFactor::pack(const Bf16* x, std::int64_t rows) {
   }
 }
 
-void RightFactor::pack_transposed(const Bf16* x, std::int64_t count) {
+void PackedB::pack_transposed(const Bf16* x, std::int64_t count) {
   const std::int64_t whole = count - count % kWidth;
   for (std::int64_t column = 0; column < whole; column += kWidth)
     simd::products().pack_transposed({x + column * inner_, inner_, inner_, at(0, column)});
@@ -40,7 +40,7 @@ void RightFactor::pack_transposed(const Bf16* x, std::int64_t count) {
 }
 
 void transpose(const Transpose& t) {
-  constexpr std::int64_t kRows = RightFactor::kWidth;
+  constexpr std::int64_t kRows = PackedB::kWidth;
   for (std::int64_t row = 0; row < t.rows; row += kRows) {
     const std::int64_t end = std::min(row + kRows, t.rows);
     for (std::int64_t column = 0; column < t.columns; ++column)
@@ -48,8 +48,8 @@ void transpose(const Transpose& t) {
   }
 }
 
-void block_product(LeftFactor a, const RightFactor& b, Part part, Sums c, bool add) {
-  constexpr std::int64_t kWidth = RightFactor::kWidth;
+void packed_gemm(MatrixA a, const PackedB& b, Part part, Sums c, bool add) {
+  constexpr std::int64_t kWidth = PackedB::kWidth;
   for (std::int64_t column = 0; column < part.columns; column += kWidth)
     simd::products().product({a.data, b.at(part.row, part.column + column), c.data + column, a.rows, kWidth, part.rows,
                               a.stride, kWidth, c.stride, add});

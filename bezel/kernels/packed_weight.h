@@ -8,13 +8,13 @@
 
 namespace bezel::kernels {
 
-/// A right factor [K, R] as products on this thread take it: bfloat16, in panels of at most kPackedWidth columns, each
-/// [K / 2, width, 2] with neighbouring rows in pairs. A row of zeros makes K even.
-class Panels {
+/// B [K, R] packed in bfloat16: column panels of at most kPackedWidth columns, each [K / 2, width, 2] with pairs of rows
+/// interleaved. A row of zeros makes K even.
+class PackedWeight {
  public:
   /// w [K, R] of any floating dtype, whose rows lie together, or its columns; R is rounded up to a multiple of `step`,
   /// 16 or kPackedWidth, by columns of zeros.
-  Panels(const torch::Tensor& w, std::int64_t step);
+  PackedWeight(const torch::Tensor& w, std::int64_t step);
 
   std::int64_t columns() const { return columns_; }
   std::int64_t width(std::int64_t first) const { return std::min(simd::kPackedWidth, columns_ - first); }

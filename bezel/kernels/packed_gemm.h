@@ -6,9 +6,8 @@
 
 namespace bezel::kernels {
 
-/// A right factor [inner, columns] as products take it: neighbouring rows in pairs, kWidth columns at a time, so that
-/// what a tile of the result walks through lies together.
-class RightFactor {
+/// B [inner, columns] packed for bfloat16 dot-product instructions: pairs of rows interleaved, in column panels of kWidth.
+class PackedB {
  public:
   static constexpr std::int64_t kWidth = simd::kPackedWidth;
 
@@ -46,7 +45,7 @@ struct Part {
 };
 
 /// A left factor, by rows that are `stride` apart; their number is a multiple of 4.
-struct LeftFactor {
+struct MatrixA {
   const simd::Bf16* data;
   std::int64_t rows, stride;
 };
@@ -58,6 +57,6 @@ struct Sums {
 };
 
 /// c [rows, part.columns] = a [rows, part.rows] · the part, or += with `add`, in float32 on this thread.
-void block_product(LeftFactor a, const RightFactor& b, Part part, Sums c, bool add = false);
+void packed_gemm(MatrixA a, const PackedB& b, Part part, Sums c, bool add = false);
 
 }  // namespace bezel::kernels
