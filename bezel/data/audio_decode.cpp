@@ -86,14 +86,14 @@ class MonoSink {
   /// Null flushes. Returns the number of samples that came out.
   std::size_t process(const float* in, std::size_t count) {
     const double ratio = static_cast<double>(input::kAudioSampleRate) / rate_;
-    const std::size_t room = static_cast<std::size_t>(static_cast<double>(count) * ratio) + 4096;
+    const std::size_t capacity = static_cast<std::size_t>(static_cast<double>(count) * ratio) + 4096;
     const std::size_t before = samples_.size();
     std::size_t total = 0, out = 0;
     do {
-      samples_.resize(before + total + room);
+      samples_.resize(before + total + capacity);
       std::size_t used = 0;
       const soxr_error_t error =
-          soxr_process(resampler_.get(), in, count, &used, samples_.data() + before + total, room, &out);
+          soxr_process(resampler_.get(), in, count, &used, samples_.data() + before + total, capacity, &out);
       if (error != nullptr) throw Error(source_, ": resampling failed: ", error);
       if (used == 0 && out == 0) break;
       total += out;
@@ -101,7 +101,7 @@ class MonoSink {
         in += used;
         count -= used;
       }
-    } while (count > 0 || out == room);
+    } while (count > 0 || out == capacity);
     samples_.resize(before + total);
     // Sums of numbers near float's largest may be none.
     if (!std::ranges::all_of(samples_.begin() + static_cast<std::ptrdiff_t>(before), samples_.end(),

@@ -58,7 +58,7 @@ class TemporaryFile {
   }
   [[noreturn]] void fail(std::string_view what) const {
     throw Error(ErrorKind::kIo, for_path_, ": is decompressed into ", folder_, ": ", what,
-                "; set TMPDIR to a folder with more room, or decompress it first: gunzip -k '", for_path_, "'");
+                "; set TMPDIR to a folder with more free space, or decompress it first: gunzip -k '", for_path_, "'");
   }
 
   const std::string& for_path_;

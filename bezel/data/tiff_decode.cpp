@@ -191,13 +191,13 @@ class TiffReader {
     const int num_planes = pixels_.is_separate ? pixels_.samples : 1;
     const std::int64_t unpacked = is_tiled ? TIFFTileSize64(file_.get()) : TIFFVStripSize64(file_.get(), rows);
     if (plane_bytes > kMaxBlockBytes || unpacked != plane_bytes) fail("bad TIFF: strips or tiles of another size");
-    room_.resize(static_cast<std::size_t>(plane_bytes * num_planes));
+    scratch_.resize(static_cast<std::size_t>(plane_bytes * num_planes));
     for (int plane = 0; plane < num_planes; ++plane) read_plane(block, is_tiled, plane, plane_bytes);
     std::vector<const std::uint8_t*> starts(static_cast<std::size_t>(num_planes));
     const std::int64_t shown = std::min(block.columns, size_.width - block.x);
     for (std::int64_t y = 0; y < std::min(rows, size_.height - block.y); ++y) {
       for (int plane = 0; plane < num_planes; ++plane)
-        starts[static_cast<std::size_t>(plane)] = room_.data() + plane * plane_bytes + y * row_bytes;
+        starts[static_cast<std::size_t>(plane)] = scratch_.data() + plane * plane_bytes + y * row_bytes;
       tiff_row_to_rgb(pixels_, starts, shown, out.pixels.data() + 3 * ((block.y + y) * size_.width + block.x));
     }
   }
@@ -205,7 +205,7 @@ class TiffReader {
   void read_plane(const Block& block, bool is_tiled, int plane, std::int64_t plane_bytes) {
     const auto x = static_cast<std::uint32_t>(block.x), y = static_cast<std::uint32_t>(block.y);
     const auto which = static_cast<std::uint16_t>(plane);
-    std::uint8_t* to = room_.data() + plane * plane_bytes;
+    std::uint8_t* to = scratch_.data() + plane * plane_bytes;
     const tmsize_t got =
         is_tiled ? TIFFReadEncodedTile(file_.get(), TIFFComputeTile(file_.get(), x, y, 0, which), to, plane_bytes)
                  : TIFFReadEncodedStrip(file_.get(), TIFFComputeStrip(file_.get(), y, which), to, plane_bytes);
@@ -218,7 +218,7 @@ class TiffReader {
   input::ImageSize size_{};
   int orientation_ = 1;
   TiffPixels pixels_;
-  std::vector<std::uint8_t> room_;
+  std::vector<std::uint8_t> scratch_;
 };
 
 }  // namespace

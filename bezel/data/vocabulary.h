@@ -10,7 +10,7 @@ namespace bezel::data {
 /// Strings numbered 0..size-1, found by string or by number. All text lies in one block.
 class Vocabulary {
  public:
-  /// Makes room for `count` strings of `bytes` bytes together.
+  /// Reserves memory for `count` strings of `bytes` bytes together.
   void reserve(std::size_t count, std::size_t bytes);
   /// Adds `word` under the next number; false when it is already there.
   bool add(std::string_view word);

@@ -44,7 +44,7 @@ KeyValue KvCache::extend(std::int64_t layer_idx, const KeyValue& fresh) {
   return visible;
 }
 
-// Makes room for `num_slots`, a quarter more than there was at least, so that copying stays a small share of the work.
+// Reserves memory for `num_slots`, a quarter more than there was at least, so that copying stays a small share of the work.
 void KvCache::reserve(Layer& layer, std::int64_t num_slots, const KeyValue& like) {
   const std::int64_t held = layer.kept.key.defined() ? layer.kept.key.size(2) : 0;
   if (num_slots <= held) return;

@@ -32,7 +32,7 @@ ImageSize resized_image_size(std::int64_t height, std::int64_t width, std::int64
   std::int64_t columns = floor_quotient(factor * static_cast<double>(width), side);
   if (rows == 0 && columns == 0) {
     throw Error("picture of ", width, " x ", height, " pixels: a budget of ", max_soft_tokens,
-                " soft tokens leaves no room for one of ", side, " x ", side, " pixels");
+                " soft tokens leaves no space for one of ", side, " x ", side, " pixels");
   }
   if (rows == 0) {
     rows = 1;
@@ -59,15 +59,15 @@ std::int64_t audio_num_frames(std::int64_t num_samples) {
   const std::int64_t kept = std::clamp<std::int64_t>(num_samples, 0, kMaxAudioSamples);
   const std::int64_t padded = ceil_div(kept, kAudioPadMultiple) * kAudioPadMultiple;
   // Half a window of silence goes in front; a frame spans one sample more than its window.
-  const std::int64_t room = padded + kAudioFrameLength / 2 - (kAudioFrameLength + 1);
-  return room < 0 ? 0 : room / kAudioHopLength + 1;
+  const std::int64_t capacity = padded + kAudioFrameLength / 2 - (kAudioFrameLength + 1);
+  return capacity < 0 ? 0 : capacity / kAudioHopLength + 1;
 }
 
 std::int64_t audio_valid_frames(std::int64_t num_samples) {
   const std::int64_t kept = std::clamp<std::int64_t>(num_samples, 0, kMaxAudioSamples);
   // Frame f ends on sample f * hop + frame_length / 2, which must be a real one.
-  const std::int64_t room = kept - 1 - kAudioFrameLength / 2;
-  return room < 0 ? 0 : room / kAudioHopLength + 1;
+  const std::int64_t capacity = kept - 1 - kAudioFrameLength / 2;
+  return capacity < 0 ? 0 : capacity / kAudioHopLength + 1;
 }
 
 std::int64_t audio_subsampled_frames(std::int64_t num_frames) {

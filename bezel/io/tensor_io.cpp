@@ -119,7 +119,7 @@ torch::Tensor take_rows(const torch::Tensor& tensor, const torch::Tensor& index)
 
 torch::Tensor in_large_pages(const torch::Tensor& tensor) {
   constexpr std::size_t kPage = std::size_t{2} << 20;
-  const std::size_t bytes = (tensor.nbytes() + 2 * kPage - 1) / kPage * kPage;  // room to begin at a page's start
+  const std::size_t bytes = (tensor.nbytes() + 2 * kPage - 1) / kPage * kPage;  // space to begin at a page's start
   void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED)
     throw Error(ErrorKind::kMemory, "no memory for a copy of ", tensor.nbytes(), " bytes of weights");

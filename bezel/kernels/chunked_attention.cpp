@@ -55,8 +55,8 @@ Tensor chunked_attention(const ChunkedHeads& heads, const Chunks& chunks) {
   Tensor out = at::empty_like(all.q);
   all.loop.out = simd::bf16(out);
   at::parallel_for(0, all.visible.size(0) * all.loop.heads, 1, [&](std::int64_t begin, std::int64_t end) {
-    std::vector<float> room(static_cast<std::size_t>(simd::chunked_room(all.loop)));
-    simd::functions().chunked_attention(all.loop, begin, end, room.data());
+    std::vector<float> scratch(static_cast<std::size_t>(simd::chunked_scratch(all.loop)));
+    simd::functions().chunked_attention(all.loop, begin, end, scratch.data());
   });
   return out;
 }
@@ -71,8 +71,8 @@ ChunkedHeads chunked_attention_backward(const ChunkedHeads& heads, const Chunks&
   all.loop.dv = simd::bf16(out.v);
   all.loop.d_relative = simd::bf16(out.relative);
   at::parallel_for(0, all.loop.heads, 1, [&](std::int64_t begin, std::int64_t end) {
-    std::vector<float> room(static_cast<std::size_t>(simd::chunked_room(all.loop)));
-    simd::functions().chunked_attention_backward(all.loop, begin, end, room.data());
+    std::vector<float> scratch(static_cast<std::size_t>(simd::chunked_scratch(all.loop)));
+    simd::functions().chunked_attention_backward(all.loop, begin, end, scratch.data());
   });
   return out;
 }

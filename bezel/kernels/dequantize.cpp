@@ -113,13 +113,13 @@ MakeWindow windows_4bit(const torch::Tensor& packed, const torch::Tensor& scales
   if (!packed.is_cpu() || !packed.is_contiguous() || format.value_dtype == torch::kHalf) return {};
   if (format.block != kWindowStep || columns % kWindowStep != 0 || first % columns != 0) return {};
   return [packed, scales = scales.contiguous(), table = format.table, first, columns](
-             const Window& window, simd::Bf16* room, std::int64_t ld) {
+             const Window& window, simd::Bf16* scratch, std::int64_t ld) {
     const std::int64_t begin = window.row * columns + window.column;
     simd::frozen().four_bit_window(
         {packed.const_data_ptr<std::uint8_t>() + (first + begin) / 2, table.const_data_ptr<float>(),
-         scales.const_data_ptr<float>() + begin / kWindowStep, columns, window.columns, room, ld},
+         scales.const_data_ptr<float>() + begin / kWindowStep, columns, window.columns, scratch, ld},
         0, window.rows);
-    return WindowRows{room, ld};
+    return WindowRows{scratch, ld};
   };
 }
 

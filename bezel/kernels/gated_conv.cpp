@@ -17,8 +17,8 @@ void run(void (*loop)(const simd::GatedConv&, std::int64_t, std::int64_t, float*
          std::int64_t rows) {
   constexpr std::int64_t kGrainRows = 16;
   at::parallel_for(0, rows, kGrainRows, [&](std::int64_t begin, std::int64_t end) {
-    std::vector<float> room(static_cast<std::size_t>((arguments.width + 1) * arguments.columns));
-    loop(arguments, begin, end, room.data());
+    std::vector<float> scratch(static_cast<std::size_t>((arguments.width + 1) * arguments.columns));
+    loop(arguments, begin, end, scratch.data());
   });
 }
 

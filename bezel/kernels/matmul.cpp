@@ -40,14 +40,14 @@ Tiles tiles_of(const torch::Tensor& w, const torch::Tensor& x) {
 // Likewise, and widened in the caches, window by window.
 Tiles windows_of(const torch::Tensor& w) {
   const torch::Tensor narrow = w.to(torch::kBFloat16).contiguous();
-  return {w.size(0), w.size(1), {}, [narrow](const Window& window, simd::Bf16* room, std::int64_t ld) {
+  return {w.size(0), w.size(1), {}, [narrow](const Window& window, simd::Bf16* scratch, std::int64_t ld) {
             const std::int64_t columns = narrow.size(1);
             const simd::Bf16* from = simd::bf16(narrow) + window.row * columns + window.column;
             // Whole panels are read where they lie; what is behind the last one may not be memory.
             if (window.rows % kWindowStep == 0 && window.columns % kWindowStep == 0) return WindowRows{from, columns};
             for (std::int64_t row = 0; row < window.rows; ++row)
-              std::copy_n(from + row * columns, window.columns, room + row * ld);
-            return WindowRows{room, ld};
+              std::copy_n(from + row * columns, window.columns, scratch + row * ld);
+            return WindowRows{scratch, ld};
           }};
 }
 

@@ -8,9 +8,9 @@ namespace bezel::kernels {
 using simd::Bf16;
 
 void PackedB::resize(std::int64_t inner, std::int64_t columns) {
-  if (inner * columns > room_) {
-    room_ = inner * columns;
-    values_ = std::make_unique_for_overwrite<Bf16[]>(static_cast<std::size_t>(room_));
+  if (inner * columns > scratch_) {
+    scratch_ = inner * columns;
+    values_ = std::make_unique_for_overwrite<Bf16[]>(static_cast<std::size_t>(scratch_));
   }
   inner_ = inner;
   columns_ = columns;

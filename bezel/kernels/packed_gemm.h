@@ -11,7 +11,7 @@ class PackedB {
  public:
   static constexpr std::int64_t kWidth = simd::kPackedWidth;
 
-  /// Room for `inner` rows, an even number, and `columns`, a multiple of kWidth; what was packed is lost.
+  /// Space for `inner` rows, an even number, and `columns`, a multiple of kWidth; what was packed is lost.
   void resize(std::int64_t inner, std::int64_t columns);
   /// x [rows, columns] as it lies; rows beyond are zero.
   void pack(const simd::Bf16* x, std::int64_t rows);
@@ -25,7 +25,7 @@ class PackedB {
 
  private:
   std::unique_ptr<simd::Bf16[]> values_;
-  std::int64_t inner_ = 0, columns_ = 0, room_ = 0;
+  std::int64_t inner_ = 0, columns_ = 0, scratch_ = 0;
 };
 
 /// to [columns, rows] = the transpose of from [rows, columns].

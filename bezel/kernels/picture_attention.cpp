@@ -79,7 +79,7 @@ void store(const float* from, std::int64_t width, std::int64_t first, std::int64
                           std::min(count, to.size(0) - first), columns});
 }
 
-/// One head of the backward pass: its factors as the products take them, and room for a block.
+/// One head of the backward pass: its factors as the products take them, and scratch for a block.
 class HeadGradient {
  public:
   HeadGradient(const Tensor& q, const Tensor& k, const Tensor& v)

@@ -88,7 +88,7 @@ struct PackedKeys {
 };
 
 // What one thread of the forward pass works in.
-struct ForwardRoom {
+struct ForwardScratch {
   std::vector<float> scores, sums;
   std::vector<Bf16> rows, weights;
 };
@@ -99,17 +99,17 @@ struct TileResult {
   float* log_sum;
 };
 
-void attend(const RangedHead& head, const PackedKeys& packed, std::int64_t row, ForwardRoom& room, TileResult result) {
+void attend(const RangedHead& head, const PackedKeys& packed, std::int64_t row, ForwardScratch& scratch, TileResult result) {
   const std::int64_t count = std::min(kTile, head.rows - row), columns = head.columns;
   const Span keys = head.seen_from(row);
   const std::int64_t width = keys.size();
-  room.rows.resize(kTile * columns);
-  room.sums.assign(kTile * columns, 0.0f);
-  room.scores.resize(kTile * width);
-  room.weights.resize(kTile * width);
-  head.copy_tile(head.q, row, head.rows, room.rows.data());
-  packed_gemm({room.rows.data(), kTile, columns}, packed.k, {0, columns, keys.first, width},
-                {room.scores.data(), width});
+  scratch.rows.resize(kTile * columns);
+  scratch.sums.assign(kTile * columns, 0.0f);
+  scratch.scores.resize(kTile * width);
+  scratch.weights.resize(kTile * width);
+  head.copy_tile(head.q, row, head.rows, scratch.rows.data());
+  packed_gemm({scratch.rows.data(), kTile, columns}, packed.k, {0, columns, keys.first, width},
+                {scratch.scores.data(), width});
   std::array<std::int64_t, kTile> first, end;
   std::array<float, kTile> sums;
   for (std::int64_t i = 0; i < kTile; ++i) {
@@ -117,11 +117,11 @@ void attend(const RangedHead& head, const PackedKeys& packed, std::int64_t row, 
     first[i] = seen.first, end[i] = seen.end;
   }
   simd::functions().ranged_softmax(
-      {room.scores.data(), width, first.data(), end.data(), keys.first, room.weights.data(), sums.data()}, 0, kTile);
+      {scratch.scores.data(), width, first.data(), end.data(), keys.first, scratch.weights.data(), sums.data()}, 0, kTile);
   if (width > 0)
-    packed_gemm({room.weights.data(), kTile, width}, packed.v, {keys.first, width, 0, columns},
-                  {room.sums.data(), columns});
-  round_to(result.out, room.sums.data(), count * columns);
+    packed_gemm({scratch.weights.data(), kTile, width}, packed.v, {keys.first, width, 0, columns},
+                  {scratch.sums.data(), columns});
+  round_to(result.out, scratch.sums.data(), count * columns);
   std::copy_n(sums.data(), count, result.log_sum);
 }
 
@@ -142,8 +142,8 @@ class Chunk {
   void run(std::int64_t first_row) {
     pack(first_row);
     at::parallel_for(all_.first / kTile, all_.end / kTile, 1, [&](std::int64_t begin, std::int64_t end) {
-      Room room(head_.columns);
-      for (std::int64_t b = begin; b < end; ++b) add_to_keys(b * kTile, room);
+      Scratch scratch(head_.columns);
+      for (std::int64_t b = begin; b < end; ++b) add_to_keys(b * kTile, scratch);
     });
     at::parallel_for(0, tiles_, 1, [&](std::int64_t begin, std::int64_t end) {
       std::vector<float> sums(head_.columns * kTile);
@@ -154,11 +154,11 @@ class Chunk {
 
  private:
   // What one thread works in: a tile of keys, and where it meets a tile of rows.
-  struct Room {
+  struct Scratch {
     std::vector<Bf16> k, v, weights, d_scores;
     std::vector<float> scores, d_weights;
 
-    explicit Room(std::int64_t columns) {
+    explicit Scratch(std::int64_t columns) {
       for (std::vector<Bf16>* rows : {&k, &v}) rows->resize(kTile * columns);
       for (std::vector<Bf16>* tile : {&weights, &d_scores}) tile->resize(kTile * kTile);
       for (std::vector<float>* tile : {&scores, &d_weights}) tile->resize(kTile * kTile);
@@ -209,24 +209,24 @@ class Chunk {
   }
 
   // What the rows add to the gradients of a tile of keys; the gradients of their scores are kept for their own.
-  void add_to_keys(std::int64_t key, Room& room) {
+  void add_to_keys(std::int64_t key, Scratch& scratch) {
     const std::int64_t columns = head_.columns;
-    head_.copy_tile(head_.k, key, head_.keys, room.k.data());
-    head_.copy_tile(head_.v, key, head_.keys, room.v.data());
+    head_.copy_tile(head_.k, key, head_.keys, scratch.k.data());
+    head_.copy_tile(head_.v, key, head_.keys, scratch.v.data());
     for (std::int64_t t = 0; t < tiles_; ++t) {
       if (key < spans_[t].first || key >= spans_[t].end) continue;
       const std::int64_t row = t * kTile;
       const Part left{0, columns, row, kTile}, right{row, kTile, 0, columns};
-      packed_gemm({room.k.data(), kTile, columns}, q_columns_, left, {room.scores.data(), kTile});
-      packed_gemm({room.v.data(), kTile, columns}, d_columns_, left, {room.d_weights.data(), kTile});
+      packed_gemm({scratch.k.data(), kTile, columns}, q_columns_, left, {scratch.scores.data(), kTile});
+      packed_gemm({scratch.v.data(), kTile, columns}, d_columns_, left, {scratch.d_weights.data(), kTile});
       simd::functions().ranged_gradient(
-          {room.scores.data(), room.d_weights.data(), log_sum_.data() + row, delta_.data() + row, kTile,
-           first_.data() + row, end_.data() + row, key, room.weights.data(), room.d_scores.data(),
+          {scratch.scores.data(), scratch.d_weights.data(), log_sum_.data() + row, delta_.data() + row, kTile,
+           first_.data() + row, end_.data() + row, key, scratch.weights.data(), scratch.d_scores.data(),
            d_scores_.at(key - all_.first, row)},
           0, kTile / 2);
       const Sums dk{gradient_.dk + key * columns, columns}, dv{gradient_.dv + key * columns, columns};
-      packed_gemm({room.weights.data(), kTile, kTile}, d_rows_, right, dv, /*add=*/true);
-      packed_gemm({room.d_scores.data(), kTile, kTile}, q_rows_, right, dk, /*add=*/true);
+      packed_gemm({scratch.weights.data(), kTile, kTile}, d_rows_, right, dv, /*add=*/true);
+      packed_gemm({scratch.d_scores.data(), kTile, kTile}, q_rows_, right, dk, /*add=*/true);
     }
   }
 
@@ -280,11 +280,11 @@ Attended ranged_attention(const RangedAttention& a) {
     for (std::int64_t i = begin; i < end; ++i) packed[i / 2].fill(RangedHead(a, i / 2), i % 2 == 0);
   });
   at::parallel_for(0, heads * tiles, 1, [&](std::int64_t begin, std::int64_t end) {
-    ForwardRoom room;
+    ForwardScratch scratch;
     for (std::int64_t i = begin; i < end; ++i) {
       const std::int64_t t = from_both_ends(i, heads * tiles), head = t / tiles, row = t % tiles * kTile;
       const std::int64_t at = head * rows + row;
-      attend(RangedHead(a, head), packed[head], row, room,
+      attend(RangedHead(a, head), packed[head], row, scratch,
              {simd::bf16(result.out) + at * columns, result.log_sum.data_ptr<float>() + at});
     }
   });

@@ -47,7 +47,7 @@ class ColumnSums {
         first_(first * kWidth),
         width_(panels * kWidth),
         packed_(kWidth * kBlock),
-        room_(kWidth * kBlock),
+        scratch_(kWidth * kBlock),
         sums_(static_cast<std::size_t>(a_.size(0) * width_)) {}
 
   void run() {
@@ -81,9 +81,9 @@ class ColumnSums {
     if (real == rows && columns == kWidth) {
       simd::products().pack({from, ld, rows, packed_.data()});
     } else {
-      std::ranges::fill(room_, Bf16{0});
-      for (std::int64_t i = 0; i < real; ++i) std::copy_n(from + i * ld, columns, room_.data() + i * kWidth);
-      simd::products().pack({room_.data(), kWidth, rows, packed_.data()});
+      std::ranges::fill(scratch_, Bf16{0});
+      for (std::int64_t i = 0; i < real; ++i) std::copy_n(from + i * ld, columns, scratch_.data() + i * kWidth);
+      simd::products().pack({scratch_.data(), kWidth, rows, packed_.data()});
     }
     simd::products().product({simd::bf16(a_) + row, packed_.data(), sums_.data() + column, a_.size(0), kWidth, rows,
                               a_.size(1), kWidth, width_, row > 0});
@@ -91,7 +91,7 @@ class ColumnSums {
 
   const Tensor &a_, &w_;
   std::int64_t first_, width_;
-  std::vector<Bf16> packed_, room_;
+  std::vector<Bf16> packed_, scratch_;
   std::vector<float> sums_;  // [R', width]
 };
 

@@ -19,10 +19,10 @@ struct WindowRows {
   std::int64_t ld = 0;
 };
 
-/// A window of a matrix in bfloat16: written to `room`, whose rows are `ld` elements apart, or as it lies in memory.
+/// A window of a matrix in bfloat16: written to `scratch`, whose rows are `ld` elements apart, or as it lies in memory.
 /// Several threads make windows at once; columns of a window begin at a multiple of kWindowStep, and end at one or with
 /// the matrix.
-using MakeWindow = std::function<WindowRows(const Window& window, simd::Bf16* room, std::int64_t ld)>;
+using MakeWindow = std::function<WindowRows(const Window& window, simd::Bf16* scratch, std::int64_t ld)>;
 constexpr std::int64_t kWindowStep = 64;
 
 /// Whether products are done window by window here: x bfloat16 [N > 1, even] on a CPU without tile units (LibTorch's

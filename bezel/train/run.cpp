@@ -251,7 +251,7 @@ class Run {
 
   Trained trained(Trainer& trainer) const { return {selection_, base_, trainer.optimizer()}; }
 
-  // A full disk may have room again at the next interval, so training goes on.
+  // A full disk may have free space again at the next interval, so training goes on.
   void save(Trainer& trainer, const TrainerState& trainer_state) {
     state_.trainer = trainer_state;
     state_.random = random_states(device_);

@@ -31,10 +31,10 @@ class FusedTiledGemm : public testing::Test {
   }
 
   MakeWindow windows_of(const Tensor& w) const {
-    return [w](const Window& window, simd::Bf16* room, std::int64_t ld) {
+    return [w](const Window& window, simd::Bf16* scratch, std::int64_t ld) {
       for (std::int64_t row = 0; row < window.rows; ++row)
-        std::copy_n(simd::bf16(w) + (window.row + row) * w.size(1) + window.column, window.columns, room + row * ld);
-      return WindowRows{room, ld};
+        std::copy_n(simd::bf16(w) + (window.row + row) * w.size(1) + window.column, window.columns, scratch + row * ld);
+      return WindowRows{scratch, ld};
     };
   }
 };

@@ -13,10 +13,10 @@ namespace {  // each instruction set that loops.cpp is compiled for has its own
 // One chunk of one head, in float32.
 class Chunk {
  public:
-  Chunk(const ChunkedAttention& a, float* room)
+  Chunk(const ChunkedAttention& a, float* scratch)
       : a_(a),
         width_(chunked_width(a)),
-        q_(room),
+        q_(scratch),
         d_(q_ + a.chunk * width_),
         dq_(d_ + a.chunk * width_),
         k_(dq_ + a.chunk * width_),

@@ -112,15 +112,15 @@ void add_tap(const GatedConv& a, std::int64_t tap, const float* row, float* sums
   for (std::int64_t c = 0; c < a.columns; ++c) sums[c] += weight[c] * row[c];
 }
 
-void gated_conv(const GatedConv& a, std::int64_t begin, std::int64_t end, float* room) {
-  float* sums = room + a.width * a.columns;
+void gated_conv(const GatedConv& a, std::int64_t begin, std::int64_t end, float* scratch) {
+  float* sums = scratch + a.width * a.columns;
   for (std::int64_t t = begin - a.width + 1; t < end; ++t) {
-    if (t >= 0) gate_row(a, t, room);
+    if (t >= 0) gate_row(a, t, scratch);
     if (t < begin) continue;
     for (std::int64_t c = 0; c < a.columns; ++c) sums[c] = 0.0f;
     for (std::int64_t tap = 0; tap < a.width; ++tap)
       if (const std::int64_t row = t - a.width + 1 + tap; row >= 0)
-        add_tap(a, tap, room + row % a.width * a.columns, sums);
+        add_tap(a, tap, scratch + row % a.width * a.columns, sums);
     Bf16* y = a.y + t * a.columns;
 #pragma omp simd
     for (std::int64_t c = 0; c < a.columns; ++c) y[c] = narrow(sums[c]);
@@ -128,8 +128,8 @@ void gated_conv(const GatedConv& a, std::int64_t begin, std::int64_t end, float*
 }
 
 // A row meets the taps of those after it.
-void gated_conv_backward(const GatedConv& a, std::int64_t begin, std::int64_t end, float* room) {
-  float *sums = room, *dy = room + a.columns;
+void gated_conv_backward(const GatedConv& a, std::int64_t begin, std::int64_t end, float* scratch) {
+  float *sums = scratch, *dy = scratch + a.columns;
   for (std::int64_t t = begin; t < end; ++t) {
     for (std::int64_t c = 0; c < a.columns; ++c) sums[c] = 0.0f;
     for (std::int64_t tap = 0; tap < a.width; ++tap) {
@@ -173,7 +173,7 @@ inline float capped(float z, float cap) {
   return kCapped ? cap - 2.0f * cap / (exponential(z * (2.0f / cap)) + 1.0f) : z;  // cap tanh(z / cap)
 }
 
-// `weights` [columns]: room for what the gradient is made of; null where none is asked for.
+// `weights` [columns]: scratch for what the gradient is made of; null where none is asked for.
 template <bool kCapped, bool kGradient>
 void cross_entropy_row(Bf16* z, std::int64_t label, std::int64_t columns, float cap, double* loss, float* weights) {
   float most = -INFINITY;
@@ -290,8 +290,8 @@ void ranged_gradient(const RangedGradient& a, std::int64_t begin, std::int64_t e
   }
 }
 
-void chunked_attention(const ChunkedAttention& a, std::int64_t begin, std::int64_t end, float* room) {
-  Chunk chunk(a, room);
+void chunked_attention(const ChunkedAttention& a, std::int64_t begin, std::int64_t end, float* scratch) {
+  Chunk chunk(a, scratch);
   for (std::int64_t i = begin; i < end; ++i) {
     chunk.load_distances(i % a.heads);
     chunk.read_chunk(i / a.heads, i % a.heads);
@@ -299,8 +299,8 @@ void chunked_attention(const ChunkedAttention& a, std::int64_t begin, std::int64
   }
 }
 
-void chunked_attention_backward(const ChunkedAttention& a, std::int64_t begin, std::int64_t end, float* room) {
-  Chunk chunk(a, room);
+void chunked_attention_backward(const ChunkedAttention& a, std::int64_t begin, std::int64_t end, float* scratch) {
+  Chunk chunk(a, scratch);
   for (std::int64_t head = begin; head < end; ++head) {
     chunk.load_distances(head);
     chunk.start_head();

@@ -140,8 +140,8 @@ struct ChunkedAttention {
 /// D rounded up to the vectors of any instruction set.
 static inline std::int64_t chunked_width(const ChunkedAttention& a) { return (a.columns + 15) / 16 * 16; }
 
-/// float32 elements, all zero, that a thread needs room for, whatever part it does.
-static inline std::int64_t chunked_room(const ChunkedAttention& a) {
+/// float32 elements, all zero, that a thread needs as scratch, whatever part it does.
+static inline std::int64_t chunked_scratch(const ChunkedAttention& a) {
   const std::int64_t rows = 3 * a.chunk + 4 * a.context + 2 * a.distances + 2 * a.frames;
   return rows * chunked_width(a) + 3 * a.context;
 }
@@ -155,9 +155,9 @@ struct Functions {
   void (*geglu_backward)(const Geglu&, std::int64_t begin, std::int64_t end);
   void (*silu)(const Silu&, std::int64_t begin, std::int64_t end);
   void (*silu_backward)(const Silu&, std::int64_t begin, std::int64_t end);
-  /// With room for `width` rows and one more, float32.
-  void (*gated_conv)(const GatedConv&, std::int64_t begin, std::int64_t end, float* room);
-  void (*gated_conv_backward)(const GatedConv&, std::int64_t begin, std::int64_t end, float* room);
+  /// With scratch for `width` rows and one more, float32.
+  void (*gated_conv)(const GatedConv&, std::int64_t begin, std::int64_t end, float* scratch);
+  void (*gated_conv_backward)(const GatedConv&, std::int64_t begin, std::int64_t end, float* scratch);
   void (*rotate)(const Rotate&, std::int64_t begin, std::int64_t end);
   void (*cross_entropy)(const CrossEntropy&, std::int64_t begin, std::int64_t end);
   void (*ranged_softmax)(const RangedSoftmax&, std::int64_t begin, std::int64_t end);
@@ -165,9 +165,9 @@ struct Functions {
   void (*row_dots)(const RowDots&, std::int64_t begin, std::int64_t end);
   void (*ranged_gradient)(const RangedGradient&, std::int64_t begin, std::int64_t end);
   /// Pairs of a chunk and a head, chunks outermost.
-  void (*chunked_attention)(const ChunkedAttention&, std::int64_t begin, std::int64_t end, float* room);
+  void (*chunked_attention)(const ChunkedAttention&, std::int64_t begin, std::int64_t end, float* scratch);
   /// Heads.
-  void (*chunked_attention_backward)(const ChunkedAttention&, std::int64_t begin, std::int64_t end, float* room);
+  void (*chunked_attention_backward)(const ChunkedAttention&, std::int64_t begin, std::int64_t end, float* scratch);
 };
 
 // One for each instruction set, from loops.cpp.

@@ -98,7 +98,7 @@ void panel(const LowRank& a, const Place& at, std::int64_t rows) {
   }
 }
 
-// The last columns, fewer than a panel's, where there is room for one.
+// The last columns, fewer than a panel's, where one fits.
 template <Epilogue kEpilogue>
 void panel_at_the_edge(const LowRank& a, const Place& at, std::int64_t rows, std::int64_t count) {
   for (std::int64_t row = 0; row < rows; ++row) {
