@@ -8,7 +8,7 @@
 #include "bezel/kernels/geglu.h"
 #include "bezel/kernels/low_rank.h"
 #include "bezel/kernels/skinny_gemm.h"
-#include "bezel/kernels/picture_attention.h"
+#include "bezel/kernels/bidirectional_attention.h"
 #include "bezel/kernels/quantize.h"
 #include "bezel/kernels/ranged_attention.h"
 #include "bezel/kernels/rms_norm.h"
@@ -102,27 +102,27 @@ Tensor attended_plain(const Tensor& q, const Tensor& k, const Tensor& v, bool ca
 }
 
 // A picture of 2,304 patches; items are pairs of a query and a key.
-void picture_attention_bench(benchmark::State& state, bool fused) {
+void bidirectional_attention_bench(benchmark::State& state, bool fused) {
   const Tensor q = random({2304, 12, 64}), k = random({2304, 12, 64}), v = random({2304, 12, 64});
   const auto heads = [](const Tensor& x) { return x.transpose(0, 1); };
   for (auto _ : state) {
     if (fused)
-      benchmark::DoNotOptimize(picture_attention(q, k, v));
+      benchmark::DoNotOptimize(bidirectional_attention(q, k, v));
     else
       benchmark::DoNotOptimize(attended_plain(heads(q), heads(k), heads(v), false));
   }
   state.SetItemsProcessed(state.iterations() * 12 * 2304 * 2304);
 }
 
-void picture_attention_backward_bench(benchmark::State& state, bool fused) {
+void bidirectional_attention_backward_bench(benchmark::State& state, bool fused) {
   const Tensor q = random({2304, 12, 64}), k = random({2304, 12, 64}), v = random({2304, 12, 64});
   const Tensor d_out = random({2304, 12, 64});
-  const Attended attended = picture_attention(q, k, v);
+  const Attended attended = bidirectional_attention(q, k, v);
   const auto leaf = [](const Tensor& x) { return x.transpose(0, 1).detach().requires_grad_(true); };
   const Tensor plain = attended_plain(leaf(q), leaf(k), leaf(v), false);
   for (auto _ : state) {
     if (fused)
-      benchmark::DoNotOptimize(picture_attention_backward(q, k, v, attended, d_out));
+      benchmark::DoNotOptimize(bidirectional_attention_backward(q, k, v, attended, d_out));
     else
       plain.backward(d_out.transpose(0, 1).unsqueeze(0), /*retain_graph=*/true);
   }
@@ -267,8 +267,8 @@ int main(int argc, char** argv) {
                                                {"skinny_gemm_nt", skinny_gemm_bench},
                                                {"skinny_gemm_nn", skinny_gemm_nn_bench},
                                                {"skinny_gemm_tn", skinny_gemm_tn_bench},
-                                               {"picture_attention", picture_attention_bench},
-                                               {"picture_attention_backward", picture_attention_backward_bench},
+                                               {"bidirectional_attention", bidirectional_attention_bench},
+                                               {"bidirectional_attention_backward", bidirectional_attention_backward_bench},
                                                {"ranged_attention", ranged_attention_bench},
                                                {"ranged_attention_backward", ranged_attention_backward_bench},
                                                {"cross_entropy", cross_entropy_bench},

@@ -7,7 +7,7 @@
 
 #include "bezel/kernels/matmul.h"
 #include "bezel/kernels/vector_math.h"
-#include "bezel/nn/chunked_attention.h"
+#include "bezel/nn/local_attention.h"
 #include "bezel/nn/functional.h"
 
 namespace bezel::gemma4 {
@@ -87,7 +87,7 @@ Tensor AudioAttentionImpl::forward(const nn::LayerInput& x, const Tensor& positi
                           .invalid_logit = config_.invalid_logit,
                           .visible = mask,
                           .before = config_.context_left - 1};
-  return post(nn::chunked_attention(
+  return post(nn::local_attention(
       {heads(given[0]), heads(given[1]), heads(given[2]), heads(relative_k_proj(positions))}, chunks));
 }
 

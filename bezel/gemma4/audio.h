@@ -10,7 +10,7 @@
 
 namespace bezel::gemma4 {
 
-/// The projections around nn::chunked_attention. Reference: Gemma4AudioAttention.
+/// The projections around nn::local_attention. Reference: Gemma4AudioAttention.
 class AudioAttentionImpl : public nn::Module {
  public:
   explicit AudioAttentionImpl(const AudioConfig& config);

@@ -5,7 +5,7 @@
 #include <ATen/ATen.h>
 
 #include "bezel/nn/functional.h"
-#include "bezel/nn/picture_attention.h"
+#include "bezel/nn/bidirectional_attention.h"
 
 namespace bezel::gemma4 {
 
@@ -26,8 +26,8 @@ VisionAttentionImpl::VisionAttentionImpl(const VisionConfig& config)
 Tensor VisionAttentionImpl::forward(const nn::LayerInput& x, const nn::Rotation& rotation) {
   const auto heads = [&](const Tensor& rows) { return rows.view({rows.size(0), -1, head_dim_}); };  // [P, A, D]
   const auto raw = nn::project(x, {q_proj, k_proj, v_proj});
-  const nn::PictureHeads norms{q_norm->weight, k_norm->weight, eps_, rotation};
-  return o_proj(nn::picture_attention(heads(raw[0]), heads(raw[1]), heads(raw[2]), norms));
+  const nn::BidirectionalHeads norms{q_norm->weight, k_norm->weight, eps_, rotation};
+  return o_proj(nn::bidirectional_attention(heads(raw[0]), heads(raw[1]), heads(raw[2]), norms));
 }
 
 VisionMlpImpl::VisionMlpImpl(const VisionConfig& config) {

@@ -5,7 +5,7 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include "bezel/kernels/gated_conv.h"
-#include "bezel/nn/chunked_attention.h"
+#include "bezel/nn/local_attention.h"
 #include "bezel/nn/functional.h"
 #include "support/relative_error.h"
 
@@ -26,10 +26,10 @@ std::vector<Tensor> leaves(const ChunkedHeads& heads, torch::ScalarType dtype) {
   return all;
 }
 
-class ChunkedAttention : public ::testing::TestWithParam<Shape> {};
+class LocalAttention : public ::testing::TestWithParam<Shape> {};
 
 // The loops in bfloat16 against ATen's operators in float32, from the same values.
-TEST_P(ChunkedAttention, AndItsGradientsAreThoseOfTheFormula) {
+TEST_P(LocalAttention, AndItsGradientsAreThoseOfTheFormula) {
   torch::manual_seed(3);
   const Shape s = GetParam();
   const std::int64_t chunks = (s.frames + s.chunk - 1) / s.chunk, context = s.chunk + s.before + s.after;
@@ -45,9 +45,9 @@ TEST_P(ChunkedAttention, AndItsGradientsAreThoseOfTheFormula) {
                    .visible = visible,
                    .before = s.before};
   const std::vector<Tensor> narrow = leaves(given, torch::kBFloat16), wide = leaves(given, torch::kFloat);
-  ASSERT_TRUE(kernels::has_chunked_attention({narrow[0], narrow[1], narrow[2], narrow[3]}));
-  const Tensor got = nn::chunked_attention({narrow[0], narrow[1], narrow[2], narrow[3]}, how);
-  const Tensor wanted = nn::chunked_attention({wide[0], wide[1], wide[2], wide[3]}, how);
+  ASSERT_TRUE(kernels::has_local_attention({narrow[0], narrow[1], narrow[2], narrow[3]}));
+  const Tensor got = nn::local_attention({narrow[0], narrow[1], narrow[2], narrow[3]}, how);
+  const Tensor wanted = nn::local_attention({wide[0], wide[1], wide[2], wide[3]}, how);
   ASSERT_EQ(got.sizes(), wanted.sizes());
   EXPECT_LE(test::relative_error(got, wanted), 4e-3) << "rounded once";
   const Tensor d = torch::randn(wanted.sizes()).to(torch::kBFloat16);
@@ -75,7 +75,7 @@ TEST(GatedConv, AndItsGradientAreThoseOfTheFormula) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Shapes, ChunkedAttention,
+INSTANTIATE_TEST_SUITE_P(Shapes, LocalAttention,
                          ::testing::Values(Shape{29, 2, 8, 4, 3, 1, 5, 5.0}, Shape{24, 3, 20, 12, 12, 0, 13, 50.0},
                                            Shape{5, 1, 33, 8, 2, 2, 3, 0.0}));
 

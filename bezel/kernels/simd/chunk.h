@@ -13,7 +13,7 @@ namespace {  // each instruction set that loops.cpp is compiled for has its own
 // One chunk of one head, in float32.
 class Chunk {
  public:
-  Chunk(const ChunkedAttention& a, float* scratch)
+  Chunk(const LocalAttention& a, float* scratch)
       : a_(a),
         width_(chunked_width(a)),
         q_(scratch),
@@ -186,7 +186,7 @@ class Chunk {
   // What is less adds nothing to a sum, such as weights of keys that may not be seen.
   static constexpr float kNothing = 1e-30f;
 
-  const ChunkedAttention& a_;
+  const LocalAttention& a_;
   std::int64_t width_;                   // D rounded up to whole vectors; what is behind the D stays zero
   float *q_, *d_, *dq_;                  // [chunk, width]
   float *k_, *v_, *dk_, *dv_;            // [context, width]

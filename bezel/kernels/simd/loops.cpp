@@ -290,7 +290,7 @@ void ranged_gradient(const RangedGradient& a, std::int64_t begin, std::int64_t e
   }
 }
 
-void chunked_attention(const ChunkedAttention& a, std::int64_t begin, std::int64_t end, float* scratch) {
+void local_attention(const LocalAttention& a, std::int64_t begin, std::int64_t end, float* scratch) {
   Chunk chunk(a, scratch);
   for (std::int64_t i = begin; i < end; ++i) {
     chunk.load_distances(i % a.heads);
@@ -299,7 +299,7 @@ void chunked_attention(const ChunkedAttention& a, std::int64_t begin, std::int64
   }
 }
 
-void chunked_attention_backward(const ChunkedAttention& a, std::int64_t begin, std::int64_t end, float* scratch) {
+void local_attention_backward(const LocalAttention& a, std::int64_t begin, std::int64_t end, float* scratch) {
   Chunk chunk(a, scratch);
   for (std::int64_t head = begin; head < end; ++head) {
     chunk.load_distances(head);
@@ -326,8 +326,8 @@ constexpr Functions kFunctions{rms_norm,
                                round,
                                row_dots,
                                ranged_gradient,
-                               chunked_attention,
-                               chunked_attention_backward};
+                               local_attention,
+                               local_attention_backward};
 
 }  // namespace
 

@@ -117,7 +117,7 @@ struct RangedGradient {
 
 /// Attention of frames in chunks: every frame of a chunk sees frames of one context around it, by content and by
 /// distance, which is the place in the context less that in the chunk.
-struct ChunkedAttention {
+struct LocalAttention {
   const Bf16 *q, *k, *v;  ///< [T, A, D]
   const Bf16* relative;   ///< [C, A, D], keys by distance
   const float* per_dim;   ///< [D], what q is multiplied by beside q_scale
@@ -138,10 +138,10 @@ struct ChunkedAttention {
 };
 
 /// D rounded up to the vectors of any instruction set.
-static inline std::int64_t chunked_width(const ChunkedAttention& a) { return (a.columns + 15) / 16 * 16; }
+static inline std::int64_t chunked_width(const LocalAttention& a) { return (a.columns + 15) / 16 * 16; }
 
 /// float32 elements, all zero, that a thread needs as scratch, whatever part it does.
-static inline std::int64_t chunked_scratch(const ChunkedAttention& a) {
+static inline std::int64_t local_attention_scratch(const LocalAttention& a) {
   const std::int64_t rows = 3 * a.chunk + 4 * a.context + 2 * a.distances + 2 * a.frames;
   return rows * chunked_width(a) + 3 * a.context;
 }
@@ -165,9 +165,9 @@ struct Functions {
   void (*row_dots)(const RowDots&, std::int64_t begin, std::int64_t end);
   void (*ranged_gradient)(const RangedGradient&, std::int64_t begin, std::int64_t end);
   /// Pairs of a chunk and a head, chunks outermost.
-  void (*chunked_attention)(const ChunkedAttention&, std::int64_t begin, std::int64_t end, float* scratch);
+  void (*local_attention)(const LocalAttention&, std::int64_t begin, std::int64_t end, float* scratch);
   /// Heads.
-  void (*chunked_attention_backward)(const ChunkedAttention&, std::int64_t begin, std::int64_t end, float* scratch);
+  void (*local_attention_backward)(const LocalAttention&, std::int64_t begin, std::int64_t end, float* scratch);
 };
 
 // One for each instruction set, from loops.cpp.

@@ -1,4 +1,4 @@
-#include "bezel/nn/picture_attention.h"
+#include "bezel/nn/bidirectional_attention.h"
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
@@ -11,13 +11,13 @@ namespace {
 
 using torch::Tensor;
 
-TEST(PictureAttention, AndItsGradientsEqualTheFloatFormula) {
+TEST(BidirectionalAttention, AndItsGradientsEqualTheFloatFormula) {
   torch::manual_seed(7);
   // Beside whole blocks and vectors, and with more than one block of queries a block of keys.
   for (const auto& [tokens, columns] : {std::pair{1, 16}, {33, 8}, {90, 16}, {300, 72}, {640, 64}}) {
     const Rotation rotation_of =
         rotation(torch::randint(0, 20, {tokens, 2}), inverse_frequencies(columns / 2, 100.0, 1.0), torch::kFloat);
-    const PictureHeads heads{torch::rand({columns}) + 0.5, torch::rand({columns}) + 0.5, 1e-6, rotation_of};
+    const BidirectionalHeads heads{torch::rand({columns}) + 0.5, torch::rand({columns}) + 0.5, 1e-6, rotation_of};
     const Rotation rounded{rotation_of.cos.to(torch::kBFloat16), rotation_of.sin.to(torch::kBFloat16)};
     std::vector<Tensor> narrow, wide;
     for (int i = 0; i < 3; ++i) {
@@ -25,8 +25,8 @@ TEST(PictureAttention, AndItsGradientsEqualTheFloatFormula) {
       wide.push_back(narrow.back().detach().to(torch::kFloat).requires_grad_());
     }
     const Tensor got =
-        picture_attention(narrow[0], narrow[1], narrow[2], {heads.q_weight, heads.k_weight, 1e-6, rounded});
-    const Tensor wanted = picture_attention_plain(wide[0], wide[1], wide[2], heads);
+        bidirectional_attention(narrow[0], narrow[1], narrow[2], {heads.q_weight, heads.k_weight, 1e-6, rounded});
+    const Tensor wanted = bidirectional_attention_plain(wide[0], wide[1], wide[2], heads);
     const Tensor dy = torch::randn(wanted.sizes()).to(torch::kBFloat16);
     got.backward(dy);
     wanted.backward(dy.to(torch::kFloat));

@@ -7,7 +7,7 @@
 namespace bezel::nn {
 
 /// What happens to the heads before they meet.
-struct PictureHeads {
+struct BidirectionalHeads {
   torch::Tensor q_weight, k_weight;  ///< [D], of the norms; that of v has none
   double eps = 0.0;
   Rotation rotation;  ///< axial, [P, 2, D/2]
@@ -16,11 +16,11 @@ struct PictureHeads {
 /// Attention over the patches of one picture, where every query sees every key: softmax(q kᵀ) v without any scale, of q
 /// and k normed and turned, and v normed. q [P, A, D]; k, v [P, K, D] with K dividing A, as they leave their
 /// projections. Returns [P, A * D] in q's dtype. Of the heads the projections' results alone are kept.
-torch::Tensor picture_attention(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,
-                                const PictureHeads& heads);
+torch::Tensor bidirectional_attention(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,
+                                const BidirectionalHeads& heads);
 
 /// The same out of rms_norm, rotate_axial and attention; the reference for its test.
-torch::Tensor picture_attention_plain(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,
-                                      const PictureHeads& heads);
+torch::Tensor bidirectional_attention_plain(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,
+                                      const BidirectionalHeads& heads);
 
 }  // namespace bezel::nn

@@ -1,4 +1,4 @@
-#include "bezel/nn/chunked_attention.h"
+#include "bezel/nn/local_attention.h"
 
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/custom_function.h>
@@ -44,27 +44,27 @@ struct KeptChunks : torch::CustomClassHolder {
   Chunks chunks;
 };
 
-class ChunkedAttention : public torch::autograd::Function<ChunkedAttention> {
+class LocalAttention : public torch::autograd::Function<LocalAttention> {
  public:
   static Tensor forward(AutogradContext* context, const Tensor& q, const Tensor& k, const Tensor& v,
                         const Tensor& relative, const c10::intrusive_ptr<KeptChunks>& kept) {
     context->save_for_backward({q, k, v, relative});
     context->saved_data["chunks"] = c10::IValue::make_capsule(kept);
-    return kernels::chunked_attention({q, k, v, relative}, kept->chunks);
+    return kernels::local_attention({q, k, v, relative}, kept->chunks);
   }
 
   static variable_list backward(AutogradContext* context, variable_list grads) {
     const variable_list saved = context->get_saved_variables();
     const auto kept = c10::static_intrusive_pointer_cast<KeptChunks>(context->saved_data["chunks"].toCapsule());
     const ChunkedHeads d =
-        kernels::chunked_attention_backward({saved[0], saved[1], saved[2], saved[3]}, kept->chunks, grads[0]);
+        kernels::local_attention_backward({saved[0], saved[1], saved[2], saved[3]}, kept->chunks, grads[0]);
     return {d.q, d.k, d.v, d.relative, Tensor()};
   }
 };
 
 }  // namespace
 
-Tensor chunked_attention_plain(const ChunkedHeads& heads, const Chunks& chunks) {
+Tensor local_attention_plain(const ChunkedHeads& heads, const Chunks& chunks) {
   const auto wide = [](const Tensor& x) { return x.to(torch::kFloat); };
   const std::int64_t context = chunks.visible.size(2);
   const Tensor q = query_chunks(wide(heads.q) * chunks.q_scale * chunks.per_dim, chunks);
@@ -78,13 +78,13 @@ Tensor chunked_attention_plain(const ChunkedHeads& heads, const Chunks& chunks) 
   return rows.to(heads.q.scalar_type());
 }
 
-Tensor chunked_attention(const ChunkedHeads& heads, const Chunks& chunks) {
-  if (kernels::has_chunked_attention(heads))
-    return ChunkedAttention::apply(heads.q, heads.k, heads.v, heads.relative, c10::make_intrusive<KeptChunks>(chunks))
+Tensor local_attention(const ChunkedHeads& heads, const Chunks& chunks) {
+  if (kernels::has_local_attention(heads))
+    return LocalAttention::apply(heads.q, heads.k, heads.v, heads.relative, c10::make_intrusive<KeptChunks>(chunks))
         .flatten(1);
   // It computes little beside the projections, and would keep many times what it is given.
   const auto body = [chunks](const std::vector<Tensor>& again) {
-    return std::vector<Tensor>{chunked_attention_plain({again[0], again[1], again[2], again[3]}, chunks)};
+    return std::vector<Tensor>{local_attention_plain({again[0], again[1], again[2], again[3]}, chunks)};
   };
   return recompute(body, {heads.q, heads.k, heads.v, heads.relative}, {})[0];
 }

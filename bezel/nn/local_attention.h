@@ -2,7 +2,7 @@
 
 #include <torch/types.h>
 
-#include "bezel/kernels/chunked_attention.h"
+#include "bezel/kernels/local_attention.h"
 
 namespace bezel::nn {
 
@@ -11,9 +11,9 @@ using kernels::Chunks;
 
 /// Attention in chunks with relative positions (Transformer-XL, arXiv 1901.02860, appendix B), in float32, returned in
 /// q's dtype [T, A * D]. Keeps the heads alone for the backward pass. Reference: Gemma4AudioAttention.
-torch::Tensor chunked_attention(const ChunkedHeads& heads, const Chunks& chunks);
+torch::Tensor local_attention(const ChunkedHeads& heads, const Chunks& chunks);
 
 /// The same in ATen's operators; what other devices and dtypes use, and the reference for its test.
-torch::Tensor chunked_attention_plain(const ChunkedHeads& heads, const Chunks& chunks);
+torch::Tensor local_attention_plain(const ChunkedHeads& heads, const Chunks& chunks);
 
 }  // namespace bezel::nn

@@ -1,9 +1,9 @@
-#include "bezel/nn/picture_attention.h"
+#include "bezel/nn/bidirectional_attention.h"
 
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/custom_function.h>
 
-#include "bezel/kernels/picture_attention.h"
+#include "bezel/kernels/bidirectional_attention.h"
 #include "bezel/kernels/rms_norm.h"
 #include "bezel/kernels/rotate.h"
 #include "bezel/nn/attention.h"
@@ -17,8 +17,8 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
 struct Norms : torch::CustomClassHolder {
-  explicit Norms(const PictureHeads& heads) : heads(heads) {}
-  PictureHeads heads;
+  explicit Norms(const BidirectionalHeads& heads) : heads(heads) {}
+  BidirectionalHeads heads;
 };
 
 // The axes of a picture as the heads of a rotation: [P, A, D] -> [P, A * 2, D/2].
@@ -28,12 +28,12 @@ Tensor turned(const Tensor& x, const Rotation& by, bool back) {
 
 Tensor weight_of(const Tensor& weight) { return weight.to(torch::kFloat); }
 
-class PictureAttention : public torch::autograd::Function<PictureAttention> {
+class BidirectionalAttention : public torch::autograd::Function<BidirectionalAttention> {
  public:
   static Tensor forward(AutogradContext* context, const Tensor& q, const Tensor& k, const Tensor& v,
                         const c10::intrusive_ptr<Norms>& norms) {
     const Made made(q, k, v, norms->heads);
-    const kernels::Attended attended = kernels::picture_attention(made.q_turned, made.k_turned, made.v_normed.y);
+    const kernels::Attended attended = kernels::bidirectional_attention(made.q_turned, made.k_turned, made.v_normed.y);
     context->save_for_backward({q, k, v, attended.out, attended.log_sum});
     context->saved_data["norms"] = c10::IValue::make_capsule(norms);
     return attended.out;
@@ -42,10 +42,10 @@ class PictureAttention : public torch::autograd::Function<PictureAttention> {
   static variable_list backward(AutogradContext* context, variable_list grads) {
     const variable_list saved = context->get_saved_variables();
     const auto norms = c10::static_intrusive_pointer_cast<Norms>(context->saved_data["norms"].toCapsule());
-    const PictureHeads& heads = norms->heads;
+    const BidirectionalHeads& heads = norms->heads;
     const Tensor &q = saved[0], &k = saved[1], &v = saved[2];
     const Made made(q, k, v, heads);
-    auto [dq, dk, dv] = kernels::picture_attention_backward(made.q_turned, made.k_turned, made.v_normed.y,
+    auto [dq, dk, dv] = kernels::bidirectional_attention_backward(made.q_turned, made.k_turned, made.v_normed.y,
                                                             {saved[3], saved[4]}, grads[0]);
     dq = kernels::rms_norm_backward(q, weight_of(heads.q_weight), made.q_normed.inverse,
                                     turned(dq, heads.rotation, /*back=*/true));
@@ -60,7 +60,7 @@ class PictureAttention : public torch::autograd::Function<PictureAttention> {
     kernels::Normed q_normed, k_normed, v_normed;
     Tensor q_turned, k_turned;
 
-    Made(const Tensor& q, const Tensor& k, const Tensor& v, const PictureHeads& heads)
+    Made(const Tensor& q, const Tensor& k, const Tensor& v, const BidirectionalHeads& heads)
         : q_normed(kernels::rms_norm(q, weight_of(heads.q_weight), {}, heads.eps)),
           k_normed(kernels::rms_norm(k, weight_of(heads.k_weight), {}, heads.eps)),
           v_normed(kernels::rms_norm(v, {}, {}, heads.eps)),
@@ -71,7 +71,7 @@ class PictureAttention : public torch::autograd::Function<PictureAttention> {
 
 }  // namespace
 
-Tensor picture_attention_plain(const Tensor& q, const Tensor& k, const Tensor& v, const PictureHeads& heads) {
+Tensor bidirectional_attention_plain(const Tensor& q, const Tensor& k, const Tensor& v, const BidirectionalHeads& heads) {
   const auto batched = [](const Tensor& x) { return x.transpose(0, 1).unsqueeze(0); };  // [1, A, P, D]
   return attention(batched(rotate_axial(rms_norm(q, heads.q_weight, heads.eps), heads.rotation)),
                    batched(rotate_axial(rms_norm(k, heads.k_weight, heads.eps), heads.rotation)),
@@ -79,9 +79,9 @@ Tensor picture_attention_plain(const Tensor& q, const Tensor& k, const Tensor& v
       .squeeze(0);
 }
 
-Tensor picture_attention(const Tensor& q, const Tensor& k, const Tensor& v, const PictureHeads& heads) {
-  if (!kernels::has_picture_attention(q, k)) return picture_attention_plain(q, k, v, heads);
-  return PictureAttention::apply(q, k, v, c10::make_intrusive<Norms>(heads)).flatten(1);
+Tensor bidirectional_attention(const Tensor& q, const Tensor& k, const Tensor& v, const BidirectionalHeads& heads) {
+  if (!kernels::has_bidirectional_attention(q, k)) return bidirectional_attention_plain(q, k, v, heads);
+  return BidirectionalAttention::apply(q, k, v, c10::make_intrusive<Norms>(heads)).flatten(1);
 }
 
 }  // namespace bezel::nn

@@ -1,4 +1,4 @@
-#include "bezel/kernels/chunked_attention.h"
+#include "bezel/kernels/local_attention.h"
 
 #include <vector>
 
@@ -15,7 +15,7 @@ using torch::Tensor;
 // What the loops read, and what keeps it.
 struct ChunkedArguments {
   Tensor q, k, v, relative, per_dim, visible;
-  simd::ChunkedAttention loop;
+  simd::LocalAttention loop;
 
   ChunkedArguments(const ChunkedHeads& heads, const Chunks& chunks)
       : q(heads.q.contiguous()),
@@ -45,23 +45,23 @@ struct ChunkedArguments {
 
 }  // namespace
 
-bool has_chunked_attention(const ChunkedHeads& heads) {
+bool has_local_attention(const ChunkedHeads& heads) {
   return heads.q.is_cpu() && heads.q.scalar_type() == torch::kBFloat16 &&
          heads.relative.scalar_type() == torch::kBFloat16;
 }
 
-Tensor chunked_attention(const ChunkedHeads& heads, const Chunks& chunks) {
+Tensor local_attention(const ChunkedHeads& heads, const Chunks& chunks) {
   ChunkedArguments all(heads, chunks);
   Tensor out = at::empty_like(all.q);
   all.loop.out = simd::bf16(out);
   at::parallel_for(0, all.visible.size(0) * all.loop.heads, 1, [&](std::int64_t begin, std::int64_t end) {
-    std::vector<float> scratch(static_cast<std::size_t>(simd::chunked_scratch(all.loop)));
-    simd::functions().chunked_attention(all.loop, begin, end, scratch.data());
+    std::vector<float> scratch(static_cast<std::size_t>(simd::local_attention_scratch(all.loop)));
+    simd::functions().local_attention(all.loop, begin, end, scratch.data());
   });
   return out;
 }
 
-ChunkedHeads chunked_attention_backward(const ChunkedHeads& heads, const Chunks& chunks, const Tensor& d_out) {
+ChunkedHeads local_attention_backward(const ChunkedHeads& heads, const Chunks& chunks, const Tensor& d_out) {
   ChunkedArguments all(heads, chunks);
   const Tensor d = d_out.contiguous();
   ChunkedHeads out{at::empty_like(all.q), at::empty_like(all.k), at::empty_like(all.v), at::empty_like(all.relative)};
@@ -71,8 +71,8 @@ ChunkedHeads chunked_attention_backward(const ChunkedHeads& heads, const Chunks&
   all.loop.dv = simd::bf16(out.v);
   all.loop.d_relative = simd::bf16(out.relative);
   at::parallel_for(0, all.loop.heads, 1, [&](std::int64_t begin, std::int64_t end) {
-    std::vector<float> scratch(static_cast<std::size_t>(simd::chunked_scratch(all.loop)));
-    simd::functions().chunked_attention_backward(all.loop, begin, end, scratch.data());
+    std::vector<float> scratch(static_cast<std::size_t>(simd::local_attention_scratch(all.loop)));
+    simd::functions().local_attention_backward(all.loop, begin, end, scratch.data());
   });
   return out;
 }

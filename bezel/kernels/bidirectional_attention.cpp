@@ -1,4 +1,4 @@
-#include "bezel/kernels/picture_attention.h"
+#include "bezel/kernels/bidirectional_attention.h"
 
 #include <algorithm>
 #include <vector>
@@ -188,11 +188,11 @@ struct PackedHeads {
 
 }  // namespace
 
-bool has_picture_attention(const Tensor& q, const Tensor& k) {
+bool has_bidirectional_attention(const Tensor& q, const Tensor& k) {
   return q.is_cpu() && q.scalar_type() == torch::kBFloat16 && k.sizes() == q.sizes();
 }
 
-Attended picture_attention(const Tensor& given_q, const Tensor& given_k, const Tensor& given_v) {
+Attended bidirectional_attention(const Tensor& given_q, const Tensor& given_k, const Tensor& given_v) {
   const Tensor q = given_q.contiguous();
   const std::int64_t heads = q.size(1), rows = Head(q, 0).rows(), width = Head(q, 0).padded_columns(), keys = q.size(0);
   const PackedHeads packed(given_k.contiguous(), given_v.contiguous());
@@ -219,7 +219,7 @@ Attended picture_attention(const Tensor& given_q, const Tensor& given_k, const T
   return result;
 }
 
-AttentionGradients picture_attention_backward(const Tensor& q, const Tensor& k, const Tensor& v,
+AttentionGradients bidirectional_attention_backward(const Tensor& q, const Tensor& k, const Tensor& v,
                                               const Attended& attended, const Tensor& gradient) {
   const Tensor queries = q.contiguous(), keys = k.contiguous(), values = v.contiguous(), d_out = gradient.contiguous();
   AttentionGradients out{at::empty_like(queries), at::empty_like(keys), at::empty_like(values)};

@@ -22,12 +22,12 @@ struct ChunkedHeads {
 };
 
 /// Whether these loops do it: bfloat16 on the CPU, in float32 inside.
-bool has_chunked_attention(const ChunkedHeads& heads);
+bool has_local_attention(const ChunkedHeads& heads);
 
 /// softmax(cap tanh((q kᵀ + q relativeᵀ) / cap)) v -> [T, A, D] in bfloat16, rounded once.
-torch::Tensor chunked_attention(const ChunkedHeads& heads, const Chunks& chunks);
+torch::Tensor local_attention(const ChunkedHeads& heads, const Chunks& chunks);
 
 /// Gradients of the same with respect to each of the heads.
-ChunkedHeads chunked_attention_backward(const ChunkedHeads& heads, const Chunks& chunks, const torch::Tensor& d_out);
+ChunkedHeads local_attention_backward(const ChunkedHeads& heads, const Chunks& chunks, const torch::Tensor& d_out);
 
 }  // namespace bezel::kernels
