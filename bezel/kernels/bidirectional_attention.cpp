@@ -8,7 +8,7 @@
 #include <ATen/native/CPUBlas.h>
 
 #include "bezel/kernels/packed_gemm.h"
-#include "bezel/kernels/simd/functions.h"
+#include "bezel/kernels/simd/dispatch.h"
 
 namespace bezel::kernels {
 namespace {
@@ -120,7 +120,7 @@ class HeadGradient {
     d_columns_.pack_transposed(copy_.data(), rows_);
     pack_pairs(copy_, width_, d_pairs_.data());
     const Head y(out, head);
-    simd::functions().row_dots({y.data, y.stride, copy_.data(), width_, y.columns, delta_.data()}, 0, y.count);
+    simd::row_kernels().row_dots({y.data, y.stride, copy_.data(), width_, y.columns, delta_.data()}, 0, y.count);
   }
 
   // What `queries` from `query` on add to the gradients of a block of keys, and the keys to theirs.

@@ -2,7 +2,7 @@
 
 #include <ATen/ATen.h>
 
-#include "bezel/kernels/simd/functions.h"
+#include "bezel/kernels/simd/dispatch.h"
 #include "bezel/kernels/vector_math.h"
 
 namespace bezel::kernels {
@@ -32,7 +32,7 @@ Tensor cross_entropy(Tensor& logits, const Tensor& labels, double cap, bool grad
   const Tensor losses = at::empty({logits.size(0)}, logits.options().dtype(torch::kDouble));
   const simd::CrossEntropy arguments{simd::bf16(logits),      simd::data<std::int64_t>(labels), logits.size(1),
                                      static_cast<float>(cap), simd::data<double>(losses),       gradient};
-  simd::for_rows(simd::functions().cross_entropy, arguments, logits.size(0), logits.size(1));
+  simd::for_rows(simd::row_kernels().cross_entropy, arguments, logits.size(0), logits.size(1));
   return losses.sum().to(torch::kFloat);
 }
 

@@ -6,7 +6,7 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
-#include "bezel/kernels/simd/functions.h"
+#include "bezel/kernels/simd/dispatch.h"
 
 namespace bezel::kernels {
 namespace {
@@ -74,7 +74,7 @@ bool dequantize_blocks(const torch::Tensor& packed, const torch::Tensor& scales,
   if (format.block % 32 != 0 || first % format.block != 0 || count % format.block != 0) return false;
   const simd::FourBit arguments{packed.const_data_ptr<std::uint8_t>() + first / 2, format.table.const_data_ptr<float>(),
                                 scales.const_data_ptr<float>(), format.block, simd::bf16(out)};
-  simd::for_rows(simd::frozen().four_bit, arguments, count / format.block, format.block);
+  simd::for_rows(simd::weight_kernels().four_bit, arguments, count / format.block, format.block);
   return true;
 }
 
@@ -115,7 +115,7 @@ MakeWindow windows_4bit(const torch::Tensor& packed, const torch::Tensor& scales
   return [packed, scales = scales.contiguous(), table = format.table, first, columns](
              const Window& window, simd::Bf16* scratch, std::int64_t ld) {
     const std::int64_t begin = window.row * columns + window.column;
-    simd::frozen().four_bit_window(
+    simd::weight_kernels().four_bit_window(
         {packed.const_data_ptr<std::uint8_t>() + (first + begin) / 2, table.const_data_ptr<float>(),
          scales.const_data_ptr<float>() + begin / kWindowStep, columns, window.columns, scratch, ld},
         0, window.rows);
@@ -148,7 +148,7 @@ torch::Tensor gemv_4bit(const torch::Tensor& x, const torch::Tensor& packed, con
                                              simd::bf16(halves),
                                              x.size(1),
                                              simd::bf16(y)};
-  simd::for_rows(simd::frozen().four_bit_vector, arguments, rows, x.size(1));
+  simd::for_rows(simd::weight_kernels().four_bit_vector, arguments, rows, x.size(1));
   return y;
 }
 

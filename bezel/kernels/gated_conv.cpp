@@ -5,7 +5,7 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
-#include "bezel/kernels/simd/functions.h"
+#include "bezel/kernels/simd/dispatch.h"
 
 namespace bezel::kernels {
 namespace {
@@ -29,7 +29,7 @@ bool has_gated_conv(const Tensor& x) { return simd::takes({x}); }
 Tensor gated_conv(const Tensor& x, const Tensor& weight) {
   const Tensor wide = weight.to(torch::kFloat).contiguous();
   Tensor y = at::empty({x.size(0), x.size(1) / 2}, x.options());
-  run(simd::functions().gated_conv,
+  run(simd::row_kernels().gated_conv,
       {simd::bf16(x), wide.const_data_ptr<float>(), x.size(0), y.size(1), wide.size(0), nullptr, simd::bf16(y)},
       x.size(0));
   return y;
@@ -38,7 +38,7 @@ Tensor gated_conv(const Tensor& x, const Tensor& weight) {
 Tensor gated_conv_backward(const Tensor& x, const Tensor& weight, const Tensor& gradient) {
   const Tensor wide = weight.to(torch::kFloat).contiguous(), dy = gradient.contiguous();
   Tensor dx = at::empty_like(x);
-  run(simd::functions().gated_conv_backward,
+  run(simd::row_kernels().gated_conv_backward,
       {simd::bf16(x), wide.const_data_ptr<float>(), x.size(0), dy.size(1), wide.size(0), simd::bf16(dy),
        simd::bf16(dx)},
       x.size(0));

@@ -2,7 +2,7 @@
 
 #include <ATen/ATen.h>
 
-#include "bezel/kernels/simd/functions.h"
+#include "bezel/kernels/simd/dispatch.h"
 
 namespace bezel::kernels {
 
@@ -18,7 +18,7 @@ Tensor geglu(const Tensor& gate, const Tensor& up) {
   if (!simd::takes({gate, up})) return geglu_plain(gate, up);
   Tensor y = at::empty_like(gate);
   const simd::Geglu arguments{simd::bf16(gate), simd::bf16(up), simd::bf16(y), nullptr, nullptr, nullptr};
-  simd::for_rows(simd::functions().geglu, arguments, gate.numel(), 1);
+  simd::for_rows(simd::row_kernels().geglu, arguments, gate.numel(), 1);
   return y;
 }
 
@@ -28,7 +28,7 @@ std::pair<Tensor, Tensor> geglu_backward(const Tensor& gate, const Tensor& up, c
   std::pair<Tensor, Tensor> out{at::empty_like(gate), at::empty_like(up)};
   const simd::Geglu arguments{simd::bf16(gate), simd::bf16(up),        nullptr,
                               simd::bf16(dy),   simd::bf16(out.first), simd::bf16(out.second)};
-  simd::for_rows(simd::functions().geglu_backward, arguments, gate.numel(), 1);
+  simd::for_rows(simd::row_kernels().geglu_backward, arguments, gate.numel(), 1);
   return out;
 }
 

@@ -5,7 +5,7 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
-#include "bezel/kernels/simd/functions.h"
+#include "bezel/kernels/simd/dispatch.h"
 
 namespace bezel::kernels {
 namespace {
@@ -56,7 +56,7 @@ Tensor local_attention(const ChunkedHeads& heads, const Chunks& chunks) {
   all.loop.out = simd::bf16(out);
   at::parallel_for(0, all.visible.size(0) * all.loop.heads, 1, [&](std::int64_t begin, std::int64_t end) {
     std::vector<float> scratch(static_cast<std::size_t>(simd::local_attention_scratch(all.loop)));
-    simd::functions().local_attention(all.loop, begin, end, scratch.data());
+    simd::row_kernels().local_attention(all.loop, begin, end, scratch.data());
   });
   return out;
 }
@@ -72,7 +72,7 @@ ChunkedHeads local_attention_backward(const ChunkedHeads& heads, const Chunks& c
   all.loop.d_relative = simd::bf16(out.relative);
   at::parallel_for(0, all.loop.heads, 1, [&](std::int64_t begin, std::int64_t end) {
     std::vector<float> scratch(static_cast<std::size_t>(simd::local_attention_scratch(all.loop)));
-    simd::functions().local_attention_backward(all.loop, begin, end, scratch.data());
+    simd::row_kernels().local_attention_backward(all.loop, begin, end, scratch.data());
   });
   return out;
 }

@@ -5,7 +5,7 @@
 #include <ATen/ATen.h>
 
 #include "bezel/kernels/packed_weight.h"
-#include "bezel/kernels/simd/functions.h"
+#include "bezel/kernels/simd/dispatch.h"
 
 namespace bezel::kernels {
 namespace {

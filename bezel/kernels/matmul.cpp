@@ -6,7 +6,7 @@
 #include <ATen/Version.h>
 
 #include "bezel/kernels/skinny_gemm.h"
-#include "bezel/kernels/simd/functions.h"
+#include "bezel/kernels/simd/dispatch.h"
 
 namespace bezel::kernels {
 namespace {

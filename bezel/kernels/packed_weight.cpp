@@ -3,7 +3,7 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
-#include "bezel/kernels/simd/functions.h"
+#include "bezel/kernels/simd/dispatch.h"
 
 namespace bezel::kernels {
 

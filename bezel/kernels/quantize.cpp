@@ -2,7 +2,7 @@
 
 #include <ATen/ATen.h>
 
-#include "bezel/kernels/simd/functions.h"
+#include "bezel/kernels/simd/dispatch.h"
 
 namespace bezel::kernels {
 namespace {
@@ -34,7 +34,7 @@ FourBitCodes quantize_4bit(const torch::Tensor& x, std::int64_t block, const tor
                                   block,
                                   made.packed.data_ptr<std::uint8_t>(),
                                   made.scales.data_ptr<float>()};
-  simd::for_rows(simd::frozen().to_four_bit, arguments, x.numel() / block, block);
+  simd::for_rows(simd::weight_kernels().to_four_bit, arguments, x.numel() / block, block);
   return made;
 }
 

@@ -8,7 +8,7 @@
 #include <ATen/Parallel.h>
 
 #include "bezel/kernels/packed_gemm.h"
-#include "bezel/kernels/simd/functions.h"
+#include "bezel/kernels/simd/dispatch.h"
 
 namespace bezel::kernels {
 namespace {
@@ -70,7 +70,7 @@ struct RangedHead {
   }
 };
 
-void round_to(Bf16* to, const float* from, std::int64_t count) { simd::functions().round({from, to}, 0, count); }
+void round_to(Bf16* to, const float* from, std::int64_t count) { simd::row_kernels().round({from, to}, 0, count); }
 
 // Right factors of the forward pass: keys over D, values over keys.
 struct PackedKeys {
@@ -116,7 +116,7 @@ void attend(const RangedHead& head, const PackedKeys& packed, std::int64_t row, 
     const Span seen = head.seen_by(row + i);
     first[i] = seen.first, end[i] = seen.end;
   }
-  simd::functions().ranged_softmax(
+  simd::row_kernels().ranged_softmax(
       {scratch.scores.data(), width, first.data(), end.data(), keys.first, scratch.weights.data(), sums.data()}, 0, kTile);
   if (width > 0)
     packed_gemm({scratch.weights.data(), kTile, width}, packed.v, {keys.first, width, 0, columns},
@@ -189,7 +189,7 @@ class Chunk {
     for (std::vector<std::int64_t>* bounds : {&first_, &end_}) bounds->assign(padded, 0);
     for (std::vector<float>* sums : {&log_sum_, &delta_}) sums->assign(padded, 0.0f);
     const std::int64_t columns = head_.columns, count = std::min(padded, head_.rows - first_row_);
-    simd::for_rows(simd::functions().row_dots,
+    simd::for_rows(simd::row_kernels().row_dots,
                    {gradient_.out + first_row_ * columns, columns, gradient_.d_out + first_row_ * columns, columns,
                     columns, delta_.data()},
                    count, columns);
@@ -219,7 +219,7 @@ class Chunk {
       const Part left{0, columns, row, kTile}, right{row, kTile, 0, columns};
       packed_gemm({scratch.k.data(), kTile, columns}, q_columns_, left, {scratch.scores.data(), kTile});
       packed_gemm({scratch.v.data(), kTile, columns}, d_columns_, left, {scratch.d_weights.data(), kTile});
-      simd::functions().ranged_gradient(
+      simd::row_kernels().ranged_gradient(
           {scratch.scores.data(), scratch.d_weights.data(), log_sum_.data() + row, delta_.data() + row, kTile,
            first_.data() + row, end_.data() + row, key, scratch.weights.data(), scratch.d_scores.data(),
            d_scores_.at(key - all_.first, row)},

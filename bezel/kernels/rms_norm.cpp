@@ -2,7 +2,7 @@
 
 #include <ATen/ATen.h>
 
-#include "bezel/kernels/simd/functions.h"
+#include "bezel/kernels/simd/dispatch.h"
 
 namespace bezel::kernels {
 
@@ -40,7 +40,7 @@ Normed rms_norm(const Tensor& given, const Tensor& weight, const Tensor& residua
                                 simd::bf16(out.y),
                                 simd::data<float>(out.inverse),
                                 nullptr};
-  simd::for_rows(simd::functions().rms_norm, arguments, rows, columns);
+  simd::for_rows(simd::row_kernels().rms_norm, arguments, rows, columns);
   return out;
 }
 
@@ -51,7 +51,7 @@ Tensor rms_norm_backward(const Tensor& given, const Tensor& weight, const Tensor
   Tensor dx = at::empty_like(x);
   const simd::RmsNorm arguments{simd::bf16(x),  simd::data<float>(weight),  nullptr,       columns, 0.0,
                                 simd::bf16(dy), simd::data<float>(inverse), simd::bf16(dx)};
-  simd::for_rows(simd::functions().rms_norm_backward, arguments, rows, columns);
+  simd::for_rows(simd::row_kernels().rms_norm_backward, arguments, rows, columns);
   return dx;
 }
 

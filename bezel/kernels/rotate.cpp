@@ -2,7 +2,7 @@
 
 #include <ATen/ATen.h>
 
-#include "bezel/kernels/simd/functions.h"
+#include "bezel/kernels/simd/dispatch.h"
 
 namespace bezel::kernels {
 
@@ -27,7 +27,7 @@ Tensor rotate(const Tensor& given, const Tensor& cos, const Tensor& sin, bool ba
   Tensor y = at::empty_like(x);
   const simd::Rotate arguments{simd::bf16(x), simd::bf16(cos), simd::bf16(sin), simd::bf16(y),      x.size(1),
                                cos.size(1),   x.size(2),       cos.size(0),     back ? -1.0f : 1.0f};
-  simd::for_rows(simd::functions().rotate, arguments, x.size(0), x.size(1) * x.size(2));
+  simd::for_rows(simd::row_kernels().rotate, arguments, x.size(0), x.size(1) * x.size(2));
   return y;
 }
 

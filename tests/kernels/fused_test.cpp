@@ -13,7 +13,7 @@
 #include "bezel/kernels/rms_norm.h"
 #include "bezel/kernels/rotate.h"
 #include "bezel/kernels/silu.h"
-#include "bezel/kernels/simd/functions.h"
+#include "bezel/kernels/simd/dispatch.h"
 
 namespace bezel::kernels {
 namespace {

@@ -8,7 +8,7 @@
 
 #include "bezel/kernels/dequantize.h"
 #include "bezel/kernels/matmul.h"
-#include "bezel/kernels/simd/functions.h"
+#include "bezel/kernels/simd/dispatch.h"
 #include "bezel/quant/four_bit.h"
 
 namespace bezel::kernels {

@@ -4,11 +4,11 @@
 #include <cstdint>
 
 #include "bezel/kernels/simd/exponential.h"
-#include "bezel/kernels/simd/loops.h"
+#include "bezel/kernels/simd/row_kernels.h"
 #include "bezel/kernels/simd/vectors.h"
 
 namespace bezel::kernels::simd {
-namespace {  // each instruction set that loops.cpp is compiled for has its own
+namespace {  // each instruction set that row_kernels.cpp is compiled for has its own
 
 // One chunk of one head, in float32.
 class Chunk {

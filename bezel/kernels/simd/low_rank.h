@@ -4,7 +4,7 @@
 
 #include "bezel/kernels/simd/product.h"
 
-// What an adapter adds to an output, and the clamp behind it; compiled and chosen as the loops of loops.h are.
+// What an adapter adds to an output, and the clamp behind it; compiled and chosen as the loops of row_kernels.h are.
 
 namespace bezel::kernels::simd {
 

@@ -2,7 +2,7 @@
 
 #include <cstdint>
 
-#include "bezel/kernels/simd/loops.h"
+#include "bezel/kernels/simd/row_kernels.h"
 
 namespace bezel::kernels::simd {
 

@@ -5,7 +5,7 @@
 #include "bezel/kernels/simd/bf16.h"
 
 // Loops over rows of bfloat16 that the compiler vectorises, computing in float32: the same source is compiled for
-// several instruction sets, and functions() picks one. Pointers and numbers only, so that no inline function of a
+// several instruction sets, and row_kernels() picks one. Pointers and numbers only, so that no inline function of a
 // library is compiled here for instructions that other machines lack. Callers share the rows out between threads.
 
 namespace bezel::kernels::simd {
@@ -148,7 +148,7 @@ static inline std::int64_t local_attention_scratch(const LocalAttention& a) {
 
 /// Each function works on rows (of Geglu, Silu, Rounded: elements, of the gradients of attention: pairs
 /// of rows) [begin, end).
-struct Functions {
+struct RowKernels {
   void (*rms_norm)(const RmsNorm&, std::int64_t begin, std::int64_t end);
   void (*rms_norm_backward)(const RmsNorm&, std::int64_t begin, std::int64_t end);
   void (*geglu)(const Geglu&, std::int64_t begin, std::int64_t end);
@@ -170,9 +170,9 @@ struct Functions {
   void (*local_attention_backward)(const LocalAttention&, std::int64_t begin, std::int64_t end, float* scratch);
 };
 
-// One for each instruction set, from loops.cpp.
-const Functions& baseline_functions();
-const Functions& avx2_functions();
-const Functions& avx512_functions();
+// One for each instruction set, from row_kernels.cpp.
+const RowKernels& baseline_row_kernels();
+const RowKernels& avx2_row_kernels();
+const RowKernels& avx512_row_kernels();
 
 }  // namespace bezel::kernels::simd

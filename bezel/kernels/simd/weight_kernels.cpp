@@ -1,5 +1,5 @@
-// Compiled once for each instruction set, with BEZEL_SIMD_FROZEN naming what it defines.
-#include "bezel/kernels/simd/frozen.h"
+// Compiled once for each instruction set, with BEZEL_SIMD_WEIGHT_KERNELS naming what it defines.
+#include "bezel/kernels/simd/weight_kernels.h"
 
 #include <cmath>
 
@@ -274,10 +274,10 @@ void four_bit_vector(const FourBitGemv& a, std::int64_t begin, std::int64_t end)
 }
 #endif
 
-constexpr Frozen kFrozen{four_bit, four_bit_window, to_four_bit, vector, four_bit_vector};
+constexpr WeightKernels kWeightKernels{four_bit, four_bit_window, to_four_bit, vector, four_bit_vector};
 
 }  // namespace
 
-const Frozen& BEZEL_SIMD_FROZEN() { return kFrozen; }
+const WeightKernels& BEZEL_SIMD_WEIGHT_KERNELS() { return kWeightKernels; }
 
 }  // namespace bezel::kernels::simd

@@ -1,4 +1,4 @@
-#include "bezel/kernels/simd/functions.h"
+#include "bezel/kernels/simd/dispatch.h"
 
 #include <algorithm>
 #include <cstdlib>
@@ -45,13 +45,13 @@ const auto& chosen() {
 
 }  // namespace
 
-const Functions& functions() { return chosen<baseline_functions, avx2_functions, avx512_functions>(); }
+const RowKernels& row_kernels() { return chosen<baseline_row_kernels, avx2_row_kernels, avx512_row_kernels>(); }
 
 const AttentionLoops& attention_loops() {
   return chosen<baseline_attention_loops, avx2_attention_loops, avx512_attention_loops, avx512bf16_attention_loops>();
 }
 
-const Frozen& frozen() { return chosen<baseline_frozen, avx2_frozen, avx512_frozen, avx512bf16_frozen>(); }
+const WeightKernels& weight_kernels() { return chosen<baseline_weight_kernels, avx2_weight_kernels, avx512_weight_kernels, avx512bf16_weight_kernels>(); }
 
 const LowRankLoops& low_rank_loops() {
   return chosen<baseline_low_rank_loops, avx2_low_rank_loops, avx512_low_rank_loops, avx512bf16_low_rank_loops>();

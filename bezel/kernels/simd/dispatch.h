@@ -7,8 +7,8 @@
 #include <torch/types.h>
 
 #include "bezel/kernels/simd/attention.h"
-#include "bezel/kernels/simd/frozen.h"
-#include "bezel/kernels/simd/loops.h"
+#include "bezel/kernels/simd/weight_kernels.h"
+#include "bezel/kernels/simd/row_kernels.h"
 #include "bezel/kernels/simd/low_rank.h"
 #include "bezel/kernels/simd/product.h"
 #include "bezel/kernels/simd/unpack.h"
@@ -17,10 +17,10 @@
 namespace bezel::kernels::simd {
 
 /// The loops for what this machine can do, or for less where ATEN_CPU_CAPABILITY says so.
-const Functions& functions();
+const RowKernels& row_kernels();
 const Unpackers& unpackers();
 const AttentionLoops& attention_loops();
-const Frozen& frozen();
+const WeightKernels& weight_kernels();
 const LowRankLoops& low_rank_loops();
 const Products& products();
 const Fp32GemmKernels& fp32_gemm_kernels();

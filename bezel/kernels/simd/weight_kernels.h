@@ -4,7 +4,7 @@
 
 #include "bezel/kernels/simd/bf16.h"
 
-// Loops that pass over a frozen matrix once, compiled and chosen as those of loops.h are.
+// Loops that pass over a frozen matrix once, compiled and chosen as those of row_kernels.h are.
 
 namespace bezel::kernels::simd {
 
@@ -60,7 +60,7 @@ struct FourBitGemv {
 };
 
 /// Each function works on rows (of FourBit and ToFourBit: blocks) [begin, end).
-struct Frozen {
+struct WeightKernels {
   void (*four_bit)(const FourBit&, std::int64_t begin, std::int64_t end);
   void (*four_bit_window)(const FourBitWindow&, std::int64_t begin, std::int64_t end);
   void (*to_four_bit)(const ToFourBit&, std::int64_t begin, std::int64_t end);
@@ -69,9 +69,9 @@ struct Frozen {
 };
 
 // One for each instruction set, from frozen.cpp.
-const Frozen& baseline_frozen();
-const Frozen& avx2_frozen();
-const Frozen& avx512_frozen();
-const Frozen& avx512bf16_frozen();
+const WeightKernels& baseline_weight_kernels();
+const WeightKernels& avx2_weight_kernels();
+const WeightKernels& avx512_weight_kernels();
+const WeightKernels& avx512bf16_weight_kernels();
 
 }  // namespace bezel::kernels::simd

@@ -1,5 +1,5 @@
-// Compiled once for each instruction set, with BEZEL_SIMD_FUNCTIONS naming what it defines.
-#include "bezel/kernels/simd/loops.h"
+// Compiled once for each instruction set, with BEZEL_SIMD_ROW_KERNELS naming what it defines.
+#include "bezel/kernels/simd/row_kernels.h"
 
 #include <cmath>
 #include <cstring>
@@ -312,7 +312,7 @@ void local_attention_backward(const LocalAttention& a, std::int64_t begin, std::
   }
 }
 
-constexpr Functions kFunctions{rms_norm,
+constexpr RowKernels kRowKernels{rms_norm,
                                rms_norm_backward,
                                geglu,
                                geglu_backward,
@@ -331,6 +331,6 @@ constexpr Functions kFunctions{rms_norm,
 
 }  // namespace
 
-const Functions& BEZEL_SIMD_FUNCTIONS() { return kFunctions; }
+const RowKernels& BEZEL_SIMD_ROW_KERNELS() { return kRowKernels; }
 
 }  // namespace bezel::kernels::simd
