@@ -204,7 +204,7 @@ Tensor AudioModelImpl::block_mask(const Tensor& mask) const {
   const Tensor past = (distance >= 0).bitwise_and(distance < config_.context_left - 1);
   const Tensor future = (distance < 0).bitwise_and(distance > -config_.context_right);
   const Tensor inside = (key >= 0).bitwise_and(key < frames).bitwise_and(query < frames);
-  const Tensor real = nn::take_rows(mask, key.clamp(0, frames - 1).flatten()).view(key.sizes());
+  const Tensor real = nn::gather_rows(mask, key.clamp(0, frames - 1).flatten()).view(key.sizes());
   return past.bitwise_or(future).bitwise_and(inside).bitwise_and(real);
 }
 
@@ -215,7 +215,7 @@ Tensor AudioModelImpl::encode(const input::Media& clip, torch::ScalarType dtype)
   const Tensor h = run_layers(rows, [positions, visible](torch::nn::Module& layer, const Tensor& x) {
     return layer.as<AudioLayerImpl>()->forward(x, positions, visible);
   });
-  return nn::take_rows(output_proj(h), clip.soft_index);
+  return nn::gather_rows(output_proj(h), clip.soft_index);
 }
 
 }  // namespace bezel::gemma4

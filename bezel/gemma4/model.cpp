@@ -85,7 +85,7 @@ Encoded ModelImpl::encode(const input::Batch& batch, const PhaseObserver& observ
 
 Tensor ModelImpl::label_states(const input::Batch& batch, const Encoded& encoded) {
   const Tensor states = decode(batch, encoded, batch.label_positions);
-  return nn::take_rows(states.flatten(0, 1), batch.label_slots);
+  return nn::gather_rows(states.flatten(0, 1), batch.label_slots);
 }
 
 Tensor ModelImpl::next_state(const input::Batch& row, const Encoded& encoded, Past& past) {
@@ -108,7 +108,7 @@ Tensor ModelImpl::decode(const input::Batch& batch, const Encoded& encoded, cons
   if (encoded.rows.defined()) {
     TORCH_CHECK(batch.soft_rows.size(0) == encoded.rows.size(0), batch.soft_rows.size(0), " placeholders for ",
                 encoded.rows.size(0), " soft tokens");
-    embeds = nn::place_rows(embeds.flatten(0, 1), batch.soft_rows, encoded.rows).view(embeds.sizes());
+    embeds = nn::scatter_rows(embeds.flatten(0, 1), batch.soft_rows, encoded.rows).view(embeds.sizes());
   }
   const Tensor real = batch.has_padding ? batch.attention_mask : Tensor();
   const bool bidirectional = config_.text.bidirectional_vision && encoded.kinds[input::MediaKind::kImage];

@@ -18,7 +18,7 @@ namespace {
 // Rows `queries` (int64 [B * Q] into B*T) of x [B, T, H] -> [B, Q, H].
 Tensor take_queries(const Tensor& x, const Tensor& queries) {
   if (!queries.defined()) return x;
-  return nn::take_rows(x.flatten(0, 1), queries).view({x.size(0), -1, x.size(2)});
+  return nn::gather_rows(x.flatten(0, 1), queries).view({x.size(0), -1, x.size(2)});
 }
 
 // What a layer reads beside what is fixed for the call. nn::recompute keeps it, as a list of defined tensors.

@@ -71,7 +71,7 @@ PatchEmbedderImpl::PatchEmbedderImpl(const VisionConfig& config) {
 
 Tensor PatchEmbedderImpl::forward(const Tensor& patches, const Tensor& positions, torch::ScalarType dtype) {
   const auto axis = [&](std::int64_t i) {
-    return nn::take_rows(position_embedding_table.select(0, i), positions.select(1, i));
+    return nn::gather_rows(position_embedding_table.select(0, i), positions.select(1, i));
   };
   return input_proj((2 * (patches - 0.5)).to(dtype)) + (axis(0) + axis(1));
 }
@@ -89,7 +89,7 @@ VisionModelImpl::VisionModelImpl(const VisionConfig& config)
 
 Tensor VisionModelImpl::pool(const Tensor& h, const input::Media& image) const {
   const double share = 1.0 / static_cast<double>(config_.pooling_kernel_size * config_.pooling_kernel_size);
-  const Tensor sums = nn::sum_rows(h.to(torch::kFloat) * share, image.soft_index, image.num_soft_tokens);
+  const Tensor sums = nn::segment_sum(h.to(torch::kFloat) * share, image.soft_index, image.num_soft_tokens);
   // The mean is rounded to the working dtype before it is scaled, as in Gemma4VisionPooler.
   return sums.to(h.scalar_type()).to(torch::kFloat) * std::sqrt(static_cast<double>(config_.hidden_size));
 }

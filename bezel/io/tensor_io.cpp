@@ -95,7 +95,7 @@ void evict(const torch::Tensor& tensor, std::int64_t first_row) {
   });
 }
 
-torch::Tensor take_rows(const torch::Tensor& tensor, const torch::Tensor& index) {
+torch::Tensor read_rows(const torch::Tensor& tensor, const torch::Tensor& index) {
   const MappedFile* map = map_of(tensor);
   if (map == nullptr || !tensor.is_contiguous()) return tensor.index_select(0, index);
   std::vector<std::int64_t> shape = tensor.sizes().vec();

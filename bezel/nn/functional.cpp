@@ -62,7 +62,7 @@ class GatedConvFunction : public torch::autograd::Function<GatedConvFunction> {
 };
 
 // Row movements whose backward pass has a shape function too; ATen's own backward of them has none in C++.
-class PlaceRows : public torch::autograd::Function<PlaceRows> {
+class ScatterRows : public torch::autograd::Function<ScatterRows> {
  public:
   static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& index, const Tensor& rows) {
     context->save_for_backward({index});
@@ -70,11 +70,11 @@ class PlaceRows : public torch::autograd::Function<PlaceRows> {
   }
 
   static variable_list backward(AutogradContext* context, variable_list grads) {
-    return {Tensor(), Tensor(), take_rows(grads[0], context->get_saved_variables()[0])};
+    return {Tensor(), Tensor(), gather_rows(grads[0], context->get_saved_variables()[0])};
   }
 };
 
-class SumRows : public torch::autograd::Function<SumRows> {
+class SegmentSum : public torch::autograd::Function<SegmentSum> {
  public:
   static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& index, std::int64_t num_rows) {
     context->save_for_backward({index});
@@ -84,7 +84,7 @@ class SumRows : public torch::autograd::Function<SumRows> {
   }
 
   static variable_list backward(AutogradContext* context, variable_list grads) {
-    return {take_rows(grads[0], context->get_saved_variables()[0]), Tensor(), Tensor()};
+    return {gather_rows(grads[0], context->get_saved_variables()[0]), Tensor(), Tensor()};
   }
 };
 
@@ -116,7 +116,7 @@ Tensor gated_conv(const Tensor& x, const Tensor& weight) {
   return kernels::has_gated_conv(x) ? GatedConvFunction::apply(x, weight) : kernels::gated_conv_plain(x, weight);
 }
 
-Tensor take_rows(const Tensor& x, const Tensor& index) {
+Tensor gather_rows(const Tensor& x, const Tensor& index) {
   if (!x.is_meta()) return x.index_select(0, index);
   // index_select has no shape function in C++; gather has one, but reads an index for every element.
   std::vector<std::int64_t> ones(x.dim(), 1), shape = x.sizes().vec();
@@ -125,13 +125,13 @@ Tensor take_rows(const Tensor& x, const Tensor& index) {
   return x.gather(0, index.view(ones).expand(shape));
 }
 
-Tensor place_rows(const Tensor& x, const Tensor& index, const Tensor& rows) {
-  TORCH_CHECK(!x.requires_grad(), "place_rows passes no gradient to the rows it replaces");
-  return PlaceRows::apply(x, index, rows);
+Tensor scatter_rows(const Tensor& x, const Tensor& index, const Tensor& rows) {
+  TORCH_CHECK(!x.requires_grad(), "scatter_rows passes no gradient to the rows it replaces");
+  return ScatterRows::apply(x, index, rows);
 }
 
-Tensor sum_rows(const Tensor& x, const Tensor& index, std::int64_t num_rows) {
-  return SumRows::apply(x, index, num_rows);
+Tensor segment_sum(const Tensor& x, const Tensor& index, std::int64_t num_rows) {
+  return SegmentSum::apply(x, index, num_rows);
 }
 
 Tensor softcap(const Tensor& x, double cap) {

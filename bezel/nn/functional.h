@@ -28,14 +28,14 @@ torch::Tensor geglu(const torch::Tensor& gate, const torch::Tensor& up);
 torch::Tensor gated_conv(const torch::Tensor& x, const torch::Tensor& weight);
 
 /// Rows `index` (int64 [N]) of x [M, ...] -> [N, ...].
-torch::Tensor take_rows(const torch::Tensor& x, const torch::Tensor& index);
+torch::Tensor gather_rows(const torch::Tensor& x, const torch::Tensor& index);
 
 /// x [M, ...] with rows `index` (int64 [N], no row twice) replaced by `rows` [N, ...]. Gradients flow to `rows` only: x
 /// is frozen.
-torch::Tensor place_rows(const torch::Tensor& x, const torch::Tensor& index, const torch::Tensor& rows);
+torch::Tensor scatter_rows(const torch::Tensor& x, const torch::Tensor& index, const torch::Tensor& rows);
 
 /// Sums of the rows of x [N, ...] that share a number in `index` (int64 [N], below `num_rows`) -> [num_rows, ...].
-torch::Tensor sum_rows(const torch::Tensor& x, const torch::Tensor& index, std::int64_t num_rows);
+torch::Tensor segment_sum(const torch::Tensor& x, const torch::Tensor& index, std::int64_t num_rows);
 
 /// tanh(x / cap) * cap; cap 0 leaves x alone.
 torch::Tensor softcap(const torch::Tensor& x, double cap);

@@ -27,7 +27,7 @@ Tensor contexts(const Tensor& x, const Chunks& chunks) {
   const Tensor padded = at::constant_pad_nd(x, {0, 0, 0, 0, chunks.before, after});
   const auto options = x.options().dtype(torch::kLong).requires_grad(false);
   const Tensor frame = (at::arange(count, options) * chunk).unsqueeze(1) + at::arange(context, options);
-  return take_rows(padded, frame.flatten()).view({count, context, x.size(1), x.size(2)}).permute({2, 0, 1, 3});
+  return gather_rows(padded, frame.flatten()).view({count, context, x.size(1), x.size(2)}).permute({2, 0, 1, 3});
 }
 
 // Scores by distance [A, chunks, chunk, C] -> by key [A, chunks, chunk, context]: row i moves i places to the right.

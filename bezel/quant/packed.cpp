@@ -29,7 +29,7 @@ class PackedCodes final : public Codes {
     return kernels::packed_product(x, rows_.narrow(0, begin, count), type_);
   }
   Tensor make_rows(const Tensor& index, torch::ScalarType dtype) const override {
-    const Tensor found = io::take_rows(rows_, index);
+    const Tensor found = io::read_rows(rows_, index);
     check(found, "a row that was looked up holds");
     return kernels::unpack(found, type_, dtype);
   }

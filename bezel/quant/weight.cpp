@@ -65,7 +65,7 @@ class DenseWeight final : public Weight {
 
   torch::Tensor rows(const torch::Tensor& index, torch::ScalarType dtype) const override {
     if (tensor_.is_meta()) return at::empty({index.size(0), tensor_.size(1)}, tensor_.options().dtype(dtype));
-    const torch::Tensor found = io::take_rows(tensor_, index).to(dtype_).to(dtype);
+    const torch::Tensor found = io::read_rows(tensor_, index).to(dtype_).to(dtype);
     if (found.is_cpu() && !std::isfinite(found.sum(torch::kFloat).item<float>()))
       throw Error("tensor '", name_, "': a row that was looked up holds NaN or Inf; the checkpoint is damaged");
     return found;

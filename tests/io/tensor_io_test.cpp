@@ -80,13 +80,13 @@ TEST(TensorIo, RowsAreTakenFromTheFileWithoutTheirNeighbours) {
   save_safetensors(folder / "a", {{"x", heap}});
   const torch::Tensor x = load_safetensors(folder / "a").at("x"), index = torch::arange(kRows - 1, 0, -37);
   const std::int64_t before = resident_file_bytes();
-  const torch::Tensor taken = take_rows(x, index);
+  const torch::Tensor taken = read_rows(x, index);
   EXPECT_LT(resident_file_bytes(), before + (4 << 20));
   EXPECT_TRUE(torch::equal(taken, heap.index_select(0, index)));
-  EXPECT_TRUE(torch::equal(take_rows(heap, index), taken));
-  EXPECT_EQ(take_rows(x, index.narrow(0, 0, 0)).sizes(), (std::vector<std::int64_t>{0, kColumns}));
-  EXPECT_THROW(take_rows(x, torch::tensor({kRows})), c10::IndexError);
-  EXPECT_THROW(take_rows(x, torch::tensor({-1})), c10::IndexError);
+  EXPECT_TRUE(torch::equal(read_rows(heap, index), taken));
+  EXPECT_EQ(read_rows(x, index.narrow(0, 0, 0)).sizes(), (std::vector<std::int64_t>{0, kColumns}));
+  EXPECT_THROW(read_rows(x, torch::tensor({kRows})), c10::IndexError);
+  EXPECT_THROW(read_rows(x, torch::tensor({-1})), c10::IndexError);
 }
 
 TEST(TensorIo, SaysWhichFileIsTooShortForARow) {
@@ -94,7 +94,7 @@ TEST(TensorIo, SaysWhichFileIsTooShortForARow) {
   save_safetensors(folder / "a", {{"x", torch::ones({4, 1024})}});
   const torch::Tensor x = load_safetensors(folder / "a").at("x");
   std::filesystem::resize_file(folder / "a", 4096);
-  EXPECT_EQ(test::error_of([&] { take_rows(x, torch::tensor({3})); }),
+  EXPECT_EQ(test::error_of([&] { read_rows(x, torch::tensor({3})); }),
             (folder / "a") + ": was truncated while it was in use; put the file back and start again");
 }
 
