@@ -12,7 +12,7 @@
 #include "bezel/kernels/quantize.h"
 #include "bezel/kernels/ranged_attention.h"
 #include "bezel/kernels/rms_norm.h"
-#include "bezel/kernels/rotate.h"
+#include "bezel/kernels/rope.h"
 #include "bezel/kernels/silu.h"
 #include "bezel/kernels/gemv.h"
 
@@ -66,9 +66,9 @@ void silu_backward_bench(benchmark::State& state, bool fused) {
   state.SetItemsProcessed(state.iterations() * x.numel());
 }
 
-void rotate_bench(benchmark::State& state, bool fused) {
+void rope_bench(benchmark::State& state, bool fused) {
   const Tensor x = random({512, 8, 256}), cos = random({512, 1, 256}), sin = random({512, 1, 256});
-  for (auto _ : state) benchmark::DoNotOptimize(fused ? rotate(x, cos, sin, false) : rotate_plain(x, cos, sin, false));
+  for (auto _ : state) benchmark::DoNotOptimize(fused ? apply_rope(x, cos, sin, false) : apply_rope_plain(x, cos, sin, false));
   state.SetItemsProcessed(state.iterations() * x.numel());
 }
 
@@ -260,7 +260,7 @@ int main(int argc, char** argv) {
                                                {"geglu_backward", geglu_backward_bench},
                                                {"silu", silu_bench},
                                                {"silu_backward", silu_backward_bench},
-                                               {"rotate", rotate_bench},
+                                               {"rope", rope_bench},
                                                {"clamp_low_rank", clamp_bench},
                                                {"gate_low_rank", gate_bench},
                                                {"where_inside", where_inside_bench},

@@ -65,11 +65,11 @@ TextAttentionImpl::TextAttentionImpl(const TextConfig& config, const TextLayerCo
   o_proj = register_module("o_proj", nn::Linear(q_size, config.hidden_size, options));
 }
 
-KeyValue TextAttentionImpl::key_value(const Tensor& x, const nn::Rotation& rotation) {
+KeyValue TextAttentionImpl::key_value(const Tensor& x, const nn::RopeTable& rotation) {
   const std::vector<std::int64_t> shape{x.size(0), x.size(1), layer_.num_kv_heads, layer_.head_dim};
   const Tensor raw = k_proj(x).view(shape);  // [B, T, K, D]
   const Tensor value = v_proj ? v_proj(x).view(shape) : raw;
-  return {nn::rotate(k_norm(raw), rotation).transpose(1, 2),
+  return {nn::apply_rope(k_norm(raw), rotation).transpose(1, 2),
           (value_norm_ ? nn::rms_norm(value, {}, eps_) : value).transpose(1, 2)};
 }
 
@@ -77,8 +77,8 @@ Tensor TextAttentionImpl::forward(const Tensor& x, const Tensor& queries, const 
                                   const KeyValue& shared, KeyValue& own) {
   const Tensor asking = take_queries(x, queries);                                            // [B, Q, H]
   const Tensor raw = q_proj(asking).view({x.size(0), asking.size(1), -1, layer_.head_dim});  // [B, Q, A, D]
-  const Tensor query = nn::rotate(q_norm(raw), inputs.query_rotation).transpose(1, 2);       // [B, A, Q, D]
-  if (layer_.kv_mode != KvMode::kReuse) own = key_value(x, inputs.key_rotation);
+  const Tensor query = nn::apply_rope(q_norm(raw), inputs.query_rope).transpose(1, 2);       // [B, A, Q, D]
+  if (layer_.kv_mode != KvMode::kReuse) own = key_value(x, inputs.key_rope);
   if (layer_.kv_mode != KvMode::kReuse && inputs.remember) own = inputs.remember(own);
   const KeyValue& kv = layer_.kv_mode == KvMode::kReuse ? shared : own;
   return o_proj(nn::attention(query, kv.key, kv.value, inputs.visible));
@@ -184,12 +184,12 @@ LayerInputs TextModelImpl::layer_inputs(LayerType type, const Tensor& embeds, co
   const std::int64_t num_past = sliding ? std::min(position, config_.sliding_window - 1) : position;  // of the keys
   const Tensor place = positions(context, position, num_tokens, options);
   const auto rotation = [&](const Tensor& of) {
-    return nn::rotation(of, frequencies_[static_cast<std::size_t>(type)], embeds.scalar_type());
+    return nn::rope_table(of, frequencies_[static_cast<std::size_t>(type)], embeds.scalar_type());
   };
   LayerInputs inputs;
-  inputs.key_rotation = rotation(place);
-  inputs.query_rotation = inputs.key_rotation;
-  if (queries.defined()) inputs.query_rotation = rotation(place.expand({queries.size(0), -1}).gather(1, queries));
+  inputs.key_rope = rotation(place);
+  inputs.query_rope = inputs.key_rope;
+  if (queries.defined()) inputs.query_rope = rotation(place.expand({queries.size(0), -1}).gather(1, queries));
   // A single token sees all keys that a Past returns, which may come in any order.
   if (num_past > 0 && num_tokens == 1) return inputs;
   inputs.visible = nn::key_ranges({.num_keys = num_past + num_tokens,

@@ -51,8 +51,8 @@ struct Context {
 /// What all layers of one type share in a step. Q positions of each row ask, S are asked: the T of this call, behind
 /// those of the calls before. Q is T until the layer from which on only `queries` are computed.
 struct LayerInputs {
-  nn::Rotation query_rotation;                        // [B or 1, Q, D]
-  nn::Rotation key_rotation;                          // [B or 1, T, D]
+  nn::RopeTable query_rope;                        // [B or 1, Q, D]
+  nn::RopeTable key_rope;                          // [B or 1, T, D]
   nn::KeyRanges visible;                              // of Q queries among S keys
   std::function<KeyValue(const KeyValue&)> remember;  // Past::extend of the layer at hand; empty: nothing came before
 };
@@ -79,7 +79,7 @@ class TextAttentionImpl : public torch::nn::Module {
   nn::RmsNorm q_norm{nullptr}, k_norm{nullptr};
 
  private:
-  KeyValue key_value(const torch::Tensor& x, const nn::Rotation& rotation);
+  KeyValue key_value(const torch::Tensor& x, const nn::RopeTable& rotation);
 
   TextLayerConfig layer_;
   double eps_;

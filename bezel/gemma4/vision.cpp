@@ -23,7 +23,7 @@ VisionAttentionImpl::VisionAttentionImpl(const VisionConfig& config)
   k_norm = register_module("k_norm", nn::RmsNorm(head_dim_, eps_));
 }
 
-Tensor VisionAttentionImpl::forward(const nn::LayerInput& x, const nn::Rotation& rotation) {
+Tensor VisionAttentionImpl::forward(const nn::LayerInput& x, const nn::RopeTable& rotation) {
   const auto heads = [&](const Tensor& rows) { return rows.view({rows.size(0), -1, head_dim_}); };  // [P, A, D]
   const auto raw = nn::project(x, {q_proj, k_proj, v_proj});
   const nn::BidirectionalHeads norms{q_norm->weight, k_norm->weight, eps_, rotation};
@@ -54,7 +54,7 @@ VisionLayerImpl::VisionLayerImpl(const VisionConfig& config) {
   post_feedforward_layernorm = norm("post_feedforward_layernorm");
 }
 
-Tensor VisionLayerImpl::forward(const Tensor& x, const nn::Rotation& rotation) {
+Tensor VisionLayerImpl::forward(const Tensor& x, const nn::RopeTable& rotation) {
   const Tensor h = post_attention_layernorm->add_to(x, self_attn(input_layernorm->input(x), rotation));
   return post_feedforward_layernorm->add_to(h, mlp(pre_feedforward_layernorm->input(h)));
 }
@@ -96,7 +96,7 @@ Tensor VisionModelImpl::pool(const Tensor& h, const input::Media& image) const {
 
 Tensor VisionModelImpl::encode(const input::Media& image, torch::ScalarType dtype) {
   const Tensor embedded = patch_embedder(image.features, image.layout, dtype);    // [P, H]
-  const nn::Rotation rotation = nn::rotation(image.layout, frequencies_, dtype);  // [P, 2, D/2]
+  const nn::RopeTable rotation = nn::rope_table(image.layout, frequencies_, dtype);  // [P, 2, D/2]
   const Tensor h = run_layers(embedded, [rotation](torch::nn::Module& layer, const Tensor& x) {
     return layer.as<VisionLayerImpl>()->forward(x, rotation);
   });

@@ -15,7 +15,7 @@ namespace bezel::gemma4 {
 class VisionAttentionImpl : public torch::nn::Module {
  public:
   explicit VisionAttentionImpl(const VisionConfig& config);
-  torch::Tensor forward(const nn::LayerInput& x, const nn::Rotation& rotation);  // [P, H] -> [P, H]; [P, 2, D/2]
+  torch::Tensor forward(const nn::LayerInput& x, const nn::RopeTable& rotation);  // [P, H] -> [P, H]; [P, 2, D/2]
 
   nn::Linear q_proj{nullptr}, k_proj{nullptr}, v_proj{nullptr}, o_proj{nullptr};
   nn::RmsNorm q_norm{nullptr}, k_norm{nullptr};
@@ -40,7 +40,7 @@ TORCH_MODULE(VisionMlp);
 class VisionLayerImpl : public torch::nn::Module {
  public:
   explicit VisionLayerImpl(const VisionConfig& config);
-  torch::Tensor forward(const torch::Tensor& x, const nn::Rotation& rotation);  // [P, H] -> [P, H]; [P, 2, D/2]
+  torch::Tensor forward(const torch::Tensor& x, const nn::RopeTable& rotation);  // [P, H] -> [P, H]; [P, 2, D/2]
 
   VisionAttention self_attn{nullptr};
   VisionMlp mlp{nullptr};

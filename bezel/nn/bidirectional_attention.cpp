@@ -5,7 +5,7 @@
 
 #include "bezel/kernels/bidirectional_attention.h"
 #include "bezel/kernels/rms_norm.h"
-#include "bezel/kernels/rotate.h"
+#include "bezel/kernels/rope.h"
 #include "bezel/nn/attention.h"
 #include "bezel/nn/functional.h"
 
@@ -22,8 +22,8 @@ struct Norms : torch::CustomClassHolder {
 };
 
 // The axes of a picture as the heads of a rotation: [P, A, D] -> [P, A * 2, D/2].
-Tensor turned(const Tensor& x, const Rotation& by, bool back) {
-  return kernels::rotate(x.reshape({x.size(0), -1, x.size(2) / 2}), by.cos, by.sin, back).view(x.sizes());
+Tensor turned(const Tensor& x, const RopeTable& by, bool back) {
+  return kernels::apply_rope(x.reshape({x.size(0), -1, x.size(2) / 2}), by.cos, by.sin, back).view(x.sizes());
 }
 
 Tensor weight_of(const Tensor& weight) { return weight.to(torch::kFloat); }
@@ -73,8 +73,8 @@ class BidirectionalAttention : public torch::autograd::Function<BidirectionalAtt
 
 Tensor bidirectional_attention_plain(const Tensor& q, const Tensor& k, const Tensor& v, const BidirectionalHeads& heads) {
   const auto batched = [](const Tensor& x) { return x.transpose(0, 1).unsqueeze(0); };  // [1, A, P, D]
-  return attention(batched(rotate_axial(rms_norm(q, heads.q_weight, heads.eps), heads.rotation)),
-                   batched(rotate_axial(rms_norm(k, heads.k_weight, heads.eps), heads.rotation)),
+  return attention(batched(apply_axial_rope(rms_norm(q, heads.q_weight, heads.eps), heads.rotation)),
+                   batched(apply_axial_rope(rms_norm(k, heads.k_weight, heads.eps), heads.rotation)),
                    batched(rms_norm(v, {}, heads.eps)))
       .squeeze(0);
 }

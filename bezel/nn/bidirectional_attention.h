@@ -10,7 +10,7 @@ namespace bezel::nn {
 struct BidirectionalHeads {
   torch::Tensor q_weight, k_weight;  ///< [D], of the norms; that of v has none
   double eps = 0.0;
-  Rotation rotation;  ///< axial, [P, 2, D/2]
+  RopeTable rotation;  ///< axial, [P, 2, D/2]
 };
 
 /// Attention over the patches of one picture, where every query sees every key: softmax(q kᵀ) v without any scale, of q
@@ -19,7 +19,7 @@ struct BidirectionalHeads {
 torch::Tensor bidirectional_attention(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,
                                 const BidirectionalHeads& heads);
 
-/// The same out of rms_norm, rotate_axial and attention; the reference for its test.
+/// The same out of rms_norm, apply_axial_rope and attention; the reference for its test.
 torch::Tensor bidirectional_attention_plain(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,
                                       const BidirectionalHeads& heads);
 

@@ -3,7 +3,7 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/custom_function.h>
 
-#include "bezel/kernels/rotate.h"
+#include "bezel/kernels/rope.h"
 #include "bezel/kernels/vector_math.h"
 
 namespace bezel::nn {
@@ -18,12 +18,12 @@ class RotateFunction : public torch::autograd::Function<RotateFunction> {
  public:
   static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& cos, const Tensor& sin) {
     context->save_for_backward({cos, sin});
-    return kernels::rotate(x, cos, sin, /*back=*/false);
+    return kernels::apply_rope(x, cos, sin, /*back=*/false);
   }
 
   static variable_list backward(AutogradContext* context, variable_list grads) {
     const auto saved = context->get_saved_variables();
-    return {kernels::rotate(grads[0], saved[0], saved[1], /*back=*/true), Tensor(), Tensor()};
+    return {kernels::apply_rope(grads[0], saved[0], saved[1], /*back=*/true), Tensor(), Tensor()};
   }
 };
 
@@ -35,20 +35,20 @@ Tensor inverse_frequencies(std::int64_t head_dim, double theta, double partial) 
   return at::cat({at::reciprocal(at::pow(theta, exponents)), at::zeros({head_dim / 2 - rotated})});
 }
 
-Rotation rotation(const Tensor& positions, const Tensor& frequencies, torch::ScalarType dtype) {
+RopeTable rope_table(const Tensor& positions, const Tensor& frequencies, torch::ScalarType dtype) {
   kernels::prepare_vector_math();
   const Tensor angles = positions.to(torch::kFloat).unsqueeze(-1) * frequencies.to(positions.device());
   const Tensor both = at::cat({angles, angles}, -1);  // [..., D]
   return {both.cos().to(dtype), both.sin().to(dtype)};
 }
 
-Tensor rotate(const Tensor& x, const Rotation& by) {
+Tensor apply_rope(const Tensor& x, const RopeTable& by) {
   const std::int64_t columns = x.size(-1);
   const auto table = [&](const Tensor& angles) { return angles.reshape({-1, 1, columns}); };
   return RotateFunction::apply(x.reshape({-1, x.size(-2), columns}), table(by.cos), table(by.sin)).view(x.sizes());
 }
 
-Tensor rotate_axial(const Tensor& x, const Rotation& by) {
+Tensor apply_axial_rope(const Tensor& x, const RopeTable& by) {
   const Tensor axes = x.reshape({x.size(0), -1, x.size(2) / 2});  // [P, A * 2, D/2]
   return RotateFunction::apply(axes, by.cos, by.sin).view(x.sizes());
 }

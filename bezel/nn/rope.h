@@ -7,7 +7,7 @@
 namespace bezel::nn {
 
 /// Cosines and sines of rotary embeddings, each [..., T, D], in the compute dtype.
-struct Rotation {
+struct RopeTable {
   torch::Tensor cos;
   torch::Tensor sin;
 };
@@ -17,13 +17,13 @@ struct Rotation {
 torch::Tensor inverse_frequencies(std::int64_t head_dim, double theta, double partial);
 
 /// Rotation of `positions` (int64 [...]) by `frequencies` [D / 2] -> [..., D], halves repeated.
-Rotation rotation(const torch::Tensor& positions, const torch::Tensor& frequencies, torch::ScalarType dtype);
+RopeTable rope_table(const torch::Tensor& positions, const torch::Tensor& frequencies, torch::ScalarType dtype);
 
 /// x [B, T, A, D] rotated by cos, sin [B or 1, T, D]: pairs are (i, i + D/2).
-torch::Tensor rotate(const torch::Tensor& x, const Rotation& by);
+torch::Tensor apply_rope(const torch::Tensor& x, const RopeTable& by);
 
 /// Axial rotation of a picture: the first half of each head turns with x, the second with y.
 /// x [P, A, D], by [P, 2, D/2]: the rotation of positions [P, 2].
-torch::Tensor rotate_axial(const torch::Tensor& x, const Rotation& by);
+torch::Tensor apply_axial_rope(const torch::Tensor& x, const RopeTable& by);
 
 }  // namespace bezel::nn

@@ -11,7 +11,7 @@
 #include "bezel/kernels/geglu.h"
 #include "bezel/kernels/low_rank.h"
 #include "bezel/kernels/rms_norm.h"
-#include "bezel/kernels/rotate.h"
+#include "bezel/kernels/rope.h"
 #include "bezel/kernels/silu.h"
 #include "bezel/kernels/simd/dispatch.h"
 
@@ -85,7 +85,7 @@ TEST_F(Fused, RotateAndItsInverse) {
     const Tensor cos = both.cos().to(torch::kBFloat16), sin = both.sin().to(torch::kBFloat16);
     const auto wide = [](const Tensor& t) { return t.to(torch::kFloat); };
     for (const bool back : {false, true})
-      expect_close(rotate(x, cos, sin, back), rotate_plain(wide(x), wide(cos), wide(sin), back).to(torch::kBFloat16));
+      expect_close(apply_rope(x, cos, sin, back), apply_rope_plain(wide(x), wide(cos), wide(sin), back).to(torch::kBFloat16));
   }
 }
 

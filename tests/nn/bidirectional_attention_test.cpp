@@ -15,10 +15,10 @@ TEST(BidirectionalAttention, AndItsGradientsEqualTheFloatFormula) {
   torch::manual_seed(7);
   // Beside whole blocks and vectors, and with more than one block of queries a block of keys.
   for (const auto& [tokens, columns] : {std::pair{1, 16}, {33, 8}, {90, 16}, {300, 72}, {640, 64}}) {
-    const Rotation rotation_of =
-        rotation(torch::randint(0, 20, {tokens, 2}), inverse_frequencies(columns / 2, 100.0, 1.0), torch::kFloat);
+    const RopeTable rotation_of =
+        rope_table(torch::randint(0, 20, {tokens, 2}), inverse_frequencies(columns / 2, 100.0, 1.0), torch::kFloat);
     const BidirectionalHeads heads{torch::rand({columns}) + 0.5, torch::rand({columns}) + 0.5, 1e-6, rotation_of};
-    const Rotation rounded{rotation_of.cos.to(torch::kBFloat16), rotation_of.sin.to(torch::kBFloat16)};
+    const RopeTable rounded{rotation_of.cos.to(torch::kBFloat16), rotation_of.sin.to(torch::kBFloat16)};
     std::vector<Tensor> narrow, wide;
     for (int i = 0; i < 3; ++i) {
       narrow.push_back(torch::randn({tokens, 3, columns}).to(torch::kBFloat16).requires_grad_());

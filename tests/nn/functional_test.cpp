@@ -41,8 +41,8 @@ TEST(Geglu, EqualsTheFormulaWithGradients) {
 
 TEST(Rope, PositionZeroIsIdentity) {
   const Tensor x = torch::randn({1, 1, 2, 8});
-  const auto by = rotation(torch::zeros({1, 1}, at::kLong), inverse_frequencies(8, 1e4, 1.0), torch::kFloat);
-  EXPECT_TRUE(torch::allclose(rotate(x, by), x));
+  const auto by = rope_table(torch::zeros({1, 1}, at::kLong), inverse_frequencies(8, 1e4, 1.0), torch::kFloat);
+  EXPECT_TRUE(torch::allclose(apply_rope(x, by), x));
 }
 
 TEST(Rope, ScoresDependOnTheDistanceOnly) {
@@ -50,7 +50,7 @@ TEST(Rope, ScoresDependOnTheDistanceOnly) {
   const auto score = [&](std::int64_t at_q, std::int64_t at_k) {
     const Tensor f = inverse_frequencies(8, 1e4, 1.0);
     const auto turn = [&](const Tensor& x, std::int64_t p) {
-      return rotate(x, rotation(torch::full({1, 1}, p, at::kLong), f, torch::kFloat));
+      return apply_rope(x, rope_table(torch::full({1, 1}, p, at::kLong), f, torch::kFloat));
     };
     return (turn(q, at_q) * turn(k, at_k)).sum().item<double>();
   };

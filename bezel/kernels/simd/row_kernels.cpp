@@ -150,7 +150,7 @@ void gated_conv_backward(const GatedConv& a, std::int64_t begin, std::int64_t en
   }
 }
 
-void rotate(const Rotate& a, std::int64_t begin, std::int64_t end) {
+void apply_rope(const Rope& a, std::int64_t begin, std::int64_t end) {
   const std::int64_t half = a.columns / 2;
   for (std::int64_t n = begin; n < end; ++n)
     for (std::int64_t head = 0; head < a.heads; ++head) {
@@ -320,7 +320,7 @@ constexpr RowKernels kRowKernels{rms_norm,
                                silu_backward,
                                gated_conv,
                                gated_conv_backward,
-                               rotate,
+                               apply_rope,
                                cross_entropy,
                                ranged_softmax,
                                round,

@@ -51,7 +51,7 @@ struct GatedConv {
 };
 
 /// Rotary embedding of x [N, heads, D]: pairs (i, i + D/2) turn by the angles of row n and group (head mod groups).
-struct Rotate {
+struct Rope {
   const Bf16* x;    ///< [N, heads, D]
   const Bf16* cos;  ///< [N or period, groups, D]
   const Bf16* sin;
@@ -158,7 +158,7 @@ struct RowKernels {
   /// With scratch for `width` rows and one more, float32.
   void (*gated_conv)(const GatedConv&, std::int64_t begin, std::int64_t end, float* scratch);
   void (*gated_conv_backward)(const GatedConv&, std::int64_t begin, std::int64_t end, float* scratch);
-  void (*rotate)(const Rotate&, std::int64_t begin, std::int64_t end);
+  void (*apply_rope)(const Rope&, std::int64_t begin, std::int64_t end);
   void (*cross_entropy)(const CrossEntropy&, std::int64_t begin, std::int64_t end);
   void (*ranged_softmax)(const RangedSoftmax&, std::int64_t begin, std::int64_t end);
   void (*round)(const Rounded&, std::int64_t begin, std::int64_t end);

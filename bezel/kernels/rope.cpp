@@ -1,4 +1,4 @@
-#include "bezel/kernels/rotate.h"
+#include "bezel/kernels/rope.h"
 
 #include <ATen/ATen.h>
 
@@ -8,7 +8,7 @@ namespace bezel::kernels {
 
 using torch::Tensor;
 
-Tensor rotate_plain(const Tensor& x, const Tensor& cos, const Tensor& sin, bool back) {
+Tensor apply_rope_plain(const Tensor& x, const Tensor& cos, const Tensor& sin, bool back) {
   const std::int64_t period = cos.size(0), groups = cos.size(1), columns = x.size(2);
   const Tensor wide = x.reshape({-1, period, x.size(1) / groups, groups, columns});
   const auto halves = wide.chunk(2, -1);
@@ -18,16 +18,16 @@ Tensor rotate_plain(const Tensor& x, const Tensor& cos, const Tensor& sin, bool 
   return (wide * angles(cos)).add_(turned, back ? -1.0 : 1.0).view(x.sizes());
 }
 
-Tensor rotate(const Tensor& given, const Tensor& cos, const Tensor& sin, bool back) {
+Tensor apply_rope(const Tensor& given, const Tensor& cos, const Tensor& sin, bool back) {
   TORCH_CHECK(
       given.dim() == 3 && cos.dim() == 3 && given.size(0) % cos.size(0) == 0 && given.size(1) % cos.size(1) == 0,
       "cannot turn ", given.sizes(), " by angles ", cos.sizes());
   const Tensor x = given.contiguous();
-  if (!simd::takes({x, cos, sin})) return rotate_plain(given, cos, sin, back);
+  if (!simd::takes({x, cos, sin})) return apply_rope_plain(given, cos, sin, back);
   Tensor y = at::empty_like(x);
-  const simd::Rotate arguments{simd::bf16(x), simd::bf16(cos), simd::bf16(sin), simd::bf16(y),      x.size(1),
+  const simd::Rope arguments{simd::bf16(x), simd::bf16(cos), simd::bf16(sin), simd::bf16(y),      x.size(1),
                                cos.size(1),   x.size(2),       cos.size(0),     back ? -1.0f : 1.0f};
-  simd::for_rows(simd::row_kernels().rotate, arguments, x.size(0), x.size(1) * x.size(2));
+  simd::for_rows(simd::row_kernels().apply_rope, arguments, x.size(0), x.size(1) * x.size(2));
   return y;
 }
 
