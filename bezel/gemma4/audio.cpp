@@ -77,7 +77,7 @@ AudioAttentionImpl::AudioAttentionImpl(const AudioConfig& config)
   expect("per_dim_scale", {head_dim_}, per_dim_scale);
 }
 
-Tensor AudioAttentionImpl::forward(const nn::LayerInput& x, const Tensor& positions, const Tensor& mask) {
+Tensor AudioAttentionImpl::forward(const nn::FusedInput& x, const Tensor& positions, const Tensor& mask) {
   const auto heads = [&](const Tensor& rows) { return rows.view({rows.size(0), config_.num_heads, head_dim_}); };
   const std::vector<Tensor> given = nn::project(x, {q_proj, k_proj, v_proj});
   const nn::Chunks chunks{.q_scale = 1.0 / std::sqrt(static_cast<double>(head_dim_)) / std::log(2.0),
@@ -103,7 +103,7 @@ AudioFeedForwardImpl::AudioFeedForwardImpl(const AudioConfig& config)
 
 Tensor AudioFeedForwardImpl::forward(const Tensor& x) {
   const Tensor wide = ffw_layer_1(pre_layer_norm->input(limited(x, limit_)));
-  const Tensor h = ffw_layer_2(nn::LayerInput::silu(wide));
+  const Tensor h = ffw_layer_2(nn::FusedInput::silu(wide));
   const Tensor weight = post_layer_norm->weight.to(torch::kFloat) * residual_weight_;
   return nn::rms_norm(limited(h, limit_), weight, post_layer_norm->eps, x);
 }
@@ -123,7 +123,7 @@ LightConvImpl::LightConvImpl(const AudioConfig& config) : limit_(config.gradient
 Tensor LightConvImpl::forward(const Tensor& x) {
   const Tensor wide = linear_start(pre_layer_norm->input(x));
   const Tensor mixed = conv_norm(limited(depthwise_conv1d(wide), limit_));
-  return linear_end(nn::LayerInput::silu(mixed)) + x;
+  return linear_end(nn::FusedInput::silu(mixed)) + x;
 }
 
 AudioLayerImpl::AudioLayerImpl(const AudioConfig& config) : limit_(config.gradient_clipping) {

@@ -16,7 +16,7 @@ class AudioAttentionImpl : public nn::Module {
   explicit AudioAttentionImpl(const AudioConfig& config);
   /// x [T, H], positions [C, H] (sinusoids of the distances C-1 … 0), mask bool [N, chunk, context], true where a key
   /// may be seen -> [T, H]
-  torch::Tensor forward(const nn::LayerInput& x, const torch::Tensor& positions, const torch::Tensor& mask);
+  torch::Tensor forward(const nn::FusedInput& x, const torch::Tensor& positions, const torch::Tensor& mask);
 
   nn::Linear q_proj{nullptr}, k_proj{nullptr}, v_proj{nullptr}, post{nullptr}, relative_k_proj{nullptr};
   torch::Tensor per_dim_scale;  // [D]

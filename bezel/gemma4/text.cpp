@@ -73,7 +73,7 @@ KeyValue TextAttentionImpl::key_value(const Tensor& x, const nn::RopeTable& rota
           (value_norm_ ? nn::rms_norm(value, {}, eps_) : value).transpose(1, 2)};
 }
 
-Tensor TextAttentionImpl::forward(const Tensor& x, const Tensor& queries, const LayerInputs& inputs,
+Tensor TextAttentionImpl::forward(const Tensor& x, const Tensor& queries, const AttentionContext& inputs,
                                   const KeyValue& shared, KeyValue& own) {
   const Tensor asking = take_queries(x, queries);                                            // [B, Q, H]
   const Tensor raw = q_proj(asking).view({x.size(0), asking.size(1), -1, layer_.head_dim});  // [B, Q, A, D]
@@ -90,9 +90,9 @@ TextMlpImpl::TextMlpImpl(std::int64_t hidden_size, std::int64_t intermediate_siz
   down_proj = register_module("down_proj", nn::Linear(intermediate_size, hidden_size));
 }
 
-Tensor TextMlpImpl::forward(const nn::LayerInput& x) {
+Tensor TextMlpImpl::forward(const nn::FusedInput& x) {
   const auto both = nn::project(x, {gate_proj, up_proj});
-  return down_proj(nn::LayerInput::gated(both[0], both[1]));
+  return down_proj(nn::FusedInput::gated(both[0], both[1]));
 }
 
 TextLayerImpl::TextLayerImpl(const TextConfig& config, std::int64_t layer_idx) {
@@ -131,7 +131,7 @@ Tensor TextLayerImpl::feed_forward(const Tensor& x) {
 }
 
 Tensor TextLayerImpl::forward(const Tensor& x, const Tensor& queries, const Tensor& per_layer_input,
-                              const LayerInputs& inputs, const KeyValue& shared, KeyValue& own) {
+                              const AttentionContext& inputs, const KeyValue& shared, KeyValue& own) {
   const Tensor attended = self_attn(input_layernorm(x), queries, inputs, shared, own);
   Tensor h = post_attention_layernorm->add_to(take_queries(x, queries), attended);
   h = post_feedforward_layernorm->add_to(h, feed_forward(h));
@@ -176,7 +176,7 @@ Tensor TextModelImpl::per_layer_inputs(const Tensor& ids, const Tensor& embeds) 
   return (per_layer_projection_norm(projected) + looked_up) * std::sqrt(0.5);
 }
 
-LayerInputs TextModelImpl::layer_inputs(LayerType type, const Tensor& embeds, const Context& context,
+AttentionContext TextModelImpl::attention_context(LayerType type, const Tensor& embeds, const Context& context,
                                         const Tensor& queries) const {
   const auto options = at::TensorOptions(at::kLong).device(embeds.device());
   const bool sliding = type == LayerType::kSliding;
@@ -186,7 +186,7 @@ LayerInputs TextModelImpl::layer_inputs(LayerType type, const Tensor& embeds, co
   const auto rotation = [&](const Tensor& of) {
     return nn::rope_table(of, frequencies_[static_cast<std::size_t>(type)], embeds.scalar_type());
   };
-  LayerInputs inputs;
+  AttentionContext inputs;
   inputs.key_rope = rotation(place);
   inputs.query_rope = inputs.key_rope;
   if (queries.defined()) inputs.query_rope = rotation(place.expand({queries.size(0), -1}).gather(1, queries));
@@ -206,8 +206,8 @@ LayerInputs TextModelImpl::layer_inputs(LayerType type, const Tensor& embeds, co
 CallInputs TextModelImpl::call_inputs(const Tensor& embeds, const Context& context) const {
   const std::int64_t batch = embeds.size(0), tokens = embeds.size(1);
   const auto inputs_of = [&](const Tensor& queries) {
-    return std::array<LayerInputs, 2>{layer_inputs(LayerType::kSliding, embeds, context, queries),
-                                      layer_inputs(LayerType::kFull, embeds, context, queries)};
+    return std::array<AttentionContext, 2>{attention_context(LayerType::kSliding, embeds, context, queries),
+                                      attention_context(LayerType::kFull, embeds, context, queries)};
   };
   CallInputs call{.all = inputs_of({}), .gathered = {}, .rows = {}, .per_layer = {}, .past = context.past};
   const Tensor& queries = context.queries;
@@ -220,7 +220,7 @@ CallInputs TextModelImpl::call_inputs(const Tensor& embeds, const Context& conte
 Tensor TextModelImpl::run_layer(const LayerPlan& plan, const Tensor& h, const CallInputs& call, SharedKv& shared) {
   TextLayerImpl& layer = layers->at<TextLayerImpl>(plan.layer);
   const auto type = static_cast<std::size_t>(plan.type);
-  LayerInputs inputs = plan.rows == QueryRows::kAll ? call.all[type] : call.gathered[type];
+  AttentionContext inputs = plan.rows == QueryRows::kAll ? call.all[type] : call.gathered[type];
   if (call.past != nullptr)
     inputs.remember = [past = call.past, idx = plan.layer](const KeyValue& fresh) { return past->extend(idx, fresh); };
   LayerReads reads{.h = h, .per_layer = {}, .shared = {}};

@@ -50,7 +50,7 @@ struct Context {
 
 /// What all layers of one type share in a step. Q positions of each row ask, S are asked: the T of this call, behind
 /// those of the calls before. Q is T until the layer from which on only `queries` are computed.
-struct LayerInputs {
+struct AttentionContext {
   nn::RopeTable query_rope;                        // [B or 1, Q, D]
   nn::RopeTable key_rope;                          // [B or 1, T, D]
   nn::KeyRanges visible;                              // of Q queries among S keys
@@ -59,7 +59,7 @@ struct LayerInputs {
 
 /// What all layers of a call share.
 struct CallInputs {
-  std::array<LayerInputs, 2> all, gathered;  // by LayerType: where all positions ask, where the queries do
+  std::array<AttentionContext, 2> all, gathered;  // by LayerType: where all positions ask, where the queries do
   torch::Tensor rows;                        // int64 [B * Q], the queries in B*T; undefined: all
   torch::Tensor per_layer;                   // [B, T, L, 256] or undefined
   Past* past = nullptr;
@@ -72,7 +72,7 @@ class TextAttentionImpl : public torch::nn::Module {
 
   /// x [B, T, H] -> [B, Q, H], for the rows `queries` of it (int64 [B * Q] into B*T; undefined: all). A layer that
   /// reuses keys and values reads `shared`; any other computes its own from all of x and leaves them in `own`.
-  torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& queries, const LayerInputs& inputs,
+  torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& queries, const AttentionContext& inputs,
                         const KeyValue& shared, KeyValue& own);
 
   nn::Linear q_proj{nullptr}, k_proj{nullptr}, v_proj{nullptr}, o_proj{nullptr};
@@ -91,7 +91,7 @@ TORCH_MODULE(TextAttention);
 class TextMlpImpl : public torch::nn::Module {
  public:
   TextMlpImpl(std::int64_t hidden_size, std::int64_t intermediate_size);
-  torch::Tensor forward(const nn::LayerInput& x);  // [..., H] -> [..., H]
+  torch::Tensor forward(const nn::FusedInput& x);  // [..., H] -> [..., H]
 
   nn::Linear gate_proj{nullptr}, up_proj{nullptr}, down_proj{nullptr};
 };
@@ -137,7 +137,7 @@ class TextLayerImpl : public nn::Module {
   TextLayerImpl(const TextConfig& config, std::int64_t layer_idx);
   /// x [B, T, H], per_layer_input [B, Q, 256] or undefined -> [B, Q, H]; `queries` as in TextAttention.
   torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& queries, const torch::Tensor& per_layer_input,
-                        const LayerInputs& inputs, const KeyValue& shared, KeyValue& own);
+                        const AttentionContext& inputs, const KeyValue& shared, KeyValue& own);
 
   TextAttention self_attn{nullptr};
   TextMlp mlp{nullptr};
@@ -181,7 +181,7 @@ class TextModelImpl : public torch::nn::Module {
   nn::Linear per_layer_model_projection{nullptr};
 
  private:
-  LayerInputs layer_inputs(LayerType type, const torch::Tensor& embeds, const Context& context,
+  AttentionContext attention_context(LayerType type, const torch::Tensor& embeds, const Context& context,
                            const torch::Tensor& queries) const;
   CallInputs call_inputs(const torch::Tensor& embeds, const Context& context) const;
   torch::Tensor run_layer(const LayerPlan& plan, const torch::Tensor& h, const CallInputs& call, SharedKv& shared);

@@ -23,7 +23,7 @@ VisionAttentionImpl::VisionAttentionImpl(const VisionConfig& config)
   k_norm = register_module("k_norm", nn::RmsNorm(head_dim_, eps_));
 }
 
-Tensor VisionAttentionImpl::forward(const nn::LayerInput& x, const nn::RopeTable& rotation) {
+Tensor VisionAttentionImpl::forward(const nn::FusedInput& x, const nn::RopeTable& rotation) {
   const auto heads = [&](const Tensor& rows) { return rows.view({rows.size(0), -1, head_dim_}); };  // [P, A, D]
   const auto raw = nn::project(x, {q_proj, k_proj, v_proj});
   const nn::BidirectionalHeads norms{q_norm->weight, k_norm->weight, eps_, rotation};
@@ -37,9 +37,9 @@ VisionMlpImpl::VisionMlpImpl(const VisionConfig& config) {
   down_proj = register_module("down_proj", nn::Linear(config.intermediate_size, config.hidden_size, options));
 }
 
-Tensor VisionMlpImpl::forward(const nn::LayerInput& x) {
+Tensor VisionMlpImpl::forward(const nn::FusedInput& x) {
   const auto both = nn::project(x, {gate_proj, up_proj});
-  return down_proj(nn::LayerInput::gated(both[0], both[1]));
+  return down_proj(nn::FusedInput::gated(both[0], both[1]));
 }
 
 VisionLayerImpl::VisionLayerImpl(const VisionConfig& config) {

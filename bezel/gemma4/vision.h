@@ -15,7 +15,7 @@ namespace bezel::gemma4 {
 class VisionAttentionImpl : public torch::nn::Module {
  public:
   explicit VisionAttentionImpl(const VisionConfig& config);
-  torch::Tensor forward(const nn::LayerInput& x, const nn::RopeTable& rotation);  // [P, H] -> [P, H]; [P, 2, D/2]
+  torch::Tensor forward(const nn::FusedInput& x, const nn::RopeTable& rotation);  // [P, H] -> [P, H]; [P, 2, D/2]
 
   nn::Linear q_proj{nullptr}, k_proj{nullptr}, v_proj{nullptr}, o_proj{nullptr};
   nn::RmsNorm q_norm{nullptr}, k_norm{nullptr};
@@ -30,7 +30,7 @@ TORCH_MODULE(VisionAttention);
 class VisionMlpImpl : public torch::nn::Module {
  public:
   explicit VisionMlpImpl(const VisionConfig& config);
-  torch::Tensor forward(const nn::LayerInput& x);  // [P, H] -> [P, H]
+  torch::Tensor forward(const nn::FusedInput& x);  // [P, H] -> [P, H]
 
   nn::Linear gate_proj{nullptr}, up_proj{nullptr}, down_proj{nullptr};
 };

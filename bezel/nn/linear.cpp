@@ -39,7 +39,7 @@ FrozenLayer frozen_part(const LinearImpl& layer) {
   return frozen;
 }
 
-std::vector<Tensor> run(const LayerInput& x, const std::vector<LinearImpl*>& layers) {
+std::vector<Tensor> run(const FusedInput& x, const std::vector<LinearImpl*>& layers) {
   std::vector<Tensor> sources, adapters;
   for (const Tensor& source : x.sources()) {
     TORCH_CHECK(source.size(-1) == layers[0]->in_features, "expected [..., ", layers[0]->in_features, "], got ",
@@ -92,9 +92,9 @@ LinearImpl::LinearImpl(std::int64_t in_features, std::int64_t out_features, Opti
   bound("output_max", &Clip::output_max);
 }
 
-Tensor LinearImpl::forward(const LayerInput& x) { return run(x, {this})[0]; }
+Tensor LinearImpl::forward(const FusedInput& x) { return run(x, {this})[0]; }
 
-std::vector<Tensor> project(const LayerInput& x, const std::vector<Linear>& layers) {
+std::vector<Tensor> project(const FusedInput& x, const std::vector<Linear>& layers) {
   std::vector<LinearImpl*> found;
   for (const Linear& layer : layers) found.push_back(layer.ptr().get());
   if (goes_together(x.sources()[0], found)) return run(x, found);

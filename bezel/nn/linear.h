@@ -7,7 +7,7 @@
 
 #include <torch/nn/pimpl.h>
 
-#include "bezel/nn/layer_input.h"
+#include "bezel/nn/fused_input.h"
 #include "bezel/nn/module.h"
 #include "bezel/quant/weight.h"
 
@@ -47,7 +47,7 @@ class LinearImpl : public Module {
   LinearImpl(std::int64_t in_features, std::int64_t out_features) : LinearImpl(in_features, out_features, Options{}) {}
 
   /// x [..., in] -> [..., out], x's dtype.
-  torch::Tensor forward(const LayerInput& x);
+  torch::Tensor forward(const FusedInput& x);
 
   std::int64_t in_features;
   std::int64_t out_features;
@@ -60,7 +60,7 @@ TORCH_MODULE(Linear);
 
 /// What each of `layers` makes of one input, in one step where that gives the same: the input is clamped once, and the
 /// As of the adapters are one matrix.
-std::vector<torch::Tensor> project(const LayerInput& x, const std::vector<Linear>& layers);
+std::vector<torch::Tensor> project(const FusedInput& x, const std::vector<Linear>& layers);
 
 /// x · Wᵀ for a frozen matrix without clamps or adapter, such as one expert. x [N, in] -> [N, out], x's dtype.
 /// Keeps nothing but the matrix for the backward pass.

@@ -86,7 +86,7 @@ class LinearFunction : public torch::autograd::Function<LinearFunction> {
  public:
   static variable_list forward(AutogradContext* context, at::TensorList sources, at::TensorList adapters,
                                const c10::intrusive_ptr<LinearCall>& call) {
-    const LayerInput::Made x = call->input.make(sources.vec());
+    const FusedInput::Made x = call->input.make(sources.vec());
     const Tensor x_clamped = call->clamped(x.rows);
     const bool keeps_sources = !call->terms.empty() || call->clip() || call->input.is_made();
     Saved saved{.sources = keeps_sources ? sources.vec() : variable_list(sources.size()),

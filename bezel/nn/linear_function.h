@@ -8,7 +8,7 @@
 #include <torch/types.h>
 
 #include "bezel/nn/clip_counts.h"
-#include "bezel/nn/layer_input.h"
+#include "bezel/nn/fused_input.h"
 #include "bezel/nn/linear.h"
 #include "bezel/nn/low_rank_terms.h"
 
@@ -24,7 +24,7 @@ struct FrozenLayer {
 
 /// Everything of a call that is not a tensor of the graph. All layers clamp the input alike.
 struct LinearCall : torch::CustomClassHolder {
-  LayerInput input;
+  FusedInput input;
   std::vector<FrozenLayer> layers;
   LowRankTerms terms;        ///< of the same layers
   torch::Tensor keep;        ///< dropout of a single layer: bool [N, in]; undefined without dropout

@@ -3,7 +3,7 @@
 #include <torch/nn/pimpl.h>
 
 #include "bezel/nn/functional.h"
-#include "bezel/nn/layer_input.h"
+#include "bezel/nn/fused_input.h"
 #include "bezel/nn/module.h"
 
 namespace bezel::nn {
@@ -27,7 +27,7 @@ class RmsNormImpl : public Module {
   /// x [..., H] -> [..., H], x's dtype.
   torch::Tensor forward(const torch::Tensor& x) { return rms_norm(x, weight, eps); }
   /// forward(x) for layers that make it again in the backward pass.
-  LayerInput input(const torch::Tensor& x) const { return LayerInput::normed(x, weight, eps); }
+  FusedInput input(const torch::Tensor& x) const { return FusedInput::normed(x, weight, eps); }
   /// residual + forward(x), rounded once.
   torch::Tensor add_to(const torch::Tensor& residual, const torch::Tensor& x) {
     return rms_norm(x, weight, eps, residual);

@@ -74,7 +74,7 @@ TEST_P(LinearParity, GatedInputEqualsThatOfTheProduct) {
                              .dropout = 0.0};
     in.insert(in.end(), {layer->adapter->a, layer->adapter->b});
   }
-  const Tensor got = layer(LayerInput::gated(in[0], in[1])), dy = torch::randn({3, 4, 7});
+  const Tensor got = layer(FusedInput::gated(in[0], in[1])), dy = torch::randn({3, 4, 7});
   const Tensor wanted = layer(at::gelu(in[0], "tanh") * in[1]);
   EXPECT_TRUE(torch::allclose(got, wanted, 1e-5, 1e-6));
   const auto found = torch::autograd::grad({got}, in, {dy}), right = torch::autograd::grad({wanted}, in, {dy});
@@ -89,7 +89,7 @@ TEST_P(LinearParity, GatedInputOfWhichOneWantsAGradient) {
   if (GetParam().clipped) layer->clip = Clip{-0.3, 0.4, -0.9, 1.0};
   for (const bool first : {true, false}) {
     const Tensor gate = torch::randn({12, 5}).requires_grad_(first), up = torch::randn({12, 5}).requires_grad_(!first);
-    const Tensor got = layer(LayerInput::gated(gate, up)), dy = torch::randn({12, 7});
+    const Tensor got = layer(FusedInput::gated(gate, up)), dy = torch::randn({12, 7});
     const Tensor wanted = layer(at::gelu(gate, "tanh") * up), in = first ? gate : up;
     EXPECT_TRUE(torch::allclose(torch::autograd::grad({got}, {in}, {dy})[0],
                                 torch::autograd::grad({wanted}, {in}, {dy})[0], 1e-4, 1e-5));
@@ -243,7 +243,7 @@ TEST(Linear, LayersOverOneInputGiveTogetherWhatEachGives) {
                                      random_layer(24, 40, 5, dtype)};
     const Tensor x = torch::randn({2, 7, 24}).to(dtype).requires_grad_();
     const Tensor weight = torch::rand({24}) + 0.5;
-    const std::vector<Tensor> together = project(LayerInput::normed(x, weight, 1e-6), layers);
+    const std::vector<Tensor> together = project(FusedInput::normed(x, weight, 1e-6), layers);
     std::vector<Tensor> alone, d_outputs;
     const Tensor normed = rms_norm(x, weight, 1e-6);
     for (const Linear& layer : layers) {
@@ -281,10 +281,10 @@ TEST(Linear, AnInputMadeAgainGivesTheSameGradients) {
     const Linear layer = random_layer(12, 10, 2, dtype);
     const Tensor x = torch::randn({4, 12}).to(dtype).requires_grad_(),
                  y = torch::randn({4, 12}).to(dtype).requires_grad_();
-    const std::vector<std::pair<LayerInput, std::vector<Tensor>>> inputs{
-        {LayerInput::normed(x, torch::rand({12}), 1e-6), {x}},
-        {LayerInput::silu(x), {x}},
-        {LayerInput::gated(x, y), {x, y}},
+    const std::vector<std::pair<FusedInput, std::vector<Tensor>>> inputs{
+        {FusedInput::normed(x, torch::rand({12}), 1e-6), {x}},
+        {FusedInput::silu(x), {x}},
+        {FusedInput::gated(x, y), {x, y}},
         {x, {x}}};
     const Tensor dy = torch::randn({4, 10}).to(dtype);
     for (const auto& [input, sources] : inputs) {

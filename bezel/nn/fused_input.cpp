@@ -1,4 +1,4 @@
-#include "bezel/nn/layer_input.h"
+#include "bezel/nn/fused_input.h"
 
 #include <ATen/ATen.h>
 
@@ -11,28 +11,28 @@ namespace bezel::nn {
 
 using torch::Tensor;
 
-LayerInput LayerInput::normed(Tensor x, Tensor weight, double eps) {
-  LayerInput input(std::move(x));
+FusedInput FusedInput::normed(Tensor x, Tensor weight, double eps) {
+  FusedInput input(std::move(x));
   input.kind_ = Kind::kNormed;
   input.weight_ = weight.to(torch::kFloat);
   input.eps_ = eps;
   return input;
 }
 
-LayerInput LayerInput::silu(Tensor x) {
-  LayerInput input(std::move(x));
+FusedInput FusedInput::silu(Tensor x) {
+  FusedInput input(std::move(x));
   input.kind_ = Kind::kSilu;
   return input;
 }
 
-LayerInput LayerInput::gated(Tensor gate, Tensor up) {
-  LayerInput input(std::move(gate));
+FusedInput FusedInput::gated(Tensor gate, Tensor up) {
+  FusedInput input(std::move(gate));
   input.kind_ = Kind::kGated;
   input.sources_.push_back(std::move(up));
   return input;
 }
 
-Tensor LayerInput::value() const {
+Tensor FusedInput::value() const {
   switch (kind_) {
     case Kind::kNormed:
       return rms_norm(sources_[0], weight_, eps_);
@@ -46,7 +46,7 @@ Tensor LayerInput::value() const {
   return sources_[0];
 }
 
-LayerInput::Made LayerInput::make(const std::vector<Tensor>& sources) const {
+FusedInput::Made FusedInput::make(const std::vector<Tensor>& sources) const {
   switch (kind_) {
     case Kind::kNormed: {
       kernels::Normed normed = kernels::rms_norm(sources[0], weight_, {}, eps_);
@@ -62,7 +62,7 @@ LayerInput::Made LayerInput::make(const std::vector<Tensor>& sources) const {
   return {sources[0], {}};
 }
 
-std::vector<Tensor> LayerInput::gradients(const std::vector<Tensor>& sources, const Tensor& inverse,
+std::vector<Tensor> FusedInput::gradients(const std::vector<Tensor>& sources, const Tensor& inverse,
                                           const Tensor& d_rows) const {
   switch (kind_) {
     case Kind::kNormed:
@@ -79,8 +79,8 @@ std::vector<Tensor> LayerInput::gradients(const std::vector<Tensor>& sources, co
   return {d_rows};
 }
 
-LayerInput LayerInput::without_sources() const {
-  LayerInput input = *this;
+FusedInput FusedInput::without_sources() const {
+  FusedInput input = *this;
   input.sources_.clear();
   return input;
 }

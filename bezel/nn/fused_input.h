@@ -9,17 +9,17 @@ namespace bezel::nn {
 
 /// What linear layers read. Where it is cheap to make from tensors that the graph keeps anyway, it is made again for
 /// the backward pass instead of being kept too.
-class LayerInput {
+class FusedInput {
  public:
-  LayerInput() = default;
+  FusedInput() = default;
   /// x [..., H] itself.
-  LayerInput(torch::Tensor x) : sources_{std::move(x)} {}  // NOLINT: so that layers take a plain tensor
+  FusedInput(torch::Tensor x) : sources_{std::move(x)} {}  // NOLINT: so that layers take a plain tensor
   /// rms_norm(x, weight, eps): x [..., H], weight [H].
-  static LayerInput normed(torch::Tensor x, torch::Tensor weight, double eps);
+  static FusedInput normed(torch::Tensor x, torch::Tensor weight, double eps);
   /// silu(x): x [..., F].
-  static LayerInput silu(torch::Tensor x);
+  static FusedInput silu(torch::Tensor x);
   /// geglu(gate, up): both [..., F].
-  static LayerInput gated(torch::Tensor gate, torch::Tensor up);
+  static FusedInput gated(torch::Tensor gate, torch::Tensor up);
 
   /// Whether it is made of something, rather than given.
   bool is_made() const { return kind_ != Kind::kGiven; }
@@ -38,7 +38,7 @@ class LayerInput {
   std::vector<torch::Tensor> gradients(const std::vector<torch::Tensor>& sources, const torch::Tensor& inverse,
                                        const torch::Tensor& d_rows) const;
   /// The same kind of input without its sources, which a graph must not keep twice.
-  LayerInput without_sources() const;
+  FusedInput without_sources() const;
 
  private:
   enum class Kind { kGiven, kNormed, kSilu, kGated };
