@@ -85,7 +85,7 @@ Tensor AudioAttentionImpl::forward(const nn::FusedInput& x, const Tensor& positi
                           .per_dim = at::softplus(per_dim_scale),
                           .logit_cap = config_.logit_cap,
                           .invalid_logit = config_.invalid_logit,
-                          .visible = mask,
+                          .mask = mask,
                           .before = config_.context_left - 1};
   return post(nn::local_attention(
       {heads(given[0]), heads(given[1]), heads(given[2]), heads(relative_k_proj(positions))}, chunks));
@@ -211,9 +211,9 @@ Tensor AudioModelImpl::block_mask(const Tensor& mask) const {
 Tensor AudioModelImpl::encode(const input::Media& clip, torch::ScalarType dtype) {
   Tensor rows_mask = clip.layout;
   const Tensor rows = subsample_conv_projection(clip.features.to(dtype), rows_mask);  // [F', H]
-  const Tensor positions = position_table(rows), visible = block_mask(rows_mask);
-  const Tensor h = run_layers(rows, [positions, visible](torch::nn::Module& layer, const Tensor& x) {
-    return layer.as<AudioLayerImpl>()->forward(x, positions, visible);
+  const Tensor positions = position_table(rows), mask = block_mask(rows_mask);
+  const Tensor h = run_layers(rows, [positions, mask](torch::nn::Module& layer, const Tensor& x) {
+    return layer.as<AudioLayerImpl>()->forward(x, positions, mask);
   });
   return nn::gather_rows(output_proj(h), clip.soft_index);
 }

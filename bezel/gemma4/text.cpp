@@ -81,7 +81,7 @@ Tensor TextAttentionImpl::forward(const Tensor& x, const Tensor& queries, const 
   if (layer_.kv_mode != KvMode::kReuse) own = key_value(x, inputs.key_rope);
   if (layer_.kv_mode != KvMode::kReuse && inputs.remember) own = inputs.remember(own);
   const KeyValue& kv = layer_.kv_mode == KvMode::kReuse ? shared : own;
-  return o_proj(nn::attention(query, kv.key, kv.value, inputs.visible));
+  return o_proj(nn::attention(query, kv.key, kv.value, inputs.mask));
 }
 
 TextMlpImpl::TextMlpImpl(std::int64_t hidden_size, std::int64_t intermediate_size) {
@@ -192,7 +192,7 @@ AttentionContext TextModelImpl::attention_context(LayerType type, const Tensor& 
   if (queries.defined()) inputs.query_rope = rotation(place.expand({queries.size(0), -1}).gather(1, queries));
   // A single token sees all keys that a Past returns, which may come in any order.
   if (num_past > 0 && num_tokens == 1) return inputs;
-  inputs.visible = nn::key_ranges({.num_keys = num_past + num_tokens,
+  inputs.mask = nn::key_ranges({.num_keys = num_past + num_tokens,
                                    .num_past = num_past,
                                    .window = sliding ? config_.sliding_window : 0,
                                    .real = context.real,

@@ -53,7 +53,7 @@ struct Context {
 struct AttentionContext {
   nn::RopeTable query_rope;                        // [B or 1, Q, D]
   nn::RopeTable key_rope;                          // [B or 1, T, D]
-  nn::KeyRanges visible;                              // of Q queries among S keys
+  nn::KeyRanges mask;                              // of Q queries among S keys
   std::function<KeyValue(const KeyValue&)> remember;  // Past::extend of the layer at hand; empty: nothing came before
 };
 

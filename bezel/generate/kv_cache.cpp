@@ -39,9 +39,9 @@ KvCache::KvCache(const gemma4::TextConfig& config) : layers_(static_cast<std::si
 KeyValue KvCache::extend(std::int64_t layer_idx, const KeyValue& fresh) {
   Layer& layer = layers_.at(static_cast<std::size_t>(layer_idx));
   TORCH_CHECK(fresh.key.size(0) == 1, "the cache holds one sequence, not ", fresh.key.size(0));
-  const KeyValue visible = layer.window > 0 ? extend_ring(layer, fresh) : extend_full(layer, fresh);
+  const KeyValue attended = layer.window > 0 ? extend_ring(layer, fresh) : extend_full(layer, fresh);
   layer.num_tokens += fresh.key.size(2);
-  return visible;
+  return attended;
 }
 
 // Reserves memory for `num_slots`, a quarter more than there was at least, so that copying stays a small share of the work.
@@ -74,11 +74,11 @@ KeyValue KvCache::extend_ring(Layer& layer, const KeyValue& fresh) {
     keys.push_back(layer.kept.key.narrow(2, slot, n));
     values.push_back(layer.kept.value.narrow(2, slot, n));
   });
-  KeyValue visible = fresh;
+  KeyValue attended = fresh;
   if (!keys.empty()) {
     keys.push_back(fresh.key);
     values.push_back(fresh.value);
-    visible = {at::cat(keys, 2), at::cat(values, 2)};
+    attended = {at::cat(keys, 2), at::cat(values, 2)};
   }
   reserve(layer, std::min(window, before + count), fresh);
   const std::int64_t stays = std::min(count, window);
@@ -87,7 +87,7 @@ KeyValue KvCache::extend_ring(Layer& layer, const KeyValue& fresh) {
                [&](std::int64_t slot, std::int64_t begin, std::int64_t n) {
                  copy(part(last, begin, n), part(layer.kept, slot, n));
                });
-  return count == 1 ? part(layer.kept, 0, std::min(window, before + 1)) : visible;
+  return count == 1 ? part(layer.kept, 0, std::min(window, before + 1)) : attended;
 }
 
 std::int64_t KvCache::bytes() const {

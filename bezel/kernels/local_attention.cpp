@@ -14,7 +14,7 @@ using torch::Tensor;
 
 // What the loops read, and what keeps it.
 struct ChunkedArguments {
-  Tensor q, k, v, relative, per_dim, visible;
+  Tensor q, k, v, relative, per_dim, mask;
   simd::LocalAttention loop;
 
   ChunkedArguments(const ChunkedHeads& heads, const Chunks& chunks)
@@ -23,13 +23,13 @@ struct ChunkedArguments {
         v(heads.v.contiguous()),
         relative(heads.relative.contiguous()),
         per_dim(chunks.per_dim.to(torch::kFloat).contiguous()),
-        visible(chunks.visible.contiguous()),
+        mask(chunks.mask.contiguous()),
         loop{.q = simd::bf16(q),
              .k = simd::bf16(k),
              .v = simd::bf16(v),
              .relative = simd::bf16(relative),
              .per_dim = per_dim.const_data_ptr<float>(),
-             .visible = visible.const_data_ptr<bool>(),
+             .mask = mask.const_data_ptr<bool>(),
              .q_scale = static_cast<float>(chunks.q_scale),
              .k_scale = static_cast<float>(chunks.k_scale),
              .cap = static_cast<float>(chunks.logit_cap),
@@ -37,8 +37,8 @@ struct ChunkedArguments {
              .frames = q.size(0),
              .heads = q.size(1),
              .columns = q.size(2),
-             .chunk = visible.size(1),
-             .context = visible.size(2),
+             .chunk = mask.size(1),
+             .context = mask.size(2),
              .before = chunks.before,
              .distances = relative.size(0)} {}
 };
@@ -54,7 +54,7 @@ Tensor local_attention(const ChunkedHeads& heads, const Chunks& chunks) {
   ChunkedArguments all(heads, chunks);
   Tensor out = at::empty_like(all.q);
   all.loop.out = simd::bf16(out);
-  at::parallel_for(0, all.visible.size(0) * all.loop.heads, 1, [&](std::int64_t begin, std::int64_t end) {
+  at::parallel_for(0, all.mask.size(0) * all.loop.heads, 1, [&](std::int64_t begin, std::int64_t end) {
     std::vector<float> scratch(static_cast<std::size_t>(simd::local_attention_scratch(all.loop)));
     simd::row_kernels().local_attention(all.loop, begin, end, scratch.data());
   });

@@ -26,18 +26,18 @@ Tensor repeat_heads(const Tensor& kv, std::int64_t num_heads) {
 
 // [B or 1, 1, Q, S]: 0 where the key is seen; elsewhere the lowest finite value, so that a row without keys stays
 // finite. Undefined where every key is seen.
-Tensor additive(const KeyRanges& visible, const Tensor& q, const Tensor& k, torch::ScalarType dtype) {
-  const Tensor mask = visible_keys(visible, q.size(2), k.size(2), q.device());
-  if (!mask.defined()) return {};
+Tensor additive(const KeyRanges& mask, const Tensor& q, const Tensor& k, torch::ScalarType dtype) {
+  const Tensor dense = dense_mask(mask, q.size(2), k.size(2), q.device());
+  if (!dense.defined()) return {};
   const double lowest = dtype == torch::kBFloat16 ? -3.3895313892515355e38 : std::numeric_limits<float>::lowest();
-  return at::zeros(mask.sizes(), mask.options().dtype(dtype)).masked_fill(mask.bitwise_not(), lowest).unsqueeze(1);
+  return at::zeros(dense.sizes(), dense.options().dtype(dtype)).masked_fill(dense.bitwise_not(), lowest).unsqueeze(1);
 }
 
 // Gives rows of queries without keys no gradient through `out` [B, A, Q, D]. The softmax of such a row is uniform here,
 // and ATen's fused backward pass does not divide its weights by their sum.
-Tensor without_keyless_gradients(const Tensor& out, const KeyRanges& visible) {
-  if (!visible.end.defined() || visible.causal || !out.requires_grad()) return out;
-  const Tensor keyless = (visible.end <= visible.first).unsqueeze(1).unsqueeze(3);  // [B or 1, 1, Q, 1]
+Tensor without_keyless_gradients(const Tensor& out, const KeyRanges& mask) {
+  if (!mask.end.defined() || mask.causal || !out.requires_grad()) return out;
+  const Tensor keyless = (mask.end <= mask.first).unsqueeze(1).unsqueeze(3);  // [B or 1, 1, Q, 1]
   out.register_hook([keyless](const Tensor& gradient) { return gradient.masked_fill(keyless, 0); });
   return out;
 }
@@ -64,10 +64,10 @@ class RangedFunction : public torch::autograd::Function<RangedFunction> {
 };
 
 // Query heads that share keys become rows of one product.
-Tensor ranged_attention(const Tensor& q, const Tensor& k, const Tensor& v, const KeyRanges& visible) {
+Tensor ranged_attention(const Tensor& q, const Tensor& k, const Tensor& v, const KeyRanges& mask) {
   const std::int64_t batch = q.size(0), kv_heads = k.size(1), queries = q.size(2), columns = q.size(3);
   const std::int64_t group = q.size(1) / kv_heads;
-  const KeyRanges ranges = with_tensors(visible, queries, k.size(2), q.device());
+  const KeyRanges ranges = with_tensors(mask, queries, k.size(2), q.device());
   const auto both = at::broadcast_tensors({ranges.first, ranges.end});             // [B or 1, Q]
   const auto keys = [](const Tensor& x) { return x.flatten(0, 1).contiguous(); };  // [H, S, D]
   const Tensor rows = q.unflatten(1, {kv_heads, group}).transpose(2, 3).reshape({batch * kv_heads, -1, columns});
@@ -78,31 +78,31 @@ Tensor ranged_attention(const Tensor& q, const Tensor& k, const Tensor& v, const
 
 }  // namespace
 
-Tensor attention_plain(const Tensor& q, const Tensor& k, const Tensor& v, const KeyRanges& visible) {
+Tensor attention_plain(const Tensor& q, const Tensor& k, const Tensor& v, const KeyRanges& mask) {
   const auto compute = kernels::needs_fp32_gemm(q.scalar_type(), q.device()) ? torch::kFloat : q.scalar_type();
   const Tensor keys = repeat_heads(k.to(compute), q.size(1));
   const Tensor values = repeat_heads(v.to(compute), q.size(1));
   Tensor scores = at::matmul(q.to(compute), keys.transpose(2, 3));  // [B, A, T, S]
-  if (const Tensor bias = additive(visible, q, k, compute); bias.defined()) scores = scores + bias;
+  if (const Tensor bias = additive(mask, q, k, compute); bias.defined()) scores = scores + bias;
   const Tensor weights = at::softmax(scores, -1, torch::kFloat).to(compute);
-  return merge_heads(without_keyless_gradients(at::matmul(weights, values), visible).to(q.scalar_type()));
+  return merge_heads(without_keyless_gradients(at::matmul(weights, values), mask).to(q.scalar_type()));
 }
 
-Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const KeyRanges& visible) {
+Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const KeyRanges& mask) {
   TORCH_CHECK(q.size(1) % k.size(1) == 0, q.size(1), " heads cannot share ", k.size(1), " key/value heads");
-  if (!q.is_cpu()) return attention_plain(q, k, v, visible);
+  if (!q.is_cpu()) return attention_plain(q, k, v, mask);
   // One query, as in decoding, gives the ranged kernel too little to share out. It is computed in float32: products of
   // one row in bfloat16 come from a routine without vectors on some processors, a third of a token's time.
   const bool one_query = q.size(2) == 1;
-  if (!one_query && kernels::has_ranged_attention(q)) return ranged_attention(q, k, v, visible);
+  if (!one_query && kernels::has_ranged_attention(q)) return ranged_attention(q, k, v, mask);
   const bool wide = one_query || kernels::needs_fp32_gemm(q.scalar_type(), q.device());
   const auto compute = wide ? torch::kFloat : q.scalar_type();
   std::optional<Tensor> bias;
-  if (visible.end.defined() && !visible.causal) bias = additive(visible, q, k, compute);
+  if (mask.end.defined() && !mask.causal) bias = additive(mask, q, k, compute);
   const Tensor out = at::scaled_dot_product_attention(q.to(compute), repeat_heads(k.to(compute), q.size(1)),
                                                       repeat_heads(v.to(compute), q.size(1)), bias, /*dropout_p=*/0.0,
-                                                      visible.causal, /*scale=*/1.0);
-  return merge_heads(without_keyless_gradients(out, visible).to(q.scalar_type()));
+                                                      mask.causal, /*scale=*/1.0);
+  return merge_heads(without_keyless_gradients(out, mask).to(q.scalar_type()));
 }
 
 }  // namespace bezel::nn

@@ -11,10 +11,10 @@ namespace bezel::nn {
 /// gets finite, meaningless values. On the CPU no [Q, S] matrix is kept: bfloat16
 /// runs by blocks that skip keys out of range, float32 in ATen's blocked kernel. Elsewhere it is the two-product form.
 torch::Tensor attention(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,
-                        const KeyRanges& visible = {});
+                        const KeyRanges& mask = {});
 
 /// The plain form of `attention`, on any device; the reference for its test.
 torch::Tensor attention_plain(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,
-                              const KeyRanges& visible = {});
+                              const KeyRanges& mask = {});
 
 }  // namespace bezel::nn

@@ -19,7 +19,7 @@ Tensor previous(const Tensor& x, const c10::Scalar& fill) {
 
 }  // namespace
 
-KeyRanges key_ranges(const KeyRule& rule, torch::Device device) {
+KeyRanges key_ranges(const MaskSpec& rule, torch::Device device) {
   const auto of_query = [&](const Tensor& x) { return rule.queries.defined() ? x.gather(1, rule.queries) : x; };
   const bool window = rule.window > 0 && rule.num_keys > rule.window;
   // Places among the keys, [B or 1, Q].
@@ -42,7 +42,7 @@ KeyRanges with_tensors(const KeyRanges& ranges, std::int64_t num_queries, std::i
   return {at::zeros_like(up_to), ranges.causal ? up_to : at::full_like(up_to, num_keys), ranges.causal};
 }
 
-Tensor visible_keys(const KeyRanges& ranges, std::int64_t num_queries, std::int64_t num_keys, torch::Device device) {
+Tensor dense_mask(const KeyRanges& ranges, std::int64_t num_queries, std::int64_t num_keys, torch::Device device) {
   if (!ranges.end.defined() && !ranges.causal) return {};
   const KeyRanges defined = with_tensors(ranges, num_queries, num_keys, device);
   const Tensor key = count_from(0, num_keys, device).unsqueeze(0);  // [1, 1, S]

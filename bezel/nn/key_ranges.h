@@ -13,7 +13,7 @@ struct KeyRanges {
 };
 
 /// What the ranges of a decoder layer follow from.
-struct KeyRule {
+struct MaskSpec {
   std::int64_t num_keys = 0;        ///< S: num_past, then the T of this call
   std::int64_t num_past = 0;        ///< keys before this call's; only for one row, without padding and packing
   std::int64_t window = 0;          ///< a query sees itself and the window - 1 keys before; 0: all before
@@ -25,17 +25,17 @@ struct KeyRule {
 
 /// Query q sees key k of its own sample where k > q - window, and k <= q or both are in one picture, and k is no
 /// padding. Tensors of the rule, where there are any, lie on `device`. Reference: create_masks_for_vision_model.
-KeyRanges key_ranges(const KeyRule& rule, torch::Device device);
+KeyRanges key_ranges(const MaskSpec& rule, torch::Device device);
 
 /// The same ranges with both tensors defined, int64 [B or 1, Q].
 KeyRanges with_tensors(const KeyRanges& ranges, std::int64_t num_queries, std::int64_t num_keys, torch::Device device);
 
 /// Bool [B or 1, Q, S], true where the query sees the key; undefined where every query sees every key.
-torch::Tensor visible_keys(const KeyRanges& ranges, std::int64_t num_queries, std::int64_t num_keys,
+torch::Tensor dense_mask(const KeyRanges& ranges, std::int64_t num_queries, std::int64_t num_keys,
                            torch::Device device);
 
 /// For each position the end of the run of image or video tokens that it is in, 0 outside. token_types int64 [B, T];
-/// a run ends with its sample (`sample_first` as in KeyRule).
+/// a run ends with its sample (`sample_first` as in MaskSpec).
 torch::Tensor picture_ends(const torch::Tensor& token_types, const torch::Tensor& sample_first = {});
 
 }  // namespace bezel::nn

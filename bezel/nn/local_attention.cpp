@@ -15,14 +15,14 @@ using torch::autograd::variable_list;
 
 // x [T, A, D] -> [A, chunks, chunk, D], zeros after the end.
 Tensor query_chunks(const Tensor& x, const Chunks& chunks) {
-  const std::int64_t count = chunks.visible.size(0), chunk = chunks.visible.size(1);
+  const std::int64_t count = chunks.mask.size(0), chunk = chunks.mask.size(1);
   const Tensor padded = at::constant_pad_nd(x, {0, 0, 0, 0, 0, count * chunk - x.size(0)});
   return padded.view({count, chunk, x.size(1), x.size(2)}).permute({2, 0, 1, 3});
 }
 
 // x [T, A, D] -> [A, chunks, context, D]: the frames that each chunk may look at, zeros beyond both ends.
 Tensor contexts(const Tensor& x, const Chunks& chunks) {
-  const std::int64_t count = chunks.visible.size(0), chunk = chunks.visible.size(1), context = chunks.visible.size(2);
+  const std::int64_t count = chunks.mask.size(0), chunk = chunks.mask.size(1), context = chunks.mask.size(2);
   const std::int64_t after = (count - 1) * chunk + context - chunks.before - x.size(0);
   const Tensor padded = at::constant_pad_nd(x, {0, 0, 0, 0, chunks.before, after});
   const auto options = x.options().dtype(torch::kLong).requires_grad(false);
@@ -66,13 +66,13 @@ class LocalAttention : public torch::autograd::Function<LocalAttention> {
 
 Tensor local_attention_plain(const ChunkedHeads& heads, const Chunks& chunks) {
   const auto wide = [](const Tensor& x) { return x.to(torch::kFloat); };
-  const std::int64_t context = chunks.visible.size(2);
+  const std::int64_t context = chunks.mask.size(2);
   const Tensor q = query_chunks(wide(heads.q) * chunks.q_scale * chunks.per_dim, chunks);
   const Tensor k = contexts(wide(heads.k) * chunks.k_scale, chunks), v = contexts(wide(heads.v), chunks);
   const Tensor distances = at::matmul(q.flatten(1, 2), wide(heads.relative).permute({1, 2, 0}));
   const Tensor relative = shift_to_keys(distances.view({q.size(0), q.size(1), q.size(2), -1}), context);
   Tensor scores = at::matmul(q, k.transpose(2, 3)) + relative;  // [A, chunks, chunk, context]
-  scores = softcap(scores, chunks.logit_cap).masked_fill(chunks.visible.bitwise_not(), chunks.invalid_logit);
+  scores = softcap(scores, chunks.logit_cap).masked_fill(chunks.mask.bitwise_not(), chunks.invalid_logit);
   const Tensor out = at::matmul(at::softmax(scores, -1), v);  // [A, chunks, chunk, D]
   const Tensor rows = out.permute({1, 2, 0, 3}).flatten(2).flatten(0, 1).narrow(0, 0, heads.q.size(0));
   return rows.to(heads.q.scalar_type());

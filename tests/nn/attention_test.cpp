@@ -20,7 +20,7 @@ std::vector<KeyRanges> some_ranges(std::int64_t tokens) {
 
 TEST(Attention, BlockedEqualsPlainWithGradients) {
   torch::manual_seed(1);
-  for (const KeyRanges& visible : some_ranges(9)) {
+  for (const KeyRanges& mask : some_ranges(9)) {
     Tensor q = torch::randn({2, 4, 9, 8}), k = torch::randn({2, 2, 9, 8}), v = torch::randn({2, 2, 9, 8});
     const Tensor dy = torch::randn({2, 9, 32});
     const auto grads = [&](auto&& function) {
@@ -31,8 +31,8 @@ TEST(Attention, BlockedEqualsPlainWithGradients) {
       out.push_back(y.detach());
       return out;
     };
-    const auto fast = grads([&](auto& a, auto& b, auto& c) { return attention(a, b, c, visible); });
-    const auto plain = grads([&](auto& a, auto& b, auto& c) { return attention_plain(a, b, c, visible); });
+    const auto fast = grads([&](auto& a, auto& b, auto& c) { return attention(a, b, c, mask); });
+    const auto plain = grads([&](auto& a, auto& b, auto& c) { return attention_plain(a, b, c, mask); });
     for (std::size_t i = 0; i < fast.size(); ++i) EXPECT_TRUE(torch::allclose(fast[i], plain[i], 1e-4, 1e-5)) << i;
   }
 }
@@ -42,11 +42,11 @@ TEST(Attention, RowWithoutKeysStaysFinite) {
   EXPECT_TRUE(attention(q, q, q, {none, none}).isfinite().all().item<bool>());
 }
 
-// Gradients of q, k and v of attention over `visible`, given the gradient of its result.
-std::vector<Tensor> attention_gradients(const std::vector<Tensor>& qkv, const KeyRanges& visible, const Tensor& dy) {
+// Gradients of q, k and v of attention over `mask`, given the gradient of its result.
+std::vector<Tensor> attention_gradients(const std::vector<Tensor>& qkv, const KeyRanges& mask, const Tensor& dy) {
   std::vector<Tensor> in;
   for (const Tensor& x : qkv) in.push_back(x.detach().clone().requires_grad_());
-  return torch::autograd::grad({attention(in[0], in[1], in[2], visible)}, in, {dy});
+  return torch::autograd::grad({attention(in[0], in[1], in[2], mask)}, in, {dy});
 }
 
 TEST(Attention, RowWithoutKeysHasNoGradient) {
@@ -54,14 +54,14 @@ TEST(Attention, RowWithoutKeysHasNoGradient) {
   const std::int64_t tokens = 40, padding = 17;
   const Tensor real = torch::ones({1, tokens}, at::kBool);
   real.narrow(1, 0, padding).fill_(false);
-  const KeyRanges visible = key_ranges({.num_keys = tokens, .real = real}, torch::kCPU);
+  const KeyRanges mask = key_ranges({.num_keys = tokens, .real = real}, torch::kCPU);
   for (const auto dtype : {torch::kFloat, torch::kBFloat16}) {
     std::vector<Tensor> qkv;
     for (int i = 0; i < 3; ++i) qkv.push_back((torch::randn({1, 2, tokens, 64}) * 4).to(dtype));
     const Tensor dy = torch::randn({1, tokens, 128}).to(dtype);
-    const auto with = attention_gradients(qkv, visible, dy);
+    const auto with = attention_gradients(qkv, mask, dy);
     dy.narrow(1, 0, padding).zero_();
-    const auto without = attention_gradients(qkv, visible, dy);
+    const auto without = attention_gradients(qkv, mask, dy);
     for (std::size_t i = 0; i < 3; ++i) {
       EXPECT_TRUE(with[i].isfinite().all().item<bool>()) << dtype << i;
       EXPECT_TRUE(with[i].equal(without[i])) << dtype << i;
@@ -71,17 +71,17 @@ TEST(Attention, RowWithoutKeysHasNoGradient) {
 }
 
 // Attention in bfloat16 and its gradients against the formula in float32, from the same bfloat16 values.
-void expect_bfloat_equals_formula(const Tensor& q, const Tensor& k, const Tensor& v, const KeyRanges& visible) {
+void expect_bfloat_equals_formula(const Tensor& q, const Tensor& k, const Tensor& v, const KeyRanges& mask) {
   std::vector<Tensor> narrow, wide;
   for (const Tensor& x : {q, k, v}) {
     narrow.push_back(x.to(torch::kBFloat16).requires_grad_());
     wide.push_back(narrow.back().detach().to(torch::kFloat).requires_grad_());
   }
-  const Tensor got = attention(narrow[0], narrow[1], narrow[2], visible);
-  const Tensor wanted = attention_plain(wide[0], wide[1], wide[2], visible);
+  const Tensor got = attention(narrow[0], narrow[1], narrow[2], mask);
+  const Tensor wanted = attention_plain(wide[0], wide[1], wide[2], mask);
   // A row without keys may hold anything, so nothing may ask for it.
   Tensor dy = torch::randn(wanted.sizes()).to(torch::kBFloat16), compared = torch::ones({1, q.size(2), 1});
-  if (visible.end.defined()) compared = (visible.end > visible.first).unsqueeze(2).to(torch::kFloat);
+  if (mask.end.defined()) compared = (mask.end > mask.first).unsqueeze(2).to(torch::kFloat);
   dy = dy * compared.to(torch::kBFloat16);
   got.backward(dy);
   wanted.backward(dy.to(torch::kFloat));
@@ -109,12 +109,12 @@ TEST(Attention, RangedBfloatAttentionAndItsGradientsEqualTheFloatFormula) {
   const Tensor asking = torch::randint(0, tokens, {2, 77}, at::kLong);
   for (const auto& [heads, kv_heads] : {std::pair{8, 1}, {4, 2}, {3, 3}, {6, 2}})
     for (const std::int64_t window : {0, 40})
-      for (const KeyRule& rule :
-           {KeyRule{}, KeyRule{.real = real}, KeyRule{.sample_first = sample},
-            KeyRule{.picture_end = picture_ends(types)}, KeyRule{.queries = asking},
-            KeyRule{
+      for (const MaskSpec& rule :
+           {MaskSpec{}, MaskSpec{.real = real}, MaskSpec{.sample_first = sample},
+            MaskSpec{.picture_end = picture_ends(types)}, MaskSpec{.queries = asking},
+            MaskSpec{
                 .real = real, .sample_first = sample, .picture_end = picture_ends(types, sample), .queries = asking}}) {
-        KeyRule of = rule;
+        MaskSpec of = rule;
         of.num_keys = tokens;
         of.window = window;
         const std::int64_t queries = rule.queries.defined() ? 77 : tokens;

@@ -35,14 +35,14 @@ TEST_P(LocalAttention, AndItsGradientsAreThoseOfTheFormula) {
   const std::int64_t chunks = (s.frames + s.chunk - 1) / s.chunk, context = s.chunk + s.before + s.after;
   const auto heads = [&](std::int64_t rows) { return torch::randn({rows, s.heads, s.columns}).to(torch::kBFloat16); };
   const ChunkedHeads given{heads(s.frames), heads(s.frames), heads(s.frames), heads(s.distances)};
-  Tensor visible = torch::rand({chunks, s.chunk, context}) < 0.7;
-  visible[0][0].fill_(false);  // a frame that sees nothing
+  Tensor mask = torch::rand({chunks, s.chunk, context}) < 0.7;
+  mask[0][0].fill_(false);  // a frame that sees nothing
   const Chunks how{.q_scale = 0.7,
                    .k_scale = 1.3,
                    .per_dim = torch::rand({s.columns}) + 0.5,
                    .logit_cap = s.cap,
                    .invalid_logit = -1e9,
-                   .visible = visible,
+                   .mask = mask,
                    .before = s.before};
   const std::vector<Tensor> narrow = leaves(given, torch::kBFloat16), wide = leaves(given, torch::kFloat);
   ASSERT_TRUE(kernels::has_local_attention({narrow[0], narrow[1], narrow[2], narrow[3]}));

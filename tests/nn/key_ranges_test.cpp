@@ -34,7 +34,7 @@ TEST(KeyRanges, FollowTheDefinitionOfTheMask) {
                                              .queries = queries},
                                             torch::kCPU);
         const std::int64_t num_queries = queries.defined() ? 3 : 10;
-        const Tensor seen = visible_keys(ranges, num_queries, 10, torch::kCPU);  // [2, Q, 10]
+        const Tensor seen = dense_mask(ranges, num_queries, 10, torch::kCPU);  // [2, Q, 10]
         ASSERT_EQ(seen.sizes(), (std::vector<std::int64_t>{2, num_queries, 10}));
         for (std::int64_t b = 0; b < 2; ++b)
           for (std::int64_t i = 0; i < num_queries; ++i)
@@ -61,7 +61,7 @@ TEST(KeyRanges, SayWhereTheyArePlainlyCausal) {
   EXPECT_FALSE(key_ranges({.num_keys = 7, .window = 6}, torch::kCPU).causal);
   EXPECT_FALSE(key_ranges({.num_keys = 6, .num_past = 1}, torch::kCPU).causal);
   EXPECT_FALSE(key_ranges({.num_keys = 2, .queries = torch::tensor({{0, 1}})}, torch::kCPU).causal);
-  const Tensor causal = visible_keys({.causal = true}, 4, 4, torch::kCPU);
+  const Tensor causal = dense_mask({.causal = true}, 4, 4, torch::kCPU);
   EXPECT_TRUE(torch::equal(causal[0], torch::ones({4, 4}, at::kBool).tril()));
 }
 

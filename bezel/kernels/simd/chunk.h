@@ -34,7 +34,7 @@ class Chunk {
   void read_chunk(std::int64_t chunk, std::int64_t head) {
     first_ = chunk * a_.chunk;
     rows_ = a_.frames - first_ < a_.chunk ? a_.frames - first_ : a_.chunk;
-    visible_ = a_.visible + chunk * a_.chunk * a_.context;
+    mask_ = a_.mask + chunk * a_.chunk * a_.context;
     read(a_.q, first_, rows_, head, q_);
     for (std::int64_t i = 0; i < rows_; ++i) {
 #pragma omp simd
@@ -134,7 +134,7 @@ class Chunk {
 
   // Weights of the context for frame i of the chunk; with a cap, `bent_` are the logits over it.
   void weigh(std::int64_t i) {
-    const bool* visible = visible_ + i * a_.context;
+    const bool* mask = mask_ + i * a_.context;
     const float* q = q_ + i * width_;
     float most = -INFINITY, sum = 0.0f;
     products(q, k_, a_.context, weights_);
@@ -150,7 +150,7 @@ class Chunk {
       }
     }
     for (std::int64_t j = 0; j < a_.context; ++j) {
-      if (!visible[j]) weights_[j] = a_.invalid;
+      if (!mask[j]) weights_[j] = a_.invalid;
       most = weights_[j] > most ? weights_[j] : most;
     }
 #pragma omp simd reduction(+ : sum)
@@ -162,7 +162,7 @@ class Chunk {
   }
 
   void add_gradients_of(std::int64_t i) {
-    const bool* visible = visible_ + i * a_.context;
+    const bool* mask = mask_ + i * a_.context;
     const float *q = q_ + i * width_, *d = d_ + i * width_;
     float delta = 0.0f;
     products(d, v_, a_.context, d_weights_);
@@ -172,7 +172,7 @@ class Chunk {
     }
     clear(dq_);
     for (std::int64_t j = 0; j < a_.context; ++j) {
-      if (!visible[j]) continue;
+      if (!mask[j]) continue;
       float slope = weights_[j] * (d_weights_[j] - delta);
       if (a_.cap != 0.0f) slope *= 1.0f - bent_[j] * bent_[j];
       add(slope, k_ + j * width_, dq_);
@@ -194,7 +194,7 @@ class Chunk {
   float *dk_all_, *dv_all_;              // [T, width]
   float *weights_, *bent_, *d_weights_;  // [context]
   std::int64_t first_ = 0, rows_ = 0;    // frames of the chunk
-  const bool* visible_ = nullptr;
+  const bool* mask_ = nullptr;
 };
 
 }  // namespace
