@@ -88,7 +88,7 @@ Tensor ModelImpl::label_states(const input::Batch& batch, const Encoded& encoded
   return nn::gather_rows(states.flatten(0, 1), batch.label_slots);
 }
 
-Tensor ModelImpl::next_state(const input::Batch& row, const Encoded& encoded, Past& past) {
+Tensor ModelImpl::next_state(const input::Batch& row, const Encoded& encoded, KvCache& past) {
   const std::int64_t tokens = row.input_ids.size(1);
   const Tensor last = tokens > 1 ? at::full({1, 1}, tokens - 1, row.input_ids.options()) : Tensor();
   return decode(row, encoded, last, &past).flatten(0, 1);
@@ -99,7 +99,7 @@ void ModelImpl::set_recompute(bool recompute) {
   for (const MediaInput& path : model->media_inputs) path.encoder->recompute = recompute;
 }
 
-Tensor ModelImpl::decode(const input::Batch& batch, const Encoded& encoded, const Tensor& queries, Past* past) {
+Tensor ModelImpl::decode(const input::Batch& batch, const Encoded& encoded, const Tensor& queries, KvCache* past) {
   const std::int64_t pad = config_.text.pad_token_id;
   Tensor ids = batch.input_ids;
   if (batch.placeholder_rows.defined() && batch.placeholder_rows.size(0) > 0)

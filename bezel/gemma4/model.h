@@ -83,7 +83,7 @@ class ModelImpl : public torch::nn::Module {
 
   /// Hidden state of the last token, [1, H], of one row that follows what `past` holds, and extends it. An image must
   /// be in one call as a whole.
-  torch::Tensor next_state(const input::Batch& row, const Encoded& encoded, Past& past);
+  torch::Tensor next_state(const input::Batch& row, const Encoded& encoded, KvCache& past);
 
   /// Keep only the inputs of each layer of the decoder and the towers for the backward pass (activation checkpointing).
   void set_recompute(bool recompute);
@@ -103,7 +103,7 @@ class ModelImpl : public torch::nn::Module {
 
  private:
   torch::Tensor decode(const input::Batch& batch, const Encoded& encoded, const torch::Tensor& queries,
-                       Past* past = nullptr);
+                       KvCache* past = nullptr);
   std::vector<torch::Tensor> encode_kind(const MediaInput& path, const std::vector<input::Media>& media);
   // Of the encoder, or the cache.
   torch::Tensor soft_tokens(const MediaInput& path, const input::Media& media);

@@ -79,7 +79,7 @@ Tensor TextAttentionImpl::forward(const Tensor& x, const Tensor& queries, const 
   const Tensor raw = q_proj(asking).view({x.size(0), asking.size(1), -1, layer_.head_dim});  // [B, Q, A, D]
   const Tensor query = nn::apply_rope(q_norm(raw), inputs.query_rope).transpose(1, 2);       // [B, A, Q, D]
   if (layer_.kv_mode != KvMode::kReuse) own = key_value(x, inputs.key_rope);
-  if (layer_.kv_mode != KvMode::kReuse && inputs.remember) own = inputs.remember(own);
+  if (layer_.kv_mode != KvMode::kReuse && inputs.update_cache) own = inputs.update_cache(own);
   const KeyValue& kv = layer_.kv_mode == KvMode::kReuse ? shared : own;
   return o_proj(nn::attention(query, kv.key, kv.value, inputs.mask));
 }
@@ -190,7 +190,7 @@ AttentionContext TextModelImpl::attention_context(LayerType type, const Tensor& 
   inputs.key_rope = rotation(place);
   inputs.query_rope = inputs.key_rope;
   if (queries.defined()) inputs.query_rope = rotation(place.expand({queries.size(0), -1}).gather(1, queries));
-  // A single token sees all keys that a Past returns, which may come in any order.
+  // A single token sees all keys that a KvCache returns, which may come in any order.
   if (num_past > 0 && num_tokens == 1) return inputs;
   inputs.mask = nn::key_ranges({.num_keys = num_past + num_tokens,
                                    .num_past = num_past,
@@ -222,7 +222,7 @@ Tensor TextModelImpl::run_layer(const LayerPlan& plan, const Tensor& h, const Ca
   const auto type = static_cast<std::size_t>(plan.type);
   AttentionContext inputs = plan.rows == QueryRows::kAll ? call.all[type] : call.gathered[type];
   if (call.past != nullptr)
-    inputs.remember = [past = call.past, idx = plan.layer](const KeyValue& fresh) { return past->extend(idx, fresh); };
+    inputs.update_cache = [past = call.past, idx = plan.layer](const KeyValue& fresh) { return past->update(idx, fresh); };
   LayerReads reads{.h = h, .per_layer = {}, .shared = {}};
   if (call.per_layer.defined()) reads.per_layer = call.per_layer.select(2, plan.layer);
   if (plan.rows != QueryRows::kAll && reads.per_layer.defined())

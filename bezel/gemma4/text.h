@@ -26,15 +26,15 @@ struct KeyValue {
 using SharedKv = std::array<KeyValue, 2>;
 
 /// Keys and values of earlier tokens, while a text is read and written in several calls of the decoder.
-class Past {
+class KvCache {
  public:
-  virtual ~Past() = default;
+  virtual ~KvCache() = default;
   /// Tokens of all calls before, which is the position of the next one.
   virtual std::int64_t num_tokens() const = 0;
   /// Takes keys and values of n new tokens of a layer that computes its own, and returns those that they attend to, the
   /// new ones last: in a full layer all S = num_tokens() + n, in a sliding one n and up to window - 1 before them. For
   /// a single token these may come in any order.
-  virtual KeyValue extend(std::int64_t layer_idx, const KeyValue& fresh) = 0;
+  virtual KeyValue update(std::int64_t layer_idx, const KeyValue& fresh) = 0;
 };
 
 /// What a call of the decoder is told beside its embeddings [B, T, H].
@@ -44,7 +44,7 @@ struct Context {
   torch::Tensor
       picture_end;        ///< int64 [B, T], opens sliding attention inside a picture (nn::picture_ends); or undefined
   torch::Tensor queries;  ///< int64 [B, Q], the positions whose states are wanted; undefined: all
-  Past* past =
+  KvCache* past =
       nullptr;  ///< what came before, to be extended by this call; null: nothing. B = 1, one sample, no padding
 };
 
@@ -54,7 +54,7 @@ struct AttentionContext {
   nn::RopeTable query_rope;                        // [B or 1, Q, D]
   nn::RopeTable key_rope;                          // [B or 1, T, D]
   nn::KeyRanges mask;                              // of Q queries among S keys
-  std::function<KeyValue(const KeyValue&)> remember;  // Past::extend of the layer at hand; empty: nothing came before
+  std::function<KeyValue(const KeyValue&)> update_cache;  // KvCache::update of the layer at hand; empty: nothing came before
 };
 
 /// What all layers of a call share.
@@ -62,7 +62,7 @@ struct CallInputs {
   std::array<AttentionContext, 2> all, gathered;  // by LayerType: where all positions ask, where the queries do
   torch::Tensor rows;                        // int64 [B * Q], the queries in B*T; undefined: all
   torch::Tensor per_layer;                   // [B, T, L, 256] or undefined
-  Past* past = nullptr;
+  KvCache* past = nullptr;
 };
 
 /// References: Gemma4TextAttention, Gemma3Attention.

@@ -36,10 +36,10 @@ KvCache::KvCache(const gemma4::TextConfig& config) : layers_(static_cast<std::si
     if (config.layers[i].type == gemma4::LayerType::kSliding) layers_[i].window = config.sliding_window;
 }
 
-KeyValue KvCache::extend(std::int64_t layer_idx, const KeyValue& fresh) {
+KeyValue KvCache::update(std::int64_t layer_idx, const KeyValue& fresh) {
   Layer& layer = layers_.at(static_cast<std::size_t>(layer_idx));
   TORCH_CHECK(fresh.key.size(0) == 1, "the cache holds one sequence, not ", fresh.key.size(0));
-  const KeyValue attended = layer.window > 0 ? extend_ring(layer, fresh) : extend_full(layer, fresh);
+  const KeyValue attended = layer.window > 0 ? update_ring(layer, fresh) : update_full(layer, fresh);
   layer.num_tokens += fresh.key.size(2);
   return attended;
 }
@@ -59,14 +59,14 @@ void KvCache::reserve(Layer& layer, std::int64_t num_slots, const KeyValue& like
   layer.kept = larger;
 }
 
-KeyValue KvCache::extend_full(Layer& layer, const KeyValue& fresh) {
+KeyValue KvCache::update_full(Layer& layer, const KeyValue& fresh) {
   const std::int64_t before = layer.num_tokens, count = fresh.key.size(2);
   reserve(layer, before + count, fresh);
   copy(fresh, part(layer.kept, before, count));
   return part(layer.kept, 0, before + count);
 }
 
-KeyValue KvCache::extend_ring(Layer& layer, const KeyValue& fresh) {
+KeyValue KvCache::update_ring(Layer& layer, const KeyValue& fresh) {
   const std::int64_t before = layer.num_tokens, count = fresh.key.size(2), window = layer.window;
   const std::int64_t num_past = count > 1 ? std::min(before, window - 1) : 0;
   std::vector<Tensor> keys, values;  // in the order of positions; a single token takes the ring as it lies

@@ -8,12 +8,12 @@ namespace bezel::generate {
 
 /// Keys and values of one sequence. Full layers keep all of them in blocks that grow; sliding layers keep the last
 /// `window` in a ring; layers that share keys and values keep nothing.
-class KvCache final : public gemma4::Past {
+class KvCache final : public gemma4::KvCache {
  public:
   explicit KvCache(const gemma4::TextConfig& config);
 
   std::int64_t num_tokens() const override { return layers_.front().num_tokens; }
-  gemma4::KeyValue extend(std::int64_t layer_idx, const gemma4::KeyValue& fresh) override;
+  gemma4::KeyValue update(std::int64_t layer_idx, const gemma4::KeyValue& fresh) override;
 
   /// Bytes that are allocated.
   std::int64_t bytes() const;
@@ -26,8 +26,8 @@ class KvCache final : public gemma4::Past {
   };
 
   static void reserve(Layer& layer, std::int64_t num_slots, const gemma4::KeyValue& like);
-  static gemma4::KeyValue extend_full(Layer& layer, const gemma4::KeyValue& fresh);
-  static gemma4::KeyValue extend_ring(Layer& layer, const gemma4::KeyValue& fresh);
+  static gemma4::KeyValue update_full(Layer& layer, const gemma4::KeyValue& fresh);
+  static gemma4::KeyValue update_ring(Layer& layer, const gemma4::KeyValue& fresh);
 
   std::vector<Layer> layers_;
 };

@@ -45,11 +45,11 @@ void check(const std::vector<std::int64_t>& lengths, std::int64_t size) {
   std::int64_t before = 0;
   for (std::size_t i = 0; before < size; ++i) {
     const std::int64_t count = std::min(lengths[i % lengths.size()], size - before), end = before + count;
-    std::vector<std::int64_t> ring = numbers(cache.extend(0, tokens(before, end)));
+    std::vector<std::int64_t> ring = numbers(cache.update(0, tokens(before, end)));
     if (count == 1) std::ranges::sort(ring);
     EXPECT_EQ(ring, range(std::max<std::int64_t>(0, count == 1 ? end - 5 : before - 4), end))
         << before << " + " << count;
-    EXPECT_EQ(numbers(cache.extend(1, tokens(before, end))), range(0, end)) << before << " + " << count;
+    EXPECT_EQ(numbers(cache.update(1, tokens(before, end))), range(0, end)) << before << " + " << count;
     before = end;
     EXPECT_EQ(cache.num_tokens(), before);
   }
@@ -63,17 +63,17 @@ TEST(KvCache, SlidingLayersSeeTheirWindowAndFullLayersAll) {
 
 TEST(KvCache, SlidingLayersTakeNoMoreThanTheirWindow) {
   KvCache cache(two_layers());
-  for (std::int64_t i = 0; i < 40; ++i) cache.extend(0, tokens(i, i + 1));
+  for (std::int64_t i = 0; i < 40; ++i) cache.update(0, tokens(i, i + 1));
   EXPECT_EQ(cache.bytes(), 2 * 2 * 5 * 3 * 4);  // keys and values, heads, window, width, float32
 }
 
 TEST(KvCache, FullLayersGrowInBlocks) {
   KvCache cache(two_layers());
-  cache.extend(1, tokens(0, 1));
+  cache.update(1, tokens(0, 1));
   const std::int64_t block = cache.bytes();
-  for (std::int64_t i = 1; i < 256; ++i) cache.extend(1, tokens(i, i + 1));
+  for (std::int64_t i = 1; i < 256; ++i) cache.update(1, tokens(i, i + 1));
   EXPECT_EQ(cache.bytes(), block);
-  cache.extend(1, tokens(256, 257));
+  cache.update(1, tokens(256, 257));
   EXPECT_EQ(cache.bytes(), 2 * block);
 }
 
