@@ -25,7 +25,7 @@ Tensor take_queries(const Tensor& x, const Tensor& queries) {
 struct LayerReads {
   Tensor h;          // [B, T, H]
   Tensor per_layer;  // [B, Q, 256] or undefined
-  KeyValue shared;   // of an earlier layer, or undefined
+  KvStates shared;   // of an earlier layer, or undefined
 
   std::vector<Tensor> pack() const {
     std::vector<Tensor> list{h};
@@ -65,7 +65,7 @@ TextAttentionImpl::TextAttentionImpl(const TextConfig& config, const TextLayerCo
   o_proj = register_module("o_proj", nn::Linear(q_size, config.hidden_size, options));
 }
 
-KeyValue TextAttentionImpl::key_value(const Tensor& x, const nn::RopeTable& rotation) {
+KvStates TextAttentionImpl::key_value(const Tensor& x, const nn::RopeTable& rotation) {
   const std::vector<std::int64_t> shape{x.size(0), x.size(1), layer_.num_kv_heads, layer_.head_dim};
   const Tensor raw = k_proj(x).view(shape);  // [B, T, K, D]
   const Tensor value = v_proj ? v_proj(x).view(shape) : raw;
@@ -74,13 +74,13 @@ KeyValue TextAttentionImpl::key_value(const Tensor& x, const nn::RopeTable& rota
 }
 
 Tensor TextAttentionImpl::forward(const Tensor& x, const Tensor& queries, const AttentionContext& inputs,
-                                  const KeyValue& shared, KeyValue& own) {
+                                  const KvStates& shared, KvStates& own) {
   const Tensor asking = take_queries(x, queries);                                            // [B, Q, H]
   const Tensor raw = q_proj(asking).view({x.size(0), asking.size(1), -1, layer_.head_dim});  // [B, Q, A, D]
   const Tensor query = nn::apply_rope(q_norm(raw), inputs.query_rope).transpose(1, 2);       // [B, A, Q, D]
   if (layer_.kv_mode != KvMode::kReuse) own = key_value(x, inputs.key_rope);
   if (layer_.kv_mode != KvMode::kReuse && inputs.update_cache) own = inputs.update_cache(own);
-  const KeyValue& kv = layer_.kv_mode == KvMode::kReuse ? shared : own;
+  const KvStates& kv = layer_.kv_mode == KvMode::kReuse ? shared : own;
   return o_proj(nn::attention(query, kv.key, kv.value, inputs.mask));
 }
 
@@ -131,7 +131,7 @@ Tensor TextLayerImpl::feed_forward(const Tensor& x) {
 }
 
 Tensor TextLayerImpl::forward(const Tensor& x, const Tensor& queries, const Tensor& per_layer_input,
-                              const AttentionContext& inputs, const KeyValue& shared, KeyValue& own) {
+                              const AttentionContext& inputs, const KvStates& shared, KvStates& own) {
   const Tensor attended = self_attn(input_layernorm(x), queries, inputs, shared, own);
   Tensor h = post_attention_layernorm->add_to(take_queries(x, queries), attended);
   h = post_feedforward_layernorm->add_to(h, feed_forward(h));
@@ -222,7 +222,7 @@ Tensor TextModelImpl::run_layer(const LayerPlan& plan, const Tensor& h, const Ca
   const auto type = static_cast<std::size_t>(plan.type);
   AttentionContext inputs = plan.rows == QueryRows::kAll ? call.all[type] : call.gathered[type];
   if (call.past != nullptr)
-    inputs.update_cache = [past = call.past, idx = plan.layer](const KeyValue& fresh) { return past->update(idx, fresh); };
+    inputs.update_cache = [past = call.past, idx = plan.layer](const KvStates& fresh) { return past->update(idx, fresh); };
   LayerReads reads{.h = h, .per_layer = {}, .shared = {}};
   if (call.per_layer.defined()) reads.per_layer = call.per_layer.select(2, plan.layer);
   if (plan.rows != QueryRows::kAll && reads.per_layer.defined())
@@ -232,7 +232,7 @@ Tensor TextModelImpl::run_layer(const LayerPlan& plan, const Tensor& h, const Ca
   const auto body = [&layer, plan, rows, inputs,
                      has_per_layer = reads.per_layer.defined()](const std::vector<Tensor>& given) {
     const LayerReads read = LayerReads::unpack(given, has_per_layer, !plan.owns_kv());
-    KeyValue own;
+    KvStates own;
     const Tensor out = layer.forward(read.h, rows, read.per_layer, inputs, read.shared, own);
     return plan.shares_kv ? std::vector<Tensor>{out, own.key, own.value} : std::vector<Tensor>{out};
   };

@@ -17,13 +17,13 @@
 namespace bezel::gemma4 {
 
 /// Keys and values of one layer, after norm and rotation, each [B, K, T, D].
-struct KeyValue {
+struct KvStates {
   torch::Tensor key;
   torch::Tensor value;
 };
 
 /// Keys and values of the layers that share theirs, by LayerType. Reference: shared_kv_states.
-using SharedKv = std::array<KeyValue, 2>;
+using SharedKv = std::array<KvStates, 2>;
 
 /// Keys and values of earlier tokens, while a text is read and written in several calls of the decoder.
 class KvCache {
@@ -34,7 +34,7 @@ class KvCache {
   /// Takes keys and values of n new tokens of a layer that computes its own, and returns those that they attend to, the
   /// new ones last: in a full layer all S = num_tokens() + n, in a sliding one n and up to window - 1 before them. For
   /// a single token these may come in any order.
-  virtual KeyValue update(std::int64_t layer_idx, const KeyValue& fresh) = 0;
+  virtual KvStates update(std::int64_t layer_idx, const KvStates& fresh) = 0;
 };
 
 /// What a call of the decoder is told beside its embeddings [B, T, H].
@@ -54,7 +54,7 @@ struct AttentionContext {
   nn::RopeTable query_rope;                        // [B or 1, Q, D]
   nn::RopeTable key_rope;                          // [B or 1, T, D]
   nn::KeyRanges mask;                              // of Q queries among S keys
-  std::function<KeyValue(const KeyValue&)> update_cache;  // KvCache::update of the layer at hand; empty: nothing came before
+  std::function<KvStates(const KvStates&)> update_cache;  // KvCache::update of the layer at hand; empty: nothing came before
 };
 
 /// What all layers of a call share.
@@ -73,13 +73,13 @@ class TextAttentionImpl : public torch::nn::Module {
   /// x [B, T, H] -> [B, Q, H], for the rows `queries` of it (int64 [B * Q] into B*T; undefined: all). A layer that
   /// reuses keys and values reads `shared`; any other computes its own from all of x and leaves them in `own`.
   torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& queries, const AttentionContext& inputs,
-                        const KeyValue& shared, KeyValue& own);
+                        const KvStates& shared, KvStates& own);
 
   nn::Linear q_proj{nullptr}, k_proj{nullptr}, v_proj{nullptr}, o_proj{nullptr};
   nn::RmsNorm q_norm{nullptr}, k_norm{nullptr};
 
  private:
-  KeyValue key_value(const torch::Tensor& x, const nn::RopeTable& rotation);
+  KvStates key_value(const torch::Tensor& x, const nn::RopeTable& rotation);
 
   TextLayerConfig layer_;
   double eps_;
@@ -137,7 +137,7 @@ class TextLayerImpl : public nn::Module {
   TextLayerImpl(const TextConfig& config, std::int64_t layer_idx);
   /// x [B, T, H], per_layer_input [B, Q, 256] or undefined -> [B, Q, H]; `queries` as in TextAttention.
   torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& queries, const torch::Tensor& per_layer_input,
-                        const AttentionContext& inputs, const KeyValue& shared, KeyValue& own);
+                        const AttentionContext& inputs, const KvStates& shared, KvStates& own);
 
   TextAttention self_attn{nullptr};
   TextMlp mlp{nullptr};

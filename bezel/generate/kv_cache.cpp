@@ -7,16 +7,16 @@
 namespace bezel::generate {
 namespace {
 
-using gemma4::KeyValue;
+using gemma4::KvStates;
 using torch::Tensor;
 
 constexpr std::int64_t kBlockTokens = 256;
 
-KeyValue part(const KeyValue& of, std::int64_t begin, std::int64_t count) {
+KvStates part(const KvStates& of, std::int64_t begin, std::int64_t count) {
   return {of.key.narrow(2, begin, count), of.value.narrow(2, begin, count)};
 }
 
-void copy(const KeyValue& from, const KeyValue& to) {
+void copy(const KvStates& from, const KvStates& to) {
   to.key.copy_(from.key);
   to.value.copy_(from.value);
 }
@@ -36,16 +36,16 @@ KvCache::KvCache(const gemma4::TextConfig& config) : layers_(static_cast<std::si
     if (config.layers[i].type == gemma4::LayerType::kSliding) layers_[i].window = config.sliding_window;
 }
 
-KeyValue KvCache::update(std::int64_t layer_idx, const KeyValue& fresh) {
+KvStates KvCache::update(std::int64_t layer_idx, const KvStates& fresh) {
   Layer& layer = layers_.at(static_cast<std::size_t>(layer_idx));
   TORCH_CHECK(fresh.key.size(0) == 1, "the cache holds one sequence, not ", fresh.key.size(0));
-  const KeyValue attended = layer.window > 0 ? update_ring(layer, fresh) : update_full(layer, fresh);
+  const KvStates attended = layer.window > 0 ? update_ring(layer, fresh) : update_full(layer, fresh);
   layer.num_tokens += fresh.key.size(2);
   return attended;
 }
 
 // Reserves memory for `num_slots`, a quarter more than there was at least, so that copying stays a small share of the work.
-void KvCache::reserve(Layer& layer, std::int64_t num_slots, const KeyValue& like) {
+void KvCache::reserve(Layer& layer, std::int64_t num_slots, const KvStates& like) {
   const std::int64_t held = layer.kept.key.defined() ? layer.kept.key.size(2) : 0;
   if (num_slots <= held) return;
   const std::int64_t blocks = (std::max(num_slots, held + held / 4) + kBlockTokens - 1) / kBlockTokens;
@@ -54,19 +54,19 @@ void KvCache::reserve(Layer& layer, std::int64_t num_slots, const KeyValue& like
   const auto empty = [&](const Tensor& tensor) {
     return at::empty({1, tensor.size(1), capacity, tensor.size(3)}, tensor.options());
   };
-  const KeyValue larger{empty(like.key), empty(like.value)};
+  const KvStates larger{empty(like.key), empty(like.value)};
   if (held > 0) copy(layer.kept, part(larger, 0, held));
   layer.kept = larger;
 }
 
-KeyValue KvCache::update_full(Layer& layer, const KeyValue& fresh) {
+KvStates KvCache::update_full(Layer& layer, const KvStates& fresh) {
   const std::int64_t before = layer.num_tokens, count = fresh.key.size(2);
   reserve(layer, before + count, fresh);
   copy(fresh, part(layer.kept, before, count));
   return part(layer.kept, 0, before + count);
 }
 
-KeyValue KvCache::update_ring(Layer& layer, const KeyValue& fresh) {
+KvStates KvCache::update_ring(Layer& layer, const KvStates& fresh) {
   const std::int64_t before = layer.num_tokens, count = fresh.key.size(2), window = layer.window;
   const std::int64_t num_past = count > 1 ? std::min(before, window - 1) : 0;
   std::vector<Tensor> keys, values;  // in the order of positions; a single token takes the ring as it lies
@@ -74,7 +74,7 @@ KeyValue KvCache::update_ring(Layer& layer, const KeyValue& fresh) {
     keys.push_back(layer.kept.key.narrow(2, slot, n));
     values.push_back(layer.kept.value.narrow(2, slot, n));
   });
-  KeyValue attended = fresh;
+  KvStates attended = fresh;
   if (!keys.empty()) {
     keys.push_back(fresh.key);
     values.push_back(fresh.value);
@@ -82,7 +82,7 @@ KeyValue KvCache::update_ring(Layer& layer, const KeyValue& fresh) {
   }
   reserve(layer, std::min(window, before + count), fresh);
   const std::int64_t stays = std::min(count, window);
-  const KeyValue last = part(fresh, count - stays, stays);
+  const KvStates last = part(fresh, count - stays, stays);
   each_stretch((before + count - stays) % window, stays, window,
                [&](std::int64_t slot, std::int64_t begin, std::int64_t n) {
                  copy(part(last, begin, n), part(layer.kept, slot, n));

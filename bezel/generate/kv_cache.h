@@ -13,7 +13,7 @@ class KvCache final : public gemma4::KvCache {
   explicit KvCache(const gemma4::TextConfig& config);
 
   std::int64_t num_tokens() const override { return layers_.front().num_tokens; }
-  gemma4::KeyValue update(std::int64_t layer_idx, const gemma4::KeyValue& fresh) override;
+  gemma4::KvStates update(std::int64_t layer_idx, const gemma4::KvStates& fresh) override;
 
   /// Bytes that are allocated.
   std::int64_t bytes() const;
@@ -22,12 +22,12 @@ class KvCache final : public gemma4::KvCache {
   struct Layer {
     std::int64_t window = 0;      // of a sliding layer; 0: full
     std::int64_t num_tokens = 0;  // seen so far
-    gemma4::KeyValue kept;        // [1, K, capacity, D]; in a ring position p lies at p % window
+    gemma4::KvStates kept;        // [1, K, capacity, D]; in a ring position p lies at p % window
   };
 
-  static void reserve(Layer& layer, std::int64_t num_slots, const gemma4::KeyValue& like);
-  static gemma4::KeyValue update_full(Layer& layer, const gemma4::KeyValue& fresh);
-  static gemma4::KeyValue update_ring(Layer& layer, const gemma4::KeyValue& fresh);
+  static void reserve(Layer& layer, std::int64_t num_slots, const gemma4::KvStates& like);
+  static gemma4::KvStates update_full(Layer& layer, const gemma4::KvStates& fresh);
+  static gemma4::KvStates update_ring(Layer& layer, const gemma4::KvStates& fresh);
 
   std::vector<Layer> layers_;
 };

@@ -7,7 +7,7 @@
 namespace bezel::generate {
 namespace {
 
-using gemma4::KeyValue;
+using gemma4::KvStates;
 using torch::Tensor;
 
 // Layer 0 slides over 5 tokens, layer 1 keeps all.
@@ -21,12 +21,12 @@ gemma4::TextConfig two_layers() {
 }
 
 // Tokens `begin` to `end`, each of whose keys and values holds its own number, and minus it.
-KeyValue tokens(std::int64_t begin, std::int64_t end) {
+KvStates tokens(std::int64_t begin, std::int64_t end) {
   const Tensor key = at::arange(begin, end, at::kFloat).view({1, 1, -1, 1}).expand({1, 2, end - begin, 3}).contiguous();
   return {key, -key};
 }
 
-std::vector<std::int64_t> numbers(const KeyValue& kept) {
+std::vector<std::int64_t> numbers(const KvStates& kept) {
   EXPECT_TRUE(at::equal(kept.key, -kept.value));
   EXPECT_TRUE(at::equal(kept.key.select(1, 0), kept.key.select(1, 1)));
   const Tensor row = kept.key.index({0, 0}).select(1, 2).to(at::kLong).contiguous();
