@@ -15,7 +15,7 @@ torch::Tensor tensor_of(const Ids& values) { return at::tensor(values, at::kLong
 
 // The lists that a batch needs on the host before it becomes tensors.
 struct Rows {
-  Ids ids, types, is_real, sample_first, label_rows, label_ids, placeholder_rows;
+  Ids ids, types, is_real, segment_start, label_rows, label_ids, placeholder_rows;
 };
 
 void add_sample(const Sample& sample, Rows& rows) {
@@ -33,7 +33,7 @@ void add_sample(const Sample& sample, Rows& rows) {
   rows.ids.insert(rows.ids.end(), sample.input_ids.begin(), sample.input_ids.end());
   rows.types.insert(rows.types.end(), sample.token_types.begin(), sample.token_types.end());
   rows.is_real.resize(rows.ids.size(), 1);
-  rows.sample_first.resize(rows.ids.size(), base);
+  rows.segment_start.resize(rows.ids.size(), base);
 }
 
 void pad(Rows& rows, std::size_t end, std::int64_t pad_id) {
@@ -105,7 +105,7 @@ Batch collate_packed(std::span<const Sample> samples) {
   Rows rows;
   for (const Sample& sample : samples) add_sample(sample, rows);
   Batch batch = batch_of(samples, rows, 1);
-  if (samples.size() > 1) batch.sample_first = tensor_of(rows.sample_first).view({1, -1});
+  if (samples.size() > 1) batch.segment_start = tensor_of(rows.segment_start).view({1, -1});
   return batch;
 }
 

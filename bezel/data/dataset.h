@@ -159,7 +159,7 @@ class Dataset {
 /// tokens do not match in number.
 Batch collate(std::span<const Sample> samples, std::int64_t pad_id);
 
-/// Puts samples side by side into one row without padding, each apart from the others (Batch::sample_first).
+/// Puts samples side by side into one row without padding, each apart from the others (Batch::segment_start).
 Batch collate_packed(std::span<const Sample> samples);
 
 /// The order in which epoch number `epoch` visits `size` samples: the same for the same arguments on every machine.

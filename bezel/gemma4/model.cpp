@@ -112,9 +112,9 @@ Tensor ModelImpl::decode(const input::Batch& batch, const Encoded& encoded, cons
   }
   const Tensor real = batch.has_padding ? batch.attention_mask : Tensor();
   const bool bidirectional = config_.text.bidirectional_vision && encoded.kinds[input::MediaKind::kImage];
-  const Tensor ends = bidirectional ? nn::picture_ends(batch.mm_token_type_ids, batch.sample_first) : Tensor();
+  const Tensor ends = bidirectional ? nn::image_run_ends(batch.mm_token_type_ids, batch.segment_start) : Tensor();
   return model->language_model(embeds, model->language_model->per_layer_inputs(ids, embeds),
-                               Context{real, batch.sample_first, ends, queries, past});
+                               Context{real, batch.segment_start, ends, queries, past});
 }
 
 const std::shared_ptr<const quant::Weight>& ModelImpl::head() const {

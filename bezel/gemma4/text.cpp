@@ -44,7 +44,7 @@ struct LayerReads {
 // Position of each place of a row in its sample, [B or 1, T], for tokens that come after `past` others.
 Tensor positions(const Context& context, std::int64_t past, std::int64_t num_tokens, at::TensorOptions options) {
   const Tensor place = at::arange(past, past + num_tokens, options).unsqueeze(0);
-  return context.sample_first.defined() ? place - context.sample_first : place;
+  return context.segment_start.defined() ? place - context.segment_start : place;
 }
 
 }  // namespace
@@ -195,9 +195,9 @@ AttentionContext TextModelImpl::attention_context(LayerType type, const Tensor& 
   inputs.mask = nn::key_ranges({.num_keys = num_past + num_tokens,
                                    .num_past = num_past,
                                    .window = sliding ? config_.sliding_window : 0,
-                                   .real = context.real,
-                                   .sample_first = context.sample_first,
-                                   .picture_end = sliding ? context.picture_end : Tensor(),
+                                   .attention_mask = context.attention_mask,
+                                   .segment_start = context.segment_start,
+                                   .image_run_end = sliding ? context.image_run_end : Tensor(),
                                    .queries = queries},
                                   embeds.device());
   return inputs;
@@ -244,7 +244,7 @@ Tensor TextModelImpl::run_layer(const LayerPlan& plan, const Tensor& h, const Ca
 
 Tensor TextModelImpl::forward(const Tensor& embeds, const Tensor& per_layer, const Context& context) {
   TORCH_CHECK(
-      context.past == nullptr || (embeds.size(0) == 1 && !context.real.defined() && !context.sample_first.defined()),
+      context.past == nullptr || (embeds.size(0) == 1 && !context.attention_mask.defined() && !context.segment_start.defined()),
       "a past goes with one sample without padding, not with ", embeds.size(0), " rows");
   CallInputs call = call_inputs(embeds, context);  // before the first layer extends the past
   call.per_layer = per_layer;

@@ -13,7 +13,7 @@ using torch::Tensor;
 template <typename Given, typename Visit>
 void visit_tensors(Given& batch, Visit visit) {
   const auto each = [&](auto&... tensors) { ((tensors.defined() ? visit(tensors) : void()), ...); };
-  each(batch.input_ids, batch.attention_mask, batch.mm_token_type_ids, batch.sample_first, batch.label_rows,
+  each(batch.input_ids, batch.attention_mask, batch.mm_token_type_ids, batch.segment_start, batch.label_rows,
        batch.label_ids, batch.label_positions, batch.label_slots, batch.placeholder_rows, batch.soft_rows);
   for (auto& media : batch.media) each(media.features, media.layout, media.soft_index);
 }

@@ -33,7 +33,7 @@ struct Batch {
   torch::Tensor input_ids;          ///< int64 [B, T]
   torch::Tensor attention_mask;     ///< bool [B, T], true on real tokens, which padding only follows or precedes
   torch::Tensor mm_token_type_ids;  ///< int64 [B, T], 0 on text, 2 on video, else MediaWords::token_type
-  torch::Tensor sample_first;       ///< int64 [B, T], where in its row the sample of each position begins; undefined:
+  torch::Tensor segment_start;       ///< int64 [B, T], where in its row the sample of each position begins; undefined:
                                     ///< each row is one sample
   torch::Tensor label_rows;         ///< int64 [L], flat index into B*T of the positions that predict a label
   torch::Tensor label_ids;          ///< int64 [L], the token each of them should predict

@@ -27,12 +27,12 @@ KeyRanges key_ranges(const MaskSpec& rule, torch::Device device) {
       rule.queries.defined() ? rule.queries + rule.num_past : count_from(rule.num_past, rule.num_keys, device);
   KeyRanges ranges{at::zeros_like(query), query + 1};
   if (window) ranges.first = (query - (rule.window - 1)).clamp_min(0);
-  if (rule.sample_first.defined()) ranges.first = at::maximum(ranges.first, of_query(rule.sample_first));
-  if (rule.real.defined())
-    ranges.first = at::maximum(ranges.first, rule.real.to(torch::kLong).argmax(1, /*keepdim=*/true));
-  if (rule.picture_end.defined()) ranges.end = at::maximum(ranges.end, of_query(rule.picture_end) + rule.num_past);
-  ranges.causal = !window && rule.num_past == 0 && !rule.sample_first.defined() && !rule.real.defined() &&
-                  !rule.picture_end.defined() && !rule.queries.defined();
+  if (rule.segment_start.defined()) ranges.first = at::maximum(ranges.first, of_query(rule.segment_start));
+  if (rule.attention_mask.defined())
+    ranges.first = at::maximum(ranges.first, rule.attention_mask.to(torch::kLong).argmax(1, /*keepdim=*/true));
+  if (rule.image_run_end.defined()) ranges.end = at::maximum(ranges.end, of_query(rule.image_run_end) + rule.num_past);
+  ranges.causal = !window && rule.num_past == 0 && !rule.segment_start.defined() && !rule.attention_mask.defined() &&
+                  !rule.image_run_end.defined() && !rule.queries.defined();
   return ranges;
 }
 
@@ -49,10 +49,10 @@ Tensor dense_mask(const KeyRanges& ranges, std::int64_t num_queries, std::int64_
   return (key < defined.end.unsqueeze(2)).bitwise_and(key >= defined.first.unsqueeze(2));
 }
 
-Tensor picture_ends(const Tensor& token_types, const Tensor& sample_first) {
+Tensor image_run_ends(const Tensor& token_types, const Tensor& segment_start) {
   const Tensor seen = (token_types == 1).bitwise_or(token_types == 2);
   Tensor goes_on = previous(seen, false);
-  if (sample_first.defined()) goes_on = goes_on.bitwise_and(previous(sample_first, -1) == sample_first);
+  if (segment_start.defined()) goes_on = goes_on.bitwise_and(previous(segment_start, -1) == segment_start);
   const Tensor run = seen.bitwise_and(goes_on.bitwise_not()).to(torch::kLong).cumsum(1).sub_(1).clamp_min_(0);
   const Tensor one = seen.to(torch::kLong), counted = one.cumsum(1);
   // Picture tokens up to the end of each position's run.

@@ -17,9 +17,9 @@ struct MaskSpec {
   std::int64_t num_keys = 0;        ///< S: num_past, then the T of this call
   std::int64_t num_past = 0;        ///< keys before this call's; only for one row, without padding and packing
   std::int64_t window = 0;          ///< a query sees itself and the window - 1 keys before; 0: all before
-  torch::Tensor real = {};          ///< bool [B, T], false on padding, which is at the ends of a row; undefined: none
-  torch::Tensor sample_first = {};  ///< int64 [B, T], where the sample of each position begins; undefined: at 0
-  torch::Tensor picture_end = {};   ///< int64 [B, T] of picture_ends, in layers that see them whole; or undefined
+  torch::Tensor attention_mask = {};          ///< bool [B, T], false on padding, which is at the ends of a row; undefined: none
+  torch::Tensor segment_start = {};  ///< int64 [B, T], where the sample of each position begins; undefined: at 0
+  torch::Tensor image_run_end = {};   ///< int64 [B, T] of image_run_ends, in layers that see them whole; or undefined
   torch::Tensor queries = {};       ///< int64 [B, Q], the positions that ask; undefined: all T
 };
 
@@ -35,7 +35,7 @@ torch::Tensor dense_mask(const KeyRanges& ranges, std::int64_t num_queries, std:
                            torch::Device device);
 
 /// For each position the end of the run of image or video tokens that it is in, 0 outside. token_types int64 [B, T];
-/// a run ends with its sample (`sample_first` as in MaskSpec).
-torch::Tensor picture_ends(const torch::Tensor& token_types, const torch::Tensor& sample_first = {});
+/// a run ends with its sample (`segment_start` as in MaskSpec).
+torch::Tensor image_run_ends(const torch::Tensor& token_types, const torch::Tensor& segment_start = {});
 
 }  // namespace bezel::nn

@@ -52,7 +52,7 @@ input::Batch packed_batch() {
   const std::int64_t tokens = one.input_ids.size(1);
   for (const std::int64_t place : {1, 4, 8}) raw.labels[0][tokens + place] = raw.input_ids[0][tokens + place];
   input::Batch batch = test::tiny_batch(raw);
-  batch.sample_first = torch::cat({torch::zeros({1, tokens}, at::kLong), torch::full({1, tokens}, tokens)}, 1);
+  batch.segment_start = torch::cat({torch::zeros({1, tokens}, at::kLong), torch::full({1, tokens}, tokens)}, 1);
   return batch;
 }
 
@@ -85,8 +85,8 @@ TEST(Packing, RowOfSeveralSamplesEqualsThemApart) {
   input::RawInputs raw;
   raw.input_ids = torch::cat(samples).unsqueeze(0);
   input::Batch packed = model->make_batch(raw);
-  packed.sample_first = torch::cat({torch::full({10}, 0), torch::full({3}, 10), torch::full({9}, 13)}).to(at::kLong);
-  packed.sample_first = packed.sample_first.unsqueeze(0);
+  packed.segment_start = torch::cat({torch::full({10}, 0), torch::full({3}, 10), torch::full({9}, 13)}).to(at::kLong);
+  packed.segment_start = packed.segment_start.unsqueeze(0);
   const Tensor together = model->hidden_states(packed)[0];
   std::vector<Tensor> apart;
   for (const Tensor& ids : samples) {

@@ -54,7 +54,7 @@ TEST(Attention, RowWithoutKeysHasNoGradient) {
   const std::int64_t tokens = 40, padding = 17;
   const Tensor real = torch::ones({1, tokens}, at::kBool);
   real.narrow(1, 0, padding).fill_(false);
-  const KeyRanges mask = key_ranges({.num_keys = tokens, .real = real}, torch::kCPU);
+  const KeyRanges mask = key_ranges({.num_keys = tokens, .attention_mask = real}, torch::kCPU);
   for (const auto dtype : {torch::kFloat, torch::kBFloat16}) {
     std::vector<Tensor> qkv;
     for (int i = 0; i < 3; ++i) qkv.push_back((torch::randn({1, 2, tokens, 64}) * 4).to(dtype));
@@ -110,10 +110,10 @@ TEST(Attention, RangedBfloatAttentionAndItsGradientsEqualTheFloatFormula) {
   for (const auto& [heads, kv_heads] : {std::pair{8, 1}, {4, 2}, {3, 3}, {6, 2}})
     for (const std::int64_t window : {0, 40})
       for (const MaskSpec& rule :
-           {MaskSpec{}, MaskSpec{.real = real}, MaskSpec{.sample_first = sample},
-            MaskSpec{.picture_end = picture_ends(types)}, MaskSpec{.queries = asking},
+           {MaskSpec{}, MaskSpec{.attention_mask = real}, MaskSpec{.segment_start = sample},
+            MaskSpec{.image_run_end = image_run_ends(types)}, MaskSpec{.queries = asking},
             MaskSpec{
-                .real = real, .sample_first = sample, .picture_end = picture_ends(types, sample), .queries = asking}}) {
+                .attention_mask = real, .segment_start = sample, .image_run_end = image_run_ends(types, sample), .queries = asking}}) {
         MaskSpec of = rule;
         of.num_keys = tokens;
         of.window = window;

@@ -21,16 +21,16 @@ struct Rows {
 
 TEST(KeyRanges, FollowTheDefinitionOfTheMask) {
   const Rows rows;
-  const Tensor ends = picture_ends(rows.types, rows.sample);
+  const Tensor ends = image_run_ends(rows.types, rows.sample);
   const Tensor asking = torch::tensor({{4, 9, 7}, {0, 5, 7}});
   for (const std::int64_t window : {0, 1, 3})
     for (const bool pictures : {false, true})
       for (const Tensor& queries : {Tensor(), asking}) {
         const KeyRanges ranges = key_ranges({.num_keys = 10,
                                              .window = window,
-                                             .real = rows.real,
-                                             .sample_first = rows.sample,
-                                             .picture_end = pictures ? ends : Tensor(),
+                                             .attention_mask = rows.real,
+                                             .segment_start = rows.sample,
+                                             .image_run_end = pictures ? ends : Tensor(),
                                              .queries = queries},
                                             torch::kCPU);
         const std::int64_t num_queries = queries.defined() ? 3 : 10;
@@ -50,8 +50,8 @@ TEST(KeyRanges, FollowTheDefinitionOfTheMask) {
 }
 
 TEST(KeyRanges, CountThePastAmongTheKeys) {
-  const Tensor ends = picture_ends(torch::tensor({{0, 1, 1, 0}}));
-  const KeyRanges ranges = key_ranges({.num_keys = 9, .num_past = 5, .window = 3, .picture_end = ends}, torch::kCPU);
+  const Tensor ends = image_run_ends(torch::tensor({{0, 1, 1, 0}}));
+  const KeyRanges ranges = key_ranges({.num_keys = 9, .num_past = 5, .window = 3, .image_run_end = ends}, torch::kCPU);
   EXPECT_TRUE(torch::equal(ranges.first, torch::tensor({{3, 4, 5, 6}})));
   EXPECT_TRUE(torch::equal(ranges.end, torch::tensor({{6, 8, 8, 9}})));
 }

@@ -88,7 +88,7 @@ std::vector<Ids> samples_of(const data::Batch& batch) {
     std::int64_t last_first = -1;
     for (std::int64_t t = 0; t < batch.input_ids.size(1); ++t) {
       if (!batch.attention_mask[row][t].item<bool>()) continue;
-      const std::int64_t first = batch.sample_first.defined() ? batch.sample_first[row][t].item<std::int64_t>() : 0;
+      const std::int64_t first = batch.segment_start.defined() ? batch.segment_start[row][t].item<std::int64_t>() : 0;
       if (first != last_first) samples.emplace_back();
       last_first = first;
       samples.back().push_back(batch.input_ids[row][t].item<std::int64_t>());
@@ -101,7 +101,7 @@ std::vector<Ids> samples_of(const data::Batch& batch) {
 std::vector<at::Tensor> tensors_of(const std::vector<data::Batch>& batches) {
   std::vector<at::Tensor> tensors;
   for (const data::Batch& batch : batches) {
-    for (const at::Tensor& tensor : {batch.input_ids, batch.attention_mask, batch.sample_first, batch.label_rows,
+    for (const at::Tensor& tensor : {batch.input_ids, batch.attention_mask, batch.segment_start, batch.label_rows,
                                      batch.label_ids, batch.soft_rows})
       tensors.push_back(tensor.defined() ? tensor : at::empty({0}));
     for (const data::Media& media : batch.media) tensors.push_back(media.features);
@@ -343,7 +343,7 @@ TEST_F(RunBatchesTest, MediaSampleIsOneSampleWithItsMedia) {
   write_pictures(/*broken=*/-1);
   const data::Batch batch = open().media_sample(3, note);
   EXPECT_EQ(batch.media.size(), 1u);
-  EXPECT_FALSE(batch.sample_first.defined());
+  EXPECT_FALSE(batch.segment_start.defined());
 }
 
 // All pictures but the first two are damaged, which shows when one is decoded.

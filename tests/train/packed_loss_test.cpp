@@ -73,7 +73,7 @@ TEST_P(PackedLoss, EqualsThatOfTheSamplesOneByOne) {
   std::vector<data::Batch> apart;
   for (const data::Sample& sample : all) apart.push_back(data::collate({&sample, 1}, 0));
   const data::Batch packed = data::collate_packed(all);
-  ASSERT_TRUE(packed.sample_first.defined());
+  ASSERT_TRUE(packed.segment_start.defined());
   ASSERT_FALSE(packed.has_padding);
   const auto wanted = summed(apart);
   for (const bool recompute : {false, true}) {
@@ -89,7 +89,7 @@ TEST_P(PackedLoss, BoundariesCount) {
   const std::vector<data::Sample> all = samples();
   data::Batch packed = data::collate_packed(all);
   const double apart = loss_sum(model, packed).item<double>();
-  packed.sample_first = Tensor();
+  packed.segment_start = Tensor();
   EXPECT_GT(std::abs(loss_sum(model, packed).item<double>() - apart), 1e-3 * apart);
 }
 
