@@ -15,7 +15,7 @@ torch::Tensor tensor_of(const Ids& values) { return at::tensor(values, at::kLong
 
 // The lists that a batch needs on the host before it becomes tensors.
 struct Rows {
-  Ids ids, types, is_real, segment_start, label_rows, label_ids, placeholder_rows;
+  Ids ids, types, is_real, segment_start, label_flat_index, label_ids, placeholder_rows;
 };
 
 void add_sample(const Sample& sample, Rows& rows) {
@@ -26,7 +26,7 @@ void add_sample(const Sample& sample, Rows& rows) {
     if (sample.token_types[t] != 0) rows.placeholder_rows.push_back(row);
     // The position before a label predicts it.
     if (t + 1 < tokens && sample.labels[t + 1] != kIgnoreLabel) {
-      rows.label_rows.push_back(row);
+      rows.label_flat_index.push_back(row);
       rows.label_ids.push_back(sample.labels[t + 1]);
     }
   }
@@ -70,7 +70,7 @@ Batch batch_of(std::span<const Sample> samples, const Rows& rows, std::int64_t n
   batch.input_ids = tensor_of(rows.ids).view({num_rows, -1});
   batch.mm_token_type_ids = tensor_of(rows.types).view({num_rows, -1});
   batch.attention_mask = tensor_of(rows.is_real).view({num_rows, -1}).to(torch::kBool);
-  batch.label_rows = tensor_of(rows.label_rows);
+  batch.label_flat_index = tensor_of(rows.label_flat_index);
   batch.label_ids = tensor_of(rows.label_ids);
   batch.index_labels();
   batch.placeholder_rows = tensor_of(rows.placeholder_rows);

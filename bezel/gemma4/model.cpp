@@ -84,8 +84,8 @@ Encoded ModelImpl::encode(const input::Batch& batch, const PhaseObserver& observ
 }
 
 Tensor ModelImpl::label_states(const input::Batch& batch, const Encoded& encoded) {
-  const Tensor states = decode(batch, encoded, batch.label_positions);
-  return nn::gather_rows(states.flatten(0, 1), batch.label_slots);
+  const Tensor states = decode(batch, encoded, batch.query_positions);
+  return nn::gather_rows(states.flatten(0, 1), batch.label_query_index);
 }
 
 Tensor ModelImpl::next_state(const input::Batch& row, const Encoded& encoded, KvCache& past) {

@@ -13,8 +13,8 @@ using torch::Tensor;
 template <typename Given, typename Visit>
 void visit_tensors(Given& batch, Visit visit) {
   const auto each = [&](auto&... tensors) { ((tensors.defined() ? visit(tensors) : void()), ...); };
-  each(batch.input_ids, batch.attention_mask, batch.mm_token_type_ids, batch.segment_start, batch.label_rows,
-       batch.label_ids, batch.label_positions, batch.label_slots, batch.placeholder_rows, batch.soft_rows);
+  each(batch.input_ids, batch.attention_mask, batch.mm_token_type_ids, batch.segment_start, batch.label_flat_index,
+       batch.label_ids, batch.query_positions, batch.label_query_index, batch.placeholder_rows, batch.soft_rows);
   for (auto& media : batch.media) each(media.features, media.layout, media.soft_index);
 }
 
@@ -22,7 +22,7 @@ void visit_tensors(Given& batch, Visit visit) {
 
 void Batch::index_labels() {
   const std::int64_t num_rows = input_ids.size(0), tokens = input_ids.size(1), labels = num_labels();
-  const auto* rows = label_rows.data_ptr<std::int64_t>();
+  const auto* rows = label_flat_index.data_ptr<std::int64_t>();
   std::vector<std::vector<std::int64_t>> positions(static_cast<std::size_t>(num_rows));
   std::size_t most = 0;
   for (std::int64_t i = 0; i < labels; ++i) {
@@ -31,13 +31,13 @@ void Batch::index_labels() {
     most = std::max(most, row.size());
   }
   const auto width = static_cast<std::int64_t>(most);
-  label_positions = at::zeros({num_rows, width}, at::kLong);
-  label_slots = at::empty({labels}, at::kLong);
-  auto* slots = label_slots.data_ptr<std::int64_t>();
+  query_positions = at::zeros({num_rows, width}, at::kLong);
+  label_query_index = at::empty({labels}, at::kLong);
+  auto* slots = label_query_index.data_ptr<std::int64_t>();
   for (std::int64_t b = 0; b < num_rows; ++b) {
-    auto* row = label_positions.data_ptr<std::int64_t>() + b * width;
+    auto* row = query_positions.data_ptr<std::int64_t>() + b * width;
     for (const std::int64_t position : positions[static_cast<std::size_t>(b)]) {
-      *slots++ = row - label_positions.data_ptr<std::int64_t>();
+      *slots++ = row - query_positions.data_ptr<std::int64_t>();
       *row++ = position;
     }
   }

@@ -35,10 +35,10 @@ struct Batch {
   torch::Tensor mm_token_type_ids;  ///< int64 [B, T], 0 on text, 2 on video, else MediaWords::token_type
   torch::Tensor segment_start;       ///< int64 [B, T], where in its row the sample of each position begins; undefined:
                                     ///< each row is one sample
-  torch::Tensor label_rows;         ///< int64 [L], flat index into B*T of the positions that predict a label
+  torch::Tensor label_flat_index;         ///< int64 [L], flat index into B*T of the positions that predict a label
   torch::Tensor label_ids;          ///< int64 [L], the token each of them should predict
-  torch::Tensor label_positions;    ///< int64 [B, Q], the positions of label_rows in each row; short rows repeat 0
-  torch::Tensor label_slots;        ///< int64 [L], flat index into B*Q of each of label_rows
+  torch::Tensor query_positions;    ///< int64 [B, Q], the positions of label_flat_index in each row; short rows repeat 0
+  torch::Tensor label_query_index;        ///< int64 [L], flat index into B*Q of each of label_flat_index
   torch::Tensor placeholder_rows;   ///< int64 [.], flat positions of every placeholder, filled or not
   torch::Tensor soft_rows;          ///< int64 [M], flat positions that the soft tokens of `media` fill, item by item
   std::vector<Media> media;         ///< in the order of their placeholders
@@ -47,7 +47,7 @@ struct Batch {
   /// Labels that were dropped because padding stands where they would be predicted: no key is seen there.
   std::int64_t num_unpredictable = 0;
 
-  /// Fills label_positions and label_slots from label_rows, on the CPU.
+  /// Fills query_positions and label_query_index from label_flat_index, on the CPU.
   void index_labels();
 
   std::int64_t num_labels() const { return label_ids.defined() ? label_ids.size(0) : 0; }

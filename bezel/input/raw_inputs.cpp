@@ -120,8 +120,8 @@ void add_labels(const Tensor& labels, Batch& batch) {
   const Tensor on_padding = next.ne(kIgnoreLabel).logical_and(batch.attention_mask.logical_not());
   batch.num_unpredictable = on_padding.sum().item<std::int64_t>();
   next = next.masked_fill(on_padding, kIgnoreLabel);
-  batch.label_rows = flat_positions(next.ne(kIgnoreLabel));
-  batch.label_ids = next.flatten().index_select(0, batch.label_rows);
+  batch.label_flat_index = flat_positions(next.ne(kIgnoreLabel));
+  batch.label_ids = next.flatten().index_select(0, batch.label_flat_index);
   batch.index_labels();
 }
 

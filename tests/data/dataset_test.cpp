@@ -118,7 +118,7 @@ void expect_same(const Batch& got, const Batch& want) {
   EXPECT_TRUE(at::equal(got.input_ids, want.input_ids));
   EXPECT_TRUE(at::equal(got.attention_mask, want.attention_mask));
   EXPECT_TRUE(at::equal(got.mm_token_type_ids, want.mm_token_type_ids));
-  EXPECT_TRUE(at::equal(got.label_rows, want.label_rows));
+  EXPECT_TRUE(at::equal(got.label_flat_index, want.label_flat_index));
   EXPECT_TRUE(at::equal(got.label_ids, want.label_ids));
   EXPECT_TRUE(at::equal(got.placeholder_rows, want.placeholder_rows));
   EXPECT_TRUE(at::equal(got.soft_rows, want.soft_rows));

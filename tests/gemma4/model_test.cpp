@@ -31,7 +31,7 @@ input::Batch scattered_batch(Model& model) {
 TEST(LabelStates, EqualThoseOfTheFullComputation) {
   Model model = adapted_model(0.0);
   for (const input::Batch& batch : {scattered_batch(model), test::tiny_batch()}) {
-    const Tensor full = model->hidden_states(batch).flatten(0, 1).index_select(0, batch.label_rows);
+    const Tensor full = model->hidden_states(batch).flatten(0, 1).index_select(0, batch.label_flat_index);
     const Tensor narrow = model->label_states(batch);
     EXPECT_EQ(narrow.size(0), batch.num_labels());
     EXPECT_LE((narrow - full).abs().max().item<double>(), 1e-5 * full.abs().max().item<double>());
@@ -69,7 +69,7 @@ TEST(LabelStates, GiveLossAndGradientsOfTheFullComputation) {
   for (std::size_t i = 0; i < batches.size(); ++i) {
     SCOPED_TRACE(i);
     const input::Batch& batch = batches[i];
-    const Tensor full = model->hidden_states(batch).flatten(0, 1).index_select(0, batch.label_rows);
+    const Tensor full = model->hidden_states(batch).flatten(0, 1).index_select(0, batch.label_flat_index);
     const Tensor loss =
         train::cross_entropy_sum(full, *model->head(), batch.label_ids, model->config().text.final_logit_softcapping);
     const auto wanted = gradients(model, loss), got = gradients(model, train::loss_sum(model, batch));

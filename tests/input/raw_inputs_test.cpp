@@ -32,7 +32,7 @@ TEST(MakeBatch, DropsLabelsThatPaddingWouldPredict) {
   const Batch batch = make_batch(raw, {}, 3);
   EXPECT_EQ(batch.num_unpredictable, 2);  // 0 and 5 of the first row
   EXPECT_TRUE(batch.label_ids.equal(torch::tensor({6, 6, 7}, at::kLong)));
-  EXPECT_TRUE(batch.label_rows.equal(torch::tensor({2, 4, 5}, at::kLong)));
+  EXPECT_TRUE(batch.label_flat_index.equal(torch::tensor({2, 4, 5}, at::kLong)));
 }
 
 // An image of 2 x 1 windows between two recordings, whose placeholders are their own.

@@ -101,7 +101,7 @@ std::vector<Ids> samples_of(const data::Batch& batch) {
 std::vector<at::Tensor> tensors_of(const std::vector<data::Batch>& batches) {
   std::vector<at::Tensor> tensors;
   for (const data::Batch& batch : batches) {
-    for (const at::Tensor& tensor : {batch.input_ids, batch.attention_mask, batch.segment_start, batch.label_rows,
+    for (const at::Tensor& tensor : {batch.input_ids, batch.attention_mask, batch.segment_start, batch.label_flat_index,
                                      batch.label_ids, batch.soft_rows})
       tensors.push_back(tensor.defined() ? tensor : at::empty({0}));
     for (const data::Media& media : batch.media) tensors.push_back(media.features);
@@ -170,7 +170,7 @@ TEST_F(RunBatchesTest, PackedSamplesKeepTheirLabels) {
         const at::Tensor flat = batch.input_ids.flatten();
         std::map<std::int64_t, std::int64_t> label_of;
         for (std::int64_t i = 0; i < batch.num_labels(); ++i)
-          label_of[batch.label_rows[i].item<std::int64_t>()] = batch.label_ids[i].item<std::int64_t>();
+          label_of[batch.label_flat_index[i].item<std::int64_t>()] = batch.label_ids[i].item<std::int64_t>();
         std::int64_t position = 0;
         for (const Ids& sample : samples_of(batch)) {
           if (!packing)

@@ -97,7 +97,7 @@ class TinyRun : public Objective {
   static data::Batch batch_of(std::int64_t count) {
     data::Batch batch;
     batch.label_ids = at::ones({count}, torch::kLong);
-    batch.label_rows = at::arange(count);
+    batch.label_flat_index = at::arange(count);
     batch.num_tokens = count;
     return batch;
   }

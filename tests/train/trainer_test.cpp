@@ -18,7 +18,7 @@ const std::string kQ = "model.language_model.layers.0.self_attn.q_proj";
 data::Batch batch_of(std::int64_t count, std::int64_t value) {
   data::Batch batch;
   batch.label_ids = torch::full({count}, value, torch::kLong);
-  batch.label_rows = torch::arange(count);
+  batch.label_flat_index = torch::arange(count);
   batch.num_tokens = count;
   return batch;
 }
