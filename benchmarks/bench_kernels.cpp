@@ -101,7 +101,7 @@ Tensor attended_plain(const Tensor& q, const Tensor& k, const Tensor& v, bool ca
   return at::scaled_dot_product_attention(q.unsqueeze(0), k.unsqueeze(0), v.unsqueeze(0), {}, 0.0, causal, 1.0);
 }
 
-// A picture of 2,304 patches; items are pairs of a query and a key.
+// An image of 2,304 patches; items are pairs of a query and a key.
 void bidirectional_attention_bench(benchmark::State& state, bool fused) {
   const Tensor q = random({2304, 12, 64}), k = random({2304, 12, 64}), v = random({2304, 12, 64});
   const auto heads = [](const Tensor& x) { return x.transpose(0, 1); };

@@ -10,8 +10,8 @@ ROOFLINE_AIM = {"text": 0.65}
 DECODE_AIMS = {"decode": 2.0, "decode-nf4": 3.0}
 MEANS = {
     "text": "512 tokens, labels on the last 128",
-    "image": "text and a picture of 2,304 patches, vision tower adapted too",
-    "audio": "text and 10.24 s of sound, audio tower adapted too",
+    "image": "text and an image of 2,304 patches, vision tower adapted too",
+    "audio": "text and 10.24 s of audio, audio tower adapted too",
     "text2048": "2,048 tokens, labels on the last 512",
     "scattered": "512 tokens, 128 labels at the ends of four turns",
     "chats": "64 chats of 20 to 1,200 tokens, labels on the last quarter of each; micro-batches of 4 of like length there, packed here",

@@ -149,7 +149,7 @@ io::Json check_json(const data::Dataset& data, const report::DataCheck& check) {
               {"thoughts_left_out", lines.thoughts.count},
               {"empty_answers", lines.empty_answers.count},
               {"added_requests", lines.added_requests.count},
-              {"long_recordings", lines.long_recordings.count},
+              {"long_audio_clips", lines.long_audio_clips.count},
               {"notes", data.left_out_notes()},
               {"tokens", check.tokens()},
               {"label_tokens", check.label_tokens}};

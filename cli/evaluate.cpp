@@ -227,7 +227,7 @@ void add_data_options(CLI::App& command, train::TrainConfig& config) {
   command.add_option("--max-seq-length", config.max_seq_length, "longer samples are cut, or left out as in training")
       ->check(CLI::Range(1, 1 << 24))
       ->capture_default_str();
-  command.add_option("--max-soft-tokens", config.max_soft_tokens, "of a picture: 70, 140, 280, 560 or 1120");
+  command.add_option("--max-soft-tokens", config.max_soft_tokens, "of an image: 70, 140, 280, 560 or 1120");
   command.add_option("--chat-template", config.chat_template, "file that renders chats (default: the checkpoint's)");
   command.add_option("--chat-format", config.chat_format, "auto: by the chat template, or without one as the model is")
       ->check(CLI::IsMember({"auto", "edge", "large", "gemma3"}))

@@ -57,7 +57,7 @@ void check_usage(const GenerateArguments& options) {
   if (sources != 1 && !(options.chat && options.has_prompt && options.inputs.empty()))
     throw Error(ErrorKind::kConfig, "give one of --prompt TEXT, --chat and --inputs FILE");
   if (!options.inputs.empty() && options.question.media != generate::Question{}.media)
-    throw Error(ErrorKind::kConfig, "--inputs holds its pictures and recordings itself: leave out --image and --audio");
+    throw Error(ErrorKind::kConfig, "--inputs holds its images and audio clips itself: leave out --image and --audio");
   if (options.chat && options.adapters.size() > 1)
     throw Error(ErrorKind::kConfig, "--chat takes one --adapter: answers of several would be several conversations");
   if (options.chat && options.conversation.raw)
@@ -269,7 +269,7 @@ void add_input_options(CLI::App& command, GenerateArguments& options) {
   command.add_flag("--thinking", options.conversation.thinking, "let the model think, and show it");
   command.add_flag("--raw", options.conversation.raw, "no chat template: the model goes on where the prompt ends");
   command.add_option("--max-soft-tokens", options.conversation.max_soft_tokens,
-                     "budget of a picture: 70, 140, 280, 560 or 1120");
+                     "budget of an image: 70, 140, 280, 560 or 1120");
   command.add_option("--inputs", options.inputs, "safetensors file with in.input_ids, in.pixel_values … as a prompt");
 }
 
@@ -281,7 +281,7 @@ void add_sampling_options(CLI::App& command, GenerateArguments& options) {
       ->check(CLI::NonNegativeNumber);
   command.add_option("--top-p", options.top_p, "only the most probable tokens up to this sum")
       ->check(CLI::Range(0.0, 1.0));
-  command.add_option("--seed", options.seed, "of what is drawn; default: another each time");
+  command.add_option("--seed", options.seed, "of sampling; default: another each time");
   command.add_option("--max-new-tokens", options.max_new_tokens, "default: the checkpoint's, else 512")
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 30));
   command.add_flag("--ignore-eos", options.ignore_eos, "go on behind <turn|> and <eos>");
@@ -306,7 +306,7 @@ void add_machine_options(CLI::App& command, GenerateArguments& options) {
 
 void add_generate(CLI::App& app, int& status) {
   auto options = std::make_shared<GenerateArguments>();
-  CLI::App* command = app.add_subcommand("generate", "Text from a prompt, pictures and recordings, as it comes");
+  CLI::App* command = app.add_subcommand("generate", "Text from a prompt, images and audio clips, as it comes");
   add_input_options(*command, *options);
   add_sampling_options(*command, *options);
   add_machine_options(*command, *options);

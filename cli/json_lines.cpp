@@ -36,7 +36,7 @@ Json start_row(const train::RunPlan& plan) {
           {"thoughts_left_out", plan.data.thoughts.count},
           {"empty_answers", plan.data.empty_answers.count},
           {"added_requests", plan.data.added_requests.count},
-          {"long_recordings", plan.data.long_recordings.count},
+          {"long_audio_clips", plan.data.long_audio_clips.count},
           {"towers", towers},
           {"device", plan.device},
           {"notes", plan.notes}};

@@ -1,4 +1,4 @@
-"""Copies the demo's pictures (from scikit-image's wheel) and recordings (from Debian's alsa-utils) into demo/assets."""
+"""Copies the demo's images (from scikit-image's wheel) and audio clips (from Debian's alsa-utils) into demo/assets."""
 import json
 import shutil
 import sys
@@ -9,7 +9,7 @@ RECORDINGS = Path("/usr/share/sounds/alsa")
 
 
 def picture_folder():
-    # Found without importing scikit-image: its code needs packages that its pictures do not.
+    # Found without importing scikit-image: its code needs packages that its images do not.
     for folder in map(Path, sys.path):
         if (folder / "skimage" / "data").is_dir():
             return folder / "skimage" / "data"

@@ -1,7 +1,7 @@
 """Thousands of damaged files, read by Bezel and by the package that everybody else uses: safetensors, tokenizers, Pillow,
 soundfile. What both read, they must read to the same content. What only one of them reads is counted, by the reason that
 the other gives: Bezel is stricter with what it uses, and passes over damage in what it does not, such as the resolution in
-a picture's metadata.
+an image's metadata.
 
     mutants.py BEZEL_FOLDER TEST_FOLDER [SECONDS_FOR_EACH [SEED]]
 """

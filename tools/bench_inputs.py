@@ -1,4 +1,4 @@
-"""The tensors that engines are timed on: random token ids, labels, pictures and recordings, from fixed seeds."""
+"""The tensors that engines are timed on: random token ids, labels, images and audio clips, from fixed seeds."""
 import torch
 from safetensors.torch import load_file, save_file
 

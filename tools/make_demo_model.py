@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 import make_reference as reference
 
 SEED = 4
-SOFT_TOKENS = 70  # of a picture: the smallest budget
+SOFT_TOKENS = 70  # of an image: the smallest budget
 S, F = reference.S, reference.F
 
 

@@ -2,7 +2,7 @@
 
     .venv/bin/python3 tools/make_doctor_reference.py
 
-Inputs of a few words, a picture of two soft tokens and a recording of three, adapters of rank 2 on one layer of each
+Inputs of a few words, an image of two soft tokens and an audio clip of three, adapters of rank 2 on one layer of each
 tower (`adapter.<module>.a`, `.b`; scale 1), and in float32 loss, logits of the last rows, soft tokens and gradients.
 """
 from pathlib import Path
@@ -52,9 +52,9 @@ def main():
             saved["grad." + name.replace(".default", "")] = parameter.grad
     with torch.no_grad():
         backbone = tuned.base_model.model.model
-        pictures = backbone.get_image_features(inputs["pixel_values"], inputs["image_position_ids"], return_dict=True)
+        images = backbone.get_image_features(inputs["pixel_values"], inputs["image_position_ids"], return_dict=True)
         sound = backbone.get_audio_features(inputs["input_features"], inputs["input_features_mask"], return_dict=True)
-        saved["image_features"] = torch.cat(list(pictures.pooler_output)) if not torch.is_tensor(pictures.pooler_output) else pictures.pooler_output
+        saved["image_features"] = torch.cat(list(images.pooler_output)) if not torch.is_tensor(images.pooler_output) else images.pooler_output
         saved["audio_features"] = sound.pooler_output[sound.attention_mask]
     save_file({k: v.contiguous() for k, v in saved.items()}, DEMO / "doctor.safetensors")
 

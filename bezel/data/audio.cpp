@@ -56,7 +56,7 @@ torch::Tensor pad_samples(const torch::Tensor& waveform, std::int64_t num_frames
 
 Media require_soft_tokens(Media frames, std::int64_t num_samples, std::string_view source) {
   if (frames.num_soft_tokens > 0) return frames;
-  throw Error(source, ": recording of ", num_samples, " samples at 16 kHz, at least ", kAudioFrameLength / 2 + 1,
+  throw Error(source, ": audio clip of ", num_samples, " samples at 16 kHz, at least ", kAudioFrameLength / 2 + 1,
               " are needed for one soft token");
 }
 

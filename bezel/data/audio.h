@@ -13,14 +13,14 @@
 
 namespace bezel::data {
 
-/// Decodes a recording (see decode_samples) to mono float32 [N] at 16 kHz, N <= max_samples.
+/// Decodes an audio clip (see decode_samples) to mono float32 [N] at 16 kHz, N <= max_samples.
 torch::Tensor decode_audio(std::span<const std::byte> bytes, std::string_view source, const AudioSettings& settings);
 
 /// Log-mel frames of float32 `waveform` [N] at 16 kHz as Gemma4AudioFeatureExtractor makes them, computed in double.
 /// What is beyond max_samples is cut. Below 161 samples there is no real frame and there is no soft token.
 Media log_mel(const torch::Tensor& waveform, const AudioSettings& settings = {});
 
-/// Decodes a recording held in memory and makes its frames; throws Error when it is too short for one soft token.
+/// Decodes an audio clip held in memory and makes its frames; throws Error when it is too short for one soft token.
 Media load_audio(std::span<const std::byte> bytes, std::string_view source, const AudioSettings& settings);
 
 /// The same for a file, of which only the needed part is read; throws Error (kIo) when it cannot be opened.

@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "bezel/data/sound_memory.h"
+#include "bezel/data/audio_memory.h"
 #include "bezel/error.h"
 
 namespace bezel::data {
@@ -26,10 +26,10 @@ using Resampler = std::unique_ptr<soxr, decltype(&soxr_delete)>;
 
 void check_format(const SF_INFO& info, std::string_view source) {
   if (info.samplerate < kMinRate || info.samplerate > kMaxRate) {
-    throw Error(source, ": recording at ", info.samplerate, " Hz, expected ", kMinRate, " to ", kMaxRate, " Hz");
+    throw Error(source, ": audio clip at ", info.samplerate, " Hz, expected ", kMinRate, " to ", kMaxRate, " Hz");
   }
   if (info.channels < 1 || info.channels > kMaxChannels) {
-    throw Error(source, ": recording of ", info.channels, " channels, expected 1 to ", kMaxChannels);
+    throw Error(source, ": audio clip of ", info.channels, " channels, expected 1 to ", kMaxChannels);
   }
 }
 
@@ -40,7 +40,7 @@ void mix_to_mono(const std::vector<float>& frames, int channels, std::vector<flo
     float sum = frame[0];
     for (int c = 1; c < channels; ++c) sum += frame[c];
     mono[i] = sum / static_cast<float>(channels);
-    if (!std::isfinite(mono[i])) throw Error(source, ": recording has a sample that is not a finite number");
+    if (!std::isfinite(mono[i])) throw Error(source, ": audio clip has a sample that is not a finite number");
   }
 }
 
@@ -106,7 +106,7 @@ class MonoSink {
     // Sums of numbers near float's largest may be none.
     if (!std::ranges::all_of(samples_.begin() + static_cast<std::ptrdiff_t>(before), samples_.end(),
                              [](float sample) { return std::isfinite(sample); }))
-      throw Error(source_, ": recording has samples too large to resample");
+      throw Error(source_, ": audio clip has samples too large to resample");
     return total;
   }
 
@@ -133,20 +133,20 @@ std::vector<float> read_samples(SNDFILE* file, const SF_INFO& info, std::string_
     sink.add(mono);
   }
   if (!sink.is_full() && sf_error(file) != SF_ERR_NO_ERROR) {
-    throw Error(source, ": recording is damaged: ", sf_strerror(file));
+    throw Error(source, ": audio clip is damaged: ", sf_strerror(file));
   }
-  if (is_empty) throw Error(source, ": recording holds no samples");
+  if (is_empty) throw Error(source, ": audio clip holds no samples");
   return sink.finish();
 }
 
 [[noreturn]] void throw_unreadable(std::string_view source) {
-  throw Error(source, ": not a recording that Bezel reads (WAV, FLAC, MP3 or OGG): ", sf_strerror(nullptr));
+  throw Error(source, ": not an audio clip that Bezel reads (WAV, FLAC, MP3 or OGG): ", sf_strerror(nullptr));
 }
 
 }  // namespace
 
 std::vector<float> decode_samples(std::span<const std::byte> bytes, std::string_view source, std::int64_t max_samples) {
-  SoundMemory memory{bytes};
+  AudioMemory memory{bytes};
   SF_INFO info{};
   const SoundFile file(memory.open(info), sf_close);
   if (!file) throw_unreadable(source);

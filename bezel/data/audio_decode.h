@@ -12,7 +12,7 @@
 namespace bezel::data {
 
 /// Decodes WAV, FLAC, MP3 or OGG, averages the channels and resamples to 16 kHz as soundfile + soxr (HQ) do. Reading
-/// stops once `max_samples` have come out, whatever the header claims. `source` names the recording in errors. Throws
+/// stops once `max_samples` have come out, whatever the header claims. `source` names the audio clip in errors. Throws
 /// Error on anything unreadable, without samples, with samples that are not finite, with a rate outside 1000..768000 Hz
 /// or with more than 64 channels.
 std::vector<float> decode_samples(std::span<const std::byte> bytes, std::string_view source,

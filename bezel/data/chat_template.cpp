@@ -37,7 +37,7 @@ std::string render_part(const ChatMessage& message, const JsonView& part) {
   if (placeholder.empty())
     message.fail("a part has the type '" + type->text() + "'; expected text, image, audio or video");
   if (message.role == Role::kSystem || message.role == Role::kTool)
-    message.fail("a part has the type '" + type->text() + "', but pictures and sound belong into user turns");
+    message.fail("a part has the type '" + type->text() + "', but images and audio belong into user turns");
   return std::string(placeholder);
 }
 

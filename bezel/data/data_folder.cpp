@@ -88,7 +88,7 @@ FolderFiles find_folder_files(const std::string& folder, bool wants_held_out) {
       refuse_other_train_files(folder);
       throw Error(
           ErrorKind::kConfig, folder,
-          ": no train file; expected a file train.jsonl, .json or .csv, or metadata.jsonl beside pictures; found ",
+          ": no train file; expected a file train.jsonl, .json or .csv, or metadata.jsonl beside images; found ",
           list(folder));
     }
     files.train = found[0];

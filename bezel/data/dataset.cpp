@@ -142,7 +142,7 @@ void Dataset::add_line(std::size_t line_idx, const ScannedLine& line) {
     report_.thoughts.add(line.notes.thoughts_left_out, source);
     report_.added_requests.add(line.notes.added_requests, source);
     report_.empty_answers.add(line.notes.empty_answers, source);
-    for (const MediaInfo& media : line.media) report_.long_recordings.add(media.is_cut, source);
+    for (const MediaInfo& media : line.media) report_.long_audio_clips.add(media.is_cut, source);
     entries_.push_back({line_idx, line.size});
   }
 }

@@ -40,7 +40,7 @@ std::optional<Sample> make_sample(const Tokenizer& tokenizer, const SampleText& 
 /// A sample to be answered.
 struct PromptSample {
   Sample sample;       ///< the prompt, without labels
-  std::string prompt;  ///< its text, one placeholder for each picture and recording
+  std::string prompt;  ///< its text, one placeholder for each image and audio clip
   std::string answer;  ///< what should be said, as answer_text() gives it
 };
 
@@ -96,7 +96,7 @@ class Dataset {
   /// Which of its files sample `idx` is in.
   std::size_t file_idx(std::size_t idx) const { return file_.file_idx(entries_[idx].line_idx); }
   const SampleSize& sample_size(std::size_t idx) const { return entries_[idx].size; }
-  /// Length of sample `idx`; for one with a recording an upper bound that may be one token too large.
+  /// Length of sample `idx`; for one with an audio clip an upper bound that may be one token too large.
   std::size_t num_tokens(std::size_t idx) const { return entries_[idx].size.tokens; }
   bool has_media(std::size_t idx, MediaKind kind) const { return entries_[idx].size.media[kind].items > 0; }
   std::size_t line(std::size_t idx) const { return file_.line_number(entries_[idx].line_idx); }
@@ -112,7 +112,7 @@ class Dataset {
   Sample load(std::size_t idx, bool whole = false) const;
   /// Sample `idx` as a prompt for its last answer, whatever its length. Nothing where it has no prompt (plain text).
   std::optional<PromptSample> load_prompt(std::size_t idx) const;
-  /// Images and recordings that were decoded until now, by load() and load_prompt().
+  /// Images and audio clips that were decoded until now, by load() and load_prompt().
   std::size_t num_decoded() const { return num_decoded_; }
   /// The text of sample `idx` before tokenisation.
   SampleText load_text(std::size_t idx) const { return read_line(entries_[idx].line_idx); }

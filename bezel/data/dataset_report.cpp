@@ -36,10 +36,10 @@ std::vector<std::string> describe_left_out(const DatasetReport& report, std::siz
     out.push_back(counted_are(report.added_requests.count, "medium with its text", "media with their text") +
                   " asked \"Describe the image.\" or \"Transcribe the audio.\"; a column 'prompt' asks otherwise" +
                   first_at(report.added_requests.first));
-  if (report.long_recordings.count > 0)
-    out.push_back(counted_are(report.long_recordings.count, "recording", "recordings") + " longer than " +
-                  std::to_string(max_seconds) + " s, and the rest is not heard: split recording and transcript" +
-                  first_at(report.long_recordings.first));
+  if (report.long_audio_clips.count > 0)
+    out.push_back(counted_are(report.long_audio_clips.count, "audio clip", "audio clips") + " longer than " +
+                  std::to_string(max_seconds) + " s, and the rest is not heard: split audio clip and transcript" +
+                  first_at(report.long_audio_clips.first));
   return out;
 }
 

@@ -28,11 +28,11 @@ struct DatasetReport {
   Noted thoughts;         ///< messages whose thoughts the chat template leaves out
   Noted added_requests;   ///< media with their text whose request is Bezel's
   Noted empty_answers;    ///< answers without a word
-  Noted long_recordings;  ///< recordings that go on behind what is read
+  Noted long_audio_clips;  ///< audio clips that go on behind what is read
 };
 
 /// One sentence for each kind of thing that is left out or teaches nothing although no line is bad: overlong samples,
-/// thoughts, empty answers, recordings longer than `max_seconds`. Each gives a number and the first line.
+/// thoughts, empty answers, audio clips longer than `max_seconds`. Each gives a number and the first line.
 std::vector<std::string> describe_left_out(const DatasetReport& report, std::size_t max_seq_length,
                                            std::int64_t max_seconds);
 

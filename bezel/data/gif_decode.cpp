@@ -69,7 +69,7 @@ GifFrame read_frame(GifBytes& in) {
   in.take(2);
   frame.palette = read_palette(in, screen_flags);
   for (int kind = in.byte(); kind != ','; kind = in.byte()) {
-    if (kind == ';') in.fail("it holds no picture");
+    if (kind == ';') in.fail("it holds no image");
     if (kind == '!') read_extension(in, frame);
   }
   frame.left = in.word();
@@ -171,7 +171,7 @@ class GifPixels {
   std::array<std::uint8_t, kMaxCodes + 1> reversed_{};
 };
 
-/// Row of the picture for each row as stored.
+/// Row of the image for each row as stored.
 std::vector<std::int64_t> row_order(const GifFrame& frame) {
   std::vector<std::int64_t> rows;
   if (!frame.interlaced) {

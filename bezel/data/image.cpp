@@ -22,7 +22,7 @@ std::vector<std::byte> read_image_file(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
   if (error || !in) throw Error(ErrorKind::kIo, path, ": cannot open");
   if (size_bytes > kMaxFileBytes) {
-    throw Error(path, ": picture of ", size_bytes, " bytes, at most ", kMaxFileBytes, " are read");
+    throw Error(path, ": image of ", size_bytes, " bytes, at most ", kMaxFileBytes, " are read");
   }
   std::vector<std::byte> bytes(size_bytes);
   in.read(reinterpret_cast<char*>(bytes.data()), static_cast<std::streamsize>(size_bytes));

@@ -24,13 +24,13 @@ torch::Tensor resize_image(const torch::Tensor& image, const ImageSettings& sett
 /// into the soft token of its window.
 Media make_patches(const torch::Tensor& image, const ImageSettings& settings);
 
-/// Decodes, resizes and cuts a picture held in memory.
+/// Decodes, resizes and cuts an image held in memory.
 Media load_image(std::span<const std::byte> bytes, std::string_view source, const ImageSettings& settings);
 
 /// The same for a file; throws Error (kIo) when it cannot be read.
 Media load_image(const std::string& path, const ImageSettings& settings);
 
-/// Size after EXIF orientation of the picture in a file, which is read but not decoded.
+/// Size after EXIF orientation of the image in a file, which is read but not decoded.
 input::ImageSize probe_image_file(const std::string& path);
 
 }  // namespace bezel::data

@@ -9,13 +9,13 @@
 
 #include "bezel/data/image_decode.h"
 
-/// The formats behind image_decode.h. All work on one picture in memory, throw Error naming `source`, and give pixels
+/// The formats behind image_decode.h. All work on one image in memory, throw Error naming `source`, and give pixels
 /// as stored: orientation is read here and applied by the caller.
 namespace bezel::data {
 
 using ImageBytes = std::span<const std::byte>;
 
-/// What the header of a picture says.
+/// What the header of an image says.
 struct ImageHeader {
   input::ImageSize size;  ///< as stored
   int orientation = 1;    ///< EXIF orientation, 1 to 8

@@ -22,16 +22,16 @@ Format detect_format(ImageBytes bytes, std::string_view source) {
   // Of classic and large files, in both byte orders.
   for (const std::string_view magic : {"II*\0"sv, "MM\0*"sv, "II+\0"sv, "MM\0+"sv})
     if (text.starts_with(magic)) return Format::kTiff;
-  throw Error(source, ": not a picture that Bezel reads (JPEG, PNG, WebP, GIF, BMP or TIFF, told by the first bytes; ",
+  throw Error(source, ": not an image that Bezel reads (JPEG, PNG, WebP, GIF, BMP or TIFF, told by the first bytes; ",
               bytes.size(), " bytes found)");
 }
 
 void check_image_size(const input::ImageSize& size, std::string_view source) {
   if (size.height <= 0 || size.width <= 0) {
-    throw Error(source, ": picture of ", size.width, " x ", size.height, " pixels, both sides must be positive");
+    throw Error(source, ": image of ", size.width, " x ", size.height, " pixels, both sides must be positive");
   }
   if (size.height > kMaxImagePixels / size.width) {
-    throw Error(source, ": picture of ", size.width, " x ", size.height, " pixels, at most ", kMaxImagePixels,
+    throw Error(source, ": image of ", size.width, " x ", size.height, " pixels, at most ", kMaxImagePixels,
                 " pixels are read; scale it down");
   }
 }

@@ -10,10 +10,10 @@
 
 namespace bezel::data {
 
-/// Largest picture that is decoded, in pixels (Pillow's limit).
+/// Largest image that is decoded, in pixels (Pillow's limit).
 inline constexpr std::int64_t kMaxImagePixels = 89478485;
 
-/// A decoded picture, upright.
+/// A decoded image, upright.
 struct RgbImage {
   input::ImageSize size;
   std::vector<std::uint8_t> pixels;  ///< [height, width, 3]
@@ -21,7 +21,7 @@ struct RgbImage {
 
 /// Decodes a JPEG, PNG, WebP, GIF, BMP or TIFF file, told apart by its first bytes, to what Pillow's
 /// exif_transpose(Image.open(f)).convert("RGB") gives: EXIF orientation applied, alpha dropped, CMYK inverted, first
-/// frame of an animation, first page. `source` names the picture in errors. Throws Error on anything truncated, damaged
+/// frame of an animation, first page. `source` names the image in errors. Throws Error on anything truncated, damaged
 /// or too large.
 RgbImage decode_rgb(std::span<const std::byte> bytes, std::string_view source);
 

@@ -45,7 +45,7 @@ void probe_audio(const MediaSource& source, const std::string& path, std::string
   info.is_cut = length.is_cut;
   info.soft_tokens = input::audio_soft_tokens(info.samples);
   if (info.soft_tokens == 0)
-    throw Error(name, ": a recording of ", info.samples, " samples at 16 kHz is too short for one soft token");
+    throw Error(name, ": an audio clip of ", info.samples, " samples at 16 kHz is too short for one soft token");
 }
 
 }  // namespace

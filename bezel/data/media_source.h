@@ -9,7 +9,7 @@ namespace bezel::data {
 
 using input::MediaKind;
 
-/// Where a picture or recording of a sample comes from: a file, or bytes inside the sample.
+/// Where an image or audio clip of a sample comes from: a file, or bytes inside the sample.
 struct MediaSource {
   MediaKind kind = MediaKind::kImage;
   std::string path;  ///< as the sample gives it, relative to the media root; empty when `bytes` holds the file itself

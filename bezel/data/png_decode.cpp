@@ -31,7 +31,7 @@ class PngReader {
   bool is_gray() const { return (color_ & PNG_COLOR_MASK_COLOR) == 0; }
   bool is_palette() const { return color_ == PNG_COLOR_TYPE_PALETTE; }
   bool is_wide_gray() const { return color_ == PNG_COLOR_TYPE_GRAY && bits_ == 16; }
-  /// Colours of a palette picture; entries that the file leaves out are black, as in Pillow.
+  /// Colours of a palette image; entries that the file leaves out are black, as in Pillow.
   std::array<png_color, 256> palette() const;
   const char* message() const { return message_; }
 

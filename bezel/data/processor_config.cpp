@@ -42,7 +42,7 @@ void require_constant_list(const io::JsonView& section, const char* name, double
   const auto list = section.find(name);
   if (!list) return;
   for (const io::JsonView& element : list->elements()) {
-    if (element.number() != wanted) element.fail(std::to_string(wanted) + " (Gemma 4 does not normalise pictures)");
+    if (element.number() != wanted) element.fail(std::to_string(wanted) + " (Gemma 4 does not normalise images)");
   }
 }
 

@@ -8,22 +8,22 @@
 
 namespace bezel::data {
 
-/// How pictures become patches (image_processor of processor_config.json).
+/// How images become patches (image_processor of processor_config.json).
 struct ImageSettings {
   std::int64_t patch_size = 16;        ///< pixels along one side of a patch
-  std::int64_t max_soft_tokens = 280;  ///< budget of one picture: 70, 140, 280, 560 or 1120
+  std::int64_t max_soft_tokens = 280;  ///< budget of one image: 70, 140, 280, 560 or 1120
   std::int64_t pooling = 3;            ///< patches along one side of a soft token
   double rescale = 1.0 / 255.0;        ///< factor from bytes to the values of a patch
 };
 
-/// How recordings become log-mel frames (feature_extractor of processor_config.json). The framing itself (16 kHz,
+/// How audio clips become log-mel frames (feature_extractor of processor_config.json). The framing itself (16 kHz,
 /// windows of 320 samples every 160, 512-point transform, 128 mel bands) is fixed by the audio tower.
 struct AudioSettings {
   double min_frequency = 0.0;                          ///< Hz, lower edge of the mel filters
   double max_frequency = 8000.0;                       ///< Hz, upper edge
   double mel_floor = 1e-3;                             ///< added before the logarithm
   double input_scale_factor = 1.0;                     ///< multiplies the samples
-  std::int64_t max_samples = input::kMaxAudioSamples;  ///< at 16 kHz; the rest of a recording is not read
+  std::int64_t max_samples = input::kMaxAudioSamples;  ///< at 16 kHz; the rest of an audio clip is not read
 };
 
 struct MediaSettings {

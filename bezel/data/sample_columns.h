@@ -17,7 +17,7 @@ struct KnownColumns {
 /// `system_prompt` `system`; `messages`, `conversations`, `images` and `audios` may be texts that hold their list as
 /// JSON. A medium (one of these, or `file_name`, `path`) with its text (`text`, `sentence`, `transcription`,
 /// `transcript` or `caption`) becomes a user message with the medium and the line's `prompt`, `instruction` or
-/// `question`, and an answer; without one a recording is asked "Transcribe the audio." and an image "Describe the
+/// `question`, and an answer; without one an audio clip is asked "Transcribe the audio." and an image "Describe the
 /// image.". Throws Error on video and on a column given twice.
 KnownColumns with_known_columns(const io::JsonView& line);
 

@@ -18,7 +18,7 @@ struct SampleOptions {
   bool takes_notes = true;       ///< fills SampleText::notes, for which chats with thoughts are rendered again
 };
 
-/// One line of a data set as text, with one placeholder for each picture and recording.
+/// One line of a data set as text, with one placeholder for each image and audio clip.
 struct SampleText {
   std::string text;                                               ///< <bos> included
   std::vector<std::pair<std::size_t, std::size_t>> loss_spans{};  ///< byte ranges, in order, not overlapping

@@ -12,7 +12,7 @@
 
 namespace bezel::data {
 
-/// A text whose placeholders stand for all the soft tokens of their picture or recording.
+/// A text whose placeholders stand for all the soft tokens of their image or audio clip.
 struct ExpandedText {
   using Span = std::pair<std::size_t, std::size_t>;
   std::string text;

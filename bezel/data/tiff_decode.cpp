@@ -77,7 +77,7 @@ class TiffReader {
     TIFFOpenOptionsSetWarningHandlerExtR(options.get(), look_at_warning, &memory_);
     TIFFOpenOptionsSetMaxSingleMemAlloc(options.get(), kMaxBlockBytes);
     // m: libtiff may not map the file, which is in memory.
-    file_.reset(TIFFClientOpenExt("picture", "rm", &memory_, read_memory, write_nothing, seek_memory, close_nothing,
+    file_.reset(TIFFClientOpenExt("image", "rm", &memory_, read_memory, write_nothing, seek_memory, close_nothing,
                                   size_of_memory, nullptr, nullptr, options.get()));
     if (!file_) fail("bad TIFF");
     if (memory_.lost_palette) fail("bad or truncated TIFF: its palette cannot be read");

@@ -331,7 +331,7 @@ ModelConfig read_model_config(const JsonView& json) {
     return config;
   }
   if (type == "gemma3")
-    throw Error(json.source(), ": model_type 'gemma3' (Gemma 3 with pictures: 4B, 12B, 27B) is not supported; Bezel ",
+    throw Error(json.source(), ": model_type 'gemma3' (Gemma 3 with images: 4B, 12B, 27B) is not supported; Bezel ",
                 "reads Gemma 3's text models (gemma3_text: 270M, 1B) and Gemma 4");
   if (type.find("assistant") != std::string::npos)
     throw Error(json.source(), ": model_type '", type,

@@ -103,7 +103,7 @@ void untie_other_head(ModelConfig& config, const Found& found, const std::string
 template <typename Tower>
 void fit_tower(std::optional<Tower>& tower, const TowerTensors& tensors, const std::string& name,
                const std::string& folder, std::vector<std::string>& warnings) {
-  const std::string samples = name == "vision_config" ? "pictures" : "recordings";
+  const std::string samples = name == "vision_config" ? "images" : "audio clips";
   if (tower && tensors.tower == 0) {
     tower.reset();
     warnings.push_back(folder + ": config.json describes a tower for " + samples +

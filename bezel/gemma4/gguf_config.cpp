@@ -180,7 +180,7 @@ void refuse_other_kinds(const io::GgufModel& model) {
     throw Error(model.path(), ": a LoRA adapter for llama.cpp, not a model", kNameModel,
                 ", and give Bezel the adapter as PEFT's folder, which it was made from");
   if (type == "mmproj" || architecture == "clip")
-    throw Error(model.path(), ": the towers for pictures and sound of a model (mmproj), without its language model",
+    throw Error(model.path(), ": the towers for images and audio of a model (mmproj), without its language model",
                 kNameModel, ", or take the checkpoint in safetensors, which has both");
   if (type == "imatrix" || architecture == "imatrix")
     throw Error(model.path(), ": statistics for quantizing (imatrix), not a model", kNameModel);

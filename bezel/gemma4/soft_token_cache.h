@@ -13,7 +13,7 @@
 
 namespace bezel::gemma4 {
 
-/// Soft tokens that a tower without adapters gave, kept in a folder, so that a picture or recording that comes again
+/// Soft tokens that a tower without adapters gave, kept in a folder, so that an image or audio clip that comes again
 /// (in the next epoch, in the next run) costs no tower. An entry is a safetensors file named by the SHA-256 of
 /// everything it depends on, and holds a hash of its own bytes: a damaged one is made again. Several processes may use
 /// one folder.

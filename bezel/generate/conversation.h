@@ -27,7 +27,7 @@ struct ConversationOptions {
   std::string chat_template;                    ///< a file in place of the checkpoint's chat template
   bool thinking = false;                        ///< the template's enable_thinking
   bool raw = false;                             ///< no chat template: <bos> and the text of the one question
-  std::optional<std::int64_t> max_soft_tokens;  ///< budget of a picture in place of the checkpoint's
+  std::optional<std::int64_t> max_soft_tokens;  ///< budget of an image in place of the checkpoint's
 };
 
 /// A conversation and the prompt that asks for its next turn.

@@ -76,7 +76,7 @@ std::int64_t Generator::room() const {
   return model_->config().text.max_position_embeddings - static_cast<std::int64_t>(tokens_.size());
 }
 
-// Whether the prompt goes on where reading ended, outside of any picture or recording.
+// Whether the prompt goes on where reading ended, outside of any image or audio clip.
 bool Generator::continues(const input::Batch& prompt) const {
   const auto ids = values(prompt.input_ids), types = values(prompt.mm_token_type_ids);
   if (tokens_.size() >= ids.size() || !std::ranges::equal(ids.first(tokens_.size()), tokens_)) return false;

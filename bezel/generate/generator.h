@@ -14,11 +14,11 @@ namespace bezel::generate {
 /// Reads one sequence into a model and says what may come next. No graph is kept.
 class Generator {
  public:
-  /// Prompts are read `chunk_tokens` at a time, a picture always as a whole. The model is put into eval mode.
+  /// Prompts are read `chunk_tokens` at a time, an image always as a whole. The model is put into eval mode.
   /// `observer` is called after each phase.
   explicit Generator(gemma4::Model model, std::int64_t chunk_tokens = 512, gemma4::PhaseObserver observer = {});
 
-  /// Reads a prompt of one row; where it begins with all tokens read so far, only the rest. Pictures and recordings
+  /// Reads a prompt of one row; where it begins with all tokens read so far, only the rest. Images and audio clips
   /// already read must then be the same. Logits [V] of the next token, float32 on the CPU; undefined when
   /// `should_stop`, asked before each chunk, said so. Throws Error when the prompt is longer than the model's context.
   torch::Tensor read(const input::Batch& prompt, const std::function<bool()>& should_stop = {});

@@ -7,7 +7,7 @@
 
 namespace bezel::generate {
 
-/// How the next token is drawn. Applied in transformers' order: temperature, top_k, top_p.
+/// How the next token is sampled. Applied in transformers' order: temperature, top_k, top_p.
 struct SamplingOptions {
   bool greedy = true;        ///< the most probable token, the first of equal ones; nothing else counts then
   double temperature = 1.0;  ///< divides the logits
@@ -18,7 +18,7 @@ struct SamplingOptions {
 /// Throws Error (kConfig) unless temperature > 0, top_k >= 0 and 0 < top_p <= 1.
 void check_sampling(const SamplingOptions& options);
 
-/// A token that may be drawn.
+/// A token that may be sampled.
 struct Candidate {
   std::int64_t token = 0;
   double probability = 0.0;

@@ -30,16 +30,16 @@ struct MediaWords {
   std::string_view placeholder;  ///< one soft token, or before its expansion all of them
   std::string_view open, close;  ///< tokens around the soft tokens
   std::int64_t token_type;       ///< value in mm_token_type_ids
-  std::string_view item, items;  ///< "picture", "pictures": in messages
+  std::string_view item, items;  ///< "image", "images": in messages
   std::string_view count;        ///< "images": a number of them
   std::string_view encoder;      ///< "vision tower"
 };
 
 inline constexpr PerKind<MediaWords> kMediaWords{{
-    {"image", "images", "image_url", "input_image", "<|image|>", "<|image>", "<image|>", 1, "picture", "pictures",
+    {"image", "images", "image_url", "input_image", "<|image|>", "<|image>", "<image|>", 1, "image", "images",
      "images", "vision tower"},
-    {"audio", "audios", "audio_url", "input_audio", "<|audio|>", "<|audio>", "<audio|>", 3, "recording", "recordings",
-     "recordings", "audio tower"},
+    {"audio", "audios", "audio_url", "input_audio", "<|audio|>", "<|audio>", "<audio|>", 3, "audio clip", "audio clips",
+     "audio_clips", "audio tower"},
 }};
 
 /// mm_token_type_ids of video, which has placeholders and no encoder yet.

@@ -22,7 +22,7 @@ bool operator==(const ImageSize& a, const ImageSize& b) { return a.height == b.h
 ImageSize resized_image_size(std::int64_t height, std::int64_t width, std::int64_t patch_size,
                              std::int64_t max_soft_tokens, std::int64_t pooling) {
   if (height <= 0 || width <= 0) {
-    throw Error("picture of ", width, " x ", height, " pixels (width x height): both sides must be positive");
+    throw Error("image of ", width, " x ", height, " pixels (width x height): both sides must be positive");
   }
   const std::int64_t side = patch_size * pooling;
   const double max_area = static_cast<double>(max_soft_tokens * side * side);
@@ -31,7 +31,7 @@ ImageSize resized_image_size(std::int64_t height, std::int64_t width, std::int64
   std::int64_t rows = floor_quotient(factor * static_cast<double>(height), side);
   std::int64_t columns = floor_quotient(factor * static_cast<double>(width), side);
   if (rows == 0 && columns == 0) {
-    throw Error("picture of ", width, " x ", height, " pixels: a budget of ", max_soft_tokens,
+    throw Error("image of ", width, " x ", height, " pixels: a budget of ", max_soft_tokens,
                 " soft tokens leaves no space for one of ", side, " x ", side, " pixels");
   }
   if (rows == 0) {
@@ -42,7 +42,7 @@ ImageSize resized_image_size(std::int64_t height, std::int64_t width, std::int64
     rows = std::min(floor_quotient(static_cast<double>(height), width), max_soft_tokens);
   }
   if (rows * columns > max_soft_tokens) {
-    throw Error("picture of ", width, " x ", height, " pixels would become ", rows * columns,
+    throw Error("image of ", width, " x ", height, " pixels would become ", rows * columns,
                 " soft tokens, more than the budget of ", max_soft_tokens);
   }
   return {rows * side, columns * side};

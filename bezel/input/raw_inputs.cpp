@@ -27,7 +27,7 @@ Media unpad_image(const Tensor& patches, const Tensor& positions, std::int64_t p
   Media image{.kind = MediaKind::kImage,
               .features = patches.index_select(0, real).contiguous(),
               .layout = positions.index_select(0, real).contiguous()};
-  if (real.size(0) == 0) throw Error("input 'image_position_ids': a picture without a single real patch");
+  if (real.size(0) == 0) throw Error("input 'image_position_ids': an image without a single real patch");
   if (image.layout.min().item<std::int64_t>() < 0) throw Error("input 'image_position_ids': a negative position");
   const std::int64_t columns = (image.layout.select(1, 0).max().item<std::int64_t>() + 1) / pooling;
   const Tensor window = at::div(image.layout, pooling, "floor");
@@ -64,11 +64,11 @@ std::vector<Media> images_of(const RawInputs& raw, std::int64_t pooling) {
 std::vector<Media> audio_clips_of(const RawInputs& raw) {
   std::vector<Media> clips;
   if (!raw.input_features.defined()) return clips;
-  require(raw.input_features.dim() == 3, "input_features", "[recordings, frames, mel bins]", raw.input_features);
+  require(raw.input_features.dim() == 3, "input_features", "[audio clips, frames, mel bins]", raw.input_features);
   if (!raw.input_features_mask.defined()) throw Error("input 'input_features_mask' is missing beside 'input_features'");
   require(raw.input_features_mask.dim() == 2 && raw.input_features_mask.size(0) == raw.input_features.size(0) &&
               raw.input_features_mask.size(1) == raw.input_features.size(1),
-          "input_features_mask", "[recordings, frames] as in 'input_features'", raw.input_features_mask);
+          "input_features_mask", "[audio clips, frames] as in 'input_features'", raw.input_features_mask);
   for (std::int64_t i = 0; i < raw.input_features.size(0); ++i)
     clips.push_back(audio_clip(raw.input_features[i], raw.input_features_mask[i]));
   return clips;

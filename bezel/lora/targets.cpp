@@ -129,8 +129,8 @@ class Selector {
       if (std::ranges::any_of(chosen, [&](const Target& layer) { return layer.tower == tower; })) continue;
       if (tower == Tower::kProjectors && options_.media == input::PerKind<bool>{})
         throw Error(ErrorKind::kConfig,
-                    "lora_towers: 'projectors' is adapted, but the data holds neither pictures nor "
-                    "recordings; take it out or add such data");
+                    "lora_towers: 'projectors' is adapted, but the data holds neither images nor "
+                    "audio clips; take it out or add such data");
       std::vector<std::string> leaves;
       for (const Target& layer : candidates_)
         if (layer.tower == tower) leaves.push_back(leaf(layer.name));

@@ -21,7 +21,7 @@ struct Norms : torch::CustomClassHolder {
   BidirectionalHeads heads;
 };
 
-// The axes of a picture as the heads of a rotation: [P, A, D] -> [P, A * 2, D/2].
+// The axes of an image as the heads of a rotation: [P, A, D] -> [P, A * 2, D/2].
 Tensor turned(const Tensor& x, const RopeTable& by, bool back) {
   return kernels::apply_rope(x.reshape({x.size(0), -1, x.size(2) / 2}), by.cos, by.sin, back).view(x.sizes());
 }

@@ -13,7 +13,7 @@ struct BidirectionalHeads {
   RopeTable rotation;  ///< axial, [P, 2, D/2]
 };
 
-/// Attention over the patches of one picture, where every query sees every key: softmax(q kᵀ) v without any scale, of q
+/// Attention over the patches of one image, where every query sees every key: softmax(q kᵀ) v without any scale, of q
 /// and k normed and turned, and v normed. q [P, A, D]; k, v [P, K, D] with K dividing A, as they leave their
 /// projections. Returns [P, A * D] in q's dtype. Of the heads the projections' results alone are kept.
 torch::Tensor bidirectional_attention(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,

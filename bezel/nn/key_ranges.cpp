@@ -55,7 +55,7 @@ Tensor image_run_ends(const Tensor& token_types, const Tensor& segment_start) {
   if (segment_start.defined()) goes_on = goes_on.bitwise_and(previous(segment_start, -1) == segment_start);
   const Tensor run = seen.bitwise_and(goes_on.bitwise_not()).to(torch::kLong).cumsum(1).sub_(1).clamp_min_(0);
   const Tensor one = seen.to(torch::kLong), counted = one.cumsum(1);
-  // Picture tokens up to the end of each position's run.
+  // Image tokens up to the end of each position's run.
   const Tensor until_end = at::zeros_like(run).scatter_add(1, run, one).cumsum(1).gather(1, run);  // [B, T]
   const Tensor end = count_from(1, seen.size(1) + 1, seen.device()) + until_end - counted;
   return at::where(seen, end, at::zeros_like(end));

@@ -23,7 +23,7 @@ struct MaskSpec {
   torch::Tensor queries = {};       ///< int64 [B, Q], the positions that ask; undefined: all T
 };
 
-/// Query q sees key k of its own sample where k > q - window, and k <= q or both are in one picture, and k is no
+/// Query q sees key k of its own sample where k > q - window, and k <= q or both are in one image, and k is no
 /// padding. Tensors of the rule, where there are any, lie on `device`. Reference: create_masks_for_vision_model.
 KeyRanges key_ranges(const MaskSpec& rule, torch::Device device);
 

@@ -22,7 +22,7 @@ RopeTable rope_table(const torch::Tensor& positions, const torch::Tensor& freque
 /// x [B, T, A, D] rotated by cos, sin [B or 1, T, D]: pairs are (i, i + D/2).
 torch::Tensor apply_rope(const torch::Tensor& x, const RopeTable& by);
 
-/// Axial rotation of a picture: the first half of each head turns with x, the second with y.
+/// Axial rotation of an image: the first half of each head turns with x, the second with y.
 /// x [P, A, D], by [P, 2, D/2]: the rotation of positions [P, 2].
 torch::Tensor apply_axial_rope(const torch::Tensor& x, const RopeTable& by);
 

@@ -105,7 +105,7 @@ void compare(const std::string& name, const Tensors& got, const Tensors& wanted,
       features = std::max(features, relative_difference(got.at(key), tensor));
     if (key.starts_with("grad.")) gradients = std::max(gradients, relative_difference(got.at(key), tensor));
   }
-  on_check({name + ": soft tokens of pictures and sound, relative", features, kFeatureLimit});
+  on_check({name + ": soft tokens of images and audio, relative", features, kFeatureLimit});
   on_check({name + ": LoRA gradients, relative", gradients, kGradientLimit});
 }
 

@@ -15,7 +15,7 @@ constexpr std::int64_t kLabels = 6;
 constexpr std::int64_t kAudioFrames = 12;
 constexpr std::int64_t kAudioTokens = 3;  // frames 0 … 11 after two halvings
 
-void add_picture(const gemma4::VisionConfig& vision, at::Generator& random, input::RawInputs& raw) {
+void add_image(const gemma4::VisionConfig& vision, at::Generator& random, input::RawInputs& raw) {
   const std::int64_t side = vision.pooling_kernel_size, patches = 2 * side * side;  // two soft tokens
   raw.pixel_values = at::rand({1, patches, 3 * vision.patch_size * vision.patch_size}, random);
   const Tensor index = at::arange(patches, at::kLong);
@@ -34,7 +34,7 @@ input::RawInputs synthetic_raw_inputs(const gemma4::ModelConfig& config) {
   Tensor words = at::randint(3, std::max<std::int64_t>(4, bound), {kWords}, random, at::kLong);
   std::vector<Tensor> ids{words.narrow(0, 0, kWords - kLabels)};
   if (config.vision) {
-    add_picture(*config.vision, random, raw);
+    add_image(*config.vision, random, raw);
     ids.push_back(at::full({2}, placeholders[input::MediaKind::kImage], at::kLong));
   }
   if (config.audio) {

@@ -4,8 +4,8 @@
 
 namespace bezel::report {
 
-/// A short input that reaches every tower of the model: a few words, and where the model has the towers a small picture
-/// of noise and a recording of noise. The last words are labelled. The same on every machine.
+/// A short input that reaches every tower of the model: a few words, and where the model has the towers a small image
+/// of noise and an audio clip of noise. The last words are labelled. The same on every machine.
 input::RawInputs synthetic_raw_inputs(const gemma4::ModelConfig& config);
 input::Batch synthetic_batch(gemma4::Model& model);
 

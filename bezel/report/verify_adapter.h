@@ -10,7 +10,7 @@ namespace bezel::report {
 /// Loads adapter and checkpoint as a user would and looks at what the adapter does, as JSON:
 ///   towers.<name>: layers, parameters, ranks, zero_layers (B is all zeros), norms of A, B and of the update s · B A
 ///     over all its layers, relative_update (beside the norm of W), logit_change (largest change of a logit on
-///     synthetic text, picture and recording when only this tower's adapters are on)
+///     synthetic text, image and audio clip when only this tower's adapters are on)
 ///   elsewhere: [{tool, problems, notes}, …] as adapter_elsewhere says
 ///   notes: what was passed over or is other than the files say
 ///   problems: why it is no adapter worth loading: towers in which it does nothing, problems in `tools`

@@ -83,7 +83,7 @@ std::vector<std::int64_t> numbers_of(const at::Tensor& row) {
 std::vector<data::Sample> samples_of(const data::RawInputs& raw) {
   if (!raw.labels.defined()) throw Error("packing needs 'in.labels'");
   if (raw.pixel_values.defined() || raw.input_features.defined())
-    throw Error("packing takes rows of text, but the inputs have pictures or recordings");
+    throw Error("packing takes rows of text, but the inputs have images or audio clips");
   const at::Tensor is_real =
       raw.attention_mask.defined() ? raw.attention_mask.to(torch::kBool) : at::ones_like(raw.input_ids, at::kBool);
   std::vector<data::Sample> samples;

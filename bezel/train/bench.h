@@ -21,7 +21,7 @@ struct BenchResult {
   std::int64_t peak_anonymous_bytes = 0;  ///< most of it that is no mapped file, sampled every 10 ms
 };
 
-/// Token ids for timing: `tokens` of them drawn from the vocabulary, the last `label_tokens` labelled.
+/// Token ids for timing: `tokens` of them sampled from the vocabulary, the last `label_tokens` labelled.
 data::RawInputs synthetic_inputs(const gemma4::ModelConfig& config, std::int64_t tokens, std::int64_t label_tokens,
                                  std::uint64_t seed);
 

@@ -255,14 +255,14 @@ constexpr ConfigBinding kBindings[] = {
     bind<&Config::chat_format>({"chat_format", "", "text", "auto",
                                 "auto: the chat template, or without one the model's; edge (E2B, E4B), large, gemma3"}),
     bind<&Config::max_soft_tokens>(
-        {"max_soft_tokens", "", "whole", "the processor's", "of a picture: 70, 140, 280, 560, 1120"}),
+        {"max_soft_tokens", "", "whole", "the processor's", "of an image: 70, 140, 280, 560, 1120"}),
     bind<&Config::skip_bad_samples>({"skip_bad_samples", "", "true|false", "false", "leave them out and count", true}),
     bind<&Config::dataloader_num_workers>(
         {"dataloader_num_workers", "", "whole", "1", "threads that read samples ahead; 0: read between steps"}),
     bind<&Config::data_timeout_s>(
         {"data_timeout", "", "number", "300", "seconds for a sample in a worker, after which it is bad; 0: no bound"}),
     {{"cache_soft_tokens", "", "true|false|auto", "auto",
-      "keep what towers without adapters make of pictures and recordings; auto: where samples come more than once",
+      "keep what towers without adapters make of images and audio clips; auto: where samples come more than once",
       true},
      "cache_soft_tokens",
      read_auto<&Config::cache_soft_tokens>,

@@ -17,7 +17,7 @@ namespace bezel::train {
 /// What one micro-batch looks like, at most.
 struct StepSize {
   std::int64_t tokens = 0;                      ///< of all its rows
-  input::PerKind<std::int64_t> encoder_rows{};  ///< patches of all its pictures, frames of all its recordings
+  input::PerKind<std::int64_t> encoder_rows{};  ///< patches of all its images, frames of all its audio clips
 };
 
 /// About how many bytes the layers of `parts` keep for the backward pass of such a micro-batch when nothing is
@@ -28,7 +28,7 @@ std::int64_t activation_bytes(std::span<const gemma4::Part> parts, const StepSiz
 
 /// Whether the layers should run again in the backward pass: as told, or where the largest micro-batch would otherwise
 /// take more than half of the memory that is left, which then is a line in `notes`. Samples are taken to hold one
-/// picture and one recording at most, and packed rows nothing else.
+/// image and one audio clip at most, and packed rows nothing else.
 bool wants_recompute(const TrainConfig& config, const gemma4::ModelConfig& model, const RunBatches& batches,
                      torch::Device device, std::vector<std::string>& notes);
 

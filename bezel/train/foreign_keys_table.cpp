@@ -85,9 +85,9 @@ constexpr ForeignKey kRows[] = {
      "for all turns, or \"train\": false on messages"},
     {"train_on_eos train_on_eot", kOnly, "turn", "loss falls on the end of each assistant's turn; write turn"},
     {"image_max_pixels image_min_pixels image_do_pan_and_scan crop_to_patches image_size image_resize_algorithm",
-     kNoted, "", "pictures are scaled by the model's own rule; max_soft_tokens sets their size"},
+     kNoted, "", "images are scaled by the model's own rule; max_soft_tokens sets their size"},
     {"video_* use_audio_in_video", kIgnored, "", "videos are not read"},
-    {"audio_sampling_rate", kOnly, "16000", "recordings are read at 16 kHz; write 16000"},
+    {"audio_sampling_rate", kOnly, "16000", "audio clips are read at 16 kHz; write 16000"},
 
     // Evaluation, logging, saving.
     {"per_device_eval_batch_size eval_batch_size eval_accumulation_steps eval_do_concat_batches eval_on_start "

@@ -17,7 +17,7 @@ namespace bezel::train {
 /// What a model answers to a sample before and after training; "" where it was not asked.
 struct SamplePrediction {
   std::string source;    ///< "valid.jsonl:3"
-  std::string prompt;    ///< one placeholder for each picture and recording
+  std::string prompt;    ///< one placeholder for each image and audio clip
   std::string expected;  ///< the answer that the sample holds
   std::string before;
   std::string after;

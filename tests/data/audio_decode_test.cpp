@@ -18,7 +18,7 @@ using test::as_bytes;
 constexpr int kPcm = 1, kFloat = 3;
 
 std::vector<float> decode(const std::string& file, std::int64_t max_samples = input::kMaxAudioSamples) {
-  return decode_samples(as_bytes(file), "recording", max_samples);
+  return decode_samples(as_bytes(file), "audio clip", max_samples);
 }
 
 TEST(AudioDecode, SamplesAsStored) {
@@ -58,7 +58,7 @@ TEST(AudioDecode, ClaimedSizeIsNotTrusted) {
   EXPECT_LE(decode(test::make_wav(kPcm, 1, 16000, 16, data, 0xffffffffu)).size(), 28u);
 }
 
-TEST(AudioDecode, RefusesWhatIsNoRecording) {
+TEST(AudioDecode, RefusesWhatIsNoAudioClip) {
   const std::string samples = test::pcm16({1, 2, 3, 4});
   const float nan = std::numeric_limits<float>::quiet_NaN(), inf = std::numeric_limits<float>::infinity();
   for (const std::string& bad :

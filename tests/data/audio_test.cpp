@@ -75,10 +75,10 @@ TEST(Audio, WhatIsBeyondTheLimitDoesNotCount) {
 TEST(Audio, TooShortForOneTokenIsAnError) {
   for (const int num_samples : {1, 160}) {
     const std::string wav = test::make_wav(1, 1, 16000, 16, test::pcm16(std::vector<std::int16_t>(num_samples, 5)));
-    EXPECT_THROW(load_audio(test::as_bytes(wav), "recording", AudioSettings{}), Error) << num_samples;
+    EXPECT_THROW(load_audio(test::as_bytes(wav), "audio clip", AudioSettings{}), Error) << num_samples;
   }
   const std::string wav = test::make_wav(1, 1, 16000, 16, test::pcm16(std::vector<std::int16_t>(161, 5)));
-  EXPECT_EQ(load_audio(test::as_bytes(wav), "recording", AudioSettings{}).num_soft_tokens, 1);
+  EXPECT_EQ(load_audio(test::as_bytes(wav), "audio clip", AudioSettings{}).num_soft_tokens, 1);
 }
 
 }  // namespace

@@ -80,7 +80,7 @@ class DatasetTest : public ::testing::Test {
   DatasetOptions options_;
 };
 
-// Recordings of one length have one size, and may all begin with silence.
+// Audio clips of one length have one size, and may all begin with silence.
 TEST_F(DatasetTest, FingerprintTellsMediaOfTheSameSizeApart) {
   const std::string line = R"({"text":"<|audio|>a","audios":["a.wav"]})";
   const std::string sound = wav(16000);
@@ -222,7 +222,7 @@ TEST_F(DatasetTest, MediaBecomeSoftTokens) {
 
 TEST_F(DatasetTest, MediaErrorsNameTheLine) {
   const auto line = [](const std::string& path) { return R"({"text":"<|image|>","images":[")" + path + "\"]}\n"; };
-  write("bad.png", "no picture");
+  write("bad.png", "no image");
   for (const char* path : {"none.png", "../a.png", "/etc/passwd", "bad.png"})
     EXPECT_EQ(error_of(line(path)).find(options_.file + ":1: "), 0u) << path << error_of(line(path));
   write("short.wav", wav(50));

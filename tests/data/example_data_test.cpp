@@ -16,7 +16,7 @@ struct Expected {
   std::string text;  // behind <bos>
   std::string loss;  // the pieces that are learnt, each followed by |
   std::size_t images = 0;
-  std::size_t recordings = 0;
+  std::size_t audio_clips = 0;
 };
 
 std::string user(const std::string& text) { return "<|turn>user\n" + text + "<turn|>\n"; }
@@ -98,7 +98,7 @@ void check(const Dataset& data, std::size_t idx, const Expected& want) {
     return static_cast<std::size_t>(std::ranges::count(sample.media, kind, &Media::kind));
   };
   EXPECT_EQ(count(MediaKind::kImage), want.images);
-  EXPECT_EQ(count(MediaKind::kAudio), want.recordings);
+  EXPECT_EQ(count(MediaKind::kAudio), want.audio_clips);
 }
 
 TEST(ExampleData, EveryFormIsReadAsWrittenHere) {

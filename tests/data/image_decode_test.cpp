@@ -17,7 +17,7 @@ namespace {
 using Pixels = std::vector<std::uint8_t>;
 using test::as_bytes;
 
-RgbImage decode(const std::string& file) { return decode_rgb(as_bytes(file), "picture"); }
+RgbImage decode(const std::string& file) { return decode_rgb(as_bytes(file), "image"); }
 
 std::string error_of(const std::string& file) {
   try {
@@ -60,7 +60,7 @@ TEST(ImageDecode, EveryOrientationMovesTheFirstPixel) {
     const RgbImage image = decode(file);
     const bool swapped = orientation >= 5;
     EXPECT_EQ(image.size, (swapped ? input::ImageSize{3, 2} : input::ImageSize{2, 3})) << orientation;
-    EXPECT_EQ(probe_image_size(as_bytes(file), "picture"), image.size) << orientation;
+    EXPECT_EQ(probe_image_size(as_bytes(file), "image"), image.size) << orientation;
     const auto at = 3 * (expected[orientation][0] * image.size.width + expected[orientation][1]);
     EXPECT_EQ(image.pixels.at(at), 1) << orientation;
   }
@@ -74,7 +74,7 @@ TEST(ImageDecode, DamagedExifIsNoReasonToFail) {
   }
 }
 
-// The size of a picture of 3 x 2 pixels behind a directory of these entries (tag, type, count, field), little-endian.
+// The size of an image of 3 x 2 pixels behind a directory of these entries (tag, type, count, field), little-endian.
 input::ImageSize size_behind(std::initializer_list<std::array<std::uint32_t, 4>> entries,
                              const std::string& rest = "") {
   std::string exif =
@@ -84,7 +84,7 @@ input::ImageSize size_behind(std::initializer_list<std::array<std::uint32_t, 4>>
             test::little_endian(field, 4);
   auto parts = six_pixels();
   parts.after_data = test::png_chunk("eXIf", exif + test::little_endian(0, 4) + rest);
-  return probe_image_size(as_bytes(test::make_png(parts)), "picture");
+  return probe_image_size(as_bytes(test::make_png(parts)), "image");
 }
 
 // Expected values are what Pillow gives; tests/parity/exif.py compares many more.
@@ -142,7 +142,7 @@ TEST(ImageDecode, TiffIsTurnedByItsTag) {
   tags.push_back({274, 3, 1, 6});
   const std::string file = make_tiff(tags, "\x10\xF0");
   EXPECT_EQ(decode(file).size, (input::ImageSize{2, 1}));
-  EXPECT_EQ(probe_image_size(as_bytes(file), "picture"), (input::ImageSize{2, 1}));
+  EXPECT_EQ(probe_image_size(as_bytes(file), "image"), (input::ImageSize{2, 1}));
 }
 
 TEST(ImageDecode, BadTiffIsRefused) {
@@ -230,7 +230,7 @@ TEST(ImageDecode, WrongChecksumIsRefused) {
 /// A flipped bit can make a valid header of tens of megapixels: true to its word, and too slow for a test.
 bool claims_much(const std::string& file) {
   try {
-    const auto size = probe_image_size(as_bytes(file), "picture");
+    const auto size = probe_image_size(as_bytes(file), "image");
     return size.height * size.width > 100000;
   } catch (const Error&) {
     return false;
@@ -251,7 +251,7 @@ TEST(ImageDecode, FlippedBytesNeverCrash) {
   }
 }
 
-TEST(ImageDecode, BombsAndEmptyPicturesAreRefusedFromTheHeader) {
+TEST(ImageDecode, BombsAndEmptyImagesAreRefusedFromTheHeader) {
   for (const auto& [width, height] : {std::pair{60000u, 60000u},
                                       {0u, 5u},
                                       {5u, 0u},
@@ -263,7 +263,7 @@ TEST(ImageDecode, BombsAndEmptyPicturesAreRefusedFromTheHeader) {
     parts.height = height;
     const std::string file = test::make_png(parts);
     EXPECT_NE(error_of(file).find("pixels"), std::string::npos) << width << " x " << height;
-    EXPECT_THROW(probe_image_size(as_bytes(file), "picture"), Error);
+    EXPECT_THROW(probe_image_size(as_bytes(file), "image"), Error);
   }
 }
 
@@ -277,7 +277,7 @@ TEST(ImageDecode, JpegAndWebpBombsAreRefusedFromTheHeader) {
     if (side > 0) {
       EXPECT_NE(error_of(jpeg).find("60000 x 60000 pixels, at most"), std::string::npos) << error_of(jpeg);
     }
-    EXPECT_THROW(probe_image_size(as_bytes(jpeg), "picture"), Error) << side;
+    EXPECT_THROW(probe_image_size(as_bytes(jpeg), "image"), Error) << side;
   }
   // An extended header may claim a canvas of 2^24 x 2^24 pixels.
   const std::string plain = make_webp(true).substr(12);
@@ -285,7 +285,7 @@ TEST(ImageDecode, JpegAndWebpBombsAreRefusedFromTheHeader) {
   const std::string chunks = "WEBPVP8X" + test::little_endian(canvas.size(), 4) + canvas + plain;
   const std::string webp = "RIFF" + test::little_endian(chunks.size(), 4) + chunks;
   EXPECT_NE(error_of(webp), "");
-  EXPECT_THROW(probe_image_size(as_bytes(webp), "picture"), Error);
+  EXPECT_THROW(probe_image_size(as_bytes(webp), "image"), Error);
 }
 
 /// 3 x 2 pixels on a screen of 4 x 2, at column 1, in colors 1 2 3 / 3 2 1 of four; codes of 3 bits: clear (4), the
@@ -324,8 +324,8 @@ TEST(ImageDecode, BadGifsAreRefused) {
   std::string bomb = gif;
   bomb.replace(6, 4, "\x60\xea\x60\xea");
   EXPECT_NE(error_of(bomb).find("60000 x 60000 pixels, at most"), std::string::npos) << error_of(bomb);
-  EXPECT_THROW(probe_image_size(as_bytes(bomb), "picture"), Error);
-  EXPECT_NE(error_of(gif.substr(0, 13) + ";").find("picture: bad GIF"), std::string::npos);
+  EXPECT_THROW(probe_image_size(as_bytes(bomb), "image"), Error);
+  EXPECT_NE(error_of(gif.substr(0, 13) + ";").find("image: bad GIF"), std::string::npos);
 }
 
 /// 2 x 2 pixels of 24 bits, stored from the bottom row up, each row with two bytes of padding.
@@ -347,7 +347,7 @@ TEST(ImageDecode, BadBmpsAreRefused) {
   const std::string bmp = make_bmp();
   for (std::size_t size = 0; size < bmp.size(); ++size) EXPECT_NE(error_of(bmp.substr(0, size)), "") << size;
   EXPECT_NE(error_of(make_bmp(60000, 60000)).find("60000 x 60000 pixels, at most"), std::string::npos);
-  EXPECT_THROW(probe_image_size(as_bytes(make_bmp(60000, 60000)), "picture"), Error);
+  EXPECT_THROW(probe_image_size(as_bytes(make_bmp(60000, 60000)), "image"), Error);
   for (const auto& [height, width] : {std::pair{0, 2}, {2, 0}, {2, -2}, {-2147483647 - 1, 2}})
     EXPECT_NE(error_of(make_bmp(height, width)).find("pixels"), std::string::npos) << height << " x " << width;
   EXPECT_NE(error_of(make_bmp(2, 2, 8, 1)).find("run-length compression"), std::string::npos);
@@ -360,7 +360,7 @@ TEST(ImageDecode, BadBmpsAreRefused) {
 
 TEST(ImageDecode, OtherFilesAreNamedAsSuch) {
   for (const char* bad : {"", "GIF88a", "hello", "\xff\xd8", "RIFF....WAVEfmt ", "\x89PNG\r\n\x1a"}) {
-    EXPECT_NE(error_of(bad).find("picture: not a picture"), std::string::npos) << bad;
+    EXPECT_NE(error_of(bad).find("image: not an image"), std::string::npos) << bad;
   }
 }
 

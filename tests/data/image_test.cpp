@@ -30,7 +30,7 @@ TEST(Image, PatchesHoldRowColumnChannelInOrder) {
   }
 }
 
-TEST(Image, ResizeLeavesAFittingPictureAlone) {
+TEST(Image, ResizeLeavesAFittingImageAlone) {
   const auto image = counting_image(4 * 48, 70 * 48);
   EXPECT_TRUE(resize_image(image, ImageSettings{}).is_same(image));
 }
@@ -45,13 +45,13 @@ TEST(Image, ResizeKeepsAFlatColourAndTheBudget) {
 TEST(Image, DecodedPixelsOutliveTheDecoder) {
   const test::PngParts parts{.width = 2, .rows = std::string("\0\x01\x02\x03\x04\x05\x06", 7)};
   const std::string file = test::make_png(parts);
-  const auto image = decode_image(test::as_bytes(file), "picture");
+  const auto image = decode_image(test::as_bytes(file), "image");
   EXPECT_TRUE(image.equal(torch::tensor({1, 4, 2, 5, 3, 6}, torch::kUInt8).view({3, 1, 2})));
 }
 
 TEST(Image, MissingFileIsAnIoError) {
   try {
-    load_image(std::string("/nonexistent/picture.png"), ImageSettings{});
+    load_image(std::string("/nonexistent/image.png"), ImageSettings{});
     FAIL();
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::kIo);

@@ -86,7 +86,7 @@ TEST(SampleColumns, ARecordingAndItsTextAreATranscription) {
   }
   EXPECT_EQ(read(R"({"audio":"a.wav","prompt":"Listen.","text":"b"})").text,
             "<bos><|turn>user\n<|audio|>Listen.<turn|>\n<|turn>model\nb<turn|>\n");
-  EXPECT_TRUE(says(failure(R"({"audio":"a.wav","text":"b","offset":3.5})"), "cut the recording"));
+  EXPECT_TRUE(says(failure(R"({"audio":"a.wav","text":"b","offset":3.5})"), "cut the audio clip"));
   EXPECT_TRUE(says(failure(R"({"audio":"a.wav","text":"b","sentence":"c"})"), "both give the answer"));
 }
 

@@ -63,12 +63,12 @@ TEST(DatasetReport, EverythingLeftOutIsSaidWithItsFirstLine) {
   report.empty_answers.add(0, "t.jsonl:4");
   report.empty_answers.add(2, "t.jsonl:5");
   report.empty_answers.add(1, "t.jsonl:6");
-  report.long_recordings.add(1, "t.jsonl:7");
+  report.long_audio_clips.add(1, "t.jsonl:7");
   const std::vector<std::string> expected = {
       "2 samples are left out: longer than max_seq_length 2048 and cannot be cut (first: t.jsonl:3)",
       "thoughts of 1 message are not learned: the chat template leaves them out (first: t.jsonl:4)",
       "3 answers are empty: the model learns to end its turn without a word (first: t.jsonl:5)",
-      "1 recording is longer than 30 s, and the rest is not heard: split recording and transcript (first: t.jsonl:7)"};
+      "1 audio clip is longer than 30 s, and the rest is not heard: split audio clip and transcript (first: t.jsonl:7)"};
   EXPECT_EQ(describe_left_out(report, 2048, 30), expected);
 }
 

@@ -1,4 +1,4 @@
-// Recordings: WAV, FLAC, MP3 and OGG, and what else libsndfile takes them for.
+// Audio clips: WAV, FLAC, MP3 and OGG, and what else libsndfile takes them for.
 #include <algorithm>
 #include <cmath>
 

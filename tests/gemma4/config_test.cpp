@@ -137,7 +137,7 @@ TEST(ModelConfig, Gemma3RopesInBothSpellings) {
 }
 
 TEST(ModelConfig, RefusesGemma3ModelsOfOtherKinds) {
-  EXPECT_NE(error_of(R"({"model_type": "gemma3"})").find("pictures"), std::string::npos);
+  EXPECT_NE(error_of(R"({"model_type": "gemma3"})").find("images"), std::string::npos);
   EXPECT_NE(error_of(gemma3(R"(, "use_bidirectional_attention": true)")).find("use_bidirectional_attention"),
             std::string::npos);
   EXPECT_NE(error_of(gemma3(R"(, "attn_logit_softcapping": 50.0)")).find("attn_logit_softcapping"), std::string::npos);

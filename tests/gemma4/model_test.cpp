@@ -38,7 +38,7 @@ TEST(LabelStates, EqualThoseOfTheFullComputation) {
   }
 }
 
-// Two samples with a picture and a recording each in one row, apart from each other.
+// Two samples with an image and an audio clip each in one row, apart from each other.
 input::Batch packed_batch() {
   const input::RawInputs one = test::tiny_inputs();
   const auto twice = [](const Tensor& x, std::int64_t dim) { return torch::cat({x, x}, dim); };
@@ -58,7 +58,7 @@ input::Batch packed_batch() {
 
 TEST(LabelStates, GiveLossAndGradientsOfTheFullComputation) {
   Model model = adapted_model(0.0);
-  // All labels come behind picture and sound, so that every adapter is reached.
+  // All labels come behind image and audio, so that every adapter is reached.
   std::vector<input::Batch> batches{test::tiny_batch(), packed_batch()};
   for (const std::vector<std::int64_t>& places : {std::vector<std::int64_t>{9}, {4, 11}, {2, 3, 5, 8}}) {
     input::RawInputs raw = test::tiny_inputs();

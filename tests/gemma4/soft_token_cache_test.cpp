@@ -26,7 +26,7 @@ class SoftTokenCacheTest : public testing::Test {
     return SoftTokenCache({folder.path().string(), fingerprint, limit_bytes});
   }
 
-  // What the cache gives for picture number `i`, whose soft tokens are `rows` rows of i.
+  // What the cache gives for image number `i`, whose soft tokens are `rows` rows of i.
   Tensor get(SoftTokenCache& cache, int i, std::int64_t rows = 4, const std::string& tower = "vision") {
     return cache.get(tower, {torch::full({3}, i)}, [&] {
       ++made;

@@ -35,7 +35,7 @@ gemma4::Model random_model(const gemma4::ModelConfig& config) {
 // The shape of E2B: per-layer inputs, layers that share keys and values.
 gemma4::ModelConfig edge_config() { return test::tiny_config(); }
 
-// The shape of the large ones: K = V on full layers, two-sided attention inside a picture, experts, no sharing.
+// The shape of the large ones: K = V on full layers, two-sided attention inside an image, experts, no sharing.
 gemma4::ModelConfig large_config() {
   gemma4::ModelConfig config = test::tiny_config();
   gemma4::TextConfig& text = config.text;
@@ -52,7 +52,7 @@ gemma4::ModelConfig large_config() {
   return config;
 }
 
-// Text, a picture of 8 soft tokens (the window is 6), text, a recording of 3, text; and `more` behind them.
+// Text, an image of 8 soft tokens (the window is 6), text, an audio clip of 3, text; and `more` behind them.
 input::RawInputs inputs(const std::vector<std::int64_t>& more = {}) {
   torch::manual_seed(12);
   std::vector<std::int64_t> ids{2, 5, 7, 60, 60, 60, 60, 60, 60, 60, 60, 9, 11, 3, 61, 61, 61, 8, 13, 4, 6, 12, 3, 17};

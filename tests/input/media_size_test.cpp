@@ -27,7 +27,7 @@ TEST(MediaSize, SquareOfTheBudgetStaysAsItIs) {
   EXPECT_EQ(resized_image_size(4 * 48, 70 * 48), (ImageSize{4 * 48, 70 * 48}));
 }
 
-TEST(MediaSize, ThinPicturesKeepOneRowOrColumn) {
+TEST(MediaSize, ThinImagesKeepOneRowOrColumn) {
   EXPECT_EQ(resized_image_size(1, 500), (ImageSize{48, 280 * 48}));  // 500 wished, 280 allowed
   EXPECT_EQ(resized_image_size(500, 1), (ImageSize{280 * 48, 48}));
   EXPECT_EQ(resized_image_size(2, 601), (ImageSize{48, 280 * 48}));
@@ -41,7 +41,7 @@ TEST(MediaSize, RefusesSidesThatAreNotPositive) {
 
 TEST(MediaSize, RefusesABudgetWithoutRoom) { EXPECT_THROW(resized_image_size(10, 10, 16, 0, 3), Error); }
 
-/// Counts frames the slow way: place each window on the padded recording and look at its last sample.
+/// Counts frames the slow way: place each window on the padded audio clip and look at its last sample.
 struct Frames {
   std::int64_t all = 0, valid = 0, soft = 0;
 };
@@ -68,7 +68,7 @@ TEST(MediaSize, AudioCountsEqualPlacingEveryWindow) {
   }
 }
 
-TEST(MediaSize, LongRecordingsAreCutAtThirtySeconds) {
+TEST(MediaSize, LongAudioClipsAreCutAtThirtySeconds) {
   EXPECT_EQ(audio_soft_tokens(480000), 750);
   EXPECT_EQ(audio_soft_tokens(std::int64_t{1} << 60), 750);
   EXPECT_EQ(audio_num_frames(std::int64_t{1} << 60), audio_num_frames(480000));

@@ -35,7 +35,7 @@ TEST(MakeBatch, DropsLabelsThatPaddingWouldPredict) {
   EXPECT_TRUE(batch.label_flat_index.equal(torch::tensor({2, 4, 5}, at::kLong)));
 }
 
-// An image of 2 x 1 windows between two recordings, whose placeholders are their own.
+// An image of 2 x 1 windows between two audio clips, whose placeholders are their own.
 TEST(MakeBatch, MediaComeInTheOrderOfTheirPlaceholders) {
   constexpr int kImage = 60, kAudio = 61;
   RawInputs raw;

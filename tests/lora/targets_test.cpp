@@ -134,8 +134,8 @@ TEST(Targets, ChosenTowerWithoutLayersIsRefused) {
 
 TEST(Targets, ProjectorsFollowTheData) {
   TinyLinears model;
-  const auto pictures = select_targets(model, config_for({Tower::kProjectors}), {.media = {{true, false}}});
-  EXPECT_EQ(names_of(pictures), (std::vector<std::string>{"model.embed_vision.embedding_projection"}));
+  const auto images = select_targets(model, config_for({Tower::kProjectors}), {.media = {{true, false}}});
+  EXPECT_EQ(names_of(images), (std::vector<std::string>{"model.embed_vision.embedding_projection"}));
   EXPECT_NE(refusal(config_for({Tower::kProjectors}), {.media = {{false, false}}}).find("projectors"),
             std::string::npos);
 }

@@ -11,7 +11,7 @@ using torch::Tensor;
 
 std::int64_t at(const Tensor& table, std::int64_t b, std::int64_t t) { return table[b][t].item<std::int64_t>(); }
 
-// Two rows of 10: two samples with pictures at a sample's end and start, padding at either end.
+// Two rows of 10: two samples with images at a sample's end and start, padding at either end.
 struct Rows {
   Tensor types = torch::tensor({{0, 0, 1, 1, 1, 1, 0, 2, 2, 3}, {1, 1, 1, 0, 1, 1, 1, 0, 0, 0}});
   Tensor run = torch::tensor({{-1, -1, 0, 0, 1, 1, -1, 2, 2, -1}, {0, 0, 0, -1, 1, 1, 1, -1, -1, -1}});
@@ -24,13 +24,13 @@ TEST(KeyRanges, FollowTheDefinitionOfTheMask) {
   const Tensor ends = image_run_ends(rows.types, rows.sample);
   const Tensor asking = torch::tensor({{4, 9, 7}, {0, 5, 7}});
   for (const std::int64_t window : {0, 1, 3})
-    for (const bool pictures : {false, true})
+    for (const bool images : {false, true})
       for (const Tensor& queries : {Tensor(), asking}) {
         const KeyRanges ranges = key_ranges({.num_keys = 10,
                                              .window = window,
                                              .attention_mask = rows.real,
                                              .segment_start = rows.sample,
-                                             .image_run_end = pictures ? ends : Tensor(),
+                                             .image_run_end = images ? ends : Tensor(),
                                              .queries = queries},
                                             torch::kCPU);
         const std::int64_t num_queries = queries.defined() ? 3 : 10;
@@ -41,8 +41,8 @@ TEST(KeyRanges, FollowTheDefinitionOfTheMask) {
             for (std::int64_t k = 0; k < 10; ++k) {
               const std::int64_t q = queries.defined() ? at(queries, b, i) : i;
               if (!rows.real[b][q].item<bool>()) continue;  // what padding sees is nobody's business
-              const bool one_picture = pictures && at(rows.run, b, q) >= 0 && at(rows.run, b, q) == at(rows.run, b, k);
-              const bool wanted = (window == 0 || k > q - window) && (k <= q || one_picture) &&
+              const bool one_image = images && at(rows.run, b, q) >= 0 && at(rows.run, b, q) == at(rows.run, b, k);
+              const bool wanted = (window == 0 || k > q - window) && (k <= q || one_image) &&
                                   at(rows.sample, b, q) == at(rows.sample, b, k) && rows.real[b][k].item<bool>();
               EXPECT_EQ(seen[b][i][k].item<bool>(), wanted) << b << " " << q << " " << k << " window " << window;
             }

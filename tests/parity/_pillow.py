@@ -8,5 +8,5 @@ from PIL import Image, ImageOps
 def pillow(content):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        picture = ImageOps.exif_transpose(Image.open(io.BytesIO(content))).convert("RGB")
-    return {"height": picture.height, "width": picture.width, "pixels": picture.tobytes().hex()}
+        image = ImageOps.exif_transpose(Image.open(io.BytesIO(content))).convert("RGB")
+    return {"height": image.height, "width": image.width, "pixels": image.tobytes().hex()}

@@ -1,7 +1,7 @@
 """Adapters in both directions: what Bezel writes is taken by PEFT unmodified and gives the same logits, and for the same
 targets both have the same keys.
 
-Bounds on logits as in model_parity.py: 3e-4 (text, audio), 3e-3 (pictures), where attention_mask is 1. That PEFT's
+Bounds on logits as in model_parity.py: 3e-4 (text, audio), 3e-3 (images), where attention_mask is 1. That PEFT's
 adapters load in Bezel is part of model_parity.py.
 """
 import json

@@ -51,7 +51,7 @@ def evaluate(root, tmp):
     from peft import PeftModel
 
     folder, adapter, data = root / "e2b" / "model", root / "e2b" / "adapter", tmp / "data.jsonl"
-    words = ["Hi there", "Name three primes.", "2, 3 and 5 are primes; so is 7.", "What is in the picture?", "Count from one to nine, slowly"]
+    words = ["Hi there", "Name three primes.", "2, 3 and 5 are primes; so is 7.", "What is in the image?", "Count from one to nine, slowly"]
     rows = [{"messages": [{"role": "user", "content": words[i % 5] + " " + words[(2 * i + 1) % 5]},
                           {"role": "assistant", "content": words[(i + 2) % 5] * (1 + i % 3)}]} for i in range(9)]
     data.write_text("".join(json.dumps(r) + "\n" for r in rows))

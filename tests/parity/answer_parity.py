@@ -27,7 +27,7 @@ import make_reference as made  # noqa: E402
 COUNT, SAMPLES = 10, 10
 STOP = [made.ID["<eos>"], made.ID["<turn|>"]]
 SIZES = [(480, 336), (336, 480), (672, 240)]  # of 70 soft tokens as they are: Pillow and ATen resize with other roundings
-WORDS = "cat mat sofa prime picture garden french weather degrees sum stone ring".split()
+WORDS = "cat mat sofa prime image garden french weather degrees sum stone ring".split()
 
 
 def evaluate(*arguments, code=0):
@@ -75,7 +75,7 @@ class Preset:
         return None if "<" in said else said.strip(" \t\n\r\f\v"), min((top[0] - top[1]).item() for top in tops)
 
     def question(self, i):
-        """Messages, the prompt that the chat template makes of them, and a picture for every fourth."""
+        """Messages, the prompt that the chat template makes of them, and an image for every fourth."""
         ask = f"{WORDS[i % len(WORDS)]} {i}, {WORDS[(5 * i + 2) % len(WORDS)]}?"
         messages, text = [{"role": "user", "content": ask}], f"<bos><|turn>user\n{ask}<turn|>\n"
         image = None

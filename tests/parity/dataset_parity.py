@@ -1,5 +1,5 @@
 """Compare the samples of bezel's data set with transformers' Gemma4Processor: token ids and media types of chats with
-pictures and recordings of many sizes, and the tokens that carry loss.
+images and audio clips of many sizes, and the tokens that carry loss.
 
     python tests/parity/dataset_parity.py BUILD_DIR TEST_DIR
 

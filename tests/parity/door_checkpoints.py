@@ -251,12 +251,12 @@ def prefixes(d: Door):
     stripped = d.checkpoint({k: v for k, v in d.tensors.items() if k.startswith(L)})
     check(torch.equal(d.wanted(stripped), wanted), "C26: transformers reads text with stripped towers")
     d.same("C26", "towers stripped, config kept", d.logits(stripped), wanted, "vision_config")
-    picture = d.tmp / "red.png"
+    image = d.tmp / "red.png"
     from PIL import Image
-    Image.new("RGB", (32, 32), "red").save(picture)
-    data = d.tmp / "picture.jsonl"
+    Image.new("RGB", (32, 32), "red").save(image)
+    data = d.tmp / "image.jsonl"
     data.write_text(json.dumps({"text": "<|image|>a red square", "images": ["red.png"]}) + "\n")
-    d.refused("C26", "pictures over stripped towers", d.run(stripped, data), "no vision tower", codes=(3,))
+    d.refused("C26", "images over stripped towers", d.run(stripped, data), "no vision tower", codes=(3,))
 
 
 def features(d: Door):

@@ -102,7 +102,7 @@ def system_lines():
 
 
 def media_lines(raw):
-    picture, recording = chat("<|image|>Which bird?", "An owl."), chat("<|audio|>Transcribe the audio.", "hoo hoo")
+    image, audio = chat("<|image|>Which bird?", "An owl."), chat("<|audio|>Transcribe the audio.", "hoo hoo")
     parts = [{"type": "image"}, {"type": "text", "text": "Which bird?"}]
     yield "04", {"image": "owl.png", **ask(parts, "An owl.")}, picture
     yield "04", {"images": "owl.png", **ask(parts, "An owl.")}, picture
@@ -123,8 +123,8 @@ def media_lines(raw):
     for line in ({"audio": "hoo.wav", "text": "hoo hoo"}, {"audio": {"path": "hoo.wav"}, "sentence": "hoo hoo", "speaker_id": 4},
                  {"audio_filepath": "hoo.wav", "duration": 0.5, "text": "hoo hoo"}, {"file_name": "hoo.wav", "transcription": "hoo hoo"},
                  {"client_id": "7", "path": "hoo.wav", "sentence": "hoo hoo", "up_votes": 2, "locale": "en"}):
-        yield "49", line, recording
-    yield "49", {"audio_filepath": "hoo.wav", "offset": 2.5, "text": "hoo hoo"}, Refused("'offset'", "cut the recording")
+        yield "49", line, audio
+    yield "49", {"audio_filepath": "hoo.wav", "offset": 2.5, "text": "hoo hoo"}, Refused("'offset'", "cut the audio clip")
 
 
 def path_lines(folder):
@@ -158,7 +158,7 @@ def read_shown(output):
         text = part[part.index("<bos>"):]
         # Behind the text stands an empty line, and the tokens with their ids.
         text = text[:re.search(r"\n\n  ⟦?\d+ ", text).start()]
-        for kind, word in (("image", "picture"), ("audio", "recording")):
+        for kind, word in (("image", "image"), ("audio", "audio clip")):
             text = re.sub(rf"<\|{kind}>\[\d+ soft tokens? of a {word}\]<{kind}\|>", f"<|{kind}|>", text)
         texts[line] = text
     return texts
@@ -267,7 +267,7 @@ def check_counts(folder):
             {"audio": "hoo.wav", "text": "hoo"}, ask("far " * 900, "North.")]
     file = folder / "counted.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    wanted = {"10": "thoughts of 3 messages are not learned", "33": "2 answers are empty", "26": "1 recording is longer than 30 s",
+    wanted = {"10": "thoughts of 3 messages are not learned", "33": "2 answers are empty", "26": "1 audio clip is longer than 30 s",
               "49": "1 medium with its text is asked", "24": "1 sample is left out: longer than max_seq_length 800"}
     data = json.loads(bezel("preprocess", *common(folder, file, "--dry-run", "--json", "--max-seq-length", 800)).stdout)["train"]
     outputs = {"preprocess --show": bezel("preprocess", *common(folder, file, "--max-seq-length", 800)).stderr,
@@ -277,7 +277,7 @@ def check_counts(folder):
     for row, words in wanted.items():
         for command, text in outputs.items():
             tell(row, command, words, next((line for line in text.splitlines() if words[:20] in line), "nothing"), words in text)
-    counts = [data[key] for key in ("thoughts_left_out", "empty_answers", "long_recordings", "added_requests", "too_long_samples")]
+    counts = [data[key] for key in ("thoughts_left_out", "empty_answers", "long_audio_clips", "added_requests", "too_long_samples")]
     tell("10", "counts of --json", [3, 2, 1, 1, 1], counts, counts == [3, 2, 1, 1, 1])
 
 
@@ -300,10 +300,10 @@ def check_late_faults(folder):
     done = train(folder, file, *threes, "--skip-bad-samples", out="skipped")
     tell("56", "the same with skip_bad_samples", "left out and said", [line for line in done.stderr.splitlines() if "cut.jpg" in line][:1],
          "left out: " in done.stderr and "cut.jpg" in done.stderr)
-    (folder / "noise.wav").write_bytes(b"RIFFnothing of a recording" + bytes(60))
+    (folder / "noise.wav").write_bytes(b"RIFFnothing of an audio clip" + bytes(60))
     file.write_text(json.dumps({"audio": "noise.wav", "text": "hoo"}) + "\n")
     message = bezel("preprocess", *common(folder, file), code=3).stderr
-    tell("30", "unreadable sound", "file and formats named", message.strip(), all(part in message for part in ("noise.wav", "WAV, FLAC, MP3 or OGG", "late.jsonl:1")))
+    tell("30", "unreadable audio", "file and formats named", message.strip(), all(part in message for part in ("noise.wav", "WAV, FLAC, MP3 or OGG", "late.jsonl:1")))
     file.write_text("{\n" + json.dumps(ask()) + "\n")
     bezel("preprocess", *common(folder, file, "--show", 1), code=3)
     bezel("preprocess", *common(folder, file, "--show", 1, "--skip-bad-samples"))

@@ -179,14 +179,14 @@ def chatting(root, tmp):
     """Each answer of a conversation is the one that its prompt gives by itself."""
     model = root / "e2b" / "model"
     turns = answers("--model", model, "--chat", "--dtype", "float32", "--greedy", "--max-new-tokens", 12,
-                    stdin=f"Hi there\n/image {tmp / 'picture.png'}\nWhat is in the picture?\n/new\nHi there\n".encode())
+                    stdin=f"Hi there\n/image {tmp / 'image.png'}\nWhat is in the image?\n/new\nHi there\n".encode())
     check(len(turns) == 3 and turns[0]["tokens"] == turns[2]["tokens"], "/new begins again")
     first = {"input_ids": torch.tensor([turns[0]["prompt_ids"]])}
     check(greedy(model, first, tmp, 12)[:len(turns[0]["tokens"])] == turns[0]["tokens"], "first answer")
     check(turns[1]["prompt_ids"][:len(turns[0]["prompt_ids"])] == turns[0]["prompt_ids"], "the second prompt goes on from the first")
-    # The picture's tensors are not ours to make again: all in one prompt instead.
+    # The image's tensors are not ours to make again: all in one prompt instead.
     alone = answers("--model", model, "--chat", "--dtype", "float32", "--greedy", "--max-new-tokens", 12, "--prefill-tokens", 4,
-                    stdin=f"Hi there\n/image {tmp / 'picture.png'}\nWhat is in the picture?\n".encode())
+                    stdin=f"Hi there\n/image {tmp / 'image.png'}\nWhat is in the image?\n".encode())
     check(alone[1]["tokens"] == turns[1]["tokens"], "second answer, read in other chunks")
 
 
@@ -206,7 +206,7 @@ def command(root, tmp):
                                   ((*asks, "--greedy", "--top-k", "3"), 2, "--greedy"), ((*asks, "--top-p", "2"), 2, "top-p"),
                                   ((*asks, "--image", tmp / "none.png"), 4, "none.png"), ((*asks, "--image", model / "config.json"), 3, "config.json"),
                                   (("--model", root / "dense" / "model", "--prompt", "a", "--audio", "x.wav"), 3, "no audio tower"),
-                                  ((*asks[:2], "--prompt", "<|image|>?"), 3, "0 pictures"), ((*asks, "--adapter", tmp), 4, "adapter_config.json"),
+                                  ((*asks[:2], "--prompt", "<|image|>?"), 3, "0 images"), ((*asks, "--adapter", tmp), 4, "adapter_config.json"),
                                   (("--model", tmp, "--prompt", "a"), 4, "config.json")):
         check(word in bezel(*arguments, expect=code), f"refused with {code}: {word}")
 

@@ -75,11 +75,11 @@ def compare_sizes(dump, rng):
             got = "error"
         if got != want:
             bad.append((height, width, budget, want, got))
-    check("picture sizes", not bad, f"{len(sizes)} sizes, {len(bad)} differ {bad[:3]}")
+    check("image sizes", not bad, f"{len(sizes)} sizes, {len(bad)} differ {bad[:3]}")
 
 
 def replaced_tokens(mask):
-    """Placeholders that the processor writes for one recording."""
+    """Placeholders that the processor writes for one audio clip."""
     class Shell:
         boa_token, audio_token, eoa_token = "", "x", ""
     return len(Gemma4Processor.replace_audio_token(Shell(), {"input_features_mask": [mask]}, 0))
@@ -222,7 +222,7 @@ def compare_decoding(dump, files):
 
 
 def photographs(folder):
-    """Pictures of many aspect ratios for resizing, as PNG, so that decoding is exact."""
+    """Images of many aspect ratios for resizing, as PNG, so that decoding is exact."""
     data = Path(skimage.__file__).parent / "data"
     crops = {"astronaut.png": [None, (0, 100, 512, 300), (200, 0, 260, 512)], "chelsea.png": [None, (0, 0, 451, 40)],
              "coffee.png": [None, (100, 100, 180, 160)], "rocket.jpg": [None, (10, 0, 150, 420)], "hubble_deep_field.jpg": [None]}
@@ -271,7 +271,7 @@ def compare_resize(dump, path, budget, image):
     return np.abs(got - want)
 
 
-def recordings(folder):
+def audio_clips(folder):
     """Speech (or tones) at many rates and in every container, mono and stereo; yields path and whether MP3 or OGG coded."""
     names = sorted(SPEECH.glob("Front_*.wav"))[:3]
     sources = [soundfile.read(p, dtype="float32") for p in names]
@@ -296,7 +296,7 @@ def compare_audio(dump, folder):
     extractor = Gemma4AudioFeatureExtractor()
     worst, worst_mean, worst_wave = {}, {}, {}
     count = 0
-    for path, _ in recordings(folder):
+    for path, _ in audio_clips(folder):
         count += 1
         waveform = load_audio(str(path), sampling_rate=16000, backend="soundfile")
         want = extractor([waveform], return_tensors="np")
@@ -318,11 +318,11 @@ def compare_audio(dump, folder):
     for kind in sorted(worst):
         good = worst[kind] <= 1e-3 if kind.startswith("16 kHz") else worst_mean[kind] <= 2e-2
         check(f"mel {kind}", good, f"largest {worst[kind]:.1e}, mean {worst_mean[kind]:.1e}, samples {worst_wave[kind]:.1e}")
-    check("recordings", count > 0, f"{count} files")
+    check("audio clips", count > 0, f"{count} files")
 
 
-def compare_long_recording(dump, folder):
-    """Only 30 s of a long recording count, and a header that claims more than there is changes nothing."""
+def compare_long_audio_clip(dump, folder):
+    """Only 30 s of a long audio clip count, and a header that claims more than there is changes nothing."""
     rng = np.random.default_rng(0)
     samples = rng.normal(0, 0.1, 44100 * 45).astype(np.float32)
     path = folder / "long.flac"
@@ -330,7 +330,7 @@ def compare_long_recording(dump, folder):
     waveform = load_audio(str(path), sampling_rate=16000, backend="soundfile")[:480000]
     got = dump.tensors("audio", path)["waveform"]
     error = float(np.abs(got - waveform).max()) if got.shape == waveform.shape else math.inf
-    check("45 s recording", error < 1e-5, f"{len(got)} samples, largest difference {error:.1e}")
+    check("45 s audio clip", error < 1e-5, f"{len(got)} samples, largest difference {error:.1e}")
 
 
 def main():
@@ -343,7 +343,7 @@ def main():
         compare_decoding(dump, write_pictures(folder))
         compare_patches(dump, folder)
         compare_audio(dump, folder)
-        compare_long_recording(dump, folder)
+        compare_long_audio_clip(dump, folder)
     print(f"{len(failures)} failures")
     sys.exit(1 if failures else 0)
 

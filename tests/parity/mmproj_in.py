@@ -1,5 +1,5 @@
 """A model in two GGUF files, language model and `mmproj`, as Bezel writes them, computes what its checkpoint does: logits, soft tokens
-and every LoRA gradient over texts, pictures and recordings, within the rounding of float32. It trains on pictures and recordings,
+and every LoRA gradient over texts, images and audio clips, within the rounding of float32. It trains on images and audio clips,
 and PEFT loads the adapter on the checkpoint.
 
     mmproj_in.py BEZEL_FOLDER TEST_FOLDER
@@ -60,7 +60,7 @@ def trains(tmp: Path):
     wanted, got = train(ROOT / "demo" / "model", tmp / "from-folder"), train(base, tmp / "from-gguf")
     far = max(relative(got[key], value) for key, value in wanted.items()) if got.keys() == wanted.keys() else float("inf")
     # AdamW's first steps have the sign of gradients that may be rounding.
-    tell(far <= 5e-2, f"two steps over pictures and recordings: {len(got)} tensors, the names of the checkpoint's adapter, differing by {far:.1e}")
+    tell(far <= 5e-2, f"two steps over images and audio clips: {len(got)} tensors, the names of the checkpoint's adapter, differing by {far:.1e}")
     from peft import PeftModel
     from transformers import Gemma4ForConditionalGeneration
 

@@ -1,6 +1,6 @@
 """The `mmproj` file that `bezel convert --to gguf` and `bezel merge --to gguf` write beside a model with towers, tensor by tensor against
 what llama.cpp's converter makes of the checkpoint: names by PyPI gguf's table, shapes and values as its public source
-(conversion/gemma.py: Gemma4VisionAudioModel) says. The npm runtime of llama.cpp has no loader for it: no picture was asked here.
+(conversion/gemma.py: Gemma4VisionAudioModel) says. The npm runtime of llama.cpp has no loader for it: no image was asked here.
 
     mmproj_out.py BEZEL_FOLDER TEST_FOLDER
 """

@@ -1,7 +1,7 @@
 """Loss, logits, soft tokens and every LoRA gradient of Bezel against transformers + PEFT, in float32 and in bfloat16.
 
 Bounds, float32 (the reference's own error against float64 is 4e-5 and 6e-4 for logits, 3e-4 and 2e-3 for the worst
-gradient): loss 2e-5; logits 3e-4 (text, audio) and 3e-3 (pictures) where attention_mask is 1; each gradient 1e-2
+gradient): loss 2e-5; logits 3e-4 (text, audio) and 3e-3 (images) where attention_mask is 1; each gradient 1e-2
 relative, their median 1e-3; soft tokens 1e-4 relative. Flat and nested checkpoints give the same bytes.
 bfloat16: the mean absolute error of the loss is at most 1.5 times that of transformers in bfloat16.
 """

@@ -31,7 +31,7 @@ def write_samples(folder):
     user = lambda *parts: {"role": "user", "content": list(parts)}
     text = lambda words: {"type": "text", "text": words}
     rows = [
-        {"messages": [user({"type": "image", "path": "a.png"}, text("What is in the picture?")), {"role": "assistant", "content": "A cat."}]},
+        {"messages": [user({"type": "image", "path": "a.png"}, text("What is in the image?")), {"role": "assistant", "content": "A cat."}]},
         {"messages": [user(text("Hi")), {"role": "assistant", "content": "Hello."}, user({"type": "audio", "path": "c.wav"}, text("And now?")),
                       {"role": "assistant", "content": "naïve 日本語\ttab"}]},
         {"messages": [user({"type": "image", "path": "b.png"}, {"type": "image", "path": "a.png"}), {"role": "assistant", "content": "Two."}]},
@@ -48,7 +48,7 @@ def common(model, folder, *more, file="t.jsonl"):
 
 
 # Text of each sample with what is learnt between marks, by the chat template as it is documented.
-RENDERED = ["<bos><|turn>user\n<|image|>What is in the picture?<turn|>\n<|turn>model\n⟦A cat.<turn|>⟧\n",
+RENDERED = ["<bos><|turn>user\n<|image|>What is in the image?<turn|>\n<|turn>model\n⟦A cat.<turn|>⟧\n",
             "<bos><|turn>user\nHi<turn|>\n<|turn>model\n⟦Hello.<turn|>⟧\n<|turn>user\n<|audio|>And now?<turn|>\n<|turn>model\n⟦naïve 日本語\ttab<turn|>⟧\n",
             "<bos><|turn>user\n<|image|><|image|><turn|>\n<|turn>model\n⟦Two.<turn|>⟧\n",
             "<bos>Name three:\n⟦zebras<eos>⟧"]
@@ -87,11 +87,11 @@ def check_text(model, folder, report):
     for rendered, row in zip(RENDERED, report):
         counts = iter(media["soft_tokens"] for media in row["media"])
         shown = re.sub(r"<\|(image|audio)\|>",
-                       lambda m: f"[{next(counts)} soft tokens of a {'picture' if m[1] == 'image' else 'recording'}]", rendered)
+                       lambda m: f"[{next(counts)} soft tokens of a {'image' if m[1] == 'image' else 'audio clip'}]", rendered)
         shown = shown.replace("\t", "\\t")
         # The processor's opening and closing tokens stand around the soft tokens.
         for kind in ("image", "audio"):
-            word = "picture" if kind == "image" else "recording"
+            word = "image" if kind == "image" else "audio clip"
             shown = re.sub(rf"(\[\d+ soft tokens of a {word}\])", rf"<|{kind}>\1<{kind}|>", shown)
         assert shown in text, (shown, text)
     assert "a.png, 220 x 150 pixels" in text and "c.wav, 0.90 s" in text
@@ -108,7 +108,7 @@ def check_dry_run(model, folder):
     assert (data["lines"], data["samples"], data["bad_samples"], data["cut_samples"]) == (5, 5, 0, 1), data
     assert 0 <= data["tokens"] - sum(row["tokens"] for row in shown) <= 1
     assert data["label_tokens"] == sum(row["label_tokens"] for row in shown)
-    assert (data["images"], data["recordings"]) == (3, 1)
+    assert (data["images"], data["audio_clips"]) == (3, 1)
     assert sum(bin["count"] for bin in data["lengths"]) == 5
     # 4 of 5 samples are trained on, 2 an update, 3 times.
     assert (run["train_samples"], run["held_out_samples"], run["steps_per_epoch"], run["total_steps"]) == (4, 1, 2, 6), run
@@ -141,7 +141,7 @@ def check_damage(model, folder):
     assert "t.jsonl:73: " in text and "damaged.png" in text, text
     preprocess(*common(model, folder, "--dry-run", "--skip-bad-samples"))
     # A tower without data is refused as the run would refuse it.
-    assert "picture" in preprocess(*common(model, folder, "--dry-run", "--lora-towers", "[vision]", file=write_text(folder)), code=2)
+    assert "image" in preprocess(*common(model, folder, "--dry-run", "--lora-towers", "[vision]", file=write_text(folder)), code=2)
     assert "--color" in preprocess(*common(model, folder, "--color", "blue"), code=2)
 
 

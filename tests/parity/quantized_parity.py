@@ -114,7 +114,7 @@ def bitsandbytes_nf4(root, tmp):
     """A checkpoint that transformers + bitsandbytes quantised and saved."""
     from transformers import BitsAndBytesConfig
 
-    some = ["lm_head", "model.vision_tower", "o_proj"]  # left alone, as one would who wants pictures exact
+    some = ["lm_head", "model.vision_tower", "o_proj"]  # left alone, as one would who wants images exact
     for preset, kind, cases, more in (("e2b", "nf4", ("text", "image", "audio", "mixed"), dict(bnb_4bit_use_double_quant=True)),
                                       ("dense", "nf4", ("text", "image"), {}), ("moe", "nf4", ("text",), dict(bnb_4bit_use_double_quant=True)),
                                       ("e2b", "fp4", ("mixed",), dict(bnb_4bit_use_double_quant=True, llm_int8_skip_modules=some))):

@@ -83,7 +83,7 @@ def check_llamafactory(folder):
     path = recipe("llamafactory", folder)
     done = bezel("train", path, "--train-file", folder / "chats.jsonl", "--max-samples", "null", folder=folder)
     check_listed(done.stderr, ["trust_remote_code", "ddp_timeout", "plot_loss", "overwrite_output_dir", "preprocessing_num_workers"])
-    assert "note: image_max_pixels: pictures are scaled" in done.stderr, done.stderr
+    assert "note: image_max_pixels: images are scaled" in done.stderr, done.stderr
     check_trained(folder / "out-llamafactory", "LLaMA-Factory")
     (folder / "data").mkdir()
     write_lines(folder / "data" / "house.jsonl", [{"ask": f"Number {i}?", "say": "a cup of tea"} for i in range(25)])

@@ -92,7 +92,7 @@ def check_answers(page, path, running):
         pairs = page.evaluate(tops)
         assert len(pairs) == 2 and all((before == after) == is_wide for before, after in pairs), (width, pairs)
     texts = page.evaluate("[...document.querySelectorAll('#predictions article')].map((a) => a.textContent)")
-    assert "asked[picture] What does the soup cost?" in texts[0] and "after (as wanted)Six euros fifty." in texts[0], texts
+    assert "asked[image] What does the soup cost?" in texts[0] and "after (as wanted)Six euros fifty." in texts[0], texts
     page.open(running)
     texts = page.evaluate("[...document.querySelectorAll('#predictions .both')].map((a) => a.textContent)")
     assert all(text.endswith("afternot yet") for text in texts), texts

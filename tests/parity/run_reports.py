@@ -50,7 +50,7 @@ def check_events(out, steps, sessions=1):
 
 
 def media_inputs():
-    """The first two samples with a picture and the first two with a recording, as transformers prepares them."""
+    """The first two samples with an image and the first two with an audio clip, as transformers prepares them."""
     import soundfile
     import soxr
     import torch

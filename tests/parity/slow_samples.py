@@ -26,7 +26,7 @@ def write_samples(folder: Path):
         for i in range(7):
             Image.fromarray(rng.integers(0, 255, (60, 50 + 30 * i, 3), dtype=np.uint8)).save(folder / f"{i}.png")
             parts = [{"type": "image", "path": f"{i}.png"}, {"type": "text", "text": f"Number {i}?"}]
-            file.write(json.dumps({"messages": [{"role": "user", "content": parts}, {"role": "assistant", "content": f"A picture of {i} cats."}]}) + "\n")
+            file.write(json.dumps({"messages": [{"role": "user", "content": parts}, {"role": "assistant", "content": f"An image of {i} cats."}]}) + "\n")
 
 
 def train(bezel, folder, out, *extra, expect=0, hangs=None):
@@ -49,21 +49,21 @@ def eval_losses(out: Path):
 
 
 def check_bad_sample_late(bezel, folder):
-    """A picture that cannot be decoded ends the run at its step; what was learned until then is saved, and goes on."""
-    picture = folder / "6.png"
-    whole = picture.read_bytes()
+    """An image that cannot be decoded ends the run at its step; what was learned until then is saved, and goes on."""
+    image = folder / "6.png"
+    whole = image.read_bytes()
     flags = ("--shuffle=false", "--val-set-size=0", "--gradient-accumulation-steps=1", "--packing=false", "--num-train-epochs=1", "--warmup-steps=0",
              "--save-steps=100", "--sample-predictions=0")
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
     # Every chunk is whole, but of 50 rows only 25 are there: decoding alone shows it.
-    picture.write_bytes(whole[:33] + chunk(b"IDAT", zlib.compress(bytes(25 * (1 + 3 * 230)))) + chunk(b"IEND", b""))
+    image.write_bytes(whole[:33] + chunk(b"IDAT", zlib.compress(bytes(25 * (1 + 3 * 230)))) + chunk(b"IEND", b""))
     text = train(bezel, folder, "late", *flags, expect=3)
     assert "6.png" in text and "train.jsonl:7" in text, text
     out = folder / "late"
     assert (out / "adapter_model.safetensors").exists() and (out / "checkpoint-6" / "MANIFEST.json").exists(), text
-    picture.write_bytes(whole)
-    text = train(bezel, folder, "late", *flags, "--resume-from-checkpoint=auto", "--force-resume=true")  # the picture is another
+    image.write_bytes(whole)
+    text = train(bezel, folder, "late", *flags, "--resume-from-checkpoint=auto", "--force-resume=true")  # the image is another
     assert "resumed after step 6" in text, text
     train(bezel, folder, "undisturbed", *flags)
     assert (out / "adapter_model.safetensors").read_bytes() == (folder / "undisturbed" / "adapter_model.safetensors").read_bytes()

@@ -1,4 +1,4 @@
-"""`bezel train` from end to end on the demo's checkpoint: pictures and speech, all towers. The loss must fall, the output
+"""`bezel train` from end to end on the demo's checkpoint: images and speech, all towers. The loss must fall, the output
 folder must be complete, PEFT must load the adapter unmodified, and its logits must be those of `bezel forward`.
 
     train_command.py BEZEL_FOLDER TEST_FOLDER
@@ -57,9 +57,9 @@ def check_folder(out: Path):
 def cases(processor):
     turn = "<bos><|turn>user\n{}<turn|>\n<|turn>model\nFront Left.<turn|>\n"
     sound, rate = soundfile.read(ASSETS / "Front_Left.wav", dtype="float32")
-    yield "text", dict(text=[turn.format("What is in the picture?")])
-    yield "image", dict(text=[turn.format("<|image|>What is in the picture?")], images=[[Image.open(ASSETS / "chelsea.png")]])
-    yield "audio", dict(text=[turn.format("<|audio|>Transcribe the recording.")], audio=[soxr.resample(sound, rate, 16000)])
+    yield "text", dict(text=[turn.format("What is in the image?")])
+    yield "image", dict(text=[turn.format("<|image|>What is in the image?")], images=[[Image.open(ASSETS / "chelsea.png")]])
+    yield "audio", dict(text=[turn.format("<|audio|>Transcribe the audio clip.")], audio=[soxr.resample(sound, rate, 16000)])
 
 
 def check_peft(out: Path, scratch: Path):
@@ -90,7 +90,7 @@ def check_refusals(scratch: Path):
     text_only = scratch / "text.jsonl"
     text_only.write_text('{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "A cup."}]}\n')
     message = bezel("train", ROOT / "demo" / "config.yaml", "--train-file", text_only, "--output-dir", out, expect=2).stderr
-    assert "picture" in message or "recording" in message, message
+    assert "image" in message or "audio clip" in message, message
     bezel("train", ROOT / "demo" / "config.yaml", "--train-file", scratch / "none.jsonl", "--output-dir", out, expect=2)
     bezel("train", ROOT / "demo" / "config.yaml", "--base-model", scratch, "--output-dir", out, expect=4)
     assert not (out / "adapter_model.safetensors").exists()

@@ -103,7 +103,7 @@ TEST_F(DataCheckTest, CountsSamplesAndFindsMediaThatCannotBeDecoded) {
     for (const data::Media& media : sample.media)
       soft_tokens[media.kind] += static_cast<std::size_t>(media.num_soft_tokens);
   }
-  // The damaged picture has a good header: by that it is as long as the good one.
+  // The damaged image has a good header: by that it is as long as the good one.
   const data::SampleSize& bad = data.sample_size(2);
   EXPECT_EQ(check.tokens(), tokens + bad.tokens);
   EXPECT_EQ(check.label_tokens, labels + bad.label_tokens);

@@ -173,8 +173,8 @@ TEST(RenderHtml, AnswersThatAreNotThereYetSaySo) {
 TEST(AskedText, IsTheLastUserTurnWithWordsForMedia) {
   EXPECT_EQ(asked_text("<bos><|turn>user\na<turn|>\n<|turn>model\nb<turn|>\n<|turn>user\n<|image|>c\n<|audio|>d<turn|>"
                        "\n<|turn>model\n"),
-            "[picture] c\n[recording] d");
-  EXPECT_EQ(asked_text("<bos>plain <|image|>"), "plain [picture] ");
+            "[image] c\n[audio clip] d");
+  EXPECT_EQ(asked_text("<bos>plain <|image|>"), "plain [image] ");
 }
 
 TEST(RenderHtml, AFinishedRunShowsWhatItKnows) {

@@ -7,7 +7,7 @@
 namespace bezel::test {
 
 /// The tiny three-tower model in float32 with adapters everywhere, none of whose B is zero, in training mode;
-/// `bidirectional`: sliding layers see pictures both ways.
+/// `bidirectional`: sliding layers see images both ways.
 gemma4::Model adapted_model(double dropout, bool bidirectional = false);
 
 /// The loss and, after its backward pass, the gradient of every adapter tensor, each of which must have one.

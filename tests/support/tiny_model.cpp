@@ -63,7 +63,7 @@ void write_tiny_checkpoint(const std::string& folder, bool nested) {
 input::RawInputs tiny_inputs() {
   torch::manual_seed(12);
   input::RawInputs raw;
-  // Three soft tokens of sound: frames 0 … 11 after two halvings.
+  // Three soft tokens of audio: frames 0 … 11 after two halvings.
   raw.input_ids = torch::tensor({{2, 5, 60, 60, 7, 61, 61, 61, 9, 10, 11, 12}});
   raw.labels = torch::full({1, 12}, input::kIgnoreLabel, at::kLong);
   raw.labels.narrow(1, 9, 3).copy_(raw.input_ids.narrow(1, 9, 3));

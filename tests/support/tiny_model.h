@@ -16,7 +16,7 @@ gemma4::ModelConfig tiny_config();
 /// tensors of KV-sharing layers left in.
 void write_tiny_checkpoint(const std::string& folder, bool nested = true);
 
-/// A row of text with one picture of 2 x 1 soft tokens and one short recording.
+/// A row of text with one image of 2 x 1 soft tokens and one short audio clip.
 input::RawInputs tiny_inputs();
 /// The batch of such inputs.
 input::Batch tiny_batch(const input::RawInputs& raw);

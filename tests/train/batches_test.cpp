@@ -33,7 +33,7 @@ std::string chat(int number, std::size_t words) {
          R"(?"}, {"role": "assistant", "content": ")" + answer + "\"}]}\n";
 }
 
-std::string picture(std::uint32_t width, std::uint32_t height, std::uint32_t rows) {
+std::string image(std::uint32_t width, std::uint32_t height, std::uint32_t rows) {
   test::PngParts parts{.width = width, .height = height};
   std::uint32_t noise = width;
   for (std::uint32_t y = 0; y < rows; ++y) {
@@ -61,15 +61,15 @@ class RunBatchesTest : public testing::Test {
 
   RunBatches open() const { return {config, gemma4::read_model_config(config.base_model)}; }
 
-  /// Pictures of several sizes, of which number `broken` is damaged.
-  void write_pictures(int broken) {
+  /// Images of several sizes, of which number `broken` is damaged.
+  void write_images(int broken) {
     std::string lines;
     for (int i = 0; i < 8; ++i) {
       const std::string name = "p" + std::to_string(i) + ".png";
       // Of the broken one only half the rows are there, which shows when it is decoded.
-      test::write_bytes(folder / name, picture(60 + 20 * static_cast<std::uint32_t>(i), 50, i == broken ? 25 : 50));
+      test::write_bytes(folder / name, image(60 + 20 * static_cast<std::uint32_t>(i), 50, i == broken ? 25 : 50));
       lines += R"({"messages": [{"role": "user", "content": [{"type": "image", "path": ")" + name +
-               R"("}]}, {"role": "assistant", "content": "Picture )" + std::to_string(i) + "\"}]}\n";
+               R"("}]}, {"role": "assistant", "content": "Image )" + std::to_string(i) + "\"}]}\n";
     }
     test::write_bytes(config.train_file, lines);
   }
@@ -224,17 +224,17 @@ TEST_F(RunBatchesTest, PackingIsForTextUnlessTold) {
   EXPECT_TRUE(open().packs());
   config.packing = false;
   EXPECT_FALSE(open().packs());
-  write_pictures(/*broken=*/-1);
+  write_images(/*broken=*/-1);
   config.packing.reset();
   EXPECT_FALSE(open().packs());
   config.packing = true;
   EXPECT_TRUE(open().packs());
   config.packing.reset();
-  const std::string pictures = folder / "pictures.jsonl";
-  std::filesystem::rename(config.train_file, pictures);
+  const std::string images = folder / "images.jsonl";
+  std::filesystem::rename(config.train_file, images);
   test::write_bytes(config.train_file, chat(1, 3));
   EXPECT_TRUE(open().packs());
-  config.eval_file = pictures;
+  config.eval_file = images;
   EXPECT_FALSE(open().packs()) << "held-out samples count";
 }
 
@@ -268,8 +268,8 @@ TEST_F(RunBatchesTest, AStepDependsOnItsNumberAlone) {
 }
 
 TEST_F(RunBatchesTest, TheFeedGivesTheSameWhateverTheWorkers) {
-  for (const bool pictures : {false, true}) {
-    if (pictures) write_pictures(/*broken=*/-1);
+  for (const bool images : {false, true}) {
+    if (images) write_images(/*broken=*/-1);
     config.packing = true;
     config.val_set_size = 3;
     config.max_steps = 9;
@@ -293,7 +293,7 @@ TEST_F(RunBatchesTest, TheFeedGivesTheSameWhateverTheWorkers) {
 }
 
 TEST_F(RunBatchesTest, WhatCannotBeDecodedEndsTheRunOrIsLeftOutAndTold) {
-  write_pictures(/*broken=*/5);
+  write_images(/*broken=*/5);
   config.packing = false;
   config.num_train_epochs = 2;
   for (const std::int64_t workers : {0, 2}) {
@@ -340,20 +340,20 @@ TEST_F(RunBatchesTest, LeftOutSamplesDoNotComeAgain) {
 }
 
 TEST_F(RunBatchesTest, MediaSampleIsOneSampleWithItsMedia) {
-  write_pictures(/*broken=*/-1);
+  write_images(/*broken=*/-1);
   const data::Batch batch = open().media_sample(3, note);
   EXPECT_EQ(batch.media.size(), 1u);
   EXPECT_FALSE(batch.segment_start.defined());
 }
 
-// All pictures but the first two are damaged, which shows when one is decoded.
+// All images but the first two are damaged, which shows when one is decoded.
 TEST_F(RunBatchesTest, ClipReportDecodesTheSamplesThatItAsksForAndNoOther) {
   std::string lines = chat(0, 3);
   for (int i = 0; i < 400; ++i)
     lines += R"({"messages": [{"role": "user", "content": [{"type": "image", "path": "p)" +
-             std::to_string(i < 2 ? i : 2) + R"(.png"}]}, {"role": "assistant", "content": "A picture"}]})" + "\n";
+             std::to_string(i < 2 ? i : 2) + R"(.png"}]}, {"role": "assistant", "content": "An image"}]})" + "\n";
   for (int i = 0; i < 3; ++i)
-    test::write_bytes(folder / ("p" + std::to_string(i) + ".png"), picture(60, 50, i < 2 ? 50 : 25));
+    test::write_bytes(folder / ("p" + std::to_string(i) + ".png"), image(60, 50, i < 2 ? 50 : 25));
   test::write_bytes(config.train_file, lines);
   RunFeed feed(std::make_shared<const RunBatches>(config, gemma4::read_model_config(config.base_model)), config, {});
   const NextMediaSample next_sample = feed.media_samples();
@@ -388,9 +388,9 @@ TEST_F(RunBatchesTest, FilesAreVisitedByTheirWeightsAndHeldOutSamplesNever) {
   EXPECT_EQ(batches.num_eval(), 5);
 }
 
-TEST_F(RunBatchesTest, OfManyPicturesOnlyThoseOfTheFirstStepAndTheClipReportAreDecoded) {
+TEST_F(RunBatchesTest, OfManyImagesOnlyThoseOfTheFirstStepAndTheClipReportAreDecoded) {
   constexpr int kLines = 100'000;
-  test::write_bytes(folder / "p.png", picture(40, 40, 40));
+  test::write_bytes(folder / "p.png", image(40, 40, 40));
   const std::string line =
       R"({"messages":[{"role":"user","content":[{"type":"image","path":"p.png"}]},{"role":"assistant","content":"a"}]})"
       "\n";

@@ -66,14 +66,14 @@ TEST(TrainingFlops, AreTwoForEachProductAndPass) {
   const double head =
       4.0 * 1000 * static_cast<double>(test::tiny_config().text.vocab_size * test::tiny_config().text.hidden_size);
   EXPECT_NEAR(training_flops(model, {}, work, true) - head, 1.5 * (plain - head), 1e-6 * plain);
-  // Pictures go forward only where the tower is not adapted.
-  const Work picture{.samples = 1, .encoder_rows = {{50, 0}}};
+  // Images go forward only where the tower is not adapted.
+  const Work image{.samples = 1, .encoder_rows = {{50, 0}}};
   double products = 0;
   for (const auto& item : model->named_modules())
     if (const auto* linear = dynamic_cast<const nn::LinearImpl*>(item.value().get());
         linear != nullptr && item.key().find("vision_tower") != std::string::npos)
       products += static_cast<double>(linear->in_features * linear->out_features);
-  const double projector = training_flops(model, {}, picture, false) - 2 * 50 * products;
+  const double projector = training_flops(model, {}, image, false) - 2 * 50 * products;
   EXPECT_GE(projector, 0);
   EXPECT_LT(projector, 50 * products);
 }

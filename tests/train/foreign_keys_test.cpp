@@ -76,7 +76,7 @@ TEST(ForeignKeys, WhatIsOffOrTheSameHereIsAccepted) {
 TEST(ForeignKeys, WhatIsDoneInAnotherWayIsSaid) {
   EXPECT_EQ(parse("image_max_pixels: 262144\n").notes,
             std::vector<std::string>{
-                "image_max_pixels: pictures are scaled by the model's own rule; max_soft_tokens sets their size"});
+                "image_max_pixels: images are scaled by the model's own rule; max_soft_tokens sets their size"});
   for (const char* name : {"adamw_8bit", "adamw_bnb_8bit", "paged_adamw_32bit", "adamw_torch_8bit"}) {
     const TrainConfig config = parse(std::string("optim: ") + name + "\n");
     ASSERT_EQ(config.notes.size(), 1u) << name;

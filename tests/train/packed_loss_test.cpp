@@ -46,7 +46,7 @@ data::Sample sample_of(const Ids& ids, const Ids& labelled) {
   return sample;
 }
 
-/// Longer and shorter than the window of 6, with pictures that meet where samples do, labels scattered.
+/// Longer and shorter than the window of 6, with images that meet where samples do, labels scattered.
 std::vector<data::Sample> samples() {
   return {sample_of({2, 5, 9, 8, 7, 4, 3, 11, 12, 13, 14, 15, 16}, {2, 5, 6, 11, 12}),
           sample_of({2, 5, kImage, kImage, 7, kAudio, kAudio, kAudio, 9, 10, 11, 12}, {9, 10, 11}),

@@ -4,7 +4,7 @@
 
 #include "bezel/kernels/simd/bf16.h"
 
-// What attention over a whole picture does between its products; compiled and chosen as the loops of row_kernels.h are.
+// What attention over a whole image does between its products; compiled and chosen as the loops of row_kernels.h are.
 
 namespace bezel::kernels::simd {
 

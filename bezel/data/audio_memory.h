@@ -11,7 +11,7 @@
 namespace bezel::data {
 
 /// Bytes in memory as libsndfile's virtual file. Borrows the bytes.
-struct SoundMemory {
+struct AudioMemory {
   std::span<const std::byte> bytes;
   sf_count_t at = 0;
 
@@ -22,13 +22,13 @@ struct SoundMemory {
   }
 
  private:
-  static SoundMemory& self(void* user) { return *static_cast<SoundMemory*>(user); }
+  static AudioMemory& self(void* user) { return *static_cast<AudioMemory*>(user); }
   static sf_count_t length(void* user) { return static_cast<sf_count_t>(self(user).bytes.size()); }
   static sf_count_t tell(void* user) { return self(user).at; }
   static sf_count_t write(const void*, sf_count_t, void*) { return 0; }
 
   static sf_count_t seek(sf_count_t offset, int whence, void* user) {
-    SoundMemory& file = self(user);
+    AudioMemory& file = self(user);
     const sf_count_t size = length(user);
     const sf_count_t base = whence == SEEK_SET ? 0 : whence == SEEK_CUR ? file.at : size;
     // Clamped to the file by comparing, so that no sum wraps.
@@ -41,7 +41,7 @@ struct SoundMemory {
   }
 
   static sf_count_t read(void* out, sf_count_t count, void* user) {
-    SoundMemory& file = self(user);
+    AudioMemory& file = self(user);
     const sf_count_t n = std::clamp<sf_count_t>(count, 0, length(user) - file.at);
     if (n > 0) std::memcpy(out, file.bytes.data() + file.at, static_cast<std::size_t>(n));
     file.at += n;
