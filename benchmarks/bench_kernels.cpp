@@ -213,7 +213,7 @@ void gemv_4bit_bench(benchmark::State& state, bool fused) {
   state.SetItemsProcessed(state.iterations() * count);
 }
 
-// A product of 512 rows with a matrix in codes, made window by window or as a whole.
+// A product of 512 rows with a quantized matrix, made window by window or as a whole.
 void tiled_gemm_4bit_bench(benchmark::State& state, bool fused) {
   const std::int64_t rows = 6144, columns = 1536, count = rows * columns;
   const Tensor packed = at::randint(0, 256, {count / 2}, at::kByte), scales = at::rand({count / 64});

@@ -58,7 +58,7 @@ void print_errors(const quant::GgufReport& report) {
 
 void write(const gemma4::GgufExport& made, const std::string& output) {
   for (const std::string& name : made.left_out)
-    std::fprintf(stderr, "warning: %s is left out: it is in codes, and the model does not use it\n", name.c_str());
+    std::fprintf(stderr, "warning: %s is left out: it is quantized, and the model does not use it\n", name.c_str());
   const quant::GgufReport report = gemma4::write_gguf(made, output);
   std::printf("%s: %s tensors, %s of them copied; %s\n", output.c_str(), with_commas(report.tensors).c_str(),
               with_commas(report.copied).c_str(), bytes_text(static_cast<double>(fs::file_size(output))).c_str());

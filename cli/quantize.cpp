@@ -27,7 +27,7 @@ void quantize(const QuantizeOptions& options) {
   std::printf("%s matrices in %s: %s, before %s\n%s\n", with_commas(report.matrices).c_str(), options.type.c_str(),
               bytes_text(static_cast<double>(report.bytes_after)).c_str(),
               bytes_text(static_cast<double>(report.bytes_before)).c_str(), options.output.c_str());
-  if (options.experts) std::printf("experts are in codes: only Bezel reads this checkpoint\n");
+  if (options.experts) std::printf("experts are quantized: only Bezel reads this checkpoint\n");
 }
 
 }  // namespace

@@ -44,7 +44,7 @@ float value_at(const std::byte* data, DType type, std::size_t i) {
   return type == DType::kF16 ? half_value(bits) : std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
 }
 
-// Matrices in codes are never equal here: one that is used although it need not be changes nothing.
+// Quantized matrices are never equal here: one that is used although it need not be changes nothing.
 bool have_equal_values(const Entry& a, const Entry& b) {
   if (a.info->shape != b.info->shape || !is_floating(a.info->dtype) || !is_floating(b.info->dtype)) return false;
   const std::byte* const a_data = a.file->data(*a.info);

@@ -21,7 +21,7 @@ GgufType gguf_type_of(torch::ScalarType type) {
   return type == torch::kFloat ? GgufType::kF32 : type == torch::kHalf ? GgufType::kF16 : GgufType::kBF16;
 }
 
-// What matrices become that are in codes and may not be packed.
+// What matrices become that are quantized and may not be packed.
 GgufType type_from_codes(const ModelConfig& config) {
   return config.dtype == "float32" ? GgufType::kF32 : config.dtype == "float16" ? GgufType::kF16 : GgufType::kBF16;
 }

@@ -15,8 +15,8 @@ namespace bezel::gemma4 {
 /// The name that a file has for a tensor of canonical name; nothing for one that goes into another file.
 using GgufNames = std::function<std::optional<std::string>(std::string_view canonical)>;
 
-/// The tensors of a checkpoint folder that `names` has a name for: dense ones, those in codes, and the k and v of
-/// layers that read those of others. Of the latter those in codes are left out, and their stored names put into
+/// The tensors of a checkpoint folder that `names` has a name for: dense ones, quantized ones, and the k and v of
+/// layers that read those of others. Of the latter quantized ones are left out, and their stored names put into
 /// `left_out`.
 std::vector<quant::GgufPart> checkpoint_parts(Source& source, const ModelConfig& config, const GgufNames& names,
                                               std::vector<std::string>& left_out);

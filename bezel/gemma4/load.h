@@ -14,7 +14,7 @@ namespace bezel::gemma4 {
 struct LoadOptions {
   torch::ScalarType dtype = torch::kBFloat16;  ///< what activations are computed in: float32 or bfloat16
   torch::Device device = torch::kCPU;
-  quant::StorageOptions storage{};  ///< what dense matrices become; those stored in codes stay as they are
+  quant::StorageOptions storage{};  ///< what dense matrices become; those stored quantized stay as they are
 };
 
 /// A model with its weights, and what was seen on the way.

@@ -6,7 +6,7 @@
 #include "bezel/gemma4/load.h"
 #include "bezel/io/tensor_io.h"
 #include "bezel/nn/weight_site.h"
-#include "bezel/quant/code_form.h"
+#include "bezel/quant/quant_scheme.h"
 
 namespace bezel::gemma4 {
 namespace {
@@ -35,9 +35,9 @@ Plan make_plan(const ModelConfig& config, const quant::StorageOptions& options, 
   return plan;
 }
 
-// A dense matrix on its way into codes.
+// A dense matrix that is to be quantized.
 io::CheckpointPart coded_part(const io::Checkpoint::Entry& entry, const std::string& stored,
-                              const quant::CodeForm& form) {
+                              const quant::QuantScheme& form) {
   constexpr std::string_view kWeight = "weight";
   const bool stack = !stored.ends_with(kWeight);  // of experts, whose tensor bears the module's name
   const std::string module = stack ? stored + "." : stored.substr(0, stored.size() - kWeight.size());
@@ -52,7 +52,7 @@ io::CheckpointPart coded_part(const io::Checkpoint::Entry& entry, const std::str
   return part;
 }
 
-// With experts in codes, no key that would let transformers take it for a checkpoint of bitsandbytes.
+// With quantized experts, no key that would let transformers take it for a checkpoint of bitsandbytes.
 io::Json quantization_config(const Plan& plan, const quant::StorageOptions& options, bool experts,
                              const std::string& compute) {
   const bool four = options.storage == quant::Storage::kNf4;
@@ -83,8 +83,8 @@ QuantizeReport quantize_checkpoint(const std::string& folder, const std::string&
   report.warnings = load_model(folder, {}).warnings;  // complete, and of the shapes that its config says
   const Plan plan = make_plan(config, options, experts);
   const io::Checkpoint checkpoint = io::Checkpoint::open(folder);
-  const quant::CodeForm form{
-      .kind = options.storage == quant::Storage::kInt8 ? quant::CodeForm::Kind::kInt8 : quant::CodeForm::Kind::kFourBit,
+  const quant::QuantScheme form{
+      .kind = options.storage == quant::Storage::kInt8 ? quant::QuantScheme::Kind::kInt8 : quant::QuantScheme::Kind::kFourBit,
       .double_quant = options.double_quant};
   io::NewCheckpoint made{
       .source = folder, .config = io::read_json_file(folder + "/config.json"), .max_shard_bytes = max_shard_bytes};

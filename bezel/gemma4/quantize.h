@@ -10,7 +10,7 @@
 namespace bezel::gemma4 {
 
 struct QuantizeReport {
-  std::int64_t matrices = 0;      ///< that went into codes
+  std::int64_t matrices = 0;      ///< that were quantized
   std::int64_t bytes_before = 0;  ///< of all tensors
   std::int64_t bytes_after = 0;
   std::vector<std::string> warnings;  ///< of the model that was loaded
@@ -19,7 +19,7 @@ struct QuantizeReport {
 /// Writes the checkpoint `folder` to the new folder `output` with its linear layers in NF4 or int8, as transformers +
 /// bitsandbytes read it: key layout kept, codes and scales beside each other, quantization_config in config.json with
 /// the modules that stay dense. Embeddings, head, routers, norms, convolutions, clip bounds and stacked experts stay as
-/// they are; so do tensors of layers that the model does not use. With `experts` stacks are put into codes too, under
+/// they are; so do tensors of layers that the model does not use. With `experts` stacks are quantized too, under
 /// `….experts.gate_up_proj.weight` and so on: only Bezel reads that, and quant_method says so ("bezel"). Holds one
 /// matrix at a time; see io::write_checkpoint for shards and files. Throws Error (kConfig) when `output` exists or
 /// there are no experts, Error when the checkpoint holds codes already or does not fit its config.

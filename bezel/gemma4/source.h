@@ -48,7 +48,7 @@ class Source {
   SourceTensor* take(const std::string& canonical);
   /// The tensors that a checkpoint folder stores under `module` for its matrix; of a GGUF file none.
   quant::StoredParts take_parts(const std::string& module);
-  /// Canonical names of the tensors stored for the matrix of `module` where that is in codes; none for a floating one.
+  /// Canonical names of the tensors stored for the matrix of `module` where that is quantized; none for a floating one.
   std::vector<std::string> names_of_codes(const std::string& module) const;
   /// What is wrong with the first tensor that is spelled as in no checkpoint of this model, or "".
   std::string foreign_name() const;

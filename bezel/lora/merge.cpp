@@ -11,7 +11,7 @@
 #include "bezel/io/key_map.h"
 #include "bezel/io/tensor_io.h"
 #include "bezel/nn/weight_site.h"
-#include "bezel/quant/code_form.h"
+#include "bezel/quant/quant_scheme.h"
 
 namespace bezel::lora {
 namespace {
@@ -112,7 +112,7 @@ class Merger {
     } else if (coded && !matrix.loaded.weight) {
       if (module.find(".experts.") != std::string::npos)
         throw Error("tensor '", matrix.stored,
-                    "': experts in codes stay in codes; merge with --requantize, or into the dense base");
+                    "': quantized experts stay quantized; merge with --requantize, or into the dense base");
       ++report_.dropped;
     } else if (coded && options_.requantize) {
       ++report_.requantized;
@@ -134,7 +134,7 @@ class Merger {
             }};
   }
 
-  // A matrix with its adapter inside, or one that leaves its codes.
+  // A matrix with its adapter inside, or one that is dequantized.
   io::CheckpointPart dense(const StoredMatrix& matrix) const {
     const bool coded = matrix.in_codes();
     const torch::ScalarType as_stored = coded ? options_.from_codes : matrix.parts.at("weight").scalar_type();
@@ -153,7 +153,7 @@ class Merger {
   }
 
   io::CheckpointPart requantized(const std::string& module, const StoredMatrix& matrix) {
-    const quant::CodeForm form = quant::form_of(matrix.parts, "matrix '" + matrix.stored + "'");
+    const quant::QuantScheme form = quant::form_of(matrix.parts, "matrix '" + matrix.stored + "'");
     const std::string prefix = matrix.stored.substr(0, matrix.stored.rfind('.') + 1);
     io::CheckpointPart part;
     for (const quant::PartLayout& layout : quant::layout_of(form, matrix.loaded.weight->shape()))

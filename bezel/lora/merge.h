@@ -16,9 +16,9 @@ torch::Tensor add_update(const torch::Tensor& base, const nn::Adapter& adapter, 
 
 struct MergeOptions {
   std::optional<torch::ScalarType> dtype{};         ///< of every floating tensor; nothing: as it was stored
-  torch::ScalarType from_codes = torch::kBFloat16;  ///< where `dtype` is not given: of matrices that leave their codes
+  torch::ScalarType from_codes = torch::kBFloat16;  ///< where `dtype` is not given: of matrices that are dequantized
   bool untied = false;                              ///< the head is a matrix of its own, whatever config.json says
-  bool requantize = false;                          ///< matrices that were in codes go back into codes of the same form
+  bool requantize = false;                          ///< matrices that were quantized are quantized again by the same scheme
   std::size_t max_shard_bytes = io::kMaxShardBytes;
 };
 
@@ -31,8 +31,8 @@ struct CodingError {
 
 struct MergeReport {
   std::int64_t merged = 0;       ///< matrices that an adapter went into
-  std::int64_t from_codes = 0;   ///< matrices that were in codes and are dense now
-  std::int64_t requantized = 0;  ///< of `merged`, those in codes again
+  std::int64_t from_codes = 0;   ///< matrices that were quantized and are dense now
+  std::int64_t requantized = 0;  ///< of `merged`, quantized ones again
   std::int64_t dropped = 0;      ///< codes of layers that the model does not use, which no dense form was made of
   CodingError coding;            ///< of the requantised ones
   std::string worst;             ///< the one with the largest error beside its own size
@@ -42,7 +42,7 @@ struct MergeReport {
 
 /// Writes the checkpoint that `model` was loaded from to the new folder `output`, with the adapters that are attached
 /// to the model inside its matrices. Names and key layout stay; so do clip bounds, and since adapters lie inside the
-/// clamps, merging changes no function. Holds one matrix at a time. From a quantised checkpoint every matrix in codes
+/// clamps, merging changes no function. Holds one matrix at a time. From a quantised checkpoint every quantized matrix
 /// is stored dense and quantization_config goes, unless requantize. Throws Error when a merged matrix is not finite,
 /// and for codes that requantize cannot write; Error (kConfig) when `output` exists, or requantize is asked for a
 /// checkpoint without codes or together with a dtype.

@@ -33,7 +33,7 @@ struct Slot {
   SlotKind kind = SlotKind::kVector;
   std::function<void(torch::Tensor)> assign;                                ///< kVector, kClipBound
   std::function<void(std::shared_ptr<const quant::Weight>)> assign_weight;  ///< kMatrix
-  bool quantizable = false;                                                 ///< kMatrix: may be kept in codes
+  bool quantizable = false;                                                 ///< kMatrix: may be kept quantized
   bool wide = false;                                                        ///< kVector: kept in float32
   MatrixRole role = MatrixRole::kLinear;                                    ///< kMatrix
   const std::shared_ptr<const quant::Weight>* weight = nullptr;             ///< kMatrix: what was assigned, or null

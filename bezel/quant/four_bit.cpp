@@ -97,9 +97,9 @@ void nest_scales(FourBit& matrix) {
   matrix.nested = std::move(nested);
 }
 
-class FourBitCodes final : public Codes {
+class FourBitQuantized final : public QuantizedMatrix {
  public:
-  explicit FourBitCodes(FourBit matrix)
+  explicit FourBitQuantized(FourBit matrix)
       : matrix_(std::move(matrix)),
         columns_(matrix_.shape.back()),
         format_{four_bit_table(matrix_.type), matrix_.block_size, matrix_.value_dtype} {}
@@ -136,7 +136,7 @@ class FourBitCodes final : public Codes {
   }
   std::string storage() const override { return matrix_.type == FourBitType::kNf4 ? "nf4" : "fp4"; }
 
-  std::shared_ptr<const Codes> to(torch::Device device) const override {
+  std::shared_ptr<const QuantizedMatrix> to(torch::Device device) const override {
     FourBit moved = matrix_;
     moved.packed = moved.packed.to(device);
     moved.scales = moved.scales.to(device);
@@ -144,7 +144,7 @@ class FourBitCodes final : public Codes {
       moved.nested->map = moved.nested->map.to(device);
       moved.nested->scales = moved.nested->scales.to(device);
     }
-    return std::make_shared<FourBitCodes>(std::move(moved));
+    return std::make_shared<FourBitQuantized>(std::move(moved));
   }
 
  private:
@@ -246,13 +246,13 @@ FourBit quantize_4bit(const Tensor& source, FourBitType type, bool double_quant)
 
 Tensor dequantize(const FourBit& matrix) {
   const std::int64_t rows = count_of(matrix.shape) / matrix.shape.back();
-  return FourBitCodes(matrix).make(0, rows, matrix.value_dtype).view(matrix.shape);
+  return FourBitQuantized(matrix).make(0, rows, matrix.value_dtype).view(matrix.shape);
 }
 
 std::shared_ptr<const Weight> four_bit_weight(FourBit matrix, const std::string& name) {
   check(matrix, name);
   std::vector<std::int64_t> shape = matrix.shape;
-  return tiled_weight(std::make_shared<FourBitCodes>(std::move(matrix)), std::move(shape));
+  return tiled_weight(std::make_shared<FourBitQuantized>(std::move(matrix)), std::move(shape));
 }
 
 }  // namespace bezel::quant

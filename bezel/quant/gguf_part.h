@@ -22,7 +22,7 @@ using RowsOf = std::function<torch::Tensor(std::int64_t begin, std::int64_t coun
 RowsOf rows_of(const torch::Tensor& tensor, double offset = 0.0);
 /// Rows of packed blocks as io::map_tensor gives them.
 RowsOf rows_of(const torch::Tensor& packed, io::GgufType type);
-/// Rows of a matrix in codes, or of a stack of them.
+/// Rows of a quantized matrix, or of a stack of them.
 RowsOf rows_of(const std::shared_ptr<const Weight>& weight);
 
 /// A tensor of a base on its way into a GGUF file.

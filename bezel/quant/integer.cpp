@@ -20,9 +20,9 @@ std::int64_t rows_of(const std::vector<std::int64_t>& shape) {
   return std::accumulate(shape.begin(), shape.end() - 1, std::int64_t{1}, std::multiplies<>());
 }
 
-class IntegerCodes final : public Codes {
+class IntegerQuantized final : public QuantizedMatrix {
  public:
-  explicit IntegerCodes(IntegerMatrix matrix) : matrix_(std::move(matrix)), columns_(matrix_.shape.back()) {}
+  explicit IntegerQuantized(IntegerMatrix matrix) : matrix_(std::move(matrix)), columns_(matrix_.shape.back()) {}
 
   Tensor make(std::int64_t begin, std::int64_t count, torch::ScalarType dtype) const override {
     return values(matrix_.codes.narrow(0, begin, count), matrix_.scales.narrow(0, begin, count), dtype);
@@ -35,11 +35,11 @@ class IntegerCodes final : public Codes {
     return static_cast<std::int64_t>(matrix_.codes.nbytes() + matrix_.scales.nbytes());
   }
   std::string storage() const override { return "int" + std::to_string(matrix_.bits); }
-  std::shared_ptr<const Codes> to(torch::Device device) const override {
+  std::shared_ptr<const QuantizedMatrix> to(torch::Device device) const override {
     IntegerMatrix moved = matrix_;
     moved.codes = moved.codes.to(device);
     moved.scales = moved.scales.to(device);
-    return std::make_shared<IntegerCodes>(std::move(moved));
+    return std::make_shared<IntegerQuantized>(std::move(moved));
   }
 
  private:
@@ -101,13 +101,13 @@ IntegerMatrix quantize_int8(const Tensor& source) {
 }
 
 Tensor dequantize(const IntegerMatrix& matrix) {
-  return IntegerCodes(matrix).make(0, rows_of(matrix.shape), matrix.value_dtype).view(matrix.shape);
+  return IntegerQuantized(matrix).make(0, rows_of(matrix.shape), matrix.value_dtype).view(matrix.shape);
 }
 
 std::shared_ptr<const Weight> integer_weight(IntegerMatrix matrix, const std::string& name) {
   check(matrix, name);
   std::vector<std::int64_t> shape = matrix.shape;
-  return tiled_weight(std::make_shared<IntegerCodes>(std::move(matrix)), std::move(shape));
+  return tiled_weight(std::make_shared<IntegerQuantized>(std::move(matrix)), std::move(shape));
 }
 
 }  // namespace bezel::quant

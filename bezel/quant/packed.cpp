@@ -14,9 +14,9 @@ namespace {
 
 using torch::Tensor;
 
-class PackedCodes final : public Codes {
+class PackedQuantized final : public QuantizedMatrix {
  public:
-  PackedCodes(Tensor rows, io::GgufType type, std::string name)
+  PackedQuantized(Tensor rows, io::GgufType type, std::string name)
       : rows_(std::move(rows)), type_(type), name_(std::move(name)) {}
 
   Tensor make(std::int64_t begin, std::int64_t count, torch::ScalarType dtype) const override {
@@ -37,8 +37,8 @@ class PackedCodes final : public Codes {
   torch::Device device() const override { return rows_.device(); }
   std::int64_t bytes() const override { return static_cast<std::int64_t>(rows_.nbytes()); }
   std::string storage() const override { return std::string(io::gguf_type_info(type_).name); }
-  std::shared_ptr<const Codes> to(torch::Device device) const override {
-    return std::make_shared<PackedCodes>(rows_.to(device), type_, name_);
+  std::shared_ptr<const QuantizedMatrix> to(torch::Device device) const override {
+    return std::make_shared<PackedQuantized>(rows_.to(device), type_, name_);
   }
 
  private:
@@ -64,7 +64,7 @@ std::shared_ptr<const Weight> packed_weight(Tensor rows, io::GgufType type, std:
                   rows.size(1) * info.block_elements == shape.back() * info.block_bytes &&
                   rows.size(0) * shape.back() == elements,
               "packed rows of shape ", rows.sizes(), " in ", info.name, " are no matrix of shape ", shape);
-  return tiled_weight(std::make_shared<PackedCodes>(std::move(rows), type, std::move(name)), std::move(shape));
+  return tiled_weight(std::make_shared<PackedQuantized>(std::move(rows), type, std::move(name)), std::move(shape));
 }
 
 }  // namespace bezel::quant

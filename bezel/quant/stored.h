@@ -17,7 +17,7 @@ using StoredParts = std::map<std::string, torch::Tensor>;
 /// Names behind a module's that belong to its matrix `weight`: the matrix itself and what quantisers store beside it.
 bool is_part_of_matrix(std::string_view suffix);
 
-/// Whether a part of this name stands only beside a matrix in codes: the codes of another type than `weight`, or what
+/// Whether a part of this name stands only beside a quantized matrix: the codes of another type than `weight`, or what
 /// says how `weight` is to be read.
 bool marks_codes(std::string_view suffix);
 

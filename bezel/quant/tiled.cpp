@@ -9,7 +9,7 @@ namespace {
 
 class TiledWeight final : public Weight {
  public:
-  TiledWeight(std::shared_ptr<const Codes> codes, std::vector<std::int64_t> shape, std::int64_t first_row, bool is_part)
+  TiledWeight(std::shared_ptr<const QuantizedMatrix> codes, std::vector<std::int64_t> shape, std::int64_t first_row, bool is_part)
       : codes_(std::move(codes)), shape_(std::move(shape)), first_row_(first_row), is_part_(is_part) {
     TORCH_CHECK(shape_.size() == 2 || shape_.size() == 3, "a weight is a matrix or a stack of them");
   }
@@ -58,7 +58,7 @@ class TiledWeight final : public Weight {
             kernels::takes_windows(x) ? codes_->windows(first_row_, shape_[0]) : kernels::MakeWindow{}};
   }
 
-  std::shared_ptr<const Codes> codes_;
+  std::shared_ptr<const QuantizedMatrix> codes_;
   std::vector<std::int64_t> shape_;
   std::int64_t first_row_;
   bool is_part_;
@@ -66,7 +66,7 @@ class TiledWeight final : public Weight {
 
 }  // namespace
 
-std::shared_ptr<const Weight> tiled_weight(std::shared_ptr<const Codes> codes, std::vector<std::int64_t> shape) {
+std::shared_ptr<const Weight> tiled_weight(std::shared_ptr<const QuantizedMatrix> codes, std::vector<std::int64_t> shape) {
   return std::make_shared<TiledWeight>(std::move(codes), std::move(shape), 0, false);
 }
 

@@ -10,9 +10,9 @@
 namespace bezel::quant {
 
 /// Codes of a matrix [rows, columns] from which a few rows at a time can be made. A stack is one tall matrix.
-class Codes {
+class QuantizedMatrix {
  public:
-  virtual ~Codes() = default;
+  virtual ~QuantizedMatrix() = default;
 
   /// Rows [begin, begin + count) -> [count, columns] in `dtype`.
   virtual torch::Tensor make(std::int64_t begin, std::int64_t count, torch::ScalarType dtype) const = 0;
@@ -31,11 +31,11 @@ class Codes {
   virtual torch::Device device() const = 0;
   virtual std::int64_t bytes() const = 0;
   virtual std::string storage() const = 0;
-  virtual std::shared_ptr<const Codes> to(torch::Device device) const = 0;
+  virtual std::shared_ptr<const QuantizedMatrix> to(torch::Device device) const = 0;
 };
 
-/// A weight of that shape, [out, in] or [experts, out, in], in codes. Products dequantise it tile by tile; no copy of
+/// A weight of that shape, [out, in] or [experts, out, in], quantized. Products dequantise it tile by tile; no copy of
 /// it in full precision is kept.
-std::shared_ptr<const Weight> tiled_weight(std::shared_ptr<const Codes> codes, std::vector<std::int64_t> shape);
+std::shared_ptr<const Weight> tiled_weight(std::shared_ptr<const QuantizedMatrix> codes, std::vector<std::int64_t> shape);
 
 }  // namespace bezel::quant

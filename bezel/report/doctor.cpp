@@ -109,7 +109,7 @@ void compare(const std::string& name, const Tensors& got, const Tensors& wanted,
   on_check({name + ": LoRA gradients, relative", gradients, kGradientLimit});
 }
 
-// The largest relative error of a product with a matrix in codes, over all layers, against float64.
+// The largest relative error of a product with a quantized matrix, over all layers, against float64.
 double product_error(const Bundle& bundle, quant::Storage storage, torch::Device device) {
   gemma4::Model model = gemma4::load_model(bundle.path(), {torch::kFloat, device, {.storage = storage}}).model;
   const at::NoGradGuard no_grad;

@@ -35,7 +35,7 @@ io::Json targets_json(gemma4::Model& model);
 /// {tower: [module, …]} that a target_modules selects. Throws Error (kConfig) when it is no layer of any tower.
 io::Json selected_json(gemma4::Model& model, const lora::ModulePattern& pattern);
 
-/// What training takes in dense, int8 and nf4, or as it is stored where that is in codes: in bfloat16, LoRA of rank 16
+/// What training takes in dense, int8 and nf4, or as it is stored where that is quantized: in bfloat16, LoRA of rank 16
 /// on the decoder, one text of 2,048 tokens. `model` is in bfloat16.
 io::Json training_memory_json(gemma4::Model& model, const StoredTensors& tensors);
 

@@ -141,7 +141,7 @@ def flat_layout(root, tmp):
 
 
 def moe_experts(root, tmp):
-    """Stacked experts in codes, stored by `bezel quantize --experts`, against a dense model with the values that bitsandbytes makes of
+    """Stacked quantized experts, stored by `bezel quantize --experts`, against a dense model with the values that bitsandbytes makes of
     them. transformers must not take what only Bezel reads for a checkpoint of bitsandbytes."""
     from bitsandbytes import functional as F
     from transformers.quantizers.auto import AutoHfQuantizer
@@ -166,7 +166,7 @@ def moe_experts(root, tmp):
         coded = [name.removesuffix("weight") for name, value in names.items() if name.endswith(".weight") and not value.is_floating_point()]
         for name in stacks + [module + "weight" for module in coded if ".experts." not in module]:
             tensors[name] = rounded(tensors[name], kind).contiguous()
-        check(len(stacks) > 0, f"experts {kind}: none in codes")
+        check(len(stacks) > 0, f"experts {kind}: none quantized")
         save_file(tensors, dense / "model.safetensors", metadata={"format": "pt"})
         compare(f"experts {kind}, {len(stacks)} stacks", ours(stored, file, adapter, tmp), peft_answers(load_model(dense), adapter, file), limit_of(file.name))
         config = json.loads((stored / "config.json").read_text())["quantization_config"]
@@ -210,7 +210,7 @@ def stored_int8(stored, model, folder):
 
     shutil.copytree(model, folder)
     tensors, codes = load_file(folder / "model.safetensors"), load_file(stored / "model.safetensors")
-    for name in codes:
+    for name quantized:
         if name.endswith(".SCB"):
             weight = name.removesuffix("SCB") + "weight"
             tensors[weight] = F.int8_vectorwise_dequant(codes[weight], codes[name])

@@ -8,7 +8,7 @@
 #include <torch/types.h>
 
 #include "bezel/error.h"
-#include "bezel/quant/code_form.h"
+#include "bezel/quant/quant_scheme.h"
 #include "support/temp_folder.h"
 
 namespace bezel::quant {
@@ -27,7 +27,7 @@ Tensor matrix() {
 }
 
 StoredParts nf4(bool double_quant = true) { return encode({.double_quant = double_quant}, matrix()); }
-StoredParts int8() { return encode({.kind = CodeForm::Kind::kInt8}, matrix()); }
+StoredParts int8() { return encode({.kind = QuantScheme::Kind::kInt8}, matrix()); }
 
 Tensor bytes_of(const std::string& text) {
   Tensor bytes = at::empty({static_cast<std::int64_t>(text.size())}, at::kByte);
@@ -72,8 +72,8 @@ TEST(StoredWeight, CodesMayBeStoredAsAnotherType) {
 }
 
 TEST(StoredWeight, LayoutIsKnownBeforeTheCodesAre) {
-  for (const CodeForm form : {CodeForm{}, CodeForm{.type = FourBitType::kFp4, .double_quant = false},
-                              CodeForm{.kind = CodeForm::Kind::kInt8}}) {
+  for (const QuantScheme form : {QuantScheme{}, QuantScheme{.type = FourBitType::kFp4, .double_quant = false},
+                              QuantScheme{.kind = QuantScheme::Kind::kInt8}}) {
     const StoredParts parts = encode(form, matrix());
     const auto layout = layout_of(form, kShape);
     EXPECT_EQ(layout.size(), parts.size());
@@ -90,7 +90,7 @@ TEST(StoredWeight, AStackOfExpertsIsReadAsItIsEncoded) {
   torch::manual_seed(5);
   const std::vector<std::int64_t> shape{3, 10, 24};
   const Tensor stack = torch::randn(shape);
-  for (const CodeForm form : {CodeForm{}, CodeForm{.kind = CodeForm::Kind::kInt8}}) {
+  for (const QuantScheme form : {QuantScheme{}, QuantScheme{.kind = QuantScheme::Kind::kInt8}}) {
     const StoredParts parts = encode(form, stack);
     for (const PartLayout& part : layout_of(form, shape))
       EXPECT_EQ(parts.at(part.suffix).sizes(), torch::IntArrayRef(part.shape)) << part.suffix;

@@ -1,4 +1,4 @@
-#include "bezel/quant/code_form.h"
+#include "bezel/quant/quant_scheme.h"
 
 #include <algorithm>
 
@@ -36,7 +36,7 @@ Tensor padded_bytes(const std::string& text) {
   return bytes;
 }
 
-StoredParts encode_4bit(const CodeForm& form, const Tensor& matrix) {
+StoredParts encode_4bit(const QuantScheme& form, const Tensor& matrix) {
   const FourBit codes = quantize_4bit(matrix, form.type, form.double_quant);
   io::Json state{{"quant_type", form.type == FourBitType::kNf4 ? "nf4" : "fp4"},
                  {"blocksize", codes.block_size},
@@ -65,8 +65,8 @@ StoredParts encode_int8(const Tensor& matrix) {
 
 }  // namespace
 
-CodeForm form_of(const StoredParts& parts, const std::string& name) {
-  if (parts.contains("SCB")) return {.kind = CodeForm::Kind::kInt8};
+QuantScheme form_of(const StoredParts& parts, const std::string& name) {
+  if (parts.contains("SCB")) return {.kind = QuantScheme::Kind::kInt8};
   for (const FourBitType type : {FourBitType::kNf4, FourBitType::kFp4}) {
     const auto found = parts.find(state_suffix(type));
     if (found == parts.end()) continue;
@@ -79,10 +79,10 @@ CodeForm form_of(const StoredParts& parts, const std::string& name) {
   throw Error(name, ": codes of this form are read but not written; Bezel writes bitsandbytes' 4 and 8 bits");
 }
 
-std::vector<PartLayout> layout_of(const CodeForm& form, const std::vector<std::int64_t>& shape) {
+std::vector<PartLayout> layout_of(const QuantScheme& form, const std::vector<std::int64_t>& shape) {
   TORCH_CHECK(shape.size() == 2 || shape.size() == 3, "a matrix or a stack of them, not ", shape);
   const std::int64_t elements = c10::multiply_integers(shape);
-  if (form.kind == CodeForm::Kind::kInt8)
+  if (form.kind == QuantScheme::Kind::kInt8)
     return {{"weight", torch::kChar, shape},
             {"SCB", torch::kFloat, {elements / shape.back()}},
             {"weight_format", torch::kByte, {}}};
@@ -98,8 +98,8 @@ std::vector<PartLayout> layout_of(const CodeForm& form, const std::vector<std::i
   return parts;
 }
 
-StoredParts encode(const CodeForm& form, const Tensor& matrix) {
-  return form.kind == CodeForm::Kind::kInt8 ? encode_int8(matrix) : encode_4bit(form, matrix);
+StoredParts encode(const QuantScheme& form, const Tensor& matrix) {
+  return form.kind == QuantScheme::Kind::kInt8 ? encode_int8(matrix) : encode_4bit(form, matrix);
 }
 
 }  // namespace bezel::quant
