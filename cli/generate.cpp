@@ -126,7 +126,7 @@ void Session::take(const std::string& adapter) {
   lora::detach_all(*model_);
   if (!adapter.empty()) print_warnings(lora::load_adapter(*model_, adapter, model_->config().text_only).notes);
   model_->eval();
-  generator_->forget();
+  generator_->reset();
 }
 
 void Session::print_json(const data::Batch& prompt, const generate::Generated& out, const std::string& text,

@@ -9,7 +9,7 @@ namespace bezel::generate {
 
 Answer greedy_answer(Generator& generator, const data::Tokenizer& tokenizer, const data::Sample& prompt,
                      const GenerateOptions& options, const std::function<bool(std::int64_t)>& on_token) {
-  generator.forget();
+  generator.reset();
   Sampler sampler({.greedy = true}, /*seed=*/0);
   const input::Batch batch = data::collate({&prompt, 1}, /*pad_id=*/0);  // one row has no padding
   const Generated out = generate(generator, batch, sampler, options, on_token);

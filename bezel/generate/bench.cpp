@@ -66,11 +66,11 @@ DecodeTimes bench_decoding(const gemma4::Model& model, const input::Batch& promp
   times.prompt_tokens = prompt.input_ids.size(1);
   Generator generator(model);
   auto begin = Clock::now();
-  torch::Tensor logits = generator.read(prompt);
+  torch::Tensor logits = generator.prefill(prompt);
   times.prefill_s = seconds_since(begin);
   for (std::int64_t i = 0; i < count; ++i) {
     begin = Clock::now();
-    logits = generator.read(logits.argmax().item<std::int64_t>());
+    logits = generator.decode(logits.argmax().item<std::int64_t>());
     times.token_s.push_back(seconds_since(begin));
   }
   std::vector<double> sorted(times.token_s.begin() + (count > 1 ? 1 : 0), times.token_s.end());

@@ -67,12 +67,12 @@ void Generator::ended(gemma4::Phase phase) const {
   if (observer_) observer_(phase);
 }
 
-void Generator::forget() {
+void Generator::reset() {
   cache_ = KvCache(model_->config().text);
   tokens_.clear();
 }
 
-std::int64_t Generator::room() const {
+std::int64_t Generator::remaining_context() const {
   return model_->config().text.max_position_embeddings - static_cast<std::int64_t>(tokens_.size());
 }
 
@@ -120,10 +120,10 @@ Tensor Generator::read_chunk(const input::Batch& prompt, std::int64_t end, const
   return state;
 }
 
-Tensor Generator::read(const input::Batch& prompt, const std::function<bool()>& should_stop) {
+Tensor Generator::prefill(const input::Batch& prompt, const std::function<bool()>& should_stop) {
   TORCH_CHECK(prompt.input_ids.size(0) == 1 && !prompt.has_padding, "a prompt is one row without padding");
   const at::NoGradGuard no_grad;
-  if (!continues(prompt)) forget();
+  if (!continues(prompt)) reset();
   const std::int64_t size = prompt.input_ids.size(1);
   if (const std::int64_t most = model_->config().text.max_position_embeddings; size > most)
     throw Error("the prompt has ", size, " tokens, the model's context (max_position_embeddings) is ", most);
@@ -144,7 +144,7 @@ Tensor Generator::next_logits(const Tensor& state) {
   return logits;
 }
 
-Tensor Generator::read(std::int64_t token) {
+Tensor Generator::decode(std::int64_t token) {
   const at::NoGradGuard no_grad;
   input::Batch row;
   row.input_ids = at::full({1, 1}, token, at::TensorOptions(at::kLong).device(model_->head()->device()));
@@ -159,9 +159,9 @@ Tensor Generator::read(std::int64_t token) {
 Generated generate(Generator& generator, const input::Batch& prompt, Sampler& sampler, const GenerateOptions& options,
                    const std::function<bool(std::int64_t)>& on_token) {
   Generated out;
-  Tensor logits = generator.read(prompt, [&] { return on_token && !on_token(-1); });
-  const std::int64_t most = std::min(options.max_new_tokens, generator.room());
-  if (most < options.max_new_tokens && generator.room() == 0)
+  Tensor logits = generator.prefill(prompt, [&] { return on_token && !on_token(-1); });
+  const std::int64_t most = std::min(options.max_new_tokens, generator.remaining_context());
+  if (most < options.max_new_tokens && generator.remaining_context() == 0)
     throw Error("the prompt of ", generator.tokens().size(), " tokens fills the model's context");
   while (logits.defined()) {
     const std::span<const float> row{logits.data_ptr<float>(), static_cast<std::size_t>(logits.numel())};
@@ -174,7 +174,7 @@ Generated generate(Generator& generator, const input::Batch& prompt, Sampler& sa
     }
     if (!goes_on) break;
     if (static_cast<std::int64_t>(out.tokens.size()) >= most) return out;
-    logits = generator.read(token);
+    logits = generator.decode(token);
   }
   out.finish = Finish::kInterrupted;
   return out;

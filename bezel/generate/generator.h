@@ -21,17 +21,17 @@ class Generator {
   /// Reads a prompt of one row; where it begins with all tokens read so far, only the rest. Images and audio clips
   /// already read must then be the same. Logits [V] of the next token, float32 on the CPU; undefined when
   /// `should_stop`, asked before each chunk, said so. Throws Error when the prompt is longer than the model's context.
-  torch::Tensor read(const input::Batch& prompt, const std::function<bool()>& should_stop = {});
+  torch::Tensor prefill(const input::Batch& prompt, const std::function<bool()>& should_stop = {});
   /// Reads one token more; the same logits.
-  torch::Tensor read(std::int64_t token);
+  torch::Tensor decode(std::int64_t token);
 
   /// Forgets what was read, so that another sequence can follow.
-  void forget();
+  void reset();
 
   /// Tokens read so far.
   const std::vector<std::int64_t>& tokens() const { return tokens_; }
   /// Tokens that still fit into the model's context.
-  std::int64_t room() const;
+  std::int64_t remaining_context() const;
   const KvCache& cache() const { return cache_; }
 
  private:

@@ -87,10 +87,10 @@ TEST_P(Reading, InChunksAndTokenByTokenIsReadingAtOnce) {
     Generator generator(model, chunk);
     std::vector<std::int64_t> more;
     const std::string where = "chunks of " + std::to_string(chunk);
-    expect_same(generator.read(model->make_batch(inputs())), wanted, where);
+    expect_same(generator.prefill(model->make_batch(inputs())), wanted, where);
     for (const std::int64_t token : {14, 15, 16, 3, 3, 9, 10, 11, 12}) {
       more.push_back(token);
-      expect_same(generator.read(token), plain_logits(model, inputs(more)),
+      expect_same(generator.decode(token), plain_logits(model, inputs(more)),
                   where + ", then " + std::to_string(more.size()));
     }
   }
@@ -99,15 +99,15 @@ TEST_P(Reading, InChunksAndTokenByTokenIsReadingAtOnce) {
 TEST_P(Reading, GoesOnWhereThePromptBeginsWithWhatWasRead) {
   gemma4::Model model = random_model(GetParam()());
   Generator generator(model, 7);
-  generator.read(model->make_batch(inputs()));
-  generator.read(14);
+  generator.prefill(model->make_batch(inputs()));
+  generator.decode(14);
   const input::RawInputs longer = inputs({14, 19, 3, 8});
   int chunks = 0;
-  expect_same(generator.read(model->make_batch(longer), [&] { return ++chunks > 99; }), plain_logits(model, longer),
+  expect_same(generator.prefill(model->make_batch(longer), [&] { return ++chunks > 99; }), plain_logits(model, longer),
               "on");
   EXPECT_EQ(chunks, 1);  // the three new tokens
   const input::RawInputs other = inputs({15, 19, 3, 8});
-  expect_same(generator.read(model->make_batch(other)), plain_logits(model, other), "another");
+  expect_same(generator.prefill(model->make_batch(other)), plain_logits(model, other), "another");
   EXPECT_EQ(generator.tokens().size(), 28u);
 }
 
@@ -152,7 +152,7 @@ TEST(Generate, IsInterruptedByTheCallback) {
   const Generated in_prompt = generate(generator, prompt, sampler, {}, [&](std::int64_t) { return ++calls < 2; });
   EXPECT_EQ(in_prompt.finish, Finish::kInterrupted);
   EXPECT_TRUE(in_prompt.tokens.empty());
-  generator.forget();
+  generator.reset();
   std::size_t seen = 0;
   const Generated later =
       generate(generator, prompt, sampler, {}, [&](std::int64_t token) { return token < 0 || ++seen < 4; });
@@ -172,7 +172,7 @@ TEST(Generate, EndsWhereTheContextDoes) {
                          }),
                          "fills the model's context"));
   EXPECT_TRUE(test::says(test::error_of([&] {
-                           generator.read(model->make_batch(inputs({3, 3, 3, 3})));
+                           generator.prefill(model->make_batch(inputs({3, 3, 3, 3})));
                          }),
                          "has 28 tokens"));
 }
