@@ -117,12 +117,12 @@ Tensor ModelImpl::decode(const input::Batch& batch, const Encoded& encoded, cons
                                Context{real, batch.segment_start, ends, queries, past});
 }
 
-const std::shared_ptr<const quant::Weight>& ModelImpl::head() const {
+const std::shared_ptr<const quant::Weight>& ModelImpl::output_embedding() const {
   return lm_head ? lm_head->weight : model->language_model->embed_tokens->weight;
 }
 
 Tensor ModelImpl::logits(const Tensor& hidden) {
-  return nn::softcap(head()->matmul(hidden), config_.text.final_logit_softcapping);
+  return nn::softcap(output_embedding()->matmul(hidden), config_.text.final_logit_softcapping);
 }
 
 }  // namespace bezel::gemma4

@@ -96,7 +96,9 @@ class ModelImpl : public torch::nn::Module {
   torch::Tensor logits(const torch::Tensor& hidden);
 
   /// The output matrix [V, H]: the token embeddings where they are tied.
-  const std::shared_ptr<const quant::Weight>& head() const;
+  const std::shared_ptr<const quant::Weight>& output_embedding() const;
+  /// Device of the head, and so of the whole model.
+  torch::Device device() const { return output_embedding()->device(); }
 
   Backbone model{nullptr};
   nn::Linear lm_head{nullptr};  ///< only where the embeddings are not tied

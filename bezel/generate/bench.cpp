@@ -48,7 +48,7 @@ double read_bandwidth() {
 
 std::int64_t weight_bytes_per_token(const gemma4::Model& model) {
   const gemma4::TextConfig& config = model->config().text;
-  std::int64_t bytes = model->head()->bytes();
+  std::int64_t bytes = model->output_embedding()->bytes();
   for (const nn::WeightSite& site : nn::weight_sites(*model->model->language_model)) {
     if (site.role() == nn::MatrixRole::kExperts)
       bytes += site.weight()->bytes() / config.num_experts * config.top_k_experts;

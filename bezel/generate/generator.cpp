@@ -95,7 +95,7 @@ Generator::Unread Generator::encode(const input::Batch& prompt) {
       done += static_cast<std::size_t>(media.num_soft_tokens);
   }
   return {{places.begin() + static_cast<std::ptrdiff_t>(done), places.end()},
-          model_->encode(unread.to(model_->head()->device()), observer_).rows};
+          model_->encode(unread.to(model_->device()), observer_).rows};
 }
 
 // Reads up to position `end`; the state of its last token.
@@ -112,7 +112,7 @@ Tensor Generator::read_chunk(const input::Batch& prompt, std::int64_t end, const
     encoded.rows = soft.rows.narrow(0, stretch.first, stretch.rows.size(0));
     encoded.kinds = kinds_at(values(prompt.mm_token_type_ids), begin, end);
   }
-  const Tensor state = model_->next_state(chunk.to(model_->head()->device()), encoded, cache_);
+  const Tensor state = model_->next_state(chunk.to(model_->device()), encoded, cache_);
   ended(gemma4::Phase::decoder());
   const auto ids =
       values(prompt.input_ids).subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin));
@@ -147,7 +147,7 @@ Tensor Generator::next_logits(const Tensor& state) {
 Tensor Generator::decode(std::int64_t token) {
   const at::NoGradGuard no_grad;
   input::Batch row;
-  row.input_ids = at::full({1, 1}, token, at::TensorOptions(at::kLong).device(model_->head()->device()));
+  row.input_ids = at::full({1, 1}, token, at::TensorOptions(at::kLong).device(model_->device()));
   // A placeholder that the model made up stands for nothing; the reference embeds padding for it, too.
   if (model_->config().placeholder_ids.contains(token)) row.placeholder_rows = at::zeros({1}, row.input_ids.options());
   const Tensor state = model_->next_state(row, {}, cache_);

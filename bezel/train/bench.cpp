@@ -134,7 +134,7 @@ BenchResult bench_training(gemma4::Model& model, const lora::Selection& selectio
   options.total_steps = steps;
   options.max_grad_norm = 0.0;
   options.learning_rate = [](std::int64_t) { return 1e-4; };
-  SupervisedObjective objective(model, model->head()->device(), residency.observer());
+  SupervisedObjective objective(model, model->device(), residency.observer());
   Trainer trainer(*model, selection, objective, options);
   model->train();
   BenchResult result;

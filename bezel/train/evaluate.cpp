@@ -17,7 +17,7 @@ namespace bezel::train {
 namespace {
 
 SampleScore score(gemma4::Model& model, const Residency& residency, const data::Batch& batch) {
-  const LabelScores scores = score_labels(label_states(model, batch, residency.observer()), *model->head(),
+  const LabelScores scores = score_labels(label_states(model, batch, residency.observer()), *model->output_embedding(),
                                           batch.label_ids, model->config().text.final_logit_softcapping);
   residency.after(gemma4::Phase::head());
   return {scores.nll.sum(torch::kDouble).item<double>(), scores.correct.sum().item<std::int64_t>()};

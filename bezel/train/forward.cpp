@@ -46,7 +46,7 @@ Tensor label_states(gemma4::Model& model, const data::Batch& batch, const gemma4
 }
 
 Tensor loss_sum(gemma4::Model& model, const data::Batch& batch, const gemma4::PhaseObserver& observer) {
-  Tensor loss = cross_entropy_sum(label_states(model, batch, observer), *model->head(), batch.label_ids,
+  Tensor loss = cross_entropy_sum(label_states(model, batch, observer), *model->output_embedding(), batch.label_ids,
                                   model->config().text.final_logit_softcapping);
   if (observer) observer(gemma4::Phase::head());
   return loss;
@@ -58,7 +58,7 @@ Tensor mean_loss(gemma4::Model& model, const data::Batch& batch) {
 
 std::map<std::string, Tensor> forward_tensors(gemma4::Model& model, const data::Batch& on_host, bool with_grads) {
   check_ids(on_host.input_ids, model->config());
-  const data::Batch batch = on_host.to(model->head()->device());
+  const data::Batch batch = on_host.to(model->device());
   std::map<std::string, Tensor> out;
   {
     const at::NoGradGuard no_grad;

@@ -40,7 +40,7 @@ bool keeps_upper_half(const gemma4::MediaInput& path) {
 
 }  // namespace
 
-Residency::Residency(const gemma4::Model& model, EvictionOptions options) : options_(options), head_(model->head()) {
+Residency::Residency(const gemma4::Model& model, EvictionOptions options) : options_(options), head_(model->output_embedding()) {
   const gemma4::Backbone& backbone = model->model;
   decoder_ = lower_half(backbone->language_model->layers);
   std::int64_t returning_bytes = bytes_of(decoder_);  // read again by the backward pass
@@ -70,7 +70,7 @@ void Residency::after(gemma4::Phase phase) const {
 
 PinnedDecoder::PinnedDecoder(const gemma4::Model& model) {
   Weights weights = nn::linear_weights(*model->model->language_model);
-  weights.push_back(model->head());
+  weights.push_back(model->output_embedding());
   const double memory = static_cast<double>(::sysconf(_SC_PHYS_PAGES)) * static_cast<double>(::sysconf(_SC_PAGESIZE));
   if (static_cast<double>(bytes_of(weights)) > memory / 2) return;
   pins_.reserve(weights.size());

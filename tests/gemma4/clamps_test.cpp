@@ -115,7 +115,7 @@ TEST(QuantizedModel, EveryTowerTrainsOnCodes) {
       const Tensor hidden = model->hidden_states(batch);
       EXPECT_EQ(hidden.scalar_type(), dtype);
       EXPECT_TRUE(hidden.isfinite().all().item<bool>());
-      EXPECT_EQ(model->head()->storage(), "int8");
+      EXPECT_EQ(model->output_embedding()->storage(), "int8");
     }
 }
 
@@ -126,7 +126,7 @@ TEST(QuantizedModel, EmbeddingsAndTheTiedHeadAreThoseOfTheDequantisedTable) {
       load_model(temp.path().string(), {.dtype = torch::kFloat, .storage = {.quantize_embeddings = true}}).model;
   Model dense = load_model(temp.path().string(), {.dtype = torch::kFloat}).model;
   auto& table = dense->model->language_model->embed_tokens->weight;
-  const Tensor exact = table->dequantize(torch::kFloat), rounded = coded->head()->dequantize(torch::kFloat);
+  const Tensor exact = table->dequantize(torch::kFloat), rounded = coded->output_embedding()->dequantize(torch::kFloat);
   EXPECT_FALSE(torch::equal(exact, rounded));
   table = quant::dense_weight(rounded, "rounded");
   const input::Batch batch = test::tiny_batch();

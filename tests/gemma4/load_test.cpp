@@ -116,7 +116,7 @@ TEST(LoadModel, BoundsMayBeInfiniteButNotNanOrCrossed) {
 // transformers: a head of its own is used whatever config.json ties; one that is alone stands for the embeddings.
 TEST(LoadModel, AStoredHeadIsUsedWhereItDiffers) {
   const std::string embeddings = "model.language_model.embed_tokens.weight";
-  const auto head_of = [](LoadedModel& model) { return model.model->head()->dequantize(torch::kFloat); };
+  const auto head_of = [](LoadedModel& model) { return model.model->output_embedding()->dequantize(torch::kFloat); };
   LoadedModel tied = load_after([](Tensors&) {});
   LoadedModel equal = load_after([&](Tensors& t) { t["lm_head.weight"] = t.at(embeddings).clone(); });
   LoadedModel alone = load_after([&](Tensors& t) {
@@ -185,7 +185,7 @@ TEST(LoadModel, BfloatWeightsStayMapped) {
   io::save_safetensors(folder + "/model.safetensors", halved);
   for (const auto dtype : {torch::kFloat, torch::kBFloat16}) {
     LoadedModel loaded = load_model(folder, {.dtype = dtype, .device = torch::kCPU});
-    EXPECT_EQ(loaded.model->head()->storage(), "bfloat16");
+    EXPECT_EQ(loaded.model->output_embedding()->storage(), "bfloat16");
     EXPECT_EQ(logits(loaded.model, test::tiny_batch()).scalar_type(), dtype);
   }
 }
@@ -223,7 +223,7 @@ TEST(MetaModel, WholeTrainingStepRunsWithoutValues) {
       }
     const input::Batch batch = test::tiny_batch().to(torch::kMeta);
     model->train();
-    const Tensor loss = train::cross_entropy_sum(model->label_states(batch), *model->head(), batch.label_ids, 30.0);
+    const Tensor loss = train::cross_entropy_sum(model->label_states(batch), *model->output_embedding(), batch.label_ids, 30.0);
     loss.backward();
     for (const Tensor& parameter : parameters) EXPECT_TRUE(parameter.grad().defined());
     torch::optim::AdamW optimizer(parameters, torch::optim::AdamWOptions(1e-3));

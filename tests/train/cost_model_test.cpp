@@ -19,7 +19,7 @@ std::int64_t loaded_bytes(const std::string& folder, const gemma4::LoadOptions& 
   for (const auto& item : model->named_modules()) {
     if (item.key() == "model.language_model.embed_tokens_per_layer") continue;
     if (const auto* linear = dynamic_cast<const nn::LinearImpl*>(item.value().get())) bytes += linear->weight->bytes();
-    if (item.key() == "model.language_model.embed_tokens") bytes += model->head()->bytes();
+    if (item.key() == "model.language_model.embed_tokens") bytes += model->output_embedding()->bytes();
   }
   return bytes;
 }
