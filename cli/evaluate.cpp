@@ -13,7 +13,7 @@
 #include "bezel/generate/settings.h"
 #include "bezel/io/atomic_write.h"
 #include "bezel/lora/adapter_io.h"
-#include "bezel/train/batches.h"
+#include "bezel/train/batch_plan.h"
 #include "bezel/train/device.h"
 #include "cli/command.h"
 
@@ -195,7 +195,7 @@ void evaluate(const EvaluateArguments& options) {
   train::TrainConfig config = options.config;
   config.train_file = data_file(config.train_file);
   const torch::Device device = train::choose_device(config.device);
-  const train::RunBatches batches(config, gemma4::read_model_config(config.base_model));
+  const train::BatchPlan batches(config, gemma4::read_model_config(config.base_model));
   const gemma4::LoadedModel loaded =
       gemma4::load_model(config.base_model, {config.dtype == "float32" ? torch::kFloat : torch::kBFloat16,
                                              device,

@@ -9,7 +9,7 @@
 #include "bezel/report/data_check.h"
 #include "bezel/report/run_estimate.h"
 #include "bezel/report/sample_view.h"
-#include "bezel/train/batches.h"
+#include "bezel/train/batch_plan.h"
 #include "bezel/train/run_check.h"
 #include "cli/check_text.h"
 #include "cli/command.h"
@@ -101,11 +101,11 @@ class Bar {
   int drawn_ = -1;
 };
 
-train::RunBatches read_data(train::TrainConfig config) {
+train::BatchPlan read_data(train::TrainConfig config) {
   // All bad samples are wanted, not the first one.
   config.skip_bad_samples = true;
   Bar bar("reading");
-  return train::RunBatches(config, gemma4::read_model_config(config.base_model), std::ref(bar));
+  return train::BatchPlan(config, gemma4::read_model_config(config.base_model), std::ref(bar));
 }
 
 Json show(const data::Dataset& data, const PreprocessOptions& options) {
@@ -122,7 +122,7 @@ Json show(const data::Dataset& data, const PreprocessOptions& options) {
 }
 
 // The first rows of the first epoch: which samples share them.
-Json show_rows(const train::RunBatches& batches, const PreprocessOptions& options) {
+Json show_rows(const train::BatchPlan& batches, const PreprocessOptions& options) {
   const auto rows = batches.epoch_rows(0);
   const data::Dataset& data = batches.train_data();
   Json out = Json::array();
@@ -140,7 +140,7 @@ Json show_rows(const train::RunBatches& batches, const PreprocessOptions& option
 }
 
 // What a dry run says among its counts. A run that cannot learn is refused there; its samples are shown all the same.
-void print_notes(const train::TrainConfig& config, const train::RunBatches& batches) {
+void print_notes(const train::TrainConfig& config, const train::BatchPlan& batches) {
   const auto print = [](const std::string& text) { std::fprintf(stderr, "note: %s\n", one_line(text).c_str()); };
   const data::Dataset& data = batches.train_data();
   if (const data::DatasetReport& read = data.report(); read.num_bad > 0)
@@ -160,7 +160,7 @@ report::DataCheck check(const data::Dataset& data) {
 }
 
 // Returns whether every sample can be used.
-bool dry_run(const train::TrainConfig& config, const train::RunBatches& batches, const PreprocessOptions& options,
+bool dry_run(const train::TrainConfig& config, const train::BatchPlan& batches, const PreprocessOptions& options,
              Json& out) {
   const report::DataCheck train = check(batches.train_data());
   out["train"] = check_json(batches.train_data(), train);
@@ -179,7 +179,7 @@ int preprocess(std::vector<std::string> arguments) {
   const PreprocessOptions options = take_options(arguments);
   const train::TrainConfig config = config_of(std::move(arguments));
   for (const std::string& note : config.notes) std::fprintf(stderr, "note: %s\n", one_line(note).c_str());
-  const train::RunBatches batches = read_data(config);
+  const train::BatchPlan batches = read_data(config);
   Json out = Json::object();
   if (!options.dry_run) print_notes(config, batches);
   if (options.show) out["samples"] = show(batches.train_data(), options);

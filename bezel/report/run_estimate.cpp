@@ -12,7 +12,7 @@
 namespace bezel::report {
 namespace {
 
-lora::Selection selection_of(gemma4::Model& model, const train::TrainConfig& config, const train::RunBatches& batches,
+lora::Selection selection_of(gemma4::Model& model, const train::TrainConfig& config, const train::BatchPlan& batches,
                              std::vector<std::string>& notes) {
   const bool text_only = model->config().text_only;
   if (!config.init_adapter.empty()) {
@@ -60,7 +60,7 @@ io::Json memory_json(const train::MemoryNeed& need) {
           {"activations", need.activations}, {"loss", need.loss},       {"total", need.total()}};
 }
 
-RunEstimate estimate_run(const train::TrainConfig& config, const train::RunBatches& batches, const DataCheck& check) {
+RunEstimate estimate_run(const train::TrainConfig& config, const train::BatchPlan& batches, const DataCheck& check) {
   const gemma4::ModelConfig model_config = gemma4::read_model_config(config.base_model);
   const torch::ScalarType dtype = config.dtype == "float32" ? torch::kFloat : torch::kBFloat16;
   gemma4::Model model = gemma4::meta_model(model_config, dtype);

@@ -6,7 +6,7 @@
 
 #include "bezel/io/json.h"
 #include "bezel/report/data_check.h"
-#include "bezel/train/batches.h"
+#include "bezel/train/batch_plan.h"
 #include "bezel/train/config.h"
 #include "bezel/train/cost_model.h"
 
@@ -35,7 +35,7 @@ struct RunEstimate {
 
 /// `check` is of the samples that are trained on. Throws Error where the run would refuse to begin: names that match no
 /// layer, towers that see no data, no update that would change the adapter.
-RunEstimate estimate_run(const train::TrainConfig& config, const train::RunBatches& batches, const DataCheck& check);
+RunEstimate estimate_run(const train::TrainConfig& config, const train::BatchPlan& batches, const DataCheck& check);
 
 io::Json memory_json(const train::MemoryNeed& need);
 

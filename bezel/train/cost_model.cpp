@@ -141,7 +141,7 @@ std::int64_t activation_bytes(std::span<const gemma4::Part> parts, const StepSiz
   return bytes + (recompute ? largest : 0);
 }
 
-bool wants_recompute(const TrainConfig& config, const gemma4::ModelConfig& model, const RunBatches& batches,
+bool wants_recompute(const TrainConfig& config, const gemma4::ModelConfig& model, const BatchPlan& batches,
                      torch::Device device, std::vector<std::string>& notes) {
   if (config.gradient_checkpointing) return *config.gradient_checkpointing;
   if (!device.is_cpu()) return false;

@@ -9,7 +9,7 @@
 #include "bezel/gemma4/parts.h"
 #include "bezel/lora/targets.h"
 #include "bezel/quant/options.h"
-#include "bezel/train/batches.h"
+#include "bezel/train/batch_plan.h"
 #include "bezel/train/config.h"
 
 namespace bezel::train {
@@ -29,7 +29,7 @@ std::int64_t activation_bytes(std::span<const gemma4::Part> parts, const StepSiz
 /// Whether the layers should run again in the backward pass: as told, or where the largest micro-batch would otherwise
 /// take more than half of the memory that is left, which then is a line in `notes`. Samples are taken to hold one
 /// image and one audio clip at most, and packed rows nothing else.
-bool wants_recompute(const TrainConfig& config, const gemma4::ModelConfig& model, const RunBatches& batches,
+bool wants_recompute(const TrainConfig& config, const gemma4::ModelConfig& model, const BatchPlan& batches,
                      torch::Device device, std::vector<std::string>& notes);
 
 /// A training run as far as its memory and work depend on it.

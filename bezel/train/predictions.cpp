@@ -28,13 +28,13 @@ Json to_json(const SamplePrediction& prediction) {
           {"after", prediction.after}};
 }
 
-SamplePredictions::SamplePredictions(const TrainConfig& config, const RunBatches& batches)
+SamplePredictions::SamplePredictions(const TrainConfig& config, const BatchPlan& batches)
     : path_((std::filesystem::path(config.output_dir) / "predictions.jsonl").string()),
       tokenizer_(batches.train_data().tokenizer()) {
   if (config.sample_predictions == 0) return;
   limits_ = {.max_new_tokens = kMaxNewTokens,
              .stop_ids = generate::read_settings(config.base_model, tokenizer_, config.chat_template).stop_ids};
-  for (RunBatches::Prompt& prompt : batches.prompts(static_cast<std::size_t>(config.sample_predictions))) {
+  for (BatchPlan::Prompt& prompt : batches.prompts(static_cast<std::size_t>(config.sample_predictions))) {
     predictions_.push_back({prompt.source, prompt.sample.prompt, prompt.sample.answer, "", ""});
     asked_.push_back(std::move(prompt.sample));
   }

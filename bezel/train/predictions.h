@@ -9,7 +9,7 @@
 #include "bezel/gemma4/phase.h"
 #include "bezel/generate/answer.h"
 #include "bezel/io/json.h"
-#include "bezel/train/batches.h"
+#include "bezel/train/batch_plan.h"
 #include "bezel/train/config.h"
 
 namespace bezel::train {
@@ -32,7 +32,7 @@ class SamplePredictions {
  public:
   /// Decodes the samples' media. Samples without a prompt are passed over, and with skip_bad_samples those whose media
   /// cannot be decoded. Throws Error for others. `batches` must outlive this.
-  SamplePredictions(const TrainConfig& config, const RunBatches& batches);
+  SamplePredictions(const TrainConfig& config, const BatchPlan& batches);
 
   bool empty() const { return asked_.empty(); }
   const std::vector<SamplePrediction>& all() const { return predictions_; }

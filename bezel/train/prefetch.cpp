@@ -194,7 +194,7 @@ void Prefetch::give_up(const std::string& what) const {
   const Error error(what, ": not read and decoded after ", options.timeout_s,
                     " s. Does the file's disk hang? data_timeout allows more, skip_bad_samples: true leaves such "
                     "samples out");
-  if (!options.leave_out || !options.leave_out(what, error.what())) throw Error(error);
+  if (!options.skip_sample || !options.skip_sample(what, error.what())) throw Error(error);
 }
 
 }  // namespace bezel::train

@@ -24,7 +24,7 @@ struct PrefetchOptions {
   std::int64_t max_bytes = 256LL << 20;   ///< of batches that wait; no step is begun when they are more
   std::int64_t max_ahead_per_worker = 2;  ///< steps that are made or wait
   /// Asked about what takes too long; true: make the step again, now without it.
-  std::function<bool(const std::string& what, const std::string& why)> leave_out = {};
+  std::function<bool(const std::string& what, const std::string& why)> skip_sample = {};
 };
 
 /// Makes the batches of steps ahead of time, on threads of its own with one thread of arithmetic each. They come out in
@@ -44,7 +44,7 @@ class Prefetch {
   ~Prefetch();
 
   /// The batches of the next step. Throws what `make` threw, and Error naming what took longer than timeout_s unless
-  /// leave_out() says to make the step again.
+  /// skip_sample() says to make the step again.
   Batches next();
 
   struct Job;

@@ -14,7 +14,7 @@
 #include "bezel/io/sha256.h"
 #include "bezel/io/torn_map.h"
 #include "bezel/lora/adapter_io.h"
-#include "bezel/train/batches.h"
+#include "bezel/train/batch_plan.h"
 #include "bezel/train/cost_model.h"
 #include "bezel/train/device.h"
 #include "bezel/train/intervals.h"
@@ -24,14 +24,14 @@
 #include "bezel/train/residency.h"
 #include "bezel/train/resolve_config.h"
 #include "bezel/train/run_check.h"
-#include "bezel/train/run_feed.h"
+#include "bezel/train/data_loader.h"
 #include "bezel/train/soft_tokens.h"
 
 namespace bezel::train {
 namespace {
 
 // In the order in which the run that was saved had them: the norm of all gradients depends on it.
-lora::Selection adapt(gemma4::Model& model, const TrainConfig& config, const RunBatches& batches,
+lora::Selection adapt(gemma4::Model& model, const TrainConfig& config, const BatchPlan& batches,
                       const std::optional<ResumePoint>& resume, std::vector<std::string>& notes) {
   const bool text_only = model->config().text_only;
   if (config.init_adapter.empty()) {
@@ -46,7 +46,7 @@ lora::Selection adapt(gemma4::Model& model, const TrainConfig& config, const Run
   return loaded.selection;
 }
 
-TrainerOptions trainer_options(const TrainConfig& config, const RunBatches& batches) {
+TrainerOptions trainer_options(const TrainConfig& config, const BatchPlan& batches) {
   TrainerOptions options;
   options.total_steps = batches.total_steps();
   options.steps_per_epoch = batches.steps_per_epoch();
@@ -61,14 +61,14 @@ TrainerOptions trainer_options(const TrainConfig& config, const RunBatches& batc
   return options;
 }
 
-std::vector<std::string> make_warnings(const TrainConfig& config, const RunBatches& batches) {
+std::vector<std::string> make_warnings(const TrainConfig& config, const BatchPlan& batches) {
   std::vector<std::string> warnings = check_learns(config, batches.total_steps());
   for (const data::Dataset* data : {&batches.train_data(), batches.eval_data()})
     if (data != nullptr) std::ranges::move(data->left_out_notes(), std::back_inserter(warnings));
   return warnings;
 }
 
-RunPlan make_plan(const lora::Selection& selection, const RunBatches& batches, torch::Device device) {
+RunPlan make_plan(const lora::Selection& selection, const BatchPlan& batches, torch::Device device) {
   RunPlan plan;
   plan.towers = selection.counts();
   plan.data = batches.train_data().report();
@@ -81,7 +81,7 @@ RunPlan make_plan(const lora::Selection& selection, const RunBatches& batches, t
   return plan;
 }
 
-RunFacts make_facts(const TrainConfig& config, const RunBatches& batches, torch::Device device) {
+RunFacts make_facts(const TrainConfig& config, const BatchPlan& batches, torch::Device device) {
   RunFacts facts{.config = config_facts(config), .inputs = base_facts(config.base_model), .machine = {}};
   if (!config.chat_template.empty()) facts.inputs["chat_template"] = io::sha256_file(config.chat_template);
   facts.inputs["train_file"] = batches.train_data().fingerprint();
@@ -94,7 +94,7 @@ RunFacts make_facts(const TrainConfig& config, const RunBatches& batches, torch:
 }
 
 // Files that are read, or mapped, for as long as the run goes on.
-io::FileWatch watch_inputs(const TrainConfig& config, const RunBatches& batches) {
+io::FileWatch watch_inputs(const TrainConfig& config, const BatchPlan& batches) {
   io::FileWatch watch;
   for (const std::string& path : base_files(config.base_model)) watch.add(path);
   const auto add = [&](const data::SampleFiles& files) {
@@ -113,7 +113,7 @@ class Run {
         events_(events),
         device_(choose_device(config_.device)),
         model_config_(gemma4::read_model_config(config_.base_model)),
-        batches_(std::make_shared<const RunBatches>(config_, model_config_)),
+        batches_(std::make_shared<const BatchPlan>(config_, model_config_)),
         predictions_(config_, *batches_),
         feed_(batches_, config_, events.on_left_out),
         warnings_(make_warnings(config_, *batches_)),
@@ -285,9 +285,9 @@ class Run {
   const RunEvents& events_;
   torch::Device device_;
   gemma4::ModelConfig model_config_;
-  std::shared_ptr<const RunBatches> batches_;
+  std::shared_ptr<const BatchPlan> batches_;
   SamplePredictions predictions_;
-  RunFeed feed_;
+  DataLoader feed_;
   std::vector<std::string> notes_, warnings_;
   OutputFolder output_;
   io::FileWatch watch_;

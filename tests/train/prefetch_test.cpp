@@ -162,14 +162,14 @@ TEST(Prefetch, WhatHangsCanBeLeftOut) {
       }
       return batches_of(100 * step + samples);
     };
-    const auto leave_out = [=](const std::string& what, const std::string& why) {
+    const auto skip_sample = [=](const std::string& what, const std::string& why) {
       EXPECT_TRUE(says(why, what + ": not read and decoded"));
       const std::lock_guard lock(*mutex);
       left_out->insert(what);
       return true;
     };
     {
-      Prefetch feed(make, 0, 6, {.num_workers = workers, .timeout_s = 0.2, .leave_out = leave_out});
+      Prefetch feed(make, 0, 6, {.num_workers = workers, .timeout_s = 0.2, .skip_sample = skip_sample});
       std::vector<std::int64_t> found;
       for (int step = 0; step < 6; ++step) found.push_back(feed.next().at(0).num_tokens);
       EXPECT_EQ(found, (std::vector<std::int64_t>{3, 101, 203, 302, 403, 503}));

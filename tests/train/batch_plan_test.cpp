@@ -1,4 +1,4 @@
-#include "bezel/train/batches.h"
+#include "bezel/train/batch_plan.h"
 
 #include <algorithm>
 #include <map>
@@ -8,7 +8,7 @@
 #include <gtest/gtest.h>
 
 #include "bezel/gemma4/load.h"
-#include "bezel/train/run_feed.h"
+#include "bezel/train/data_loader.h"
 #include "bezel/train/saturation.h"
 #include "support/media_files.h"
 #include "tests/support/temp_folder.h"
@@ -45,9 +45,9 @@ std::string image(std::uint32_t width, std::uint32_t height, std::uint32_t rows)
 }
 
 /// Runs of the demo's tokenizer and config over samples made here.
-class RunBatchesTest : public testing::Test {
+class BatchPlanTest : public testing::Test {
  protected:
-  RunBatchesTest() {
+  BatchPlanTest() {
     config.base_model = std::string(BEZEL_TEST_DATA) + "/../../demo/model";
     config.train_file = folder / "train.jsonl";
     config.max_seq_length = kRowTokens;
@@ -59,7 +59,7 @@ class RunBatchesTest : public testing::Test {
     test::write_bytes(config.train_file, lines);
   }
 
-  RunBatches open() const { return {config, gemma4::read_model_config(config.base_model)}; }
+  BatchPlan open() const { return {config, gemma4::read_model_config(config.base_model)}; }
 
   /// Images of several sizes, of which number `broken` is damaged.
   void write_images(int broken) {
@@ -114,12 +114,12 @@ bool same(const std::vector<data::Batch>& a, const std::vector<data::Batch>& b) 
                             [](const at::Tensor& x, const at::Tensor& y) { return at::equal(x, y); });
 }
 
-TEST_F(RunBatchesTest, EveryEpochHasEverySampleOnceInAsManySteps) {
+TEST_F(BatchPlanTest, EveryEpochHasEverySampleOnceInAsManySteps) {
   for (const bool packing : {false, true}) {
     for (const bool shuffle : {false, true}) {
       config.packing = packing;
       config.shuffle = shuffle;
-      const RunBatches batches = open();
+      const BatchPlan batches = open();
       std::multiset<Ids> first;
       std::vector<Ids> first_order;
       for (std::int64_t epoch = 0; epoch < 3; ++epoch) {
@@ -141,9 +141,9 @@ TEST_F(RunBatchesTest, EveryEpochHasEverySampleOnceInAsManySteps) {
   }
 }
 
-TEST_F(RunBatchesTest, PackedRowsAreFullAndNeverTooLong) {
+TEST_F(BatchPlanTest, PackedRowsAreFullAndNeverTooLong) {
   config.packing = true;
-  const RunBatches batches = open();
+  const BatchPlan batches = open();
   std::int64_t tokens = 0;
   for (std::int64_t step = 0; step < batches.steps_per_epoch(); ++step) {
     for (const data::Batch& batch : batches.step(step, note)) {
@@ -160,11 +160,11 @@ TEST_F(RunBatchesTest, PackedRowsAreFullAndNeverTooLong) {
 }
 
 // What a sample predicts, and what it knows of its neighbours.
-TEST_F(RunBatchesTest, PackedSamplesKeepTheirLabels) {
+TEST_F(BatchPlanTest, PackedSamplesKeepTheirLabels) {
   std::map<Ids, Ids> labels;
   for (const bool packing : {false, true}) {
     config.packing = packing;
-    const RunBatches batches = open();
+    const BatchPlan batches = open();
     for (std::int64_t step = 0; step < batches.steps_per_epoch(); ++step) {
       for (const data::Batch& batch : batches.step(step, note)) {
         const at::Tensor flat = batch.input_ids.flatten();
@@ -185,7 +185,7 @@ TEST_F(RunBatchesTest, PackedSamplesKeepTheirLabels) {
   }
 }
 
-TEST_F(RunBatchesTest, AutomaticPackingLeavesTenUpdates) {
+TEST_F(BatchPlanTest, AutomaticPackingLeavesTenUpdates) {
   config.packing = true;
   const std::int64_t packed_steps = open().steps_per_epoch();
   config.packing = false;
@@ -207,19 +207,19 @@ TEST_F(RunBatchesTest, AutomaticPackingLeavesTenUpdates) {
 }
 
 // 24 short chats with every default: four to an update.
-TEST_F(RunBatchesTest, ASmallDataSetWithDefaultsHasAnUpdateForEveryFourSamples) {
+TEST_F(BatchPlanTest, ASmallDataSetWithDefaultsHasAnUpdateForEveryFourSamples) {
   TrainConfig defaults;
   defaults.base_model = config.base_model;
   defaults.train_file = config.train_file;
   std::string lines;
   for (int i = 0; i < 24; ++i) lines += chat(i, 3);
   test::write_bytes(config.train_file, lines);
-  const RunBatches batches(defaults, gemma4::read_model_config(defaults.base_model));
+  const BatchPlan batches(defaults, gemma4::read_model_config(defaults.base_model));
   EXPECT_FALSE(batches.packs());
   EXPECT_EQ(batches.total_steps(), 6);
 }
 
-TEST_F(RunBatchesTest, PackingIsForTextUnlessTold) {
+TEST_F(BatchPlanTest, PackingIsForTextUnlessTold) {
   config.num_train_epochs = 20;
   EXPECT_TRUE(open().packs());
   config.packing = false;
@@ -238,12 +238,12 @@ TEST_F(RunBatchesTest, PackingIsForTextUnlessTold) {
   EXPECT_FALSE(open().packs()) << "held-out samples count";
 }
 
-TEST_F(RunBatchesTest, HeldOutSamplesArePackedToo) {
+TEST_F(BatchPlanTest, HeldOutSamplesArePackedToo) {
   config.val_set_size = 12;
   std::multiset<Ids> apart, packed;
   for (const bool packing : {false, true}) {
     config.packing = packing;
-    const RunBatches batches = open();
+    const BatchPlan batches = open();
     EXPECT_EQ(batches.num_eval(), 12);
     for (std::int64_t i = 0; i < batches.num_eval_batches(); ++i)
       for (const Ids& sample : samples_of(batches.eval_batch(i, note))) (packing ? packed : apart).insert(sample);
@@ -254,9 +254,9 @@ TEST_F(RunBatchesTest, HeldOutSamplesArePackedToo) {
 }
 
 // A run that goes on from a checkpoint asks for a step in the middle first.
-TEST_F(RunBatchesTest, AStepDependsOnItsNumberAlone) {
+TEST_F(BatchPlanTest, AStepDependsOnItsNumberAlone) {
   config.packing = true;
-  const RunBatches whole = open();
+  const BatchPlan whole = open();
   std::vector<std::vector<data::Batch>> steps;
   const std::int64_t count = 2 * whole.steps_per_epoch() + 1;
   for (std::int64_t step = 0; step < count; ++step) steps.push_back(whole.step(step, note));
@@ -267,7 +267,7 @@ TEST_F(RunBatchesTest, AStepDependsOnItsNumberAlone) {
   EXPECT_FALSE(same(open().step(0, note), steps[0])) << "the control";
 }
 
-TEST_F(RunBatchesTest, TheFeedGivesTheSameWhateverTheWorkers) {
+TEST_F(BatchPlanTest, TheFeedGivesTheSameWhateverTheWorkers) {
   for (const bool images : {false, true}) {
     if (images) write_images(/*broken=*/-1);
     config.packing = true;
@@ -276,7 +276,7 @@ TEST_F(RunBatchesTest, TheFeedGivesTheSameWhateverTheWorkers) {
     std::vector<std::vector<data::Batch>> wanted;
     for (const std::int64_t workers : {0, 1, 2}) {
       config.dataloader_num_workers = workers;
-      RunFeed feed(std::make_shared<const RunBatches>(config, gemma4::read_model_config(config.base_model)), config,
+      DataLoader feed(std::make_shared<const BatchPlan>(config, gemma4::read_model_config(config.base_model)), config,
                    {});
       const BatchSource source = feed.source(2);
       std::vector<std::vector<data::Batch>> found;
@@ -292,7 +292,7 @@ TEST_F(RunBatchesTest, TheFeedGivesTheSameWhateverTheWorkers) {
   }
 }
 
-TEST_F(RunBatchesTest, WhatCannotBeDecodedEndsTheRunOrIsLeftOutAndTold) {
+TEST_F(BatchPlanTest, WhatCannotBeDecodedEndsTheRunOrIsLeftOutAndTold) {
   write_images(/*broken=*/5);
   config.packing = false;
   config.num_train_epochs = 2;
@@ -301,7 +301,7 @@ TEST_F(RunBatchesTest, WhatCannotBeDecodedEndsTheRunOrIsLeftOutAndTold) {
     for (const bool skip : {false, true}) {
       config.skip_bad_samples = skip;
       std::vector<std::string> told;
-      RunFeed feed(std::make_shared<const RunBatches>(config, gemma4::read_model_config(config.base_model)), config,
+      DataLoader feed(std::make_shared<const BatchPlan>(config, gemma4::read_model_config(config.base_model)), config,
                    [&](const std::string& why) { told.push_back(why); });
       const BatchSource source = feed.source(0);
       std::size_t samples = 0;
@@ -322,13 +322,13 @@ TEST_F(RunBatchesTest, WhatCannotBeDecodedEndsTheRunOrIsLeftOutAndTold) {
   }
 }
 
-TEST_F(RunBatchesTest, LeftOutSamplesDoNotComeAgain) {
+TEST_F(BatchPlanTest, LeftOutSamplesDoNotComeAgain) {
   config.skip_bad_samples = true;
   config.packing = true;
-  const RunBatches batches = open();
+  const BatchPlan batches = open();
   const std::string source = batches.train_data().source(4);
-  EXPECT_TRUE(batches.leave_out(source, "too slow"));
-  EXPECT_TRUE(batches.leave_out(source, "too slow again"));
+  EXPECT_TRUE(batches.skip_sample(source, "too slow"));
+  EXPECT_TRUE(batches.skip_sample(source, "too slow again"));
   EXPECT_EQ(batches.take_left_out(), std::vector<std::string>{"too slow"});
   EXPECT_TRUE(batches.take_left_out().empty());
   std::size_t samples = 0;
@@ -336,10 +336,10 @@ TEST_F(RunBatchesTest, LeftOutSamplesDoNotComeAgain) {
     for (const data::Batch& batch : batches.step(step, note)) samples += samples_of(batch).size();
   EXPECT_EQ(samples, 36u);
   config.skip_bad_samples = false;
-  EXPECT_FALSE(open().leave_out(source, "too slow"));
+  EXPECT_FALSE(open().skip_sample(source, "too slow"));
 }
 
-TEST_F(RunBatchesTest, MediaSampleIsOneSampleWithItsMedia) {
+TEST_F(BatchPlanTest, MediaSampleIsOneSampleWithItsMedia) {
   write_images(/*broken=*/-1);
   const data::Batch batch = open().media_sample(3, note);
   EXPECT_EQ(batch.media.size(), 1u);
@@ -347,7 +347,7 @@ TEST_F(RunBatchesTest, MediaSampleIsOneSampleWithItsMedia) {
 }
 
 // All images but the first two are damaged, which shows when one is decoded.
-TEST_F(RunBatchesTest, ClipReportDecodesTheSamplesThatItAsksForAndNoOther) {
+TEST_F(BatchPlanTest, ClipReportDecodesTheSamplesThatItAsksForAndNoOther) {
   std::string lines = chat(0, 3);
   for (int i = 0; i < 400; ++i)
     lines += R"({"messages": [{"role": "user", "content": [{"type": "image", "path": "p)" +
@@ -355,7 +355,7 @@ TEST_F(RunBatchesTest, ClipReportDecodesTheSamplesThatItAsksForAndNoOther) {
   for (int i = 0; i < 3; ++i)
     test::write_bytes(folder / ("p" + std::to_string(i) + ".png"), image(60, 50, i < 2 ? 50 : 25));
   test::write_bytes(config.train_file, lines);
-  RunFeed feed(std::make_shared<const RunBatches>(config, gemma4::read_model_config(config.base_model)), config, {});
+  DataLoader feed(std::make_shared<const BatchPlan>(config, gemma4::read_model_config(config.base_model)), config, {});
   const NextMediaSample next_sample = feed.media_samples();
   EXPECT_FALSE(next_sample({{true, true}})->media.empty());
   EXPECT_FALSE(next_sample({{true, true}})->media.empty());
@@ -363,14 +363,14 @@ TEST_F(RunBatchesTest, ClipReportDecodesTheSamplesThatItAsksForAndNoOther) {
   EXPECT_FALSE(next_sample({{true, true}})) << "all were passed over";
 }
 
-TEST_F(RunBatchesTest, FilesAreVisitedByTheirWeightsAndHeldOutSamplesNever) {
+TEST_F(BatchPlanTest, FilesAreVisitedByTheirWeightsAndHeldOutSamplesNever) {
   test::write_bytes(folder / "few.jsonl", chat(100, 3) + chat(101, 4) + chat(102, 5) + chat(103, 6));
   config.datasets = {{.file = {.path = folder / "few.jsonl", .weight = 2.5}},
                      {.file = {.path = config.train_file, .weight = 0.5}}};
   config.train_file.clear();
   config.val_set_size = 5;
   config.packing = false;
-  const RunBatches batches = open();
+  const BatchPlan batches = open();
   std::map<std::string, int> visits;
   for (const std::size_t idx : batches.epoch_rows(0)->samples) ++visits[batches.train_data().source(idx)];
   int few = 0, many = 0, total = 0;
@@ -388,7 +388,7 @@ TEST_F(RunBatchesTest, FilesAreVisitedByTheirWeightsAndHeldOutSamplesNever) {
   EXPECT_EQ(batches.num_eval(), 5);
 }
 
-TEST_F(RunBatchesTest, OfManyImagesOnlyThoseOfTheFirstStepAndTheClipReportAreDecoded) {
+TEST_F(BatchPlanTest, OfManyImagesOnlyThoseOfTheFirstStepAndTheClipReportAreDecoded) {
   constexpr int kLines = 100'000;
   test::write_bytes(folder / "p.png", image(40, 40, 40));
   const std::string line =
@@ -398,11 +398,11 @@ TEST_F(RunBatchesTest, OfManyImagesOnlyThoseOfTheFirstStepAndTheClipReportAreDec
   for (int i = 0; i < kLines; ++i) lines += line;
   test::write_bytes(config.train_file, lines);
   config.dataloader_num_workers = 0;
-  const auto batches = std::make_shared<const RunBatches>(config, gemma4::read_model_config(config.base_model));
+  const auto batches = std::make_shared<const BatchPlan>(config, gemma4::read_model_config(config.base_model));
   ASSERT_EQ(batches->num_train(), kLines);
   EXPECT_EQ(batches->train_data().num_decoded(), 0u);
   gemma4::Model model = gemma4::load_model(config.base_model, {torch::kFloat, torch::kCPU, {}}).model;
-  RunFeed feed(batches, config, {});
+  DataLoader feed(batches, config, {});
   EXPECT_FALSE(measure_saturation(model, feed.media_samples(), torch::kCPU).empty());
   EXPECT_EQ(batches->train_data().num_decoded(), 2u);
   EXPECT_EQ(feed.source(0).train(0).size(), 2u);

@@ -1,4 +1,4 @@
-#include "bezel/train/batches.h"
+#include "bezel/train/batch_plan.h"
 
 #include <algorithm>
 #include <cmath>
@@ -39,7 +39,7 @@ bool has_any_media(const data::Dataset& data) {
 
 }  // namespace
 
-RunBatches::RunBatches(const TrainConfig& config, const gemma4::ModelConfig& model,
+BatchPlan::BatchPlan(const TrainConfig& config, const gemma4::ModelConfig& model,
                        std::function<void(std::size_t, std::size_t)> on_progress)
     : config_(config), files_(find_data_files(config)), pad_id_(model.text.pad_token_id) {
   const auto tokenizer = std::make_shared<const data::Tokenizer>(data::Tokenizer::of_model(config.base_model));
@@ -64,10 +64,10 @@ RunBatches::RunBatches(const TrainConfig& config, const gemma4::ModelConfig& mod
     ordered_epoch_ = -1;
     num_rows_ = static_cast<std::int64_t>(epoch_rows(0)->size());
   }
-  eval_rows_ = lay_out(eval_ ? *eval_ : *train_, eval_idx_);
+  eval_rows_ = pack(eval_ ? *eval_ : *train_, eval_idx_);
 }
 
-data::DatasetOptions RunBatches::dataset_options(const gemma4::ModelConfig& model) const {
+data::DatasetOptions BatchPlan::dataset_options(const gemma4::ModelConfig& model) const {
   data::DatasetOptions options;
   options.files = files_.train;
   options.max_seq_length = static_cast<std::size_t>(config_.max_seq_length);
@@ -85,7 +85,7 @@ data::DatasetOptions RunBatches::dataset_options(const gemma4::ModelConfig& mode
   return options;
 }
 
-void RunBatches::split_off(double val_set_size) {
+void BatchPlan::split_off(double val_set_size) {
   const auto size = static_cast<double>(train_->size());
   const auto held_out = static_cast<std::size_t>(val_set_size < 1 ? std::ceil(size * val_set_size) : val_set_size);
   if (held_out >= train_->size())
@@ -100,7 +100,7 @@ void RunBatches::split_off(double val_set_size) {
 }
 
 // Held-out samples are apart by now, so that none of them comes back.
-void RunBatches::weigh_files() {
+void BatchPlan::weigh_files() {
   const auto weight_of = [&](std::size_t idx) { return train_->files().file(train_->file_idx(idx)).weight; };
   if (std::ranges::all_of(train_idx_, [&](std::size_t idx) { return weight_of(idx) == 1.0; })) return;
   std::vector<std::size_t> visits;
@@ -117,7 +117,7 @@ void RunBatches::weigh_files() {
   train_idx_ = std::move(visits);
 }
 
-void RunBatches::find_media() {
+void BatchPlan::find_media() {
   const auto adapts = [&](lora::Tower tower) {
     return !config_.init_adapter.empty() || std::ranges::find(config_.lora.towers, tower) != config_.lora.towers.end();
   };
@@ -127,14 +127,14 @@ void RunBatches::find_media() {
           std::ranges::any_of(train_idx_, [&](std::size_t idx) { return train_->has_media(idx, *part.media); });
 }
 
-data::SampleRows RunBatches::lay_out(const data::Dataset& data, std::vector<std::size_t> samples) const {
+data::SampleRows BatchPlan::pack(const data::Dataset& data, std::vector<std::size_t> samples) const {
   if (!packs_) return data::one_a_row(std::move(samples));
   std::vector<std::size_t> lengths(data.size());
   for (std::size_t i = 0; i < data.size(); ++i) lengths[i] = data.num_tokens(i);
   return data::pack_rows(samples, lengths, static_cast<std::size_t>(config_.max_seq_length));
 }
 
-std::shared_ptr<const data::SampleRows> RunBatches::epoch_rows(std::int64_t epoch) const {
+std::shared_ptr<const data::SampleRows> BatchPlan::epoch_rows(std::int64_t epoch) const {
   const std::lock_guard lock(mutex_);
   if (epoch == ordered_epoch_) return rows_;
   const auto shuffled = [&](std::size_t size, std::uint64_t seed) {
@@ -145,7 +145,7 @@ std::shared_ptr<const data::SampleRows> RunBatches::epoch_rows(std::int64_t epoc
   if (config_.shuffle)
     std::ranges::transform(shuffled(samples.size(), seed), samples.begin(),
                            [&](std::size_t i) { return train_idx_[i]; });
-  data::SampleRows rows = lay_out(*train_, std::move(samples));
+  data::SampleRows rows = pack(*train_, std::move(samples));
   // Rows of many samples would come early, since one of these is among the first.
   if (config_.shuffle && packs_) rows = rows.in_order(shuffled(rows.size(), ~seed));
   ordered_epoch_ = epoch;
@@ -153,17 +153,17 @@ std::shared_ptr<const data::SampleRows> RunBatches::epoch_rows(std::int64_t epoc
   return rows_;
 }
 
-std::int64_t RunBatches::steps_per_epoch() const {
+std::int64_t BatchPlan::steps_per_epoch() const {
   return divide_up(divide_up(num_rows_, config_.micro_batch_size), config_.gradient_accumulation_steps);
 }
 
-std::int64_t RunBatches::total_steps() const {
+std::int64_t BatchPlan::total_steps() const {
   if (config_.max_steps) return *config_.max_steps;
   const double steps = std::ceil(config_.num_train_epochs * static_cast<double>(steps_per_epoch()));
   return std::max<std::int64_t>(1, static_cast<std::int64_t>(steps));
 }
 
-data::Batch RunBatches::make_batch(const data::Dataset& data, std::span<const std::size_t> samples,
+data::Batch BatchPlan::make_batch(const data::Dataset& data, std::span<const std::size_t> samples,
                                    WorkNote& note) const {
   std::vector<data::Sample> loaded;
   for (const std::size_t idx : samples) {
@@ -173,14 +173,14 @@ data::Batch RunBatches::make_batch(const data::Dataset& data, std::span<const st
     try {
       loaded.push_back(data.load(idx));
     } catch (const Error& error) {
-      if (error.kind() != ErrorKind::kData || !leave_out(source, error.what())) throw;
+      if (error.kind() != ErrorKind::kData || !skip_sample(source, error.what())) throw;
     }
   }
   if (loaded.empty()) return {};
   return packs_ ? data::collate_packed(loaded) : data::collate(loaded, pad_id_);
 }
 
-std::vector<data::Batch> RunBatches::step(std::int64_t step, WorkNote& note) const {
+std::vector<data::Batch> BatchPlan::step(std::int64_t step, WorkNote& note) const {
   const auto rows = epoch_rows(step / steps_per_epoch());
   const auto batch_rows = static_cast<std::size_t>(config_.micro_batch_size);
   const auto step_rows = batch_rows * static_cast<std::size_t>(config_.gradient_accumulation_steps);
@@ -196,7 +196,7 @@ std::vector<data::Batch> RunBatches::step(std::int64_t step, WorkNote& note) con
   return batches;
 }
 
-std::vector<RunBatches::Prompt> RunBatches::prompts(std::size_t count) const {
+std::vector<BatchPlan::Prompt> BatchPlan::prompts(std::size_t count) const {
   const data::Dataset& data = eval_ ? *eval_ : *train_;
   std::vector<Prompt> prompts;
   for (const std::size_t idx : eval_idx_.empty() ? train_idx_ : eval_idx_) {
@@ -205,44 +205,44 @@ std::vector<RunBatches::Prompt> RunBatches::prompts(std::size_t count) const {
     try {
       if (auto sample = data.load_prompt(idx)) prompts.push_back({source, std::move(*sample)});
     } catch (const Error& error) {
-      if (error.kind() != ErrorKind::kData || !leave_out(source, error.what())) throw;
+      if (error.kind() != ErrorKind::kData || !skip_sample(source, error.what())) throw;
     }
   }
   return prompts;
 }
 
-std::int64_t RunBatches::num_eval_batches() const {
+std::int64_t BatchPlan::num_eval_batches() const {
   return divide_up(static_cast<std::int64_t>(eval_rows_.size()), config_.micro_batch_size);
 }
 
-data::Batch RunBatches::eval_batch(std::int64_t idx, WorkNote& note) const {
+data::Batch BatchPlan::eval_batch(std::int64_t idx, WorkNote& note) const {
   const auto rows = static_cast<std::size_t>(config_.micro_batch_size), first = static_cast<std::size_t>(idx) * rows;
   return make_batch(eval_ ? *eval_ : *train_, eval_rows_.rows(first, first + rows), note);
 }
 
-data::Batch RunBatches::media_sample(std::int64_t idx, WorkNote& note) const {
+data::Batch BatchPlan::media_sample(std::int64_t idx, WorkNote& note) const {
   const auto place = static_cast<std::size_t>(idx);
   return make_batch(*train_, {&place, 1}, note);
 }
 
-bool RunBatches::is_left_out(const std::string& source) const {
+bool BatchPlan::is_left_out(const std::string& source) const {
   const std::lock_guard lock(mutex_);
   return left_out_.contains(source);
 }
 
-bool RunBatches::leave_out(const std::string& source, const std::string& why) const {
+bool BatchPlan::skip_sample(const std::string& source, const std::string& why) const {
   if (!config_.skip_bad_samples) return false;
   const std::lock_guard lock(mutex_);
   if (left_out_.insert(source).second) messages_.push_back(why);
   return true;
 }
 
-std::vector<std::string> RunBatches::take_left_out() const {
+std::vector<std::string> BatchPlan::take_left_out() const {
   const std::lock_guard lock(mutex_);
   return std::exchange(messages_, {});
 }
 
-void check_towers_see_data(const std::vector<lora::TowerCount>& counts, const RunBatches& batches) {
+void check_towers_see_data(const std::vector<lora::TowerCount>& counts, const BatchPlan& batches) {
   for (const gemma4::Part& part : gemma4::known_parts())
     if (part.kind == gemma4::PartKind::kEncoder && !batches.has_media()[*part.media] &&
         std::ranges::find(counts, part.tower, &lora::TowerCount::tower) != counts.end())

@@ -6,7 +6,7 @@
 #include <optional>
 #include <string>
 
-#include "bezel/train/batches.h"
+#include "bezel/train/batch_plan.h"
 #include "bezel/train/prefetch.h"
 #include "bezel/train/saturation.h"
 #include "bezel/train/trainer.h"
@@ -14,10 +14,10 @@
 namespace bezel::train {
 
 /// The batches of a run, read ahead as its config says. What it hands out is valid for as long as it lives.
-class RunFeed {
+class DataLoader {
  public:
   /// `on_left_out` is told, on the caller's thread, why a sample was left out; may be empty.
-  RunFeed(std::shared_ptr<const RunBatches> batches, const TrainConfig& config,
+  DataLoader(std::shared_ptr<const BatchPlan> batches, const TrainConfig& config,
           std::function<void(const std::string&)> on_left_out);
 
   /// Of the steps from `first_step` to the last, each asked for once and in turn.
@@ -26,12 +26,12 @@ class RunFeed {
   NextMediaSample media_samples();
 
  private:
-  using MakeOne = data::Batch (RunBatches::*)(std::int64_t, WorkNote&) const;
+  using MakeOne = data::Batch (BatchPlan::*)(std::int64_t, WorkNote&) const;
 
   std::function<data::Batch(std::int64_t)> one_by_one(MakeOne make, std::int64_t size);
   Prefetch::Batches next(Prefetch& feed);
 
-  std::shared_ptr<const RunBatches> batches_;
+  std::shared_ptr<const BatchPlan> batches_;
   PrefetchOptions options_;
   std::function<void(const std::string&)> on_left_out_;
   std::optional<Prefetch> steps_, singles_;

@@ -1,31 +1,31 @@
-#include "bezel/train/run_feed.h"
+#include "bezel/train/data_loader.h"
 
 #include <algorithm>
 #include <utility>
 
 namespace bezel::train {
 
-RunFeed::RunFeed(std::shared_ptr<const RunBatches> batches, const TrainConfig& config,
+DataLoader::DataLoader(std::shared_ptr<const BatchPlan> batches, const TrainConfig& config,
                  std::function<void(const std::string&)> on_left_out)
     : batches_(std::move(batches)),
       options_{.num_workers = config.dataloader_num_workers,
                .timeout_s = config.data_timeout_s,
-               .leave_out = [batches = batches_](const std::string& source,
-                                                 const std::string& why) { return batches->leave_out(source, why); }},
+               .skip_sample = [batches = batches_](const std::string& source,
+                                                 const std::string& why) { return batches->skip_sample(source, why); }},
       on_left_out_(std::move(on_left_out)) {}
 
-BatchSource RunFeed::source(std::int64_t first_step) {
+BatchSource DataLoader::source(std::int64_t first_step) {
   // The workers share in the batches: one that hangs may outlive the run.
   steps_.emplace([batches = batches_](std::int64_t step, WorkNote& note) { return batches->step(step, note); },
                  first_step, batches_->total_steps(), options_);
   BatchSource source;
   source.train = [this](std::int64_t) { return next(*steps_); };
   source.num_eval_batches = batches_->num_eval_batches();
-  source.eval = one_by_one(&RunBatches::eval_batch, source.num_eval_batches);
+  source.eval = one_by_one(&BatchPlan::eval_batch, source.num_eval_batches);
   return source;
 }
 
-NextMediaSample RunFeed::media_samples() {
+NextMediaSample DataLoader::media_samples() {
   return [this, idx = std::size_t{0}](const input::PerKind<bool>& wanted) mutable -> std::optional<data::Batch> {
     const data::Dataset& data = batches_->train_data();
     const auto is_wanted = [&](std::size_t at) {
@@ -43,7 +43,7 @@ NextMediaSample RunFeed::media_samples() {
   };
 }
 
-std::function<data::Batch(std::int64_t)> RunFeed::one_by_one(MakeOne make, std::int64_t size) {
+std::function<data::Batch(std::int64_t)> DataLoader::one_by_one(MakeOne make, std::int64_t size) {
   return [this, make, size](std::int64_t idx) {
     if (idx == 0)
       singles_.emplace([batches = batches_, make](
@@ -55,7 +55,7 @@ std::function<data::Batch(std::int64_t)> RunFeed::one_by_one(MakeOne make, std::
   };
 }
 
-Prefetch::Batches RunFeed::next(Prefetch& feed) {
+Prefetch::Batches DataLoader::next(Prefetch& feed) {
   Prefetch::Batches batches = feed.next();
   for (const std::string& message : batches_->take_left_out())
     if (on_left_out_) on_left_out_(message);

@@ -22,11 +22,11 @@ namespace bezel::train {
 
 /// The samples of a run, and which of them make up each step. Everything that is const may be called from several
 /// threads. With skip_bad_samples, samples whose media cannot be decoded are left out.
-class RunBatches {
+class BatchPlan {
  public:
   /// Reads tokenizer and data sets of a run; `on_progress` is told of lines read. Throws Error on whatever is wrong
   /// with them.
-  RunBatches(const TrainConfig& config, const gemma4::ModelConfig& model,
+  BatchPlan(const TrainConfig& config, const gemma4::ModelConfig& model,
              std::function<void(std::size_t done, std::size_t total)> on_progress = {});
 
   const data::Dataset& train_data() const { return *train_; }
@@ -63,7 +63,7 @@ class RunBatches {
   data::Batch media_sample(std::int64_t idx, WorkNote& note) const;
 
   /// Leaves out the sample at `source`, "file:line", from now on, and says why. False without skip_bad_samples.
-  bool leave_out(const std::string& source, const std::string& why) const;
+  bool skip_sample(const std::string& source, const std::string& why) const;
   /// Why samples were left out since the last call, one message each.
   std::vector<std::string> take_left_out() const;
 
@@ -72,7 +72,7 @@ class RunBatches {
   void split_off(double val_set_size);
   void weigh_files();
   void find_media();
-  data::SampleRows lay_out(const data::Dataset& data, std::vector<std::size_t> samples) const;
+  data::SampleRows pack(const data::Dataset& data, std::vector<std::size_t> samples) const;
   bool is_left_out(const std::string& source) const;
   data::Batch make_batch(const data::Dataset& data, std::span<const std::size_t> samples, WorkNote& note) const;
 
@@ -96,6 +96,6 @@ class RunBatches {
 };
 
 /// Throws Error (kConfig) for a tower that would be adapted and sees no data: it would stay as it is, silently.
-void check_towers_see_data(const std::vector<lora::TowerCount>& counts, const RunBatches& batches);
+void check_towers_see_data(const std::vector<lora::TowerCount>& counts, const BatchPlan& batches);
 
 }  // namespace bezel::train
