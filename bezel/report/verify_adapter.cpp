@@ -10,7 +10,7 @@
 #include "bezel/error.h"
 #include "bezel/gemma4/load.h"
 #include "bezel/lora/adapter_io.h"
-#include "bezel/lora/set_aside.h"
+#include "bezel/lora/adapter_disable.h"
 #include "bezel/report/adapter_elsewhere.h"
 #include "bezel/report/synthetic_batch.h"
 
@@ -62,7 +62,7 @@ Json tower_json(gemma4::Model& model, const Selection& all, Tower tower, const i
   }
   Json ranks_json = Json::object();
   for (const auto& [rank, count] : ranks) ranks_json[std::to_string(rank)] = count;
-  const lora::AdaptersSetAside others(part_of(all, tower, false));
+  const lora::ScopedAdapterDisable others(part_of(all, tower, false));
   const double change = (logits(model, batch) - base).abs().max().item<double>();
   return {{"layers", part.targets.size()},
           {"parameters", part.parameters()},
@@ -107,7 +107,7 @@ Json verify_adapter(const std::string& model_folder, const std::string& folder, 
   const input::Batch batch = synthetic_batch(model);
   Tensor base;
   {
-    const lora::AdaptersSetAside all(adapter.selection);
+    const lora::ScopedAdapterDisable all(adapter.selection);
     base = logits(model, batch);
   }
   Json report{{"adapter", folder}, {"base_model", adapter.base_model}, {"towers", Json::object()}};

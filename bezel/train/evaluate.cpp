@@ -8,7 +8,7 @@
 #include <ATen/core/grad_mode.h>
 
 #include "bezel/error.h"
-#include "bezel/lora/set_aside.h"
+#include "bezel/lora/adapter_disable.h"
 #include "bezel/train/forward.h"
 #include "bezel/train/label_scores.h"
 #include "bezel/train/residency.h"
@@ -31,7 +31,7 @@ EvaluatedSample evaluate_sample(gemma4::Model& model, const Residency& residency
     return sample;
   }
   sample.adapter = score(model, residency, batch);
-  const lora::AdaptersSetAside base(*adapter);
+  const lora::ScopedAdapterDisable base(*adapter);
   sample.base = score(model, residency, batch);
   return sample;
 }
@@ -52,7 +52,7 @@ class Answerer {
       return sample;
     }
     sample.adapter = answer(*asked);
-    const lora::AdaptersSetAside base(*adapter_);
+    const lora::ScopedAdapterDisable base(*adapter_);
     sample.base = answer(*asked);
     return sample;
   }
@@ -93,7 +93,7 @@ std::vector<PairedSums> paired_answers(const Evaluation& evaluation, bool data::
 }
 
 template <typename Value>
-std::vector<PairedSums> paired(const Evaluation& evaluation, Value SampleScore::*member) {
+std::vector<PairedSums> paired_scores(const Evaluation& evaluation, Value SampleScore::*member) {
   std::vector<PairedSums> sums;
   for (const EvaluatedSample& sample : evaluation.samples) {
     TORCH_CHECK(sample.adapter, "no adapter was evaluated");
@@ -159,11 +159,11 @@ AnswerRates answer_rates(const Evaluation& evaluation, bool of_adapter) {
 }
 
 std::vector<PairedSums> paired_losses(const Evaluation& evaluation) {
-  return paired(evaluation, &SampleScore::loss_sum);
+  return paired_scores(evaluation, &SampleScore::loss_sum);
 }
 
 std::vector<PairedSums> paired_correct(const Evaluation& evaluation) {
-  return paired(evaluation, &SampleScore::correct);
+  return paired_scores(evaluation, &SampleScore::correct);
 }
 
 std::vector<PairedSums> paired_exact(const Evaluation& evaluation) {

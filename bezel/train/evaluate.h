@@ -11,7 +11,7 @@
 #include "bezel/gemma4/model.h"
 #include "bezel/generate/answer.h"
 #include "bezel/lora/targets.h"
-#include "bezel/train/paired.h"
+#include "bezel/train/paired_interval.h"
 
 namespace bezel::train {
 

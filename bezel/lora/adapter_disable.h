@@ -9,14 +9,14 @@
 namespace bezel::lora {
 
 /// Takes the adapters of a selection off while it lives: the model is its base.
-class AdaptersSetAside {
+class ScopedAdapterDisable {
  public:
-  explicit AdaptersSetAside(const Selection& selection) : targets_(selection.targets) {
+  explicit ScopedAdapterDisable(const Selection& selection) : targets_(selection.targets) {
     for (const Target& target : targets_) kept_.push_back(std::exchange(target.layer.ptr()->adapter, std::nullopt));
   }
-  AdaptersSetAside(const AdaptersSetAside&) = delete;
-  AdaptersSetAside& operator=(const AdaptersSetAside&) = delete;
-  ~AdaptersSetAside() {
+  ScopedAdapterDisable(const ScopedAdapterDisable&) = delete;
+  ScopedAdapterDisable& operator=(const ScopedAdapterDisable&) = delete;
+  ~ScopedAdapterDisable() {
     for (std::size_t i = 0; i < targets_.size(); ++i) targets_[i].layer.ptr()->adapter = std::move(kept_[i]);
   }
 

@@ -1,4 +1,4 @@
-#include "bezel/train/paired.h"
+#include "bezel/train/paired_interval.h"
 
 #include <cmath>
 #include <random>
