@@ -1,4 +1,4 @@
-// Each vectorised loop beside its form in ATen's operators, at the sizes of a training step of E2B: the ratio of two
+// Each vectorized loop beside its form in ATen's operators, at the sizes of a training step of E2B: the ratio of two
 // rows of one name is what the loop gains. Items are elements.
 #include <ATen/ATen.h>
 #include <benchmark/benchmark.h>

@@ -17,8 +17,8 @@ MEANS = {
     "chats": "64 chats of 20 to 1,200 tokens, labels on the last quarter of each; micro-batches of 4 of like length there, packed here",
     "text8192": "8,192 tokens, labels on the last 2,048",
     "avx2": "as text, with the instructions of AVX2 alone; the peers in float32, which is faster for them there",
-    "nf4": "as text, from a checkpoint in NF4; the peers quantise with bitsandbytes while they load",
-    "nf4-while-loading": "as text, Bezel quantising while it loads",
+    "nf4": "as text, from a checkpoint in NF4; the peers quantize with bitsandbytes while they load",
+    "nf4-while-loading": "as text, Bezel quantizing while it loads",
 }
 
 

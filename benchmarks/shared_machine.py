@@ -5,7 +5,7 @@ the demo's capitals.
     .venv/bin/python3 benchmarks/shared_machine.py --waits 1000,300000   # beside other limits of spinning; 300000 is libgomp's own
 
 A wait is what an OpenMP thread does until its next work: `own` leaves it to the command, `passive` sleeps at once, a number is
-GOMP_SPINCOUNT. The neighbour keeps one core busy. Medians of the rounds; of a run, the median of its steps after the first
+GOMP_SPINCOUNT. The neighbor keeps one core busy. Medians of the rounds; of a run, the median of its steps after the first
 (text), or the time of its training loop (capitals).
 """
 import argparse
@@ -71,7 +71,7 @@ def capitals(options, wait):
 
 
 @contextlib.contextmanager
-def neighbour():
+def neighbor():
     process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
         yield
@@ -87,7 +87,7 @@ def measure(options, work, waits):
     for _ in range(options.rounds):
         for wait, (quiet, busy) in found.items():
             quiet.append(once(options, wait))
-            with neighbour():
+            with neighbor():
                 busy.append(once(options, wait))
     return {wait: tuple(map(statistics.median, times)) for wait, times in found.items()}
 

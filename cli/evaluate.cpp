@@ -23,7 +23,7 @@ namespace {
 using io::Json;
 
 constexpr const char* kMethod =
-    "paired by sample: ratio of sums over samples, linearised, Student's t, 95%; see docs/EVALUATE.md";
+    "paired by sample: ratio of sums over samples, linearized, Student's t, 95%; see docs/EVALUATE.md";
 
 struct EvaluateArguments {
   train::TrainConfig config;  // the keys of it that say how data is read and weights are kept

@@ -39,7 +39,7 @@ void print(const MergeArguments& options, const lora::MergeReport& report) {
   if (report.requantized > 0) {
     const lora::CodingError& coding = report.coding;
     std::printf(
-        "%s matrices quantised again: the error this adds is %.2f%% of the weights' norm (worst: %.2f%% in %s), and "
+        "%s matrices quantized again: the error this adds is %.2f%% of the weights' norm (worst: %.2f%% in %s), and "
         "%.0f%% of the norm of the adapter's update\n",
         with_commas(report.requantized).c_str(), 100 * coding.error / coding.matrix, 100 * report.worst_error,
         report.worst.c_str(), 100 * coding.error / coding.update);
@@ -92,7 +92,7 @@ void add_merge(CLI::App& app, int&) {
   command->add_option("--max-shard-size", options->max_shard_size, "such as 5GB, 500MB, 2GiB or a number of bytes")
       ->capture_default_str();
   command->add_flag("--requantize", options->requantize,
-                    "keep a quantised base quantised: merged matrices go back into codes, which rounds them again");
+                    "keep a quantized base quantized: merged matrices go back into codes, which rounds them again");
   command->callback([options] { merge(*options); });
 }
 

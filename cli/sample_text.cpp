@@ -22,8 +22,8 @@ struct Style {
   std::string learnt, learnt_end, media, media_end, cut, cut_end;
 };
 
-Style style(bool colour) {
-  if (colour) return {"\033[1;32m", "\033[0m", "\033[36m", "\033[0m", "\033[2;9m", "\033[0m"};
+Style style(bool color) {
+  if (color) return {"\033[1;32m", "\033[0m", "\033[36m", "\033[0m", "\033[2;9m", "\033[0m"};
   return {"⟦", "⟧", "", "", "", ""};
 }
 
@@ -31,7 +31,7 @@ std::string counted(std::size_t count, const char* one, const char* many) {
   return with_commas(static_cast<long long>(count)) + " " + (count == 1 ? one : many);
 }
 
-// Controls would move the cursor or colour what follows.
+// Controls would move the cursor or color what follows.
 std::string printable(std::string_view text, bool keep_lines = true) {
   std::string out;
   for (const char c : text) {
@@ -117,7 +117,7 @@ std::vector<Cell> cells_of(const SampleView& view) {
   return cells;
 }
 
-// As many cells as fit into a line; those with loss in colour or between marks.
+// As many cells as fit into a line; those with loss in color or between marks.
 std::string token_part(const SampleView& view, const Style& style, bool whole) {
   const std::vector<Cell> cells = cells_of(view);
   std::string out = "  ";
@@ -140,8 +140,8 @@ std::string token_part(const SampleView& view, const Style& style, bool whole) {
 
 }  // namespace
 
-std::string sample_text(const SampleView& view, bool colour, bool whole) {
-  const Style with = style(colour);
+std::string sample_text(const SampleView& view, bool color, bool whole) {
+  const Style with = style(color);
   return head(view) + "\n" + text_part(view, with, whole) + "\n\n" + token_part(view, with, whole);
 }
 

@@ -6,8 +6,8 @@
 
 namespace bezel::cli {
 
-/// A sample as text for a terminal: its sizes, what the model reads with the part that carries loss in colour or
+/// A sample as text for a terminal: its sizes, what the model reads with the part that carries loss in color or
 /// between marks, what was cut off, and its tokens. Long samples are shortened in the middle unless `whole`.
-std::string sample_text(const report::SampleView& view, bool colour, bool whole);
+std::string sample_text(const report::SampleView& view, bool color, bool whole);
 
 }  // namespace bezel::cli

@@ -11,7 +11,7 @@ constexpr std::string_view kBos = "<bos>";
 
 bool is_blank(char c) { return std::string_view(" \t\n\r\f\v").find(c) != std::string_view::npos; }
 
-std::string normalised(std::string_view text, bool ignore_case) {
+std::string normalized(std::string_view text, bool ignore_case) {
   std::string out;
   for (const char c : text) {
     if (!is_blank(c))
@@ -50,7 +50,7 @@ std::string answer_text(std::string_view text) {
 }
 
 AnswerScore score_answer(std::string_view said, std::string_view expected, bool ignore_case) {
-  const std::string one = normalised(said, ignore_case), other = normalised(expected, ignore_case);
+  const std::string one = normalized(said, ignore_case), other = normalized(expected, ignore_case);
   return {one == other, other.empty() ? one.empty() : one.find(other) != std::string::npos};
 }
 

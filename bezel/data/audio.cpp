@@ -19,7 +19,7 @@ constexpr std::int64_t kFftLength = 512, kNumBins = kFftLength / 2 + 1, kNumMels
 double hertz_to_mel(double hertz) { return 2595.0 * std::log10(1.0 + hertz / 700.0); }
 double mel_to_hertz(double mel) { return 700.0 * (std::pow(10.0, mel / 2595.0) - 1.0); }
 
-/// Triangular filters with corners evenly spaced in (HTK) mel and sides straight in Hz, not normalised.
+/// Triangular filters with corners evenly spaced in (HTK) mel and sides straight in Hz, not normalized.
 torch::Tensor mel_filters(double min_frequency, double max_frequency) {  // [bins, mels]
   std::vector<double> corners(kNumMels + 2);
   const double low = hertz_to_mel(min_frequency), high = hertz_to_mel(max_frequency);

@@ -16,7 +16,7 @@ struct BpeToken {
   std::uint32_t end = 0;
 };
 
-/// Two neighbouring tokens and the one they become.
+/// Two neighboring tokens and the one they become.
 struct BpeMerge {
   std::int32_t left = 0;
   std::int32_t right = 0;
@@ -31,7 +31,7 @@ struct BpeFallback {
   std::int32_t unknown_id = -1;  ///< must be set when use_bytes is not
 };
 
-/// Byte-pair encoding: starts from characters and merges neighbours, the lowest rank first, the leftmost of equal ones.
+/// Byte-pair encoding: starts from characters and merges neighbors, the lowest rank first, the leftmost of equal ones.
 class Bpe {
  public:
   Bpe() = default;

@@ -114,7 +114,7 @@ class Dataset {
   std::optional<PromptSample> load_prompt(std::size_t idx) const;
   /// Images and audio clips that were decoded until now, by load() and load_prompt().
   std::size_t num_decoded() const { return num_decoded_; }
-  /// The text of sample `idx` before tokenisation.
+  /// The text of sample `idx` before tokenization.
   SampleText load_text(std::size_t idx) const { return read_line(entries_[idx].line_idx); }
   /// The media of sample `idx`, in the order of their placeholders.
   std::vector<MediaInfo> media(std::size_t idx) const;

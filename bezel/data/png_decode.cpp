@@ -21,7 +21,7 @@ class PngReader {
   PngReader(const PngReader&) = delete;
   PngReader& operator=(const PngReader&) = delete;
 
-  /// Reads the header and sets up rows of whole bytes, colours as stored, without alpha.
+  /// Reads the header and sets up rows of whole bytes, colors as stored, without alpha.
   bool open();
   /// Fills `out`, [height, row_bytes()].
   bool read_pixels(png_byte* out);
@@ -31,7 +31,7 @@ class PngReader {
   bool is_gray() const { return (color_ & PNG_COLOR_MASK_COLOR) == 0; }
   bool is_palette() const { return color_ == PNG_COLOR_TYPE_PALETTE; }
   bool is_wide_gray() const { return color_ == PNG_COLOR_TYPE_GRAY && bits_ == 16; }
-  /// Colours of a palette image; entries that the file leaves out are black, as in Pillow.
+  /// Colors of a palette image; entries that the file leaves out are black, as in Pillow.
   std::array<png_color, 256> palette() const;
   const char* message() const { return message_; }
 
@@ -90,7 +90,7 @@ bool PngReader::open() {
   if (info_ == nullptr) return false;
   png_set_read_fn(png_, this, on_read);
   png_set_user_limits(png_, PNG_UINT_31_MAX, PNG_UINT_31_MAX);  // the area has been checked
-  // Chunks that say nothing about the pixels we want are skipped unread: colour profiles, text, transparency.
+  // Chunks that say nothing about the pixels we want are skipped unread: color profiles, text, transparency.
   png_set_keep_unknown_chunks(png_, PNG_HANDLE_CHUNK_NEVER, nullptr, -1);
   png_read_info(png_, info_);
   set_transforms();

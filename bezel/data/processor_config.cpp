@@ -42,7 +42,7 @@ void require_constant_list(const io::JsonView& section, const char* name, double
   const auto list = section.find(name);
   if (!list) return;
   for (const io::JsonView& element : list->elements()) {
-    if (element.number() != wanted) element.fail(std::to_string(wanted) + " (Gemma 4 does not normalise images)");
+    if (element.number() != wanted) element.fail(std::to_string(wanted) + " (Gemma 4 does not normalize images)");
   }
 }
 
@@ -87,7 +87,7 @@ AudioSettings read_audio(const io::JsonView& section) {
   require_number(section, "padding_value", 0.0);
   require_flag(section, "fft_overdrive", false);
   for (const char* name : {"per_bin_mean", "per_bin_stddev"}) {
-    if (const auto value = section.find(name)) value->fail("null (normalisation per mel band is not supported)");
+    if (const auto value = section.find(name)) value->fail("null (normalization per mel band is not supported)");
   }
   read_number(section, "min_frequency", 0.0, 8000.0, out.min_frequency);
   read_number(section, "max_frequency", 0.0, 8000.0, out.max_frequency);

@@ -7,7 +7,7 @@
 
 namespace bezel::data {
 
-/// Replaces every occurrence of one string by another (a tokenizer's normaliser or a step of its decoder).
+/// Replaces every occurrence of one string by another (a tokenizer's normalizer or a step of its decoder).
 struct Replace {
   std::string pattern;  ///< not empty
   std::string content;

@@ -21,7 +21,7 @@ struct ExpandedText {
 };
 
 /// Turns each <|image|> into <|image> + n times <|image|> + <image|>, and the same for audio, as the processor does
-/// before it tokenises. `soft_tokens` gives n of each in the order of the text.
+/// before it tokenizes. `soft_tokens` gives n of each in the order of the text.
 ExpandedText expand_placeholders(const SampleText& sample, std::span<const std::int64_t> soft_tokens);
 
 struct SampleTokens {
@@ -32,7 +32,7 @@ struct SampleTokens {
   bool was_cut = false;
 };
 
-/// Tokenises and labels; nothing when the sample is longer than `max_tokens` and cannot be cut at its end with every
+/// Tokenizes and labels; nothing when the sample is longer than `max_tokens` and cannot be cut at its end with every
 /// media span whole and a label left. max_tokens 0 means no bound.
 std::optional<SampleTokens> tokenize_sample(const Tokenizer& tokenizer, const ExpandedText& text,
                                             std::size_t max_tokens);

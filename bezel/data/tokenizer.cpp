@@ -19,9 +19,9 @@ namespace bezel::data {
 namespace {
 
 constexpr std::int64_t kMaxFileBytes = std::int64_t{256} << 20;
-constexpr std::size_t kMaxTextBytes = std::size_t{1} << 30;  // offsets are 32 bits wide and a normaliser may treble it
+constexpr std::size_t kMaxTextBytes = std::size_t{1} << 30;  // offsets are 32 bits wide and a normalizer may treble it
 
-// What all the steps of a normaliser or decoder together may make of a text. Gemma's trebles blanks.
+// What all the steps of a normalizer or decoder together may make of a text. Gemma's trebles blanks.
 std::size_t max_replaced_bytes(std::size_t text_bytes) { return 16 * text_bytes + 4096; }
 
 // The byte that a word such as "<0x0A>" stands for, or -1.
@@ -89,9 +89,9 @@ std::string Tokenizer::normalize(std::string_view text) const {
 
 Tokenizer::Encoding Tokenizer::encode(std::string_view text, bool add_special_tokens) const {
   if (const auto bad = find_invalid_utf8(text); bad != std::string_view::npos)
-    throw Error("text to tokenise: byte ", bad, " is not UTF-8");
+    throw Error("text to tokenize: byte ", bad, " is not UTF-8");
   if (text.size() > kMaxTextBytes)
-    throw Error("text to tokenise: ", text.size(), " bytes, at most ", kMaxTextBytes, " are taken at once");
+    throw Error("text to tokenize: ", text.size(), " bytes, at most ", kMaxTextBytes, " are taken at once");
   Encoding out;
   const auto push = [&](std::int32_t id, std::size_t begin, std::size_t end) {
     out.ids.push_back(id);

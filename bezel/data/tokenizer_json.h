@@ -15,7 +15,7 @@ struct AddedToken {
   std::string content;
   std::int32_t id = 0;
   bool special = false;
-  bool normalized = false;  ///< matched after the normaliser, not before
+  bool normalized = false;  ///< matched after the normalizer, not before
 };
 
 /// Everything that a Hugging Face tokenizer.json of the Gemma family says.

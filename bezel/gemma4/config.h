@@ -61,7 +61,7 @@ struct TextConfig {
   double final_logit_softcapping = 0.0;  ///< 0: none
   double attention_scale = 1.0;          ///< of q kᵀ; Gemma 3: query_pre_attn_scalar^-1/2
   double norm_offset = 0.0;              ///< added to every stored norm weight; Gemma 3's safetensors: 1, its GGUF: 0
-  bool value_norm = true;                ///< values are normalised; Gemma 3: not
+  bool value_norm = true;                ///< values are normalized; Gemma 3: not
   bool layer_scalar = true;              ///< each layer's result is multiplied by its layer_scalar; Gemma 3: not
   bool attention_bias = false;
   bool bidirectional_vision = false;  ///< use_bidirectional_attention == "vision"

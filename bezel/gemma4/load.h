@@ -29,7 +29,7 @@ struct LoadedModel {
 /// over (unless why_unused knows it) or of another shape than the config says is an Error that names it. So is a name
 /// in the spelling of a wrapper or another tool that transformers does not read either. Matrices stay mapped, as they
 /// are stored; float16 ones and those wider than `dtype` are converted when they are first used, and with
-/// options.storage they are quantised one after the other, the pages of the file given back; those that a GGUF file
+/// options.storage they are quantized one after the other, the pages of the file given back; those that a GGUF file
 /// packs into blocks stay so. Vectors are kept in `dtype`. Clip bounds may be missing: they stay infinite, as in the
 /// reference.
 LoadedModel load_model(const std::string& model, const LoadOptions& options);

@@ -73,10 +73,10 @@ io::Json quantization_config(const Plan& plan, const quant::StorageOptions& opti
 
 QuantizeReport quantize_checkpoint(const std::string& folder, const std::string& output,
                                    const quant::StorageOptions& options, bool experts, std::size_t max_shard_bytes) {
-  TORCH_CHECK(options.storage != quant::Storage::kDense, "quantise to what?");
+  TORCH_CHECK(options.storage != quant::Storage::kDense, "quantize to what?");
   const ModelConfig config = read_model_config(folder);
   if (config.quantization.method != quant::StoredFormat::Method::kNone)
-    throw Error(folder, ": config.json has a quantization_config: this checkpoint is quantised already");
+    throw Error(folder, ": config.json has a quantization_config: this checkpoint is quantized already");
   if (experts && config.text.num_experts == 0)
     throw Error(ErrorKind::kConfig, "--experts: ", folder, " has no experts");
   QuantizeReport report;

@@ -168,7 +168,7 @@ class TextModelImpl : public torch::nn::Module {
   /// `embeds` [B, T, H] (soft tokens in place). Undefined in models without them.
   torch::Tensor per_layer_inputs(const torch::Tensor& ids, const torch::Tensor& embeds);
 
-  /// Final, normalised hidden states [B, T, H]. With context.queries only those positions are wanted, [B, Q, H]: from
+  /// Final, normalized hidden states [B, T, H]. With context.queries only those positions are wanted, [B, Q, H]: from
   /// the last layer with keys of its own on, nothing else is computed.
   torch::Tensor forward(const torch::Tensor& embeds, const torch::Tensor& per_layer, const Context& context);
 

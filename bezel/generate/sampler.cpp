@@ -26,7 +26,7 @@ std::vector<std::int64_t> top_tokens(std::span<const float> logits, std::int64_t
   return tokens;
 }
 
-void normalise(std::vector<Candidate>& candidates) {
+void normalize(std::vector<Candidate>& candidates) {
   double sum = 0.0;
   for (const Candidate& candidate : candidates) sum += candidate.probability;
   for (Candidate& candidate : candidates) candidate.probability /= sum;
@@ -51,13 +51,13 @@ std::vector<Candidate> distribution(std::span<const float> logits, const Samplin
   for (const std::int64_t token : top_tokens(logits, options.top_k))
     candidates.push_back({token, std::exp((logits[static_cast<std::size_t>(token)] - top) / options.temperature)});
   std::ranges::stable_sort(candidates, std::greater<>(), &Candidate::probability);
-  normalise(candidates);
+  normalize(candidates);
   double before = 0.0;
   std::size_t kept = 0;
   // A token stays while those before it fall short of top_p, so one always stays.
   while (kept < candidates.size() && (kept == 0 || before < options.top_p)) before += candidates[kept++].probability;
   candidates.resize(kept);
-  normalise(candidates);
+  normalize(candidates);
   return candidates;
 }
 

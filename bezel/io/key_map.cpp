@@ -179,7 +179,7 @@ std::string canonical_tensor_name(std::string_view spelled) {
   const std::size_t module = clippable_length(stored);
   if (module == 0) return with_text_prefix(stored);
   std::string_view rest = stored.substr(module);
-  // `.linear.weight`, and what quantisers store beside it: `.linear.weight.absmax`, `.linear.weight_scale`,
+  // `.linear.weight`, and what quantizers store beside it: `.linear.weight.absmax`, `.linear.weight_scale`,
   // `.linear.SCB`. The bounds never lie below `.linear`.
   std::string_view inner = rest;
   if (drop_prefix(inner, kLinear) && inner.substr(0, 1) == "." && !is_bound(inner)) rest = inner;

@@ -71,7 +71,7 @@ DType to_dtype(torch::ScalarType type) {
 }
 
 torch::Tensor map_tensor(const std::shared_ptr<const SafetensorsFile>& file, const TensorInfo& info) {
-  // BOOL goes by way of bytes: a bool that is neither 0 nor 1 is undefined behaviour.
+  // BOOL goes by way of bytes: a bool that is neither 0 nor 1 is undefined behavior.
   const bool is_bool = info.dtype == DType::kBool;
   const auto type = is_bool ? torch::kUInt8 : to_scalar_type(info.dtype);
   if (info.begin_bytes == info.end_bytes) return torch::empty(info.shape, is_bool ? torch::kBool : type);

@@ -33,7 +33,7 @@ bool is_mapped(const torch::Tensor& tensor);
 void evict(const torch::Tensor& tensor, std::int64_t first_row = 0);
 
 /// Rows `index` (int64 [N]) of a tensor. Those of one that map_tensor mapped are read from its file: touching a mapped
-/// row brings a neighbourhood of up to 2 MiB into memory with it. Throws Error (kIo) when the file has become shorter.
+/// row brings a neighborhood of up to 2 MiB into memory with it. Throws Error (kIo) when the file has become shorter.
 torch::Tensor read_rows(const torch::Tensor& tensor, const torch::Tensor& index);
 
 /// A copy of a CPU tensor in memory of its own, in large pages where the system has them: what is read from end to end

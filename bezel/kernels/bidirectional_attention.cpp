@@ -65,7 +65,7 @@ struct Head {
   }
 };
 
-// The right factor of a product over P', from rows [P', D']: neighbouring rows in pairs [P' / 2, D', 2]. D' may be no
+// The right factor of a product over P', from rows [P', D']: neighboring rows in pairs [P' / 2, D', 2]. D' may be no
 // whole number of blocks that PackedB takes.
 void pack_pairs(const Rows& rows, std::int64_t width, Bf16* to) {
   simd::products().pack({rows.data(), width, static_cast<std::int64_t>(rows.size()) / width, to, width});

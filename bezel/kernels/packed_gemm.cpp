@@ -18,7 +18,7 @@ void PackedB::resize(std::int64_t inner, std::int64_t columns) {
 
 void PackedB::pack(const Bf16* x, std::int64_t rows) {
   const std::int64_t pairs = rows - rows % 2;
-  std::vector<Bf16> last(static_cast<std::size_t>(2 * columns_), Bf16{0});  // a row without a neighbour
+  std::vector<Bf16> last(static_cast<std::size_t>(2 * columns_), Bf16{0});  // a row without a neighbor
   if (pairs < rows) std::copy_n(x + pairs * columns_, columns_, last.data());
   for (std::int64_t column = 0; column < columns_; column += kWidth) {
     simd::products().pack({x + column, columns_, pairs, at(0, column)});

@@ -4,7 +4,7 @@
 
 namespace bezel::kernels {
 
-/// A normalised tensor with what its backward pass needs.
+/// A normalized tensor with what its backward pass needs.
 struct Normed {
   torch::Tensor y;        ///< like x
   torch::Tensor inverse;  ///< float32 [N, 1]: 1 / sqrt(mean(x²) + eps) of each row

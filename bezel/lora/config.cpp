@@ -109,12 +109,12 @@ void refuse_unsupported(const JsonView& json, const AdapterReading& reading, con
 }
 
 // Some ways to start an adapter also change the base weights, so the adapter alone does not say what the model is.
-void check_initialisation(const JsonView& json, const Refusals& refuse) {
+void check_initialization(const JsonView& json, const Refusals& refuse) {
   const auto init = json.find("init_lora_weights");
   if (!init || init->value().is_boolean()) return;
   const std::string kind = init->text();
   if (kind == "gaussian" || kind == "orthogonal" || kind == "eva") return;
-  refuse(*init, "true, false, gaussian, orthogonal or eva: other initialisations change the base weights too");
+  refuse(*init, "true, false, gaussian, orthogonal or eva: other initializations change the base weights too");
 }
 
 void check_count(const JsonView& json) {
@@ -256,7 +256,7 @@ AdapterConfig parse_adapter_config(const Json& value, const std::string& source,
   if (const auto bias = json.find("bias"); bias && bias->text() != "none")
     refuse(*bias, "\"none\": adapters that train biases are not supported");
   refuse_unsupported(json, reading, refuse);
-  check_initialisation(json, refuse);
+  check_initialization(json, refuse);
 
   LoraConfig& lora = result.lora;
   lora.towers.assign(std::begin(kTowers), std::end(kTowers));

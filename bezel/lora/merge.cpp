@@ -75,7 +75,7 @@ class Merger {
     for (const auto& [stored, entry] : checkpoint.entries()) sort_in(stored, entry);
     const auto coded = [](const auto& item) { return item.second.in_codes(); };
     if (options.requantize && std::ranges::none_of(matrices_, coded))
-      throw Error(ErrorKind::kConfig, "--requantize: ", checkpoint.folder(), " is not quantised");
+      throw Error(ErrorKind::kConfig, "--requantize: ", checkpoint.folder(), " is not quantized");
   }
 
   std::vector<io::CheckpointPart> parts() {

@@ -34,7 +34,7 @@ struct MergeReport {
   std::int64_t from_codes = 0;   ///< matrices that were quantized and are dense now
   std::int64_t requantized = 0;  ///< of `merged`, quantized ones again
   std::int64_t dropped = 0;      ///< codes of layers that the model does not use, which no dense form was made of
-  CodingError coding;            ///< of the requantised ones
+  CodingError coding;            ///< of the requantized ones
   std::string worst;             ///< the one with the largest error beside its own size
   double worst_error = 0.0;      ///< relative
   io::WrittenCheckpoint written;
@@ -42,7 +42,7 @@ struct MergeReport {
 
 /// Writes the checkpoint that `model` was loaded from to the new folder `output`, with the adapters that are attached
 /// to the model inside its matrices. Names and key layout stay; so do clip bounds, and since adapters lie inside the
-/// clamps, merging changes no function. Holds one matrix at a time. From a quantised checkpoint every quantized matrix
+/// clamps, merging changes no function. Holds one matrix at a time. From a quantized checkpoint every quantized matrix
 /// is stored dense and quantization_config goes, unless requantize. Throws Error when a merged matrix is not finite,
 /// and for codes that requantize cannot write; Error (kConfig) when `output` exists, or requantize is asked for a
 /// checkpoint without codes or together with a dtype.

@@ -46,7 +46,7 @@ std::int64_t count_of(const std::vector<std::int64_t>& shape) {
 
 std::int64_t divide_up(std::int64_t value, std::int64_t by) { return (value + by - 1) / by; }
 
-// The 8-bit map that bitsandbytes quantises scales with: for each power of ten a linear fraction, the finer the larger,
+// The 8-bit map that bitsandbytes quantizes scales with: for each power of ten a linear fraction, the finer the larger,
 // both signs, and 0 and 1. Reference: create_dynamic_map (arXiv:1511.04561).
 Tensor dynamic_map() {
   std::vector<float> values{0.0f, 1.0f};
@@ -184,7 +184,7 @@ class FourBitQuantized final : public QuantizedMatrix {
 void check(const FourBit& matrix, const std::string& name) {
   const auto fail = [&](const char* what, std::int64_t got, std::int64_t wanted) {
     throw Error("tensor '", name, "': ", what, " has ", got, " elements, a matrix of its shape in blocks of ",
-                matrix.block_size, " needs ", wanted, "; the quantised checkpoint is damaged");
+                matrix.block_size, " needs ", wanted, "; the quantized checkpoint is damaged");
   };
   const std::int64_t elements = count_of(matrix.shape), blocks = divide_up(elements, matrix.block_size);
   if (matrix.packed.numel() != divide_up(elements, 2))
@@ -197,7 +197,7 @@ void check(const FourBit& matrix, const std::string& name) {
     if (matrix.nested->map.numel() != 256) fail("nested_quant_map", matrix.nested->map.numel(), 256);
   }
   if (!scales.isfinite().all().item<bool>() || (matrix.nested && !std::isfinite(matrix.nested->offset)))
-    throw Error("tensor '", name, "': a block scale is NaN or Inf; the quantised checkpoint is damaged");
+    throw Error("tensor '", name, "': a block scale is NaN or Inf; the quantized checkpoint is damaged");
 }
 
 }  // namespace
@@ -210,7 +210,7 @@ Tensor four_bit_table(FourBitType type) {
 }
 
 FourBit quantize_4bit(const Tensor& source, FourBitType type, bool double_quant) {
-  TORCH_CHECK(source.is_floating_point() && source.is_cpu(), "quantises floating matrices on the CPU");
+  TORCH_CHECK(source.is_floating_point() && source.is_cpu(), "quantizes floating matrices on the CPU");
   FourBit matrix;
   matrix.type = type;
   matrix.shape = source.sizes().vec();

@@ -15,7 +15,7 @@ enum class FourBitType { kNf4, kFp4 };
 /// The 16 values of a type, float32 [16].
 torch::Tensor four_bit_table(FourBitType type);
 
-/// Block scales in 8 bits ("double quantisation"): map[code] * scales[block / block_size] + offset.
+/// Block scales in 8 bits ("double quantization"): map[code] * scales[block / block_size] + offset.
 struct NestedScales {
   torch::Tensor map;     ///< float32 [256]
   torch::Tensor scales;  ///< float32 [blocks / block_size, rounded up]
@@ -31,10 +31,10 @@ struct FourBit {
   torch::Tensor packed;          ///< uint8 [(elements + 1) / 2], the earlier element in the upper half
   torch::Tensor scales;          ///< float32 [blocks], or with `nested` uint8 [blocks]
   std::optional<NestedScales> nested;
-  torch::ScalarType value_dtype = torch::kFloat;  ///< dtype of the matrix that was quantised; values are rounded to it
+  torch::ScalarType value_dtype = torch::kFloat;  ///< dtype of the matrix that was quantized; values are rounded to it
 };
 
-/// Quantises a floating matrix or stack. Codes and scales are those of bitsandbytes 0.50.2 on the CPU, bit for bit
+/// Quantizes a floating matrix or stack. Codes and scales are those of bitsandbytes 0.50.2 on the CPU, bit for bit
 /// (quantize_4bit, and quantize_blockwise over the dynamic map for the scales with `double_quant`). Works in slices.
 FourBit quantize_4bit(const torch::Tensor& matrix, FourBitType type, bool double_quant);
 

@@ -72,13 +72,13 @@ void check(const IntegerMatrix& matrix, const std::string& name) {
     throw Error("tensor '", name, "': the scales have shape ", matrix.scales.sizes(), ", ", rows, " rows in groups of ",
                 matrix.group_size, " need [", rows, ", ", groups, "]");
   if (!matrix.scales.isfinite().all().item<bool>())
-    throw Error("tensor '", name, "': a scale is NaN or Inf; the quantised checkpoint is damaged");
+    throw Error("tensor '", name, "': a scale is NaN or Inf; the quantized checkpoint is damaged");
 }
 
 }  // namespace
 
 IntegerMatrix quantize_int8(const Tensor& source) {
-  TORCH_CHECK(source.is_floating_point(), "quantises floating matrices");
+  TORCH_CHECK(source.is_floating_point(), "quantizes floating matrices");
   IntegerMatrix matrix;
   matrix.shape = source.sizes().vec();
   matrix.group_size = matrix.shape.back();

@@ -34,7 +34,7 @@ const Tensor& part(const StoredParts& parts, const std::string& suffix, torch::S
                    const std::string& name) {
   const auto found = parts.find(suffix);
   if (found == parts.end())
-    throw Error(name, ": the quantised matrix has no '", suffix, "' beside it; the checkpoint is not complete");
+    throw Error(name, ": the quantized matrix has no '", suffix, "' beside it; the checkpoint is not complete");
   if (found->second.scalar_type() != dtype)
     throw Error(name, ": '", suffix, "' is of type ", c10::toString(found->second.scalar_type()), ", expected ",
                 c10::toString(dtype));
@@ -50,7 +50,7 @@ std::string text_of(const std::vector<std::int64_t>& shape) {
 // The codes as bytes, whatever type bnb_4bit_quant_storage stored them as: FSDP wants that of the other weights.
 Tensor code_bytes(const StoredParts& parts, const std::string& name) {
   const auto found = parts.find("weight");
-  if (found == parts.end()) throw Error(name, ": the quantised matrix has no 'weight' beside its quant_state");
+  if (found == parts.end()) throw Error(name, ": the quantized matrix has no 'weight' beside its quant_state");
   const auto type = found->second.scalar_type();
   if (type != torch::kByte && type != torch::kChar && !c10::isFloatingType(type))
     throw Error(name, ": 'weight' is of type ", c10::toString(type),
@@ -105,7 +105,7 @@ std::shared_ptr<const Weight> compressed(const StoredParts& parts, const std::ve
   if (parts.contains("weight_zero_point"))
     throw Error(name, ": 'weight_zero_point' is there; codes with a zero point are not read");
   const auto scale = parts.find("weight_scale");
-  if (scale == parts.end()) throw Error(name, ": the quantised matrix has no 'weight_scale' beside it");
+  if (scale == parts.end()) throw Error(name, ": the quantized matrix has no 'weight_scale' beside it");
   if (!scale->second.is_floating_point()) throw Error(name, ": 'weight_scale' is no floating tensor");
   IntegerMatrix matrix;
   matrix.shape = shape;

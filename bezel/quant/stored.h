@@ -14,14 +14,14 @@ namespace bezel::quant {
 /// "weight.absmax", "SCB", "weight_packed", …
 using StoredParts = std::map<std::string, torch::Tensor>;
 
-/// Names behind a module's that belong to its matrix `weight`: the matrix itself and what quantisers store beside it.
+/// Names behind a module's that belong to its matrix `weight`: the matrix itself and what quantizers store beside it.
 bool is_part_of_matrix(std::string_view suffix);
 
 /// Whether a part of this name stands only beside a quantized matrix: the codes of another type than `weight`, or what
 /// says how `weight` is to be read.
 bool marks_codes(std::string_view suffix);
 
-/// Whether these parts hold a quantised matrix rather than a floating one.
+/// Whether these parts hold a quantized matrix rather than a floating one.
 bool is_quantized(const StoredParts& parts);
 
 /// What stands in a quant_state tensor; `name` is for errors. Throws Error as read_quant_state does.

@@ -34,7 +34,7 @@ class QuantizedMatrix {
   virtual std::shared_ptr<const QuantizedMatrix> to(torch::Device device) const = 0;
 };
 
-/// A weight of that shape, [out, in] or [experts, out, in], quantized. Products dequantise it tile by tile; no copy of
+/// A weight of that shape, [out, in] or [experts, out, in], quantized. Products dequantize it tile by tile; no copy of
 /// it in full precision is kept.
 std::shared_ptr<const Weight> tiled_weight(std::shared_ptr<const QuantizedMatrix> codes, std::vector<std::int64_t> shape);
 

@@ -142,7 +142,7 @@ constexpr const char* kKey =
 
 constexpr const char* kIntroduction =
     "<section id=\"clips\"><h2>Clip saturation</h2><p class=\"lead\">The share of each clipped layer's values that lie "
-    "outside a bound, measured on a few samples. A clamped value passes no gradient: the stronger the colour, the less "
+    "outside a bound, measured on a few samples. A clamped value passes no gradient: the stronger the color, the less "
     "a "
     "layer learns.</p>";
 

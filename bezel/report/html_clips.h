@@ -11,7 +11,7 @@ namespace bezel::report {
 /// another, and the bounds that clamp most as a table. "" when nothing is clipped.
 std::string clips_html(const std::vector<ClipTable>& tables);
 
-/// How strongly a share is coloured, 0 (nothing is clamped) to 6 (half and more).
+/// How strongly a share is colored, 0 (nothing is clamped) to 6 (half and more).
 int heat_level(double share);
 
 }  // namespace bezel::report

@@ -21,7 +21,7 @@ struct Interval {
 double paired_difference(std::span<const PairedSums> samples);
 
 /// Confidence interval of that difference. Samples are the unit: their tokens are not independent, and both models saw
-/// the same ones. The variance is that of a ratio of sums, linearised: with d the difference, r = second - first - d ·
+/// the same ones. The variance is that of a ratio of sums, linearized: with d the difference, r = second - first - d ·
 /// weight of each sample, it is n / (n - 1) · Σ r² / (Σ weight)²; times Student's t with n - 1 degrees of freedom.
 /// Nothing for fewer than two samples.
 std::optional<Interval> paired_interval(std::span<const PairedSums> samples, double confidence = 0.95);

@@ -18,7 +18,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// A PNG of 96x48 pixels in one colour.
+// A PNG of 96x48 pixels in one color.
 constexpr const char* kPng =
     "iVBORw0KGgoAAAANSUhEUgAAAGAAAAAwCAIAAABhdOiYAAAAWUlEQVR42u3QMQ0AMAgAsLETEfiXgiwUIICkldDIrsfuKxAkSJAgQYIECUKQIEGCBA"
     "kSJAhBggQJEiRIkCAECRIkSJAgQYIEIUiQIEGCBAkShCBBggQJumEALc8BUA7aaksAAAAASUVORK5CYII=";

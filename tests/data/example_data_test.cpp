@@ -41,7 +41,7 @@ std::vector<Expected> expected_samples() {
       {"trl_lists.jsonl", user("<|image|><|image|>Which one has a sun?") + model("The second."), "The second.<turn|>|",
        2, 0},
       {"trl_lists.jsonl", user("<|audio|>Higher or lower at the end?") + model("Higher."), "Higher.<turn|>|", 0, 1},
-      {"openai_parts.jsonl", user("What colour is this?<|image|>") + model("Red."), "Red.<turn|>|", 1, 0},
+      {"openai_parts.jsonl", user("What color is this?<|image|>") + model("Red."), "Red.<turn|>|", 1, 0},
       {"openai_parts.jsonl", user("<|audio|>Speech or a tone?") + model("A tone."), "A tone.<turn|>|", 0, 1},
       {"tools.jsonl",
        system(kTool) + user("Is it warm in Paris?") +

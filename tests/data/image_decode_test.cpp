@@ -28,7 +28,7 @@ std::string error_of(const std::string& file) {
   return "";
 }
 
-/// 3 x 2 pixels (width x height) of six different colours.
+/// 3 x 2 pixels (width x height) of six different colors.
 const std::string kRow0("\0\x01\x02\x03\x04\x05\x06\x07\x08\x09", 10),
     kRow1("\0\x0a\x0b\x0c\x0d\x0e\x0f\x10\x11\x12", 10);
 
@@ -51,7 +51,7 @@ TEST(ImageDecode, PngPixelsAsStored) {
 }
 
 TEST(ImageDecode, EveryOrientationMovesTheFirstPixel) {
-  // Where the stored top left pixel (colour 1 2 3) lies afterwards, as row and column.
+  // Where the stored top left pixel (color 1 2 3) lies afterwards, as row and column.
   const std::int64_t expected[9][2] = {{}, {0, 0}, {0, 2}, {1, 2}, {1, 0}, {0, 0}, {0, 1}, {2, 1}, {2, 0}};
   for (int orientation = 1; orientation <= 8; ++orientation) {
     auto parts = six_pixels();
@@ -174,7 +174,7 @@ TEST(ImageDecode, IndicesBeyondThePaletteAreBlack) {
   EXPECT_EQ(image.pixels, (Pixels{4, 5, 6, 0, 0, 0}));
 }
 
-TEST(ImageDecode, SixteenBitGreyIsClippedAndColourScaled) {
+TEST(ImageDecode, SixteenBitGreyIsClippedAndColorScaled) {
   const std::string gray("\0\x00\x80\x01\x00", 5);  // 128 and 256
   EXPECT_EQ(decode(test::make_png({.width = 2, .bits = 16, .color = 0, .rows = gray})).pixels,
             (Pixels{128, 128, 128, 255, 255, 255}));

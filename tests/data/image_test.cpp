@@ -35,7 +35,7 @@ TEST(Image, ResizeLeavesAFittingImageAlone) {
   EXPECT_TRUE(resize_image(image, ImageSettings{}).is_same(image));
 }
 
-TEST(Image, ResizeKeepsAFlatColourAndTheBudget) {
+TEST(Image, ResizeKeepsAFlatColorAndTheBudget) {
   const auto out = resize_image(torch::full({3, 31, 500}, 93, torch::kUInt8), ImageSettings{.max_soft_tokens = 70});
   EXPECT_EQ(out.scalar_type(), torch::kUInt8);
   EXPECT_TRUE(out.eq(93).all().item<bool>());

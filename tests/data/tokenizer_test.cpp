@@ -62,7 +62,7 @@ TEST(Tokenizer, LowestRankFirstAndUnknownRunsFuse) {
   EXPECT_EQ(encode_small(""), Ids{});
 }
 
-TEST(Tokenizer, AddedTokensAreLongestFirstAndRawOnesGoBeforeTheNormaliser) {
+TEST(Tokenizer, AddedTokensAreLongestFirstAndRawOnesGoBeforeTheNormalizer) {
   EXPECT_EQ(encode_small("a<x>yb<x>"), (Ids{1, 10, 2, 9}));
   EXPECT_EQ(encode_small("ab ca"), (Ids{1, 11, 1}));
 }

@@ -45,7 +45,7 @@ void expect_clamped(nn::LinearImpl& layer, const Tensor& matrix) {
   layer.clip = clip;
 }
 
-TEST_P(Clamps, HoldAndAreThoseOfTheDequantisedMatrix) {
+TEST_P(Clamps, HoldAndAreThoseOfTheDequantizedMatrix) {
   const auto [storage, adapted] = GetParam();
   const test::TempFolder temp;
   test::write_tiny_checkpoint(temp.path().string());  // bounds -1 … 0.9
@@ -67,7 +67,7 @@ TEST_P(Clamps, HoldAndAreThoseOfTheDequantisedMatrix) {
 // Base in each storage, adapter merged into it, written, read again: dense, and where the base was quantized, quantized.
 TEST_P(Clamps, HoldAfterMergingAndReloading) {
   const auto [storage, requantize] = GetParam();
-  if (storage == quant::Storage::kDense && requantize) return;  // there is nothing to quantise again
+  if (storage == quant::Storage::kDense && requantize) return;  // there is nothing to quantize again
   const test::TempFolder temp;
   std::string base = temp.path().string();
   test::write_tiny_checkpoint(base);
@@ -119,7 +119,7 @@ TEST(QuantizedModel, EveryTowerTrainsOnCodes) {
     }
 }
 
-TEST(QuantizedModel, EmbeddingsAndTheTiedHeadAreThoseOfTheDequantisedTable) {
+TEST(QuantizedModel, EmbeddingsAndTheTiedHeadAreThoseOfTheDequantizedTable) {
   const test::TempFolder temp;
   test::write_tiny_checkpoint(temp.path().string());
   Model coded =

@@ -61,7 +61,7 @@ TEST(KeyMap, TheReleasedNamesSurviveARoundTrip) {
   EXPECT_EQ(std::set<std::string>(flat.begin(), flat.end()).size(), names.size());
 }
 
-TEST(KeyMap, DropsLinearFromWeightsAndTheirQuantisationState) {
+TEST(KeyMap, DropsLinearFromWeightsAndTheirQuantizationState) {
   for (const std::string& module : {kVisionProj, kAudioProj})
     for (const char* tensor : {".weight", ".weight.absmax", ".weight.quant_state.bitsandbytes__nf4", ".SCB"}) {
       EXPECT_EQ(canonical_tensor_name(module + ".linear" + tensor), module + tensor);

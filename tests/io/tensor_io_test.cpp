@@ -73,7 +73,7 @@ TEST(TensorIo, PagesOfRowsBeforeTheFirstEvictedOneStay) {
   EXPECT_NEAR(static_cast<double>(resident_file_bytes()), static_cast<double>(before - 3 * kRowBytes), kRowBytes / 2);
 }
 
-TEST(TensorIo, RowsAreTakenFromTheFileWithoutTheirNeighbours) {
+TEST(TensorIo, RowsAreTakenFromTheFileWithoutTheirNeighbors) {
   constexpr std::int64_t kRows = 4096, kColumns = 1024;
   const TempFolder folder;
   const torch::Tensor heap = torch::arange(kRows * kColumns).view({kRows, kColumns});

@@ -1,4 +1,4 @@
-// The vectorised loops over bfloat16 against their twins in ATen's operators in float32, at sizes that are no multiple
+// The vectorized loops over bfloat16 against their twins in ATen's operators in float32, at sizes that are no multiple
 // of a vector's.
 #include <array>
 #include <cmath>

@@ -14,7 +14,7 @@ using torch::Tensor;
 
 Tensor random(std::vector<std::int64_t> shape) { return torch::randn(shape).to(torch::kBFloat16); }
 
-// Sums in another order, each rounded once: neighbours among bfloat16 at the size of the largest.
+// Sums in another order, each rounded once: neighbors among bfloat16 at the size of the largest.
 void expect_close(const Tensor& got, const Tensor& wanted) {
   ASSERT_EQ(got.scalar_type(), torch::kBFloat16);
   ASSERT_EQ(got.sizes(), wanted.sizes());
@@ -38,7 +38,7 @@ TEST(FusedGemv, TakesNothingElse) {
   EXPECT_FALSE(has_gemv(random({1, 8}).to(torch::kFloat), random({3, 8})));
 }
 
-TEST(FusedGemv, OfCodesIsThatOfTheDequantisedMatrix) {
+TEST(FusedGemv, OfCodesIsThatOfTheDequantizedMatrix) {
   torch::manual_seed(22);
   for (const auto dtype : {torch::kBFloat16, torch::kFloat})
     for (const bool double_quant : {false, true})

@@ -54,7 +54,7 @@ TEST_F(FusedTiledGemm, TakesAnOddNumberOfRowsOfTheMatrix) {
   expect_close(tiled_gemm_nt(x, 67, windows_of(w)), at::mm(wide(x), wide(w).t()));
 }
 
-TEST_F(FusedTiledGemm, OfCodesIsThatOfTheDequantisedMatrix) {
+TEST_F(FusedTiledGemm, OfCodesIsThatOfTheDequantizedMatrix) {
   for (const bool double_quant : {false, true})
     for (const std::int64_t rows : {64, 66, 67, 300})
       for (const std::int64_t columns : {64, 192, 1536, 100}) {
@@ -67,7 +67,7 @@ TEST_F(FusedTiledGemm, OfCodesIsThatOfTheDequantisedMatrix) {
       }
 }
 
-TEST_F(FusedTiledGemm, OfCodesByWindowsIsThatOfTheDequantisedMatrix) {
+TEST_F(FusedTiledGemm, OfCodesByWindowsIsThatOfTheDequantizedMatrix) {
   for (const std::int64_t rows : {64, 66, 300})
     for (const std::int64_t columns : {64, 192, 832}) {
       const quant::FourBit codes =

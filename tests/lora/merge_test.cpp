@@ -103,7 +103,7 @@ TEST(Merge, RequantizingNeedsCodesAndNoOtherDtype) {
   const test::TempFolder folder;
   test::write_tiny_checkpoint(folder.path().string());
   Setting setting(folder.path().string());
-  EXPECT_TRUE(says(error_of([&] { setting.merge(folder / "out", {.requantize = true}); }), "is not quantised"));
+  EXPECT_TRUE(says(error_of([&] { setting.merge(folder / "out", {.requantize = true}); }), "is not quantized"));
   EXPECT_TRUE(says(error_of([&] { setting.merge(folder / "out", {.dtype = torch::kFloat, .requantize = true}); }),
                    "cannot go with --dtype"));
 }

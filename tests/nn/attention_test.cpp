@@ -91,7 +91,7 @@ void expect_bfloat_equals_formula(const Tensor& q, const Tensor& k, const Tensor
     EXPECT_LE(test::relative_error(narrow[i].grad(), wide[i].grad()), 2e-2) << "gradient " << i;
 }
 
-// Scores of the size that normalised queries and keys make.
+// Scores of the size that normalized queries and keys make.
 Tensor some_heads(std::int64_t batch, std::int64_t heads, std::int64_t tokens) {
   return torch::randn({batch, tokens, heads, 64}).transpose(1, 2) * 0.6;
 }

@@ -1,4 +1,4 @@
-"""A page in headless Chromium, driven over a pipe (the DevTools protocol): sizes, colour schemes, what it logs and loads."""
+"""A page in headless Chromium, driven over a pipe (the DevTools protocol): sizes, color schemes, what it logs and loads."""
 import base64
 import json
 import os

@@ -68,8 +68,8 @@ def forward(model: Path, inputs: Path, output: Path, *extra: str) -> dict:
 
 
 def portable_bitsandbytes():
-    """On AVX-512 machines bitsandbytes 0.50.2 dequantises with a kernel that starts a new block at every row, which its
-    own quantiser does not, and that flushes the smallest numbers to zero; its portable form does neither."""
+    """On AVX-512 machines bitsandbytes 0.50.2 dequantizes with a kernel that starts a new block at every row, which its
+    own quantizer does not, and that flushes the smallest numbers to zero; its portable form does neither."""
     import torch
     from bitsandbytes.backends.default.ops import _dequantize_4bit_compute
     from bitsandbytes.backends.utils import _get_4bit_code

@@ -37,7 +37,7 @@ def scores(model, row):
 
 
 def interval(first, second, weight):
-    """Of the difference of two ratios of sums, linearised; the t of scipy."""
+    """Of the difference of two ratios of sums, linearized; the t of scipy."""
     from scipy import stats
 
     n, total = len(weight), sum(weight)

@@ -38,7 +38,7 @@ TEXTS = ["Jan 1\nJan 2\nJan 3\nJan 4\n", "Chapter 1\nChapter 2\nChapter 3\n", "1
          "Monday, Tuesday, Wednesday, Thursday, Friday, Saturday, Sunday, Monday, Tuesday,", "- item 1\n- item 2\n- item 3\n",
          "def f1():\n    return 1\n\ndef f2():\n    return 2\n\ndef", "100, 101, 102, 103, 104, 105,", "(1) (2) (3) (4) (5) (6)",
          "log: ok\nlog: ok\nlog: ok\nlog: ok\n", "2001, 2002, 2003, 2004,"]
-ORDINARY = ["The capital of France is", "Once upon a time, there was a small", "Water boils at", "My favourite season is autumn because",
+ORDINARY = ["The capital of France is", "Once upon a time, there was a small", "Water boils at", "My favorite season is autumn because",
             "In 1969, astronauts", "To make bread, you need", "The largest planet in the solar system", "Dear Sir or Madam,\n\nI am writing to",
             "Photosynthesis is the process by which", "The difference between a cat and a dog is", "She opened the door and", "A good teacher should",
             "The river flows from the mountains to", "Python is a programming language that", "Yesterday I went to the market and bought",

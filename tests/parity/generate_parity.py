@@ -122,7 +122,7 @@ def chunks(root, tmp):
             check(greedy(folder, inputs, tmp, COUNT, "--prefill-tokens", size) == whole, f"{preset}/{case}: read {size} at a time")
 
 
-def quantised(root, tmp):
+def quantized(root, tmp):
     """Every token is the most probable one of `bezel forward` over the whole text."""
     for storage in ("nf4", "int8"):
         inputs, folder = case_inputs(root, "e2b", "mixed"), root / "e2b" / "model"
@@ -228,7 +228,7 @@ def main():
         tmp = Path(name)
         presets(root, tmp)
         chunks(root, tmp)
-        quantised(root, tmp)
+        quantized(root, tmp)
         stopping(root, tmp)
         media_prompt(root, tmp)
         chatting(root, tmp)

@@ -175,14 +175,14 @@ def write_pictures(folder):
 
 
 def write_raw_pngs(folder, rgb):
-    """PNG kinds that Pillow cannot write: 16-bit colour, interlaced rows, palettes shorter than their indices."""
+    """PNG kinds that Pillow cannot write: 16-bit color, interlaced rows, palettes shorter than their indices."""
     import struct, zlib
 
     def chunk(kind, body):
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
-    def png(name, width, height, bits, colour, rows, extra=b"", interlace=0):
-        body = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, interlace))
+    def png(name, width, height, bits, color, rows, extra=b"", interlace=0):
+        body = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, color, 0, 0, interlace))
         path = folder / name
         path.write_bytes(body + extra + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
         return path
@@ -191,8 +191,8 @@ def write_raw_pngs(folder, rgb):
     wide = rgb.astype(">u2") * 257 - np.arange(height)[:, None, None].astype(">u2")
     alpha = np.concatenate([wide, wide[..., :1]], -1).astype(">u2")
     gray_alpha = wide[..., :2].astype(">u2")
-    paths = [png(name, width, height, 16, colour, b"".join(b"\0" + row.astype(">u2").tobytes() for row in values))
-             for name, colour, values in (("rgb16.png", 2, wide), ("rgba16.png", 6, alpha), ("la16.png", 4, gray_alpha))]
+    paths = [png(name, width, height, 16, color, b"".join(b"\0" + row.astype(">u2").tobytes() for row in values))
+             for name, color, values in (("rgb16.png", 2, wide), ("rgba16.png", 6, alpha), ("la16.png", 4, gray_alpha))]
     indices = (rgb[..., 0] // 2).astype(np.uint8)
     rows = b"".join(b"\0" + row.tobytes() for row in indices)
     paths.append(png("short_palette.png", width, height, 8, 3, rows, chunk(b"PLTE", bytes(range(30)))))

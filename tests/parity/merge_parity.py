@@ -146,7 +146,7 @@ def dequantized(tensors):
     return made
 
 
-def quantised_base(root, tmp, kind):
+def quantized_base(root, tmp, kind):
     from bitsandbytes import functional as F
 
     folder, adapter, out, again = tmp / kind, root / "e2b" / "adapter", tmp / f"{kind}-merged", tmp / f"{kind}-again"
@@ -158,7 +158,7 @@ def quantised_base(root, tmp, kind):
     got = tensors_of(out)
     check("quantization_config" not in json.loads((out / "config.json").read_text()), f"{kind}: quantization_config is gone")
     check(got.keys() == tensors_of(root / "e2b" / "model").keys(), f"{kind}: keys of a dense checkpoint")
-    check(all(torch.equal(v, inside.get(k, codes.get(k, stored[k]))) for k, v in got.items()), f"{kind}: dense = dequantised + s·B·A")
+    check(all(torch.equal(v, inside.get(k, codes.get(k, stored[k]))) for k, v in got.items()), f"{kind}: dense = dequantized + s·B·A")
     file = root / "e2b" / "case-mixed.safetensors"
     case, model = load_file(file), load(out)
     with torch.no_grad():
@@ -182,7 +182,7 @@ def quantised_base(root, tmp, kind):
     norm = lambda parts: sum(p.double().square().sum() for p in parts).sqrt().item()
     added = norm(decoded[k] - v for k, v in inside.items()) / norm(inside.values())
     check(f"the error this adds is {100 * added:.2f}% of the weights' norm" in said, f"{kind}: {100 * added:.2f}%: {said}")
-    print(f"{kind} base: merged dense, logits {error:.1e}; quantised again, error {100 * added:.2f}%")
+    print(f"{kind} base: merged dense, logits {error:.1e}; quantized again, error {100 * added:.2f}%")
 
 
 def main():
@@ -193,7 +193,7 @@ def main():
         peft_merges_the_same(root, tmp)
         bfloat16_and_shards(root, tmp)
         for kind in ("nf4", "int8"):
-            quantised_base(root, tmp, kind)
+            quantized_base(root, tmp, kind)
         del kept
     print(f"{len(failures)} failures")
     return 1 if failures else 0

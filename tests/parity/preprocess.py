@@ -83,7 +83,7 @@ def check_show(model, folder):
 
 def check_text(model, folder, report):
     text = preprocess(*common(model, folder, "--show", 4))
-    assert "\x1b" not in text, "colour where there is no terminal"
+    assert "\x1b" not in text, "color where there is no terminal"
     for rendered, row in zip(RENDERED, report):
         counts = iter(media["soft_tokens"] for media in row["media"])
         shown = re.sub(r"<\|(image|audio)\|>",
@@ -95,8 +95,8 @@ def check_text(model, folder, report):
             shown = re.sub(rf"(\[\d+ soft tokens of a {word}\])", rf"<|{kind}>\1<{kind}|>", shown)
         assert shown in text, (shown, text)
     assert "a.png, 220 x 150 pixels" in text and "c.wav, 0.90 s" in text
-    coloured = preprocess(*common(model, folder, "--show", 1, "--color", "always"))
-    assert "\x1b[1;32mA cat.<turn|>\x1b[0m" in coloured and "⟦" not in coloured, coloured
+    colored = preprocess(*common(model, folder, "--show", 1, "--color", "always"))
+    assert "\x1b[1;32mA cat.<turn|>\x1b[0m" in colored and "⟦" not in colored, colored
 
 
 def check_dry_run(model, folder):

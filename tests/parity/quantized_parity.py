@@ -1,9 +1,9 @@
-"""Quantised bases of Bezel against bitsandbytes, compressed-tensors and transformers + PEFT.
+"""Quantized bases of Bezel against bitsandbytes, compressed-tensors and transformers + PEFT.
 
 Codes, scales and values: bit for bit. Loss and every LoRA gradient: within the float32 bounds of model_parity.py, on a
-checkpoint that transformers + bitsandbytes quantised to NF4 (in training mode, where bitsandbytes dequantises), and for
-int8 and compressed-tensors against transformers + PEFT on a dense model that holds the dequantised matrices.
-What `bezel quantize` writes gives in transformers + bitsandbytes the same bits of logits as what they quantise themselves.
+checkpoint that transformers + bitsandbytes quantized to NF4 (in training mode, where bitsandbytes dequantizes), and for
+int8 and compressed-tensors against transformers + PEFT on a dense model that holds the dequantized matrices.
+What `bezel quantize` writes gives in transformers + bitsandbytes the same bits of logits as what they quantize themselves.
 """
 import json
 import shutil
@@ -111,7 +111,7 @@ def load_model(folder, **more):
 
 
 def bitsandbytes_nf4(root, tmp):
-    """A checkpoint that transformers + bitsandbytes quantised and saved."""
+    """A checkpoint that transformers + bitsandbytes quantized and saved."""
     from transformers import BitsAndBytesConfig
 
     some = ["lm_head", "model.vision_tower", "o_proj"]  # left alone, as one would who wants images exact
@@ -174,7 +174,7 @@ def moe_experts(root, tmp):
 
 
 def dense_copy(model, folder, change, named=False, takes=lambda value: True):
-    """The checkpoint `model` with every matrix that quantisers take replaced by change(matrix), or change(matrix, name)."""
+    """The checkpoint `model` with every matrix that quantizers take replaced by change(matrix), or change(matrix, name)."""
     shutil.copytree(model, folder)
     tensors = load_file(folder / "model.safetensors")
     done = 0
@@ -194,7 +194,7 @@ def logits_of(model, case, training):
 
 
 def take_codes_of_float32(model, matrices):
-    """Linear8bitLt rounds to float16 before it quantises; here the codes are those of the matrices themselves."""
+    """Linear8bitLt rounds to float16 before it quantizes; here the codes are those of the matrices themselves."""
     from bitsandbytes import functional as F
     from bitsandbytes.nn import Linear8bitLt
 
@@ -235,7 +235,7 @@ def written_by_bezel(root, tmp, kind):
     ours = load_model(stored)
     for case in ("text", "mixed"):
         file = root / "e2b" / f"case-{case}.safetensors"
-        # In training mode bitsandbytes dequantises 4 bits; its inference path refuses small layers.
+        # In training mode bitsandbytes dequantizes 4 bits; its inference path refuses small layers.
         training = kind == "nf4"
         same = torch.equal(logits_of(ours, file, training), logits_of(theirs, file, training))
         check(same, f"bezel quantize {kind}/{case}: other logits in transformers + bitsandbytes")
@@ -289,8 +289,8 @@ def compressed_tensors(root, tmp):
         model, stored, dense = load_model(root / "e2b" / "model"), tmp / f"ct-{name}", tmp / f"ct-dense-{name}"
         scheme = QuantizationScheme(targets=["Linear"], weights=args)
         apply_quantization_config(model, QuantizationConfig(config_groups={"group_0": scheme}, ignore=["lm_head", *ignored]))
-        quantised = [m for m in model.modules() if getattr(getattr(m, "quantization_scheme", None), "weights", None) is not None]
-        for module in quantised:
+        quantized = [m for m in model.modules() if getattr(getattr(m, "quantization_scheme", None), "weights", None) is not None]
+        for module in quantized:
             groups = module.weight.data.unflatten(1, (-1, args.group_size or module.weight.shape[1]))
             module.weight_scale.data.copy_(calculate_qparams(groups.amin(-1), groups.amax(-1), args)[0])
         compressor = ModelCompressor.from_pretrained_model(model, quantization_format=form)
@@ -299,10 +299,10 @@ def compressed_tensors(root, tmp):
         compressor.update_config(stored)
         check(json.loads((stored / "config.json").read_text())["quantization_config"]["format"] == form, f"compressed-tensors {name}: format")
         compressor.decompress_model(model)
-        values = {k + ".weight": m.weight.data for k, m in model.named_modules() if m in set(quantised)}
+        values = {k + ".weight": m.weight.data for k, m in model.named_modules() if m in set(quantized)}
         shutil.copytree(root / "e2b" / "model", dense)
         tensors = load_file(dense / "model.safetensors")
-        check(values.keys() <= tensors.keys() and len(values) == len(quantised), f"compressed-tensors {name}: keys")
+        check(values.keys() <= tensors.keys() and len(values) == len(quantized), f"compressed-tensors {name}: keys")
         save_file({k: values.get(k, v).contiguous() for k, v in tensors.items()}, dense / "model.safetensors", metadata={"format": "pt"})
         file, adapter = root / "e2b" / "case-mixed.safetensors", root / "e2b" / "adapter"
         wanted = peft_answers(load_model(dense), adapter, file)

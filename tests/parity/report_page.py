@@ -65,7 +65,7 @@ LOOK = r"""
   }).map((c) => c.id.replace("chart-", ""));
   seen.maps = document.querySelectorAll(".heat").length;
   seen.squares = document.querySelectorAll(".heat rect").length;
-  seen.colours = new Set([...document.querySelectorAll(".heat rect")].map((r) => getComputedStyle(r).fill)).size;
+  seen.colors = new Set([...document.querySelectorAll(".heat rect")].map((r) => getComputedStyle(r).fill)).size;
   seen.background = getComputedStyle(document.body).backgroundColor;
   return {wrong, seen};
 })()
@@ -131,7 +131,7 @@ def main():
         for width in (1200, 390):
             for scheme in ("light", "dark"):
                 seen = look(page, done, "finished run", width=width, scheme=scheme)
-                assert (seen["maps"], seen["squares"], seen["colours"]) == (4, 2 * 4 * (16 * 7 + 12 * 10), 7), seen
+                assert (seen["maps"], seen["squares"], seen["colors"]) == (4, 2 * 4 * (16 * 7 + 12 * 10), 7), seen
                 backgrounds.add(seen["background"])
                 print(f"{width} px, {scheme}: {json.dumps(seen)}")
         assert len(backgrounds) == 2, backgrounds

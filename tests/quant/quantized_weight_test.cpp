@@ -99,7 +99,7 @@ std::vector<std::shared_ptr<const Weight>> every_storage(const Tensor& matrix) {
           integer_weight(quantize_int8(matrix), "w")};
 }
 
-TEST(QuantizedWeight, ProductsAreThoseOfTheDequantisedMatrix) {
+TEST(QuantizedWeight, ProductsAreThoseOfTheDequantizedMatrix) {
   torch::manual_seed(4);
   // Rows that no block ends with, and more of them than one tile holds.
   for (const auto& matrix :

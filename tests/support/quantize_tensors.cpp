@@ -1,5 +1,5 @@
 // quantize_tensors IN.safetensors OUT.safetensors
-// Quantises every tensor of IN in each way and writes codes, scales and dequantised values:
+// Quantizes every tensor of IN in each way and writes codes, scales and dequantized values:
 // NAME.nf4, NAME.fp4 (packed, absmax, values), NAME.nf4x2 (packed, absmax, map, scales, offset, values),
 // NAME.int8 (codes, scales, values).
 #include <cstdio>

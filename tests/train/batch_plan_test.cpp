@@ -159,7 +159,7 @@ TEST_F(BatchPlanTest, PackedRowsAreFullAndNeverTooLong) {
   EXPECT_LT(batches.num_rows(), batches.num_train() * 2 / 3);
 }
 
-// What a sample predicts, and what it knows of its neighbours.
+// What a sample predicts, and what it knows of its neighbors.
 TEST_F(BatchPlanTest, PackedSamplesKeepTheirLabels) {
   std::map<Ids, Ids> labels;
   for (const bool packing : {false, true}) {

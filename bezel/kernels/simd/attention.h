@@ -28,7 +28,7 @@ struct AttentionGradient {
   std::int64_t seen;       ///< rows from this one on are no keys
   Bf16* weights;           ///< [N, columns]
   Bf16* d_scores;          ///< [N, columns]
-  Bf16* d_pairs;           ///< [columns / 64, N / 2, 64, 2]: d_scores, neighbouring rows in pairs, in panels of columns
+  Bf16* d_pairs;           ///< [columns / 64, N / 2, 64, 2]: d_scores, neighboring rows in pairs, in panels of columns
 };
 
 struct AttentionLoops {

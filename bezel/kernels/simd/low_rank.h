@@ -19,7 +19,7 @@ enum class Epilogue {
 struct LowRank {
   Bf16* y;               ///< [N, M]
   const Bf16* h;         ///< [N, r], scale included
-  const Bf16* b;         ///< [ceil(M / kPackedWidth), r / 2, kPackedWidth, 2]: neighbouring rows in pairs
+  const Bf16* b;         ///< [ceil(M / kPackedWidth), r / 2, kPackedWidth, 2]: neighboring rows in pairs
   std::int64_t rank;     ///< r, even; 0: the epilogue alone
   std::int64_t columns;  ///< M
   Epilogue epilogue;

@@ -10,7 +10,7 @@ namespace bezel::kernels::simd {
 /// on one thread. `rows` is a multiple of 4, `columns` of 16, `inner` of 2.
 struct Product {
   const Bf16* a;  ///< [rows, inner]
-  const Bf16* b;  ///< [inner / 2, columns, 2]: neighbouring rows in pairs
+  const Bf16* b;  ///< [inner / 2, columns, 2]: neighboring rows in pairs
   float* c;       ///< [rows, columns]
   std::int64_t rows;
   std::int64_t columns;

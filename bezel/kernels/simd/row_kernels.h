@@ -4,7 +4,7 @@
 
 #include "bezel/kernels/simd/bf16.h"
 
-// Loops over rows of bfloat16 that the compiler vectorises, computing in float32: the same source is compiled for
+// Loops over rows of bfloat16 that the compiler vectorizes, computing in float32: the same source is compiled for
 // several instruction sets, and row_kernels() picks one. Pointers and numbers only, so that no inline function of a
 // library is compiled here for instructions that other machines lack. Callers share the rows out between threads.
 

@@ -191,7 +191,7 @@ void to_four_bit(const ToFourBit& a, std::int64_t begin, std::int64_t end) {
   }
 }
 
-// Neighbours lie in one word of each, the earlier in its lower half; several sums, so that none waits for the last.
+// Neighbors lie in one word of each, the earlier in its lower half; several sums, so that none waits for the last.
 inline float row_product(const Bf16* w, const Bf16* x, std::int64_t columns) {
   constexpr std::int64_t kStep = 2 * kLanes;
   Floats even[2] = {}, odd[2] = {};
