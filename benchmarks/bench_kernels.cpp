@@ -3,18 +3,18 @@
 #include <ATen/ATen.h>
 #include <benchmark/benchmark.h>
 
+#include "bezel/kernels/bidirectional_attention.h"
 #include "bezel/kernels/cross_entropy.h"
 #include "bezel/kernels/dequantize.h"
 #include "bezel/kernels/geglu.h"
+#include "bezel/kernels/gemv.h"
 #include "bezel/kernels/low_rank.h"
-#include "bezel/kernels/skinny_gemm.h"
-#include "bezel/kernels/bidirectional_attention.h"
 #include "bezel/kernels/quantize.h"
 #include "bezel/kernels/ranged_attention.h"
 #include "bezel/kernels/rms_norm.h"
 #include "bezel/kernels/rope.h"
 #include "bezel/kernels/silu.h"
-#include "bezel/kernels/gemv.h"
+#include "bezel/kernels/skinny_gemm.h"
 
 namespace {
 
@@ -68,7 +68,8 @@ void silu_backward_bench(benchmark::State& state, bool fused) {
 
 void rope_bench(benchmark::State& state, bool fused) {
   const Tensor x = random({512, 8, 256}), cos = random({512, 1, 256}), sin = random({512, 1, 256});
-  for (auto _ : state) benchmark::DoNotOptimize(fused ? apply_rope(x, cos, sin, false) : apply_rope_plain(x, cos, sin, false));
+  for (auto _ : state)
+    benchmark::DoNotOptimize(fused ? apply_rope(x, cos, sin, false) : apply_rope_plain(x, cos, sin, false));
   state.SetItemsProcessed(state.iterations() * x.numel());
 }
 
@@ -254,29 +255,30 @@ using Bench = void (*)(benchmark::State&, bool);
 }  // namespace
 
 int main(int argc, char** argv) {
-  const std::pair<const char*, Bench> all[] = {{"rms_norm", rms_norm_bench},
-                                               {"rms_norm_backward", rms_norm_backward_bench},
-                                               {"geglu", geglu_bench},
-                                               {"geglu_backward", geglu_backward_bench},
-                                               {"silu", silu_bench},
-                                               {"silu_backward", silu_backward_bench},
-                                               {"rope", rope_bench},
-                                               {"clamp_low_rank", clamp_bench},
-                                               {"gate_low_rank", gate_bench},
-                                               {"where_inside", where_inside_bench},
-                                               {"skinny_gemm_nt", skinny_gemm_bench},
-                                               {"skinny_gemm_nn", skinny_gemm_nn_bench},
-                                               {"skinny_gemm_tn", skinny_gemm_tn_bench},
-                                               {"bidirectional_attention", bidirectional_attention_bench},
-                                               {"bidirectional_attention_backward", bidirectional_attention_backward_bench},
-                                               {"ranged_attention", ranged_attention_bench},
-                                               {"ranged_attention_backward", ranged_attention_backward_bench},
-                                               {"cross_entropy", cross_entropy_bench},
-                                               {"dequantize_4bit", dequantize_bench},
-                                               {"quantize_4bit", quantize_bench},
-                                               {"gemv", gemv_bench},
-                                               {"gemv_4bit", gemv_4bit_bench},
-                                               {"tiled_gemm_4bit", tiled_gemm_4bit_bench}};
+  const std::pair<const char*, Bench> all[] = {
+      {"rms_norm", rms_norm_bench},
+      {"rms_norm_backward", rms_norm_backward_bench},
+      {"geglu", geglu_bench},
+      {"geglu_backward", geglu_backward_bench},
+      {"silu", silu_bench},
+      {"silu_backward", silu_backward_bench},
+      {"rope", rope_bench},
+      {"clamp_low_rank", clamp_bench},
+      {"gate_low_rank", gate_bench},
+      {"where_inside", where_inside_bench},
+      {"skinny_gemm_nt", skinny_gemm_bench},
+      {"skinny_gemm_nn", skinny_gemm_nn_bench},
+      {"skinny_gemm_tn", skinny_gemm_tn_bench},
+      {"bidirectional_attention", bidirectional_attention_bench},
+      {"bidirectional_attention_backward", bidirectional_attention_backward_bench},
+      {"ranged_attention", ranged_attention_bench},
+      {"ranged_attention_backward", ranged_attention_backward_bench},
+      {"cross_entropy", cross_entropy_bench},
+      {"dequantize_4bit", dequantize_bench},
+      {"quantize_4bit", quantize_bench},
+      {"gemv", gemv_bench},
+      {"gemv_4bit", gemv_4bit_bench},
+      {"tiled_gemm_4bit", tiled_gemm_4bit_bench}};
   for (const auto& [name, bench] : all)
     for (const bool fused : {false, true})
       benchmark::RegisterBenchmark((std::string(name) + (fused ? "/loop" : "/aten")).c_str(), bench, fused)

@@ -61,7 +61,7 @@ int doctor(const DoctorOptions& options) {
 
 void add_doctor(CLI::App& app, int& status) {
   auto options = std::make_shared<DoctorOptions>();
-  CLI::App* command = app.add_subcommand("doctor", "What this machine is, and whether Bezel computes right on it");
+  CLI::App* command = app.add_subcommand("doctor", "Shows the hardware and runs a numerical self-test");
   command->add_option("--device", options->device, "cpu, cuda, cuda:N or auto")->capture_default_str();
   command->add_flag("--json", options->json, "as JSON");
   command->footer("Exit code 1 when a comparison fails.");

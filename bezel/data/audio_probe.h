@@ -11,8 +11,8 @@ struct AudioLength {
   bool is_cut = false;       ///< the audio clip has more than max_samples
 };
 
-/// Length of an audio clip by its header; its samples are not decoded. `name` is what errors begin with. Throws Error naming
-/// the file and the formats that are read when the header cannot be read.
+/// Length of an audio clip by its header; its samples are not decoded. `name` is what errors begin with. Throws Error
+/// naming the file and the formats that are read when the header cannot be read.
 AudioLength probe_audio_file(const std::string& path, std::int64_t max_samples, std::string_view name);
 AudioLength probe_audio_bytes(std::string_view bytes, std::int64_t max_samples, std::string_view name);
 

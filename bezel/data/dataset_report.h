@@ -25,9 +25,9 @@ struct DatasetReport {
   std::size_t num_cut = 0;       ///< kept, but without their end
   std::size_t num_tokens = 0;
   std::size_t num_labels = 0;
-  Noted thoughts;         ///< messages whose thoughts the chat template leaves out
-  Noted added_requests;   ///< media with their text whose request is Bezel's
-  Noted empty_answers;    ///< answers without a word
+  Noted thoughts;          ///< messages whose thoughts the chat template leaves out
+  Noted added_requests;    ///< media with their text whose request is Bezel's
+  Noted empty_answers;     ///< answers without a word
   Noted long_audio_clips;  ///< audio clips that go on behind what is read
 };
 

@@ -8,7 +8,8 @@
 namespace bezel::data {
 namespace {
 
-// What is free in each of many rows, as a tree of maxima: the first row with enough free space is found by walking down.
+// What is free in each of many rows, as a tree of maxima: the first row with enough free space is found by walking
+// down.
 class FreeTokens {
  public:
   FreeTokens(std::size_t num_rows, std::size_t row_tokens)

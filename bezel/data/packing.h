@@ -23,8 +23,9 @@ struct SampleRows {
 SampleRows one_a_row(std::vector<std::size_t> samples);
 
 /// Puts samples, of which sample i has lengths[i] tokens, into rows of at most `row_tokens`: the longest first, each
-/// into the first row that has enough free space. Samples of one row, and rows by their first sample, come in the order of
-/// `samples`. The number of rows depends on the lengths alone. A sample that is longer than a row gets one to itself.
+/// into the first row that has enough free space. Samples of one row, and rows by their first sample, come in the order
+/// of `samples`. The number of rows depends on the lengths alone. A sample that is longer than a row gets one to
+/// itself.
 SampleRows pack_rows(std::span<const std::size_t> samples, std::span<const std::size_t> lengths,
                      std::size_t row_tokens);
 

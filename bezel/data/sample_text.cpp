@@ -100,7 +100,7 @@ Json as_messages(const JsonView& value, const char* role) {
   return Json::array({{{"role", role}, {"content", value.text()}}});
 }
 
-void leave_out(Json& message) {
+void mask_from_loss(Json& message) {
   for (const std::string_view key : kLossKeys) message.erase(std::string(key));
   message["train"] = false;
 }
@@ -132,7 +132,7 @@ SampleText read_prompt(const JsonView& line, const SampleOptions& options) {
     Json messages = as_messages(prompt, "user");
     if (!options.train_on_inputs)
       for (Json& message : messages)
-        if (message.is_object()) leave_out(message);
+        if (message.is_object()) mask_from_loss(message);
     for (const Json& message : as_messages(completion, "assistant")) messages.push_back(message);
     check_line_keys(line, SampleForm::kChatPrompt);
     add_system(line, messages);

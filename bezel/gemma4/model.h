@@ -76,8 +76,8 @@ class ModelImpl : public torch::nn::Module {
   torch::Tensor hidden_states(const input::Batch& batch) { return hidden_states(batch, encode(batch)); }
   torch::Tensor hidden_states(const input::Batch& batch, const Encoded& encoded) { return decode(batch, encoded, {}); }
 
-  /// Hidden states of the batch's label positions, [L, H], in the order of label_flat_index. Layers whose other rows nobody
-  /// reads compute these rows only.
+  /// Hidden states of the batch's label positions, [L, H], in the order of label_flat_index. Layers whose other rows
+  /// nobody reads compute these rows only.
   torch::Tensor label_states(const input::Batch& batch) { return label_states(batch, encode(batch)); }
   torch::Tensor label_states(const input::Batch& batch, const Encoded& encoded);
 

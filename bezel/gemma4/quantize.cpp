@@ -83,9 +83,9 @@ QuantizeReport quantize_checkpoint(const std::string& folder, const std::string&
   report.warnings = load_model(folder, {}).warnings;  // complete, and of the shapes that its config says
   const Plan plan = make_plan(config, options, experts);
   const io::Checkpoint checkpoint = io::Checkpoint::open(folder);
-  const quant::QuantScheme form{
-      .kind = options.storage == quant::Storage::kInt8 ? quant::QuantScheme::Kind::kInt8 : quant::QuantScheme::Kind::kFourBit,
-      .double_quant = options.double_quant};
+  const quant::QuantScheme form{.kind = options.storage == quant::Storage::kInt8 ? quant::QuantScheme::Kind::kInt8
+                                                                                 : quant::QuantScheme::Kind::kFourBit,
+                                .double_quant = options.double_quant};
   io::NewCheckpoint made{
       .source = folder, .config = io::read_json_file(folder + "/config.json"), .max_shard_bytes = max_shard_bytes};
   for (const auto& [stored, entry] : checkpoint.entries()) {

@@ -177,7 +177,7 @@ Tensor TextModelImpl::per_layer_inputs(const Tensor& ids, const Tensor& embeds) 
 }
 
 AttentionContext TextModelImpl::attention_context(LayerType type, const Tensor& embeds, const Context& context,
-                                        const Tensor& queries) const {
+                                                  const Tensor& queries) const {
   const auto options = at::TensorOptions(at::kLong).device(embeds.device());
   const bool sliding = type == LayerType::kSliding;
   const std::int64_t num_tokens = embeds.size(1), position = context.past ? context.past->num_tokens() : 0;
@@ -193,13 +193,13 @@ AttentionContext TextModelImpl::attention_context(LayerType type, const Tensor& 
   // A single token sees all keys that a KvCache returns, which may come in any order.
   if (num_past > 0 && num_tokens == 1) return inputs;
   inputs.mask = nn::key_ranges({.num_keys = num_past + num_tokens,
-                                   .num_past = num_past,
-                                   .window = sliding ? config_.sliding_window : 0,
-                                   .attention_mask = context.attention_mask,
-                                   .segment_start = context.segment_start,
-                                   .image_run_end = sliding ? context.image_run_end : Tensor(),
-                                   .queries = queries},
-                                  embeds.device());
+                                .num_past = num_past,
+                                .window = sliding ? config_.sliding_window : 0,
+                                .attention_mask = context.attention_mask,
+                                .segment_start = context.segment_start,
+                                .image_run_end = sliding ? context.image_run_end : Tensor(),
+                                .queries = queries},
+                               embeds.device());
   return inputs;
 }
 
@@ -207,7 +207,7 @@ CallInputs TextModelImpl::call_inputs(const Tensor& embeds, const Context& conte
   const std::int64_t batch = embeds.size(0), tokens = embeds.size(1);
   const auto inputs_of = [&](const Tensor& queries) {
     return std::array<AttentionContext, 2>{attention_context(LayerType::kSliding, embeds, context, queries),
-                                      attention_context(LayerType::kFull, embeds, context, queries)};
+                                           attention_context(LayerType::kFull, embeds, context, queries)};
   };
   CallInputs call{.all = inputs_of({}), .gathered = {}, .rows = {}, .per_layer = {}, .past = context.past};
   const Tensor& queries = context.queries;
@@ -222,7 +222,9 @@ Tensor TextModelImpl::run_layer(const LayerPlan& plan, const Tensor& h, const Ca
   const auto type = static_cast<std::size_t>(plan.type);
   AttentionContext inputs = plan.rows == QueryRows::kAll ? call.all[type] : call.gathered[type];
   if (call.past != nullptr)
-    inputs.update_cache = [past = call.past, idx = plan.layer](const KvStates& fresh) { return past->update(idx, fresh); };
+    inputs.update_cache = [past = call.past, idx = plan.layer](const KvStates& fresh) {
+      return past->update(idx, fresh);
+    };
   LayerReads reads{.h = h, .per_layer = {}, .shared = {}};
   if (call.per_layer.defined()) reads.per_layer = call.per_layer.select(2, plan.layer);
   if (plan.rows != QueryRows::kAll && reads.per_layer.defined())
@@ -243,9 +245,9 @@ Tensor TextModelImpl::run_layer(const LayerPlan& plan, const Tensor& h, const Ca
 }
 
 Tensor TextModelImpl::forward(const Tensor& embeds, const Tensor& per_layer, const Context& context) {
-  TORCH_CHECK(
-      context.past == nullptr || (embeds.size(0) == 1 && !context.attention_mask.defined() && !context.segment_start.defined()),
-      "a past goes with one sample without padding, not with ", embeds.size(0), " rows");
+  TORCH_CHECK(context.past == nullptr ||
+                  (embeds.size(0) == 1 && !context.attention_mask.defined() && !context.segment_start.defined()),
+              "a past goes with one sample without padding, not with ", embeds.size(0), " rows");
   CallInputs call = call_inputs(embeds, context);  // before the first layer extends the past
   call.per_layer = per_layer;
   const bool gathers = context.queries.defined() && context.queries.size(1) < embeds.size(1);

@@ -39,10 +39,10 @@ class KvCache {
 
 /// What a call of the decoder is told beside its embeddings [B, T, H].
 struct Context {
-  torch::Tensor attention_mask;          ///< bool [B, T], false on padding; undefined: none
+  torch::Tensor attention_mask;  ///< bool [B, T], false on padding; undefined: none
   torch::Tensor segment_start;  ///< int64 [B, T], where the sample of each position begins; undefined: one sample a row
   torch::Tensor
-      image_run_end;        ///< int64 [B, T], opens sliding attention inside an image (nn::image_run_ends); or undefined
+      image_run_end;      ///< int64 [B, T], opens sliding attention inside an image (nn::image_run_ends); or undefined
   torch::Tensor queries;  ///< int64 [B, Q], the positions whose states are wanted; undefined: all
   KvCache* past =
       nullptr;  ///< what came before, to be extended by this call; null: nothing. B = 1, one sample, no padding
@@ -51,17 +51,18 @@ struct Context {
 /// What all layers of one type share in a step. Q positions of each row ask, S are asked: the T of this call, behind
 /// those of the calls before. Q is T until the layer from which on only `queries` are computed.
 struct AttentionContext {
-  nn::RopeTable query_rope;                        // [B or 1, Q, D]
-  nn::RopeTable key_rope;                          // [B or 1, T, D]
-  nn::KeyRanges mask;                              // of Q queries among S keys
-  std::function<KvStates(const KvStates&)> update_cache;  // KvCache::update of the layer at hand; empty: nothing came before
+  nn::RopeTable query_rope;  // [B or 1, Q, D]
+  nn::RopeTable key_rope;    // [B or 1, T, D]
+  nn::KeyRanges mask;        // of Q queries among S keys
+  std::function<KvStates(const KvStates&)>
+      update_cache;  // KvCache::update of the layer at hand; empty: nothing came before
 };
 
 /// What all layers of a call share.
 struct CallInputs {
   std::array<AttentionContext, 2> all, gathered;  // by LayerType: where all positions ask, where the queries do
-  torch::Tensor rows;                        // int64 [B * Q], the queries in B*T; undefined: all
-  torch::Tensor per_layer;                   // [B, T, L, 256] or undefined
+  torch::Tensor rows;                             // int64 [B * Q], the queries in B*T; undefined: all
+  torch::Tensor per_layer;                        // [B, T, L, 256] or undefined
   KvCache* past = nullptr;
 };
 
@@ -182,7 +183,7 @@ class TextModelImpl : public torch::nn::Module {
 
  private:
   AttentionContext attention_context(LayerType type, const torch::Tensor& embeds, const Context& context,
-                           const torch::Tensor& queries) const;
+                                     const torch::Tensor& queries) const;
   CallInputs call_inputs(const torch::Tensor& embeds, const Context& context) const;
   torch::Tensor run_layer(const LayerPlan& plan, const torch::Tensor& h, const CallInputs& call, SharedKv& shared);
 

@@ -4,8 +4,8 @@
 
 #include <ATen/ATen.h>
 
-#include "bezel/nn/functional.h"
 #include "bezel/nn/bidirectional_attention.h"
+#include "bezel/nn/functional.h"
 
 namespace bezel::gemma4 {
 
@@ -95,7 +95,7 @@ Tensor VisionModelImpl::pool(const Tensor& h, const input::Media& image) const {
 }
 
 Tensor VisionModelImpl::encode(const input::Media& image, torch::ScalarType dtype) {
-  const Tensor embedded = patch_embedder(image.features, image.layout, dtype);    // [P, H]
+  const Tensor embedded = patch_embedder(image.features, image.layout, dtype);       // [P, H]
   const nn::RopeTable rotation = nn::rope_table(image.layout, frequencies_, dtype);  // [P, 2, D/2]
   const Tensor h = run_layers(embedded, [rotation](torch::nn::Module& layer, const Tensor& x) {
     return layer.as<VisionLayerImpl>()->forward(x, rotation);

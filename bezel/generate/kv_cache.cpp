@@ -44,7 +44,8 @@ KvStates KvCache::update(std::int64_t layer_idx, const KvStates& fresh) {
   return attended;
 }
 
-// Reserves memory for `num_slots`, a quarter more than there was at least, so that copying stays a small share of the work.
+// Reserves memory for `num_slots`, a quarter more than there was at least, so that copying stays a small share of the
+// work.
 void KvCache::reserve(Layer& layer, std::int64_t num_slots, const KvStates& like) {
   const std::int64_t held = layer.kept.key.defined() ? layer.kept.key.size(2) : 0;
   if (num_slots <= held) return;

@@ -33,12 +33,12 @@ struct Batch {
   torch::Tensor input_ids;          ///< int64 [B, T]
   torch::Tensor attention_mask;     ///< bool [B, T], true on real tokens, which padding only follows or precedes
   torch::Tensor mm_token_type_ids;  ///< int64 [B, T], 0 on text, 2 on video, else MediaWords::token_type
-  torch::Tensor segment_start;       ///< int64 [B, T], where in its row the sample of each position begins; undefined:
+  torch::Tensor segment_start;      ///< int64 [B, T], where in its row the sample of each position begins; undefined:
                                     ///< each row is one sample
-  torch::Tensor label_flat_index;         ///< int64 [L], flat index into B*T of the positions that predict a label
+  torch::Tensor label_flat_index;   ///< int64 [L], flat index into B*T of the positions that predict a label
   torch::Tensor label_ids;          ///< int64 [L], the token each of them should predict
-  torch::Tensor query_positions;    ///< int64 [B, Q], the positions of label_flat_index in each row; short rows repeat 0
-  torch::Tensor label_query_index;        ///< int64 [L], flat index into B*Q of each of label_flat_index
+  torch::Tensor query_positions;  ///< int64 [B, Q], the positions of label_flat_index in each row; short rows repeat 0
+  torch::Tensor label_query_index;  ///< int64 [L], flat index into B*Q of each of label_flat_index
   torch::Tensor placeholder_rows;   ///< int64 [.], flat positions of every placeholder, filled or not
   torch::Tensor soft_rows;          ///< int64 [M], flat positions that the soft tokens of `media` fill, item by item
   std::vector<Media> media;         ///< in the order of their placeholders

@@ -36,8 +36,8 @@ struct MediaWords {
 };
 
 inline constexpr PerKind<MediaWords> kMediaWords{{
-    {"image", "images", "image_url", "input_image", "<|image|>", "<|image>", "<image|>", 1, "image", "images",
-     "images", "vision tower"},
+    {"image", "images", "image_url", "input_image", "<|image|>", "<|image>", "<image|>", 1, "image", "images", "images",
+     "vision tower"},
     {"audio", "audios", "audio_url", "input_audio", "<|audio|>", "<|audio>", "<audio|>", 3, "audio clip", "audio clips",
      "audio_clips", "audio tower"},
 }};

@@ -21,7 +21,7 @@ using Rows = std::vector<Bf16>;
 // Patches are padded to whole blocks and heads to whole vectors, so that every product has one of few shapes.
 constexpr std::int64_t kQueries = 32;  // of a block of the forward pass
 constexpr std::int64_t kPanel = PackedB::kWidth;
-// Rows of a right factor that are multiplied at a time, keys and queries that meet in the backward pass: what a product
+// Rows of B that are multiplied at a time, keys and queries that meet in the backward pass: what a product
 // walks through again and again stays in the first cache, a block's scores and all that is made of them in the second.
 constexpr std::int64_t kBlock = 128;
 constexpr std::int64_t kLanes = 16;
@@ -65,7 +65,7 @@ struct Head {
   }
 };
 
-// The right factor of a product over P', from rows [P', D']: neighboring rows in pairs [P' / 2, D', 2]. D' may be no
+// B of a product over P', from rows [P', D']: neighboring rows in pairs [P' / 2, D', 2]. D' may be no
 // whole number of blocks that PackedB takes.
 void pack_pairs(const Rows& rows, std::int64_t width, Bf16* to) {
   simd::products().pack({rows.data(), width, static_cast<std::int64_t>(rows.size()) / width, to, width});
@@ -153,7 +153,7 @@ class HeadGradient {
   const Tensor &q_, &k_, &v_;
   std::int64_t rows_, width_;              // P', D'
   Rows k_rows_, v_rows_, k_transposed_;    // [P', D'], [P', D'], [D', P']
-  PackedB q_columns_, d_columns_;      // [D', P']
+  PackedB q_columns_, d_columns_;          // [D', P']
   Rows q_pairs_, d_pairs_;                 // [P' / 2, D', 2]
   Rows copy_;                              // [P', D']
   std::vector<float> delta_;               // [P']: the sum of out * d_out of each query
@@ -167,7 +167,7 @@ class HeadGradient {
 // Both factors of every head that are on the right of a product.
 struct PackedHeads {
   std::vector<PackedB> k;  // [D', P'] of each head
-  Rows v;                      // [A, P' / 2, D', 2]
+  Rows v;                  // [A, P' / 2, D', 2]
 
   PackedHeads(const Tensor& keys, const Tensor& values) {
     const std::int64_t width = Head(keys, 0).padded_columns(), size = Head(keys, 0).rows() * width;
@@ -220,7 +220,7 @@ Attended bidirectional_attention(const Tensor& given_q, const Tensor& given_k, c
 }
 
 AttentionGradients bidirectional_attention_backward(const Tensor& q, const Tensor& k, const Tensor& v,
-                                              const Attended& attended, const Tensor& gradient) {
+                                                    const Attended& attended, const Tensor& gradient) {
   const Tensor queries = q.contiguous(), keys = k.contiguous(), values = v.contiguous(), d_out = gradient.contiguous();
   AttentionGradients out{at::empty_like(queries), at::empty_like(keys), at::empty_like(values)};
   at::parallel_for(0, q.size(1), 1, [&](std::int64_t begin, std::int64_t end) {

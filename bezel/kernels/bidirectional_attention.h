@@ -15,7 +15,8 @@ bool has_bidirectional_attention(const torch::Tensor& q, const torch::Tensor& k)
 Attended bidirectional_attention(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v);
 
 /// Its gradients from d_out [P, A, D]. Scores are made again, a block of keys and queries at a time.
-AttentionGradients bidirectional_attention_backward(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,
-                                              const Attended& attended, const torch::Tensor& d_out);
+AttentionGradients bidirectional_attention_backward(const torch::Tensor& q, const torch::Tensor& k,
+                                                    const torch::Tensor& v, const Attended& attended,
+                                                    const torch::Tensor& d_out);
 
 }  // namespace bezel::kernels

@@ -129,7 +129,7 @@ bool has_gemv_4bit(const torch::Tensor& x, const torch::Tensor& packed, const Fo
 }
 
 torch::Tensor gemv_4bit(const torch::Tensor& x, const torch::Tensor& packed, const torch::Tensor& scales,
-                                  std::int64_t first, std::int64_t rows, const FourBitFormat& format) {
+                        std::int64_t first, std::int64_t rows, const FourBitFormat& format) {
   TORCH_CHECK(has_gemv_4bit(x, packed, format) && first % x.size(1) == 0, "no product of ", x.sizes());
   torch::Tensor parts, halves;  // of x, in the order that the loop takes them in
   if (simd::has_bf16_products()) {
@@ -142,12 +142,12 @@ torch::Tensor gemv_4bit(const torch::Tensor& x, const torch::Tensor& packed, con
   const torch::Tensor block_scales = scales.contiguous();
   torch::Tensor y = at::empty({1, rows}, x.options());
   const simd::FourBitGemv arguments{packed.const_data_ptr<std::uint8_t>() + first / 2,
-                                             format.table.const_data_ptr<float>(),
-                                             block_scales.const_data_ptr<float>(),
-                                             simd::data<float>(parts),
-                                             simd::bf16(halves),
-                                             x.size(1),
-                                             simd::bf16(y)};
+                                    format.table.const_data_ptr<float>(),
+                                    block_scales.const_data_ptr<float>(),
+                                    simd::data<float>(parts),
+                                    simd::bf16(halves),
+                                    x.size(1),
+                                    simd::bf16(y)};
   simd::for_rows(simd::weight_kernels().four_bit_vector, arguments, rows, x.size(1));
   return y;
 }

@@ -34,6 +34,6 @@ bool has_gemv_4bit(const torch::Tensor& x, const torch::Tensor& packed, const Fo
 /// x · wᵀ -> bfloat16 [1, rows], where w [rows, K] are the elements from `first` on, each rounded to bfloat16 as
 /// dequantize_4bit rounds it. Sums in float32, rounded once. Arguments as there.
 torch::Tensor gemv_4bit(const torch::Tensor& x, const torch::Tensor& packed, const torch::Tensor& scales,
-                                  std::int64_t first, std::int64_t rows, const FourBitFormat& format);
+                        std::int64_t first, std::int64_t rows, const FourBitFormat& format);
 
 }  // namespace bezel::kernels

@@ -6,9 +6,7 @@
 
 namespace bezel::kernels {
 
-bool has_gemv(const torch::Tensor& x, const torch::Tensor& w) {
-  return x.size(0) == 1 && simd::takes({x, w});
-}
+bool has_gemv(const torch::Tensor& x, const torch::Tensor& w) { return x.size(0) == 1 && simd::takes({x, w}); }
 
 torch::Tensor gemv(const torch::Tensor& x, const torch::Tensor& w) {
   TORCH_CHECK(has_gemv(x, w) && w.size(1) == x.size(1), x.sizes(), " times ", w.sizes());

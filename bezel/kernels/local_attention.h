@@ -11,7 +11,7 @@ struct Chunks {
   torch::Tensor per_dim;  ///< [D], what q is multiplied by as well
   double logit_cap = 0.0;
   double invalid_logit = 0.0;  ///< of a key that may not be seen
-  torch::Tensor mask;       ///< bool [chunks, frames of a chunk, frames of a context]
+  torch::Tensor mask;          ///< bool [chunks, frames of a chunk, frames of a context]
   std::int64_t before = 0;     ///< frames of a context before the first one of its chunk
 };
 

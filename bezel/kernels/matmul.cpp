@@ -5,8 +5,8 @@
 #include <ATen/ATen.h>
 #include <ATen/Version.h>
 
-#include "bezel/kernels/skinny_gemm.h"
 #include "bezel/kernels/simd/dispatch.h"
+#include "bezel/kernels/skinny_gemm.h"
 
 namespace bezel::kernels {
 namespace {
@@ -117,8 +117,7 @@ torch::Tensor matmul_nn(const torch::Tensor& x, const Tiles& w) {
 torch::Tensor matmul_tn(const torch::Tensor& x, const torch::Tensor& y) {
   // The narrower dtype: what was rounded to it already loses nothing, and float32 factors of an adapter's size may be.
   const auto narrow = x.scalar_type() == torch::kFloat ? y.scalar_type() : x.scalar_type();
-  if (const torch::Tensor a = x.to(narrow), b = y.to(narrow); has_skinny_gemm_tn(a, b))
-    return skinny_gemm_tn(a, b);
+  if (const torch::Tensor a = x.to(narrow), b = y.to(narrow); has_skinny_gemm_tn(a, b)) return skinny_gemm_tn(a, b);
   const auto compute = needs_fp32_gemm(narrow, x.device()) ? torch::kFloat : narrow;
   return at::mm(x.to(compute).t(), y.to(compute)).to(torch::kFloat);
 }

@@ -6,7 +6,8 @@
 
 namespace bezel::kernels {
 
-/// B [inner, columns] packed for bfloat16 dot-product instructions: pairs of rows interleaved, in column panels of kWidth.
+/// B [inner, columns] packed for bfloat16 dot-product instructions: pairs of rows interleaved, in column panels of
+/// kWidth.
 class PackedB {
  public:
   static constexpr std::int64_t kWidth = simd::kPackedWidth;
@@ -39,12 +40,12 @@ struct Transpose {
 /// On this thread, a few rows at a time, which stay in the first cache.
 void transpose(const Transpose& t);
 
-/// Which part of a right factor, in whole pairs of rows and blocks of columns.
+/// Which part of B, in whole pairs of rows and blocks of columns.
 struct Part {
   std::int64_t row = 0, rows = 0, column = 0, columns = 0;
 };
 
-/// A left factor, by rows that are `stride` apart; their number is a multiple of 4.
+/// A, by rows that are `stride` apart; their number is a multiple of 4.
 struct MatrixA {
   const simd::Bf16* data;
   std::int64_t rows, stride;

@@ -8,8 +8,8 @@
 
 namespace bezel::kernels {
 
-/// B [K, R] packed in bfloat16: column panels of at most kPackedWidth columns, each [K / 2, width, 2] with pairs of rows
-/// interleaved. A row of zeros makes K even.
+/// B [K, R] packed in bfloat16: column panels of at most kPackedWidth columns, each [K / 2, width, 2] with pairs of
+/// rows interleaved. A row of zeros makes K even.
 class PackedWeight {
  public:
   /// w [K, R] of any floating dtype, whose rows lie together, or its columns; R is rounded up to a multiple of `step`,

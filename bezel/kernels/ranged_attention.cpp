@@ -17,7 +17,7 @@ using simd::Bf16;
 using torch::Tensor;
 
 constexpr std::int64_t kTile = PackedB::kWidth;  // rows of q, and keys, that meet at a time
-constexpr std::int64_t kChunkTiles = 8;              // of rows, in the backward pass
+constexpr std::int64_t kChunkTiles = 8;          // of rows, in the backward pass
 
 std::int64_t rounded_up(std::int64_t value) { return (value + kTile - 1) / kTile * kTile; }
 
@@ -99,7 +99,8 @@ struct TileResult {
   float* log_sum;
 };
 
-void attend(const RangedHead& head, const PackedKeys& packed, std::int64_t row, ForwardScratch& scratch, TileResult result) {
+void attend(const RangedHead& head, const PackedKeys& packed, std::int64_t row, ForwardScratch& scratch,
+            TileResult result) {
   const std::int64_t count = std::min(kTile, head.rows - row), columns = head.columns;
   const Span keys = head.seen_from(row);
   const std::int64_t width = keys.size();
@@ -109,7 +110,7 @@ void attend(const RangedHead& head, const PackedKeys& packed, std::int64_t row, 
   scratch.weights.resize(kTile * width);
   head.copy_tile(head.q, row, head.rows, scratch.rows.data());
   packed_gemm({scratch.rows.data(), kTile, columns}, packed.k, {0, columns, keys.first, width},
-                {scratch.scores.data(), width});
+              {scratch.scores.data(), width});
   std::array<std::int64_t, kTile> first, end;
   std::array<float, kTile> sums;
   for (std::int64_t i = 0; i < kTile; ++i) {
@@ -117,10 +118,11 @@ void attend(const RangedHead& head, const PackedKeys& packed, std::int64_t row, 
     first[i] = seen.first, end[i] = seen.end;
   }
   simd::row_kernels().ranged_softmax(
-      {scratch.scores.data(), width, first.data(), end.data(), keys.first, scratch.weights.data(), sums.data()}, 0, kTile);
+      {scratch.scores.data(), width, first.data(), end.data(), keys.first, scratch.weights.data(), sums.data()}, 0,
+      kTile);
   if (width > 0)
     packed_gemm({scratch.weights.data(), kTile, width}, packed.v, {keys.first, width, 0, columns},
-                  {scratch.sums.data(), columns});
+                {scratch.sums.data(), columns});
   round_to(result.out, scratch.sums.data(), count * columns);
   std::copy_n(sums.data(), count, result.log_sum);
 }
@@ -237,7 +239,7 @@ class Chunk {
     std::fill_n(sums, columns * kTile, 0.0f);
     if (!keys.empty())
       packed_gemm({gradient_.k_transposed.data() + keys.first, columns, ld}, d_scores_,
-                    {keys.first - all_.first, keys.size(), row, kTile}, {sums, kTile});
+                  {keys.first - all_.first, keys.size(), row, kTile}, {sums, kTile});
     round_to(rounded, sums, columns * kTile);
     const std::int64_t count = std::min(kTile, head_.rows - first_row_ - row);
     transpose({rounded, kTile, columns, count, gradient_.dq + (first_row_ + row) * columns, columns});
@@ -246,9 +248,9 @@ class Chunk {
   const RangedHead& head_;
   const RangedHeadGradient& gradient_;
   std::int64_t first_row_ = 0, tiles_ = 0;
-  PackedB q_columns_, d_columns_;      // [D, rows]
-  PackedB q_rows_, d_rows_;            // [rows, D]
-  PackedB d_scores_;                   // [keys from all_.first on, rows]
+  PackedB q_columns_, d_columns_;          // [D, rows]
+  PackedB q_rows_, d_rows_;                // [rows, D]
+  PackedB d_scores_;                       // [keys from all_.first on, rows]
   std::vector<std::int64_t> first_, end_;  // [rows]
   std::vector<float> log_sum_, delta_;     // [rows]
   std::vector<Span> spans_;                // of keys that each tile of rows sees

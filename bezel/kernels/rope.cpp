@@ -26,7 +26,7 @@ Tensor apply_rope(const Tensor& given, const Tensor& cos, const Tensor& sin, boo
   if (!simd::takes({x, cos, sin})) return apply_rope_plain(given, cos, sin, back);
   Tensor y = at::empty_like(x);
   const simd::Rope arguments{simd::bf16(x), simd::bf16(cos), simd::bf16(sin), simd::bf16(y),      x.size(1),
-                               cos.size(1),   x.size(2),       cos.size(0),     back ? -1.0f : 1.0f};
+                             cos.size(1),   x.size(2),       cos.size(0),     back ? -1.0f : 1.0f};
   simd::for_rows(simd::row_kernels().apply_rope, arguments, x.size(0), x.size(1) * x.size(2));
   return y;
 }

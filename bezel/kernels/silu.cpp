@@ -19,8 +19,8 @@ Tensor silu_backward(const Tensor& x, const Tensor& gradient) {
   const Tensor dy = gradient.contiguous();
   if (!simd::takes({x, dy})) return at::silu_backward(gradient, x);
   Tensor dx = at::empty_like(x);
-  simd::for_rows(simd::row_kernels().silu_backward, simd::Silu{simd::bf16(x), simd::bf16(dy), simd::bf16(dx)}, x.numel(),
-                 1);
+  simd::for_rows(simd::row_kernels().silu_backward, simd::Silu{simd::bf16(x), simd::bf16(dy), simd::bf16(dx)},
+                 x.numel(), 1);
   return dx;
 }
 

@@ -60,7 +60,7 @@ struct Wide {
   }
   static void add(const Tensor& x, const Window& part, const Factor* packed, float* sums) {
     simd::fp32_gemm_kernels().product({x.const_data_ptr<float>() + part.row, packed, sums, x.size(0), part.columns,
-                                   part.rows, x.size(1), part.row > 0});
+                                       part.rows, x.size(1), part.row > 0});
   }
 };
 
@@ -74,7 +74,7 @@ class Panel {
 
   Bf16* window() { return window_.data(); }
   typename Engine::Factor* packed() { return packed_.data(); }
-  // Adds what a packed part of the right factor gives.
+  // Adds what a packed part of B gives.
   void add(const Window& part) { Engine::add(x_, part, packed_.data(), sums_.data()); }
   void store(Tensor& y, std::int64_t column, std::int64_t columns) const {
     simd::products().round({sums_.data(), kWidth, simd::bf16(y) + column, y.size(1), y.size(0), columns});
@@ -87,7 +87,7 @@ class Panel {
   std::vector<float> sums_;  // [rows, kWidth]
 };
 
-// `fill` packs a part of the right factor, whose columns are those of the result.
+// `fill` packs a part of B, whose columns are those of the result.
 template <typename Engine, typename Fill>
 Tensor product(const Tensor& given, std::int64_t columns, const Fill& fill) {
   const Tensor x = Engine::left(given);
@@ -145,7 +145,8 @@ Tensor tiled_gemm_nt(const Tensor& x, std::int64_t rows, const MakeWindow& w) {
 }
 
 Tensor tiled_gemm_nn(const Tensor& x, std::int64_t columns, const MakeWindow& w) {
-  return needs_fp32_gemm(torch::kBFloat16, torch::kCPU) ? product_nn<Wide>(x, columns, w) : product_nn<Native>(x, columns, w);
+  return needs_fp32_gemm(torch::kBFloat16, torch::kCPU) ? product_nn<Wide>(x, columns, w)
+                                                        : product_nn<Native>(x, columns, w);
 }
 
 }  // namespace bezel::kernels

@@ -18,7 +18,7 @@ struct MergeOptions {
   std::optional<torch::ScalarType> dtype{};         ///< of every floating tensor; nothing: as it was stored
   torch::ScalarType from_codes = torch::kBFloat16;  ///< where `dtype` is not given: of matrices that are dequantized
   bool untied = false;                              ///< the head is a matrix of its own, whatever config.json says
-  bool requantize = false;                          ///< matrices that were quantized are quantized again by the same scheme
+  bool requantize = false;  ///< matrices that were quantized are quantized again by the same scheme
   std::size_t max_shard_bytes = io::kMaxShardBytes;
 };
 

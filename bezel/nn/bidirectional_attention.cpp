@@ -46,7 +46,7 @@ class BidirectionalAttention : public torch::autograd::Function<BidirectionalAtt
     const Tensor &q = saved[0], &k = saved[1], &v = saved[2];
     const Made made(q, k, v, heads);
     auto [dq, dk, dv] = kernels::bidirectional_attention_backward(made.q_turned, made.k_turned, made.v_normed.y,
-                                                            {saved[3], saved[4]}, grads[0]);
+                                                                  {saved[3], saved[4]}, grads[0]);
     dq = kernels::rms_norm_backward(q, weight_of(heads.q_weight), made.q_normed.inverse,
                                     turned(dq, heads.rotation, /*back=*/true));
     dk = kernels::rms_norm_backward(k, weight_of(heads.k_weight), made.k_normed.inverse,
@@ -71,7 +71,8 @@ class BidirectionalAttention : public torch::autograd::Function<BidirectionalAtt
 
 }  // namespace
 
-Tensor bidirectional_attention_plain(const Tensor& q, const Tensor& k, const Tensor& v, const BidirectionalHeads& heads) {
+Tensor bidirectional_attention_plain(const Tensor& q, const Tensor& k, const Tensor& v,
+                                     const BidirectionalHeads& heads) {
   const auto batched = [](const Tensor& x) { return x.transpose(0, 1).unsqueeze(0); };  // [1, A, P, D]
   return attention(batched(apply_axial_rope(rms_norm(q, heads.q_weight, heads.eps), heads.rotation)),
                    batched(apply_axial_rope(rms_norm(k, heads.k_weight, heads.eps), heads.rotation)),

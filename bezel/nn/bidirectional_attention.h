@@ -17,10 +17,10 @@ struct BidirectionalHeads {
 /// and k normed and turned, and v normed. q [P, A, D]; k, v [P, K, D] with K dividing A, as they leave their
 /// projections. Returns [P, A * D] in q's dtype. Of the heads the projections' results alone are kept.
 torch::Tensor bidirectional_attention(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,
-                                const BidirectionalHeads& heads);
+                                      const BidirectionalHeads& heads);
 
 /// The same out of rms_norm, apply_axial_rope and attention; the reference for its test.
 torch::Tensor bidirectional_attention_plain(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,
-                                      const BidirectionalHeads& heads);
+                                            const BidirectionalHeads& heads);
 
 }  // namespace bezel::nn

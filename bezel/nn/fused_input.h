@@ -7,8 +7,8 @@
 
 namespace bezel::nn {
 
-/// What linear layers read. Where it is cheap to make from tensors that the graph keeps anyway, it is made again for
-/// the backward pass instead of being kept too.
+/// Input of a Linear: a tensor, or a cheap function (RMSNorm, SiLU, GEGLU) of tensors that autograd saves anyway.
+/// The backward pass recomputes it instead of saving it.
 class FusedInput {
  public:
   FusedInput() = default;

@@ -14,13 +14,13 @@ struct KeyRanges {
 
 /// What the ranges of a decoder layer follow from.
 struct MaskSpec {
-  std::int64_t num_keys = 0;        ///< S: num_past, then the T of this call
-  std::int64_t num_past = 0;        ///< keys before this call's; only for one row, without padding and packing
-  std::int64_t window = 0;          ///< a query sees itself and the window - 1 keys before; 0: all before
-  torch::Tensor attention_mask = {};          ///< bool [B, T], false on padding, which is at the ends of a row; undefined: none
-  torch::Tensor segment_start = {};  ///< int64 [B, T], where the sample of each position begins; undefined: at 0
+  std::int64_t num_keys = 0;          ///< S: num_past, then the T of this call
+  std::int64_t num_past = 0;          ///< keys before this call's; only for one row, without padding and packing
+  std::int64_t window = 0;            ///< a query sees itself and the window - 1 keys before; 0: all before
+  torch::Tensor attention_mask = {};  ///< bool [B, T], false on padding, which is at the ends of a row; undefined: none
+  torch::Tensor segment_start = {};   ///< int64 [B, T], where the sample of each position begins; undefined: at 0
   torch::Tensor image_run_end = {};   ///< int64 [B, T] of image_run_ends, in layers that see them whole; or undefined
-  torch::Tensor queries = {};       ///< int64 [B, Q], the positions that ask; undefined: all T
+  torch::Tensor queries = {};         ///< int64 [B, Q], the positions that ask; undefined: all T
 };
 
 /// Query q sees key k of its own sample where k > q - window, and k <= q or both are in one image, and k is no
@@ -32,7 +32,7 @@ KeyRanges with_tensors(const KeyRanges& ranges, std::int64_t num_queries, std::i
 
 /// Bool [B or 1, Q, S], true where the query sees the key; undefined where every query sees every key.
 torch::Tensor dense_mask(const KeyRanges& ranges, std::int64_t num_queries, std::int64_t num_keys,
-                           torch::Device device);
+                         torch::Device device);
 
 /// For each position the end of the run of image or video tokens that it is in, 0 outside. token_types int64 [B, T];
 /// a run ends with its sample (`segment_start` as in MaskSpec).

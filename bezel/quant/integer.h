@@ -20,8 +20,9 @@ struct IntegerMatrix {
   torch::ScalarType value_dtype = torch::kFloat;  ///< values are rounded to this before anything else
 };
 
-/// One scale a row, the row's absmax, and codes -127 … 127. QuantizedMatrix, scales and values are those of bitsandbytes 0.50.2
-/// (int8_vectorwise_quant, int8_vectorwise_dequant) bit for bit; a row of zeros gets codes 0. Works row by row.
+/// One scale a row, the row's absmax, and codes -127 … 127. QuantizedMatrix, scales and values are those of
+/// bitsandbytes 0.50.2 (int8_vectorwise_quant, int8_vectorwise_dequant) bit for bit; a row of zeros gets codes 0. Works
+/// row by row.
 IntegerMatrix quantize_int8(const torch::Tensor& matrix);
 
 /// All values in value_dtype, in the matrix's shape.

@@ -32,8 +32,8 @@ struct PartLayout {
 /// QuantState.as_dict(packed=True), and Linear8bitLt's SCB.
 std::vector<PartLayout> layout_of(const QuantScheme& form, const std::vector<std::int64_t>& shape);
 
-/// The quantized matrix: tensors of exactly that layout. In 4 bits its dtype, not the form's, is what values are rounded
-/// to.
+/// The quantized matrix: tensors of exactly that layout. In 4 bits its dtype, not the form's, is what values are
+/// rounded to.
 StoredParts encode(const QuantScheme& form, const torch::Tensor& matrix);
 
 }  // namespace bezel::quant

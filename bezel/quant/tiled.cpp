@@ -9,7 +9,8 @@ namespace {
 
 class TiledWeight final : public Weight {
  public:
-  TiledWeight(std::shared_ptr<const QuantizedMatrix> codes, std::vector<std::int64_t> shape, std::int64_t first_row, bool is_part)
+  TiledWeight(std::shared_ptr<const QuantizedMatrix> codes, std::vector<std::int64_t> shape, std::int64_t first_row,
+              bool is_part)
       : codes_(std::move(codes)), shape_(std::move(shape)), first_row_(first_row), is_part_(is_part) {
     TORCH_CHECK(shape_.size() == 2 || shape_.size() == 3, "a weight is a matrix or a stack of them");
   }
@@ -51,7 +52,7 @@ class TiledWeight final : public Weight {
  private:
   kernels::Tiles tiles(const torch::Tensor& x) const {
     return {shape_[0], shape_[1],
-            // Rounded to x's dtype before a product widens it, as a dense matrix is.
+            // Rounded to x's dtype before a product multiplies it in float32, as a dense matrix is.
             [this, rounded = x.scalar_type()](std::int64_t begin, std::int64_t count, torch::ScalarType dtype) {
               return codes_->make(first_row_ + begin, count, rounded).to(dtype);
             },
@@ -66,7 +67,8 @@ class TiledWeight final : public Weight {
 
 }  // namespace
 
-std::shared_ptr<const Weight> tiled_weight(std::shared_ptr<const QuantizedMatrix> codes, std::vector<std::int64_t> shape) {
+std::shared_ptr<const Weight> tiled_weight(std::shared_ptr<const QuantizedMatrix> codes,
+                                           std::vector<std::int64_t> shape) {
   return std::make_shared<TiledWeight>(std::move(codes), std::move(shape), 0, false);
 }
 

@@ -22,8 +22,7 @@ class QuantizedMatrix {
   virtual kernels::MakeWindow windows(std::int64_t /*begin*/, std::int64_t /*count*/) const { return {}; }
   /// x · Wᵀ of rows [begin, begin + count) for a single row x [1, columns], straight from the codes; undefined where
   /// there is no such product, and rows must be made for one.
-  virtual torch::Tensor gemv(std::int64_t /*begin*/, std::int64_t /*count*/,
-                                       const torch::Tensor& /*x*/) const {
+  virtual torch::Tensor gemv(std::int64_t /*begin*/, std::int64_t /*count*/, const torch::Tensor& /*x*/) const {
     return {};
   }
   /// Weight::evict.
@@ -36,6 +35,7 @@ class QuantizedMatrix {
 
 /// A weight of that shape, [out, in] or [experts, out, in], quantized. Products dequantize it tile by tile; no copy of
 /// it in full precision is kept.
-std::shared_ptr<const Weight> tiled_weight(std::shared_ptr<const QuantizedMatrix> codes, std::vector<std::int64_t> shape);
+std::shared_ptr<const Weight> tiled_weight(std::shared_ptr<const QuantizedMatrix> codes,
+                                           std::vector<std::int64_t> shape);
 
 }  // namespace bezel::quant

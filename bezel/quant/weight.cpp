@@ -10,8 +10,8 @@
 
 #include "bezel/error.h"
 #include "bezel/io/tensor_io.h"
-#include "bezel/kernels/matmul.h"
 #include "bezel/kernels/gemv.h"
+#include "bezel/kernels/matmul.h"
 #include "bezel/quant/pin.h"
 
 namespace bezel::quant {
@@ -57,8 +57,7 @@ class DenseWeight final : public Weight {
   std::string storage() const override { return lower_name(dtype_); }
 
   torch::Tensor matmul(const torch::Tensor& x) const override {
-    return kernels::has_gemv(x, ready()) ? kernels::gemv(x, ready())
-                                                   : kernels::matmul_nt(x, ready());
+    return kernels::has_gemv(x, ready()) ? kernels::gemv(x, ready()) : kernels::matmul_nt(x, ready());
   }
 
   torch::Tensor matmul_transposed(const torch::Tensor& dy) const override { return kernels::matmul_nn(dy, ready()); }

@@ -9,8 +9,8 @@
 
 #include "bezel/error.h"
 #include "bezel/gemma4/load.h"
-#include "bezel/lora/adapter_io.h"
 #include "bezel/lora/adapter_disable.h"
+#include "bezel/lora/adapter_io.h"
 #include "bezel/report/adapter_elsewhere.h"
 #include "bezel/report/synthetic_batch.h"
 

@@ -40,7 +40,7 @@ bool has_any_media(const data::Dataset& data) {
 }  // namespace
 
 BatchPlan::BatchPlan(const TrainConfig& config, const gemma4::ModelConfig& model,
-                       std::function<void(std::size_t, std::size_t)> on_progress)
+                     std::function<void(std::size_t, std::size_t)> on_progress)
     : config_(config), files_(find_data_files(config)), pad_id_(model.text.pad_token_id) {
   const auto tokenizer = std::make_shared<const data::Tokenizer>(data::Tokenizer::of_model(config.base_model));
   data::DatasetOptions options = dataset_options(model);
@@ -164,7 +164,7 @@ std::int64_t BatchPlan::total_steps() const {
 }
 
 data::Batch BatchPlan::make_batch(const data::Dataset& data, std::span<const std::size_t> samples,
-                                   WorkNote& note) const {
+                                  WorkNote& note) const {
   std::vector<data::Sample> loaded;
   for (const std::size_t idx : samples) {
     const std::string source = data.source(idx);

@@ -27,7 +27,7 @@ class BatchPlan {
   /// Reads tokenizer and data sets of a run; `on_progress` is told of lines read. Throws Error on whatever is wrong
   /// with them.
   BatchPlan(const TrainConfig& config, const gemma4::ModelConfig& model,
-             std::function<void(std::size_t done, std::size_t total)> on_progress = {});
+            std::function<void(std::size_t done, std::size_t total)> on_progress = {});
 
   const data::Dataset& train_data() const { return *train_; }
   /// Null where held-out samples are part of train_data().

@@ -6,12 +6,13 @@
 namespace bezel::train {
 
 DataLoader::DataLoader(std::shared_ptr<const BatchPlan> batches, const TrainConfig& config,
-                 std::function<void(const std::string&)> on_left_out)
+                       std::function<void(const std::string&)> on_left_out)
     : batches_(std::move(batches)),
-      options_{.num_workers = config.dataloader_num_workers,
-               .timeout_s = config.data_timeout_s,
-               .skip_sample = [batches = batches_](const std::string& source,
-                                                 const std::string& why) { return batches->skip_sample(source, why); }},
+      options_{
+          .num_workers = config.dataloader_num_workers,
+          .timeout_s = config.data_timeout_s,
+          .skip_sample = [batches = batches_](const std::string& source,
+                                              const std::string& why) { return batches->skip_sample(source, why); }},
       on_left_out_(std::move(on_left_out)) {}
 
 BatchSource DataLoader::source(std::int64_t first_step) {

@@ -18,7 +18,7 @@ class DataLoader {
  public:
   /// `on_left_out` is told, on the caller's thread, why a sample was left out; may be empty.
   DataLoader(std::shared_ptr<const BatchPlan> batches, const TrainConfig& config,
-          std::function<void(const std::string&)> on_left_out);
+             std::function<void(const std::string&)> on_left_out);
 
   /// Of the steps from `first_step` to the last, each asked for once and in turn.
   BatchSource source(std::int64_t first_step);

@@ -10,7 +10,7 @@
 
 namespace bezel::train {
 
-/// Where whoever makes batches tells what it is at, so that the one who waits can name what takes too long.
+/// Lets a worker report the sample that it is decoding, so that a timeout can name it.
 class WorkNote {
  public:
   virtual ~WorkNote() = default;

@@ -40,7 +40,8 @@ bool keeps_upper_half(const gemma4::MediaInput& path) {
 
 }  // namespace
 
-Residency::Residency(const gemma4::Model& model, EvictionOptions options) : options_(options), head_(model->output_embedding()) {
+Residency::Residency(const gemma4::Model& model, EvictionOptions options)
+    : options_(options), head_(model->output_embedding()) {
   const gemma4::Backbone& backbone = model->model;
   decoder_ = lower_half(backbone->language_model->layers);
   std::int64_t returning_bytes = bytes_of(decoder_);  // read again by the backward pass

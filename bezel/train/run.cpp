@@ -16,6 +16,7 @@
 #include "bezel/lora/adapter_io.h"
 #include "bezel/train/batch_plan.h"
 #include "bezel/train/cost_model.h"
+#include "bezel/train/data_loader.h"
 #include "bezel/train/device.h"
 #include "bezel/train/intervals.h"
 #include "bezel/train/objective.h"
@@ -24,7 +25,6 @@
 #include "bezel/train/residency.h"
 #include "bezel/train/resolve_config.h"
 #include "bezel/train/run_check.h"
-#include "bezel/train/data_loader.h"
 #include "bezel/train/soft_tokens.h"
 
 namespace bezel::train {
@@ -231,7 +231,7 @@ class Run {
     if (events_.on_predictions) events_.on_predictions(predictions_.all());
   }
 
-  // Samples' answers are worth less than the run that they are of.
+  // A failure to write predictions must not stop training.
   void guarded(const std::function<void()>& action) {
     try {
       action();

@@ -68,7 +68,8 @@ TEST(DatasetReport, EverythingLeftOutIsSaidWithItsFirstLine) {
       "2 samples are left out: longer than max_seq_length 2048 and cannot be cut (first: t.jsonl:3)",
       "thoughts of 1 message are not learned: the chat template leaves them out (first: t.jsonl:4)",
       "3 answers are empty: the model learns to end its turn without a word (first: t.jsonl:5)",
-      "1 audio clip is longer than 30 s, and the rest is not heard: split audio clip and transcript (first: t.jsonl:7)"};
+      "1 audio clip is longer than 30 s, and the rest is not heard: split audio clip and transcript (first: "
+      "t.jsonl:7)"};
   EXPECT_EQ(describe_left_out(report, 2048, 30), expected);
 }
 

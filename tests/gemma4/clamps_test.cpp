@@ -64,7 +64,8 @@ TEST_P(Clamps, HoldAndAreThoseOfTheDequantizedMatrix) {
   }
 }
 
-// Base in each storage, adapter merged into it, written, read again: dense, and where the base was quantized, quantized.
+// Base in each storage, adapter merged into it, written, read again: dense, and where the base was quantized,
+// quantized.
 TEST_P(Clamps, HoldAfterMergingAndReloading) {
   const auto [storage, requantize] = GetParam();
   if (storage == quant::Storage::kDense && requantize) return;  // there is nothing to quantize again

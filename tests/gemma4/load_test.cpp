@@ -223,7 +223,8 @@ TEST(MetaModel, WholeTrainingStepRunsWithoutValues) {
       }
     const input::Batch batch = test::tiny_batch().to(torch::kMeta);
     model->train();
-    const Tensor loss = train::cross_entropy_sum(model->label_states(batch), *model->output_embedding(), batch.label_ids, 30.0);
+    const Tensor loss =
+        train::cross_entropy_sum(model->label_states(batch), *model->output_embedding(), batch.label_ids, 30.0);
     loss.backward();
     for (const Tensor& parameter : parameters) EXPECT_TRUE(parameter.grad().defined());
     torch::optim::AdamW optimizer(parameters, torch::optim::AdamWOptions(1e-3));

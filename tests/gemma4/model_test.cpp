@@ -70,8 +70,8 @@ TEST(LabelStates, GiveLossAndGradientsOfTheFullComputation) {
     SCOPED_TRACE(i);
     const input::Batch& batch = batches[i];
     const Tensor full = model->hidden_states(batch).flatten(0, 1).index_select(0, batch.label_flat_index);
-    const Tensor loss =
-        train::cross_entropy_sum(full, *model->output_embedding(), batch.label_ids, model->config().text.final_logit_softcapping);
+    const Tensor loss = train::cross_entropy_sum(full, *model->output_embedding(), batch.label_ids,
+                                                 model->config().text.final_logit_softcapping);
     const auto wanted = gradients(model, loss), got = gradients(model, train::loss_sum(model, batch));
     EXPECT_NEAR(got[0].item<double>(), wanted[0].item<double>(), 1e-6 * wanted[0].item<double>());
     expect_close(got, wanted, 5e-6);  // products of other sizes round in another order

@@ -85,7 +85,8 @@ TEST_F(Fused, RotateAndItsInverse) {
     const Tensor cos = both.cos().to(torch::kBFloat16), sin = both.sin().to(torch::kBFloat16);
     const auto wide = [](const Tensor& t) { return t.to(torch::kFloat); };
     for (const bool back : {false, true})
-      expect_close(apply_rope(x, cos, sin, back), apply_rope_plain(wide(x), wide(cos), wide(sin), back).to(torch::kBFloat16));
+      expect_close(apply_rope(x, cos, sin, back),
+                   apply_rope_plain(wide(x), wide(cos), wide(sin), back).to(torch::kBFloat16));
   }
 }
 

@@ -68,8 +68,7 @@ TEST(FusedGemv, OfAnExpertStartsAtItsRows) {
   const Tensor stack = torch::randn({3, 10, 64}).to(torch::kBFloat16), x = random({1, 64});
   const auto weight = quant::four_bit_weight(quant::quantize_4bit(stack, quant::FourBitType::kNf4, true), "w");
   for (const std::int64_t expert : {0, 1, 2})
-    expect_close(weight->select(expert)->matmul(x),
-                 gemv_plain(x, weight->dequantize(torch::kBFloat16)[expert]));
+    expect_close(weight->select(expert)->matmul(x), gemv_plain(x, weight->dequantize(torch::kBFloat16)[expert]));
 }
 
 }  // namespace

@@ -109,11 +109,12 @@ TEST(Attention, RangedBfloatAttentionAndItsGradientsEqualTheFloatFormula) {
   const Tensor asking = torch::randint(0, tokens, {2, 77}, at::kLong);
   for (const auto& [heads, kv_heads] : {std::pair{8, 1}, {4, 2}, {3, 3}, {6, 2}})
     for (const std::int64_t window : {0, 40})
-      for (const MaskSpec& rule :
-           {MaskSpec{}, MaskSpec{.attention_mask = real}, MaskSpec{.segment_start = sample},
-            MaskSpec{.image_run_end = image_run_ends(types)}, MaskSpec{.queries = asking},
-            MaskSpec{
-                .attention_mask = real, .segment_start = sample, .image_run_end = image_run_ends(types, sample), .queries = asking}}) {
+      for (const MaskSpec& rule : {MaskSpec{}, MaskSpec{.attention_mask = real}, MaskSpec{.segment_start = sample},
+                                   MaskSpec{.image_run_end = image_run_ends(types)}, MaskSpec{.queries = asking},
+                                   MaskSpec{.attention_mask = real,
+                                   .segment_start = sample,
+                                   .image_run_end = image_run_ends(types, sample),
+                                   .queries = asking}}) {
         MaskSpec of = rule;
         of.num_keys = tokens;
         of.window = window;

@@ -5,8 +5,8 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include "bezel/kernels/gated_conv.h"
-#include "bezel/nn/local_attention.h"
 #include "bezel/nn/functional.h"
+#include "bezel/nn/local_attention.h"
 #include "support/relative_error.h"
 
 namespace bezel::nn {

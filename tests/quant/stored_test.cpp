@@ -73,7 +73,7 @@ TEST(StoredWeight, CodesMayBeStoredAsAnotherType) {
 
 TEST(StoredWeight, LayoutIsKnownBeforeTheCodesAre) {
   for (const QuantScheme form : {QuantScheme{}, QuantScheme{.type = FourBitType::kFp4, .double_quant = false},
-                              QuantScheme{.kind = QuantScheme::Kind::kInt8}}) {
+                                 QuantScheme{.kind = QuantScheme::Kind::kInt8}}) {
     const StoredParts parts = encode(form, matrix());
     const auto layout = layout_of(form, kShape);
     EXPECT_EQ(layout.size(), parts.size());

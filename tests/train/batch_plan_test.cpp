@@ -277,7 +277,7 @@ TEST_F(BatchPlanTest, TheFeedGivesTheSameWhateverTheWorkers) {
     for (const std::int64_t workers : {0, 1, 2}) {
       config.dataloader_num_workers = workers;
       DataLoader feed(std::make_shared<const BatchPlan>(config, gemma4::read_model_config(config.base_model)), config,
-                   {});
+                      {});
       const BatchSource source = feed.source(2);
       std::vector<std::vector<data::Batch>> found;
       for (std::int64_t step = 2; step < 9; ++step) {
@@ -302,7 +302,7 @@ TEST_F(BatchPlanTest, WhatCannotBeDecodedEndsTheRunOrIsLeftOutAndTold) {
       config.skip_bad_samples = skip;
       std::vector<std::string> told;
       DataLoader feed(std::make_shared<const BatchPlan>(config, gemma4::read_model_config(config.base_model)), config,
-                   [&](const std::string& why) { told.push_back(why); });
+                      [&](const std::string& why) { told.push_back(why); });
       const BatchSource source = feed.source(0);
       std::size_t samples = 0;
       const std::string message = error_of([&] {

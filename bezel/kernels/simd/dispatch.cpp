@@ -51,7 +51,9 @@ const AttentionLoops& attention_loops() {
   return chosen<baseline_attention_loops, avx2_attention_loops, avx512_attention_loops, avx512bf16_attention_loops>();
 }
 
-const WeightKernels& weight_kernels() { return chosen<baseline_weight_kernels, avx2_weight_kernels, avx512_weight_kernels, avx512bf16_weight_kernels>(); }
+const WeightKernels& weight_kernels() {
+  return chosen<baseline_weight_kernels, avx2_weight_kernels, avx512_weight_kernels, avx512bf16_weight_kernels>();
+}
 
 const LowRankLoops& low_rank_loops() {
   return chosen<baseline_low_rank_loops, avx2_low_rank_loops, avx512_low_rank_loops, avx512bf16_low_rank_loops>();

@@ -7,12 +7,12 @@
 #include <torch/types.h>
 
 #include "bezel/kernels/simd/attention.h"
-#include "bezel/kernels/simd/weight_kernels.h"
-#include "bezel/kernels/simd/row_kernels.h"
+#include "bezel/kernels/simd/fp32_gemm.h"
 #include "bezel/kernels/simd/low_rank.h"
 #include "bezel/kernels/simd/product.h"
+#include "bezel/kernels/simd/row_kernels.h"
 #include "bezel/kernels/simd/unpack.h"
-#include "bezel/kernels/simd/fp32_gemm.h"
+#include "bezel/kernels/simd/weight_kernels.h"
 
 namespace bezel::kernels::simd {
 

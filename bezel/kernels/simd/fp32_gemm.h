@@ -24,7 +24,7 @@ struct Fp32Gemm {
   bool add = false;
 };
 
-/// Columns of a right factor, to [rows * kFp32Width] in an order that its product knows. `from` has kFp32Width columns
+/// Columns of B, to [rows * kFp32Width] in an order that its product knows. `from` has kFp32Width columns
 /// to read, whatever those behind `columns` hold.
 struct Fp32Pack {
   const Bf16* from;

@@ -24,7 +24,7 @@ struct Product {
 /// Columns of a packed right factor that lie together.
 constexpr std::int64_t kPackedWidth = 64;
 
-/// Columns of a right factor as products take them, to [rows / 2, width, 2]; `rows` is even, `width` a multiple of 16
+/// Columns of B as products take them, to [rows / 2, width, 2]; `rows` is even, `width` a multiple of 16
 /// and, of a transpose, at most kPackedWidth.
 struct Pack {
   const Bf16* from;

@@ -312,22 +312,10 @@ void local_attention_backward(const LocalAttention& a, std::int64_t begin, std::
   }
 }
 
-constexpr RowKernels kRowKernels{rms_norm,
-                               rms_norm_backward,
-                               geglu,
-                               geglu_backward,
-                               silu,
-                               silu_backward,
-                               gated_conv,
-                               gated_conv_backward,
-                               apply_rope,
-                               cross_entropy,
-                               ranged_softmax,
-                               round,
-                               row_dots,
-                               ranged_gradient,
-                               local_attention,
-                               local_attention_backward};
+constexpr RowKernels kRowKernels{rms_norm,   rms_norm_backward, geglu,           geglu_backward,
+                                 silu,       silu_backward,     gated_conv,      gated_conv_backward,
+                                 apply_rope, cross_entropy,     ranged_softmax,  round,
+                                 row_dots,   ranged_gradient,   local_attention, local_attention_backward};
 
 }  // namespace
 

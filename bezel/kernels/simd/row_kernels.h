@@ -121,7 +121,7 @@ struct LocalAttention {
   const Bf16 *q, *k, *v;  ///< [T, A, D]
   const Bf16* relative;   ///< [C, A, D], keys by distance
   const float* per_dim;   ///< [D], what q is multiplied by beside q_scale
-  const bool* mask;    ///< [chunks, chunk, context]
+  const bool* mask;       ///< [chunks, chunk, context]
   float q_scale, k_scale;
   float cap;                    ///< of the logits; 0: none
   float invalid;                ///< logit of a key that may not be seen

@@ -4,7 +4,8 @@
 
 #include "bezel/kernels/simd/bf16.h"
 
-// Loops over blocks of packed values, as GGUF files hold them. Compiled like row_kernels.cpp, once for each instruction set.
+// Loops over blocks of packed values, as GGUF files hold them. Compiled like row_kernels.cpp, once for each instruction
+// set.
 
 namespace bezel::kernels::simd {
 

@@ -68,7 +68,7 @@ struct WeightKernels {
   void (*four_bit_vector)(const FourBitGemv&, std::int64_t begin, std::int64_t end);
 };
 
-// One for each instruction set, from frozen.cpp.
+// One for each instruction set, from weight_kernels.cpp.
 const WeightKernels& baseline_weight_kernels();
 const WeightKernels& avx2_weight_kernels();
 const WeightKernels& avx512_weight_kernels();
