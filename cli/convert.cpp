@@ -7,6 +7,8 @@
 #include "bezel/gemma4/load.h"
 #include "bezel/io/zarr_store.h"
 #include "bezel/lora/gguf.h"
+#include "bezel/lora/mlx.h"
+#include "bezel/lora/uniform_adapter.h"
 #include "bezel/quant/gguf_mix.h"
 #include "cli/command.h"
 #include "cli/convert_orbax.h"
@@ -54,6 +56,47 @@ void convert_to_gguf(const ConvertOptions& options) {
               made.left_behind.size(), options.output.c_str());
 }
 
+void refuse_other_flags(const ConvertOptions& options) {
+  if (options.adapter.empty() || !options.layout.empty() || !options.names.empty() || !options.type.empty())
+    throw Error(ErrorKind::kConfig, "--to ", options.to, " takes --adapter, and neither --layout, --names nor --type");
+}
+
+void convert_to_mlx(const ConvertOptions& options) {
+  refuse_other_flags(options);
+  const lora::MlxAdapter made = lora::write_mlx_adapter(options.adapter, options.output);
+  for (const std::string& name : made.left_behind)
+    std::fprintf(stderr, "warning: %s stays behind: mlx-lm has the language model alone\n", name.c_str());
+  std::printf("%s layers of rank %s, %zu left behind\n%s\n", with_commas(made.layers).c_str(),
+              with_commas(made.rank).c_str(), made.left_behind.size(), options.output.c_str());
+}
+
+// For PEFT from MLX, or from PEFT's own in the released spelling.
+void convert_to_peft(const ConvertOptions& options) {
+  refuse_other_flags(options);
+  if (lora::is_mlx_adapter(options.adapter)) {
+    const std::int64_t layers = lora::read_mlx_adapter(options.adapter, options.model, options.output);
+    std::printf("%s layers\n%s\n", with_commas(layers).c_str(), options.output.c_str());
+    return;
+  }
+  const lora::Conversion made = lora::convert_adapter(options.adapter, io::KeyLayout::kNested, options.output);
+  std::printf("%s of %s tensors renamed\n%s\n", with_commas(made.renamed).c_str(), with_commas(made.tensors).c_str(),
+              options.output.c_str());
+}
+
+void convert_to_vllm(const ConvertOptions& options) {
+  refuse_other_flags(options);
+  const lora::Conversion made = lora::convert_adapter_for_servers(options.adapter, options.output);
+  std::printf("%s of %s tensors renamed, one rank and one scale for all layers\n%s\n",
+              with_commas(made.renamed).c_str(), with_commas(made.tensors).c_str(), options.output.c_str());
+}
+
+void convert_to(const ConvertOptions& options) {
+  if (options.to == "gguf") return convert_to_gguf(options);
+  if (options.to == "mlx") return convert_to_mlx(options);
+  if (options.to == "peft") return convert_to_peft(options);
+  convert_to_vllm(options);
+}
+
 void convert_from_orbax(const ConvertOptions& options) {
   if (!options.adapter.empty() || !options.to.empty() || !options.names.empty())
     throw Error(ErrorKind::kConfig, options.model,
@@ -91,7 +134,7 @@ void convert(const ConvertOptions& options) {
   if (options.to.empty() && !options.type.empty()) throw Error(ErrorKind::kConfig, "--type: only with --to gguf");
   if (!options.model.empty() && io::find_orbax_folder(options.model)) return convert_from_orbax(options);
   refuse_orbax_flags(options);
-  if (!options.to.empty()) return convert_to_gguf(options);
+  if (!options.to.empty()) return convert_to(options);
   if (!options.names.empty() && options.adapter.empty())
     throw Error(ErrorKind::kConfig, "--names is of adapters: give one with --adapter");
   if (options.layout.empty() && options.names.empty())
@@ -119,12 +162,12 @@ void convert(const ConvertOptions& options) {
 void add_convert(CLI::App& app, int&) {
   auto options = std::make_shared<ConvertOptions>();
   CLI::App* command = app.add_subcommand(
-      "convert", "Between the key layouts of checkpoints and adapters; from Orbax; adapters for llama.cpp");
+      "convert", "Between the key layouts of checkpoints and adapters; from Orbax; adapters for other tools");
   command->add_option(
       "--model", options->model,
       "checkpoint folder, also of Orbax; with --to gguf also a GGUF file, or the adapter's base, where it "
       "names none");
-  command->add_option("--adapter", options->adapter, "PEFT adapter folder");
+  command->add_option("--adapter", options->adapter, "PEFT adapter folder, with --to peft also one of mlx-lm");
   command->add_option("--layout", options->layout, "nested (`…q_proj.linear.weight`, as released) or flat")
       ->check(CLI::IsMember({"nested", "flat"}));
   command
@@ -135,8 +178,9 @@ void add_convert(CLI::App& app, int&) {
   command
       ->add_option(
           "--to", options->to,
-          "gguf: an adapter's language layers, or without --adapter the language model, as llama.cpp reads them")
-      ->check(CLI::IsMember({"gguf"}));
+          "gguf: an adapter's language layers, or without --adapter the language model, as llama.cpp reads them; of an "
+          "adapter also peft (from MLX, or in the released spelling), vllm (also for SGLang) and mlx")
+      ->check(CLI::IsMember({"gguf", "peft", "vllm", "mlx"}));
   command
       ->add_option("--type", options->type,
                    "of a model for --to gguf: " + gguf_type_help() + " (default: as it is stored)")

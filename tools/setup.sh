@@ -98,6 +98,14 @@ template_wheels() {
     axolotl==0.19.0 trl==1.16.0
 }
 
+# mlx-lm and the CPU build of what it runs on, for adapters in its form; not installed either.
+mlx_wheels() {
+  local wheels=.venv/mlx-wheels
+  [[ -f "$wheels/mlx_lm-0.32.2-py3-none-any.whl" ]] && return
+  .venv/bin/python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: --dest "$wheels" \
+    mlx==0.32.4 mlx-cpu==0.32.4 mlx-lm==0.32.2
+}
+
 case "$goal" in
   fuzz) pip_once fuzz numpy pillow soundfile ;;  # they make the inputs it starts from
   demo)
@@ -109,6 +117,7 @@ case "$goal" in
   test)
     join_model
     template_wheels
+    mlx_wheels
     pip_once test -r tools/requirements-test.txt
     # Gemma 3's tokenizer and chat template, and a prebuilt llama.cpp, which needs none of its scripts and no other platform's
     # build. All at once: npm takes away what a command does not name.

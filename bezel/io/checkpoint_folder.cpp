@@ -116,7 +116,8 @@ std::string instead_of_checkpoint(const std::string& folder) {
   if (names.has("adapter_model.safetensors") || names.has("adapter_config.json"))
     return "holds an adapter, not a model; name its base as the model, and this folder as the adapter (--adapter, "
            "init_adapter)";
-  if (names.has("adapters.safetensors")) return "holds an adapter of MLX, which Bezel does not read; train it here";
+  if (names.has("adapters.safetensors"))
+    return "holds an adapter of MLX; `bezel convert --adapter … --to peft --output D` makes one that Bezel reads";
   if (names.has("manifest.ocdbt") || names.has("_METADATA") || names.has("_CHECKPOINT_METADATA"))
     return "a checkpoint of Orbax, the form of Google's JAX releases; `bezel convert` makes one that Bezel loads";
   if (names.has("snapshots") && names.has("blobs"))

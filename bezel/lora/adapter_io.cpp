@@ -195,7 +195,7 @@ std::string config_path(const std::string& folder) {
   if (!fs::is_directory(folder, error))
     fail("not a folder; expected the folder with adapter_config.json and " + std::string(kWeights));
   if (holds("adapters.safetensors") || holds("adapters.npz"))
-    fail("an adapter of MLX, which Bezel does not read; fuse it with mlx_lm.fuse");
+    fail("an adapter of MLX; `bezel convert --adapter … --to peft --output D` makes one that is read here");
   if (holds("config.json"))
     fail("holds a checkpoint, not an adapter: there is no adapter_config.json; name it as the model");
   fail("holds no adapter_config.json; expected a PEFT adapter folder");
@@ -228,6 +228,14 @@ std::map<std::string, StoredPair> read_pairs(const std::string& path, std::vecto
     if (pair.a_key.empty()) throw Error(path, ": tensor '", pair.b_key, "' has no lora_A beside it");
   }
   return pairs;
+}
+
+void check_pair(const StoredPair& pair, const std::string& source) {
+  if (pair.a.dim() != 2 || pair.b.dim() != 2 || pair.a.size(0) != pair.b.size(1))
+    throw Error(source, ": tensors '", pair.a_key, "' ", pair.a.sizes(), " and '", pair.b_key, "' ", pair.b.sizes(),
+                " are no [rank, in] and [out, rank]");
+  for (const auto& [key, tensor] : {std::pair(&pair.a_key, &pair.a), std::pair(&pair.b_key, &pair.b)})
+    if (!at::isfinite(*tensor).all().item<bool>()) throw Error(source, ": tensor '", *key, "' holds NaN or Inf");
 }
 
 std::string find_weights(const std::string& folder) {

@@ -14,6 +14,9 @@ struct StoredPair {
   torch::Tensor a, b;  ///< mapped; as they are stored
 };
 
+/// Throws Error unless A is [rank, in], B is [out, rank] and both are finite.
+void check_pair(const StoredPair& pair, const std::string& source);
+
 /// A whole matrix that PEFT saved beside LoRA: embeddings, the head, modules_to_save.
 struct SavedMatrix {
   std::string key;

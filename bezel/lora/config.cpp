@@ -182,7 +182,7 @@ void read_layers(const JsonView& json, LoraConfig& config) {
 void refuse_mlx(const JsonView& json) {
   if (json.find("peft_type") || !(json.find("lora_parameters") || json.find("fine_tune_type"))) return;
   throw Error(json.source(), ": of an adapter of MLX (mlx_lm), whose tensors have other names and shapes; Bezel reads ",
-              "adapters of PEFT: fuse it into its base with mlx_lm.fuse, or train it here");
+              "adapters of PEFT: `bezel convert --adapter … --to peft --output D` makes one");
 }
 
 // PEFT writes whole alphas as integers.

@@ -36,14 +36,6 @@ std::string architecture_of(const io::Json& config, const std::map<std::string, 
   throw Error(source, ": does not say whether the adapter is one of Gemma 3 or of Gemma 4; name its base with --model");
 }
 
-void check_pair(const StoredPair& pair, const std::string& source) {
-  if (pair.a.dim() != 2 || pair.b.dim() != 2 || pair.a.size(0) != pair.b.size(1))
-    throw Error(source, ": tensors '", pair.a_key, "' ", pair.a.sizes(), " and '", pair.b_key, "' ", pair.b.sizes(),
-                " are no [rank, in] and [out, rank]");
-  for (const auto& [key, tensor] : {std::pair(&pair.a_key, &pair.a), std::pair(&pair.b_key, &pair.b)})
-    if (!at::isfinite(*tensor).all().item<bool>()) throw Error(source, ": tensor '", *key, "' holds NaN or Inf");
-}
-
 Tensor floats(const Tensor& tensor) { return tensor.to(torch::kFloat).contiguous(); }
 
 }  // namespace

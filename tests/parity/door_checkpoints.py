@@ -381,7 +381,7 @@ def folders(d: Door):
     (mlx / "adapter_config.json").write_text(json.dumps({"fine_tune_type": "lora", "num_layers": 4, "lora_parameters": {"rank": 8, "scale": 20.0}}))
     save_file({"model.layers.0.self_attn.q_proj.lora_a": torch.ones(64, 8)}, mlx / "adapters.safetensors")
     for command in (("inspect", mlx), ("merge", "--model", d.model, "--adapter", mlx, "--output", d.folder())):
-        d.refused("C56", "an adapter of MLX", d.bezel(*command), "MLX", "mlx_lm.fuse")
+        d.refused("C56", "an adapter of MLX", d.bezel(*command), "MLX", "--to peft")
     d.refused("C56", "a file where a folder belongs", d.bezel("inspect", d.model / "model.safetensors"), "not a folder")
     for kind, architecture, word in (("mmproj", "clip", "mmproj"), ("adapter", "gemma4", "LoRA adapter for llama.cpp"), ("model", "gemma4-assistant", "drafter")):
         path = gguf(d, kind, architecture)

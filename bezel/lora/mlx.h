@@ -1,0 +1,32 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace bezel::lora {
+
+struct MlxAdapter {
+  std::int64_t layers = 0;  ///< written
+  std::int64_t rank = 0;
+  std::vector<std::string> left_behind;  ///< modules that mlx-lm does not have, as the file spells them
+};
+
+/// Writes the language layers of a PEFT adapter folder as an adapter folder of mlx-lm (adapters.safetensors,
+/// adapter_config.json): lora_a [in, rank], lora_b [rank, out], float32, one rank and one scale for all layers (see
+/// read_uniform_adapter). Names are those of the class that mlx-lm makes of the base: `language_model.model.layers…`
+/// over a checkpoint with towers, `model.layers…` over a text-only one, which the adapter's own names say. The folder
+/// appears wholly or not at all. Throws Error for an adapter that read_uniform_adapter refuses and when no layer can be
+/// written. Reference: mlx-lm 0.32.2, tuner/utils.py and models/gemma4.py.
+MlxAdapter write_mlx_adapter(const std::string& folder, const std::string& output);
+
+/// Writes an adapter folder of mlx-lm as a PEFT adapter folder; returns its number of layers. `base_model` replaces the
+/// base that the folder names, where it is not empty. The folder appears wholly or not at all. Throws Error for
+/// fine_tune_type dora and full, for LoRA on embeddings and experts, for tensors of another form or name, and for NaN
+/// and Inf.
+std::int64_t read_mlx_adapter(const std::string& folder, const std::string& base_model, const std::string& output);
+
+/// Whether `folder` holds an adapter of mlx-lm.
+bool is_mlx_adapter(const std::string& folder);
+
+}  // namespace bezel::lora

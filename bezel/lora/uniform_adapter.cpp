@@ -1,0 +1,109 @@
+#include "bezel/lora/uniform_adapter.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <tuple>
+
+#include <ATen/ATen.h>
+
+#include "bezel/error.h"
+#include "bezel/io/atomic_write.h"
+#include "bezel/io/key_map.h"
+#include "bezel/io/new_folder.h"
+#include "bezel/io/tensor_io.h"
+#include "bezel/lora/match.h"
+
+namespace bezel::lora {
+namespace {
+
+using torch::Tensor;
+
+constexpr const char* kWeightsFile = "adapter_model.safetensors";
+constexpr const char* kConfigFile = "adapter_config.json";
+
+// x with zeros behind it along `dim`, up to `size`.
+Tensor padded(const Tensor& x, std::int64_t dim, std::int64_t size) {
+  if (x.size(dim) == size) return x.to(torch::kFloat).contiguous();
+  std::vector<std::int64_t> shape = x.sizes().vec();
+  shape[static_cast<std::size_t>(dim)] = size;
+  Tensor out = at::zeros(shape, at::kFloat);
+  out.narrow(dim, 0, x.size(dim)).copy_(x);
+  return out;
+}
+
+// The class that servers load the adapter's base as, by auto_mapping or by the adapter's own names.
+struct ServedBase {
+  std::string architecture;
+  bool text_names = false;
+};
+
+ServedBase base_of(const std::string& folder, const UniformAdapter& adapter) {
+  const std::string path = (std::filesystem::path(folder) / kConfigFile).string();
+  const io::Json json = io::read_json_file(path);
+  if (const auto mapping = io::JsonView(json, path).find("auto_mapping"); mapping && !mapping->is_null())
+    if (const auto name = mapping->find("base_model_class"); name && name->text().starts_with("Gemma3"))
+      return {name->text(), true};
+  const bool knows_model = json.contains("auto_mapping") && !json["auto_mapping"].is_null();
+  const bool is_text = std::ranges::none_of(adapter.pairs, [](const auto& item) {
+    return item.second.stored.find("language_model") != std::string::npos || item.second.stored == item.first;
+  });
+  if (is_text && !knows_model)
+    throw Error(path,
+                ": does not say whether the adapter is one of Gemma 3 or of Gemma 4 (auto_mapping); convert it "
+                "with --names multimodal first, where it is one of Gemma 4");
+  return {"Gemma4ForConditionalGeneration", false};
+}
+
+}  // namespace
+
+UniformAdapter read_uniform_adapter(const std::string& folder) {
+  const AdapterConfig file = read_adapter_config((std::filesystem::path(folder) / kConfigFile).string());
+  const std::string weights = find_weights(folder);
+  UniformAdapter adapter{.config = file.lora, .base_model = file.base_model, .pairs = read_pairs(weights)};
+  std::int64_t rank = 0;
+  for (const auto& [module, pair] : adapter.pairs) {
+    check_pair(pair, weights);
+    rank = std::max(rank, pair.a.size(0));
+  }
+  const PatternTable<double> alphas(file.lora.alpha_pattern, "alpha_pattern");
+  const double scale = file.lora.scale(file.lora.rank, file.lora.alpha);
+  for (auto& [module, pair] : adapter.pairs) {
+    const double own = file.lora.scale(pair.a.size(0), alphas.find({module, pair.stored}, file.lora.alpha));
+    pair.a = padded(pair.a, 0, rank);
+    pair.b = padded(pair.b, 1, rank);
+    if (own != scale) pair.b = pair.b * (own / scale);
+  }
+  adapter.config.rank = rank;
+  adapter.config.alpha = scale * static_cast<double>(rank);
+  adapter.config.use_rslora = false;
+  adapter.config.rank_pattern.clear();
+  adapter.config.alpha_pattern.clear();
+  return adapter;
+}
+
+Conversion convert_adapter_for_servers(const std::string& folder, const std::string& output) {
+  const UniformAdapter adapter = read_uniform_adapter(folder);
+  const ServedBase base = base_of(folder, adapter);
+  std::vector<std::pair<std::string, torch::Tensor>> tensors;
+  std::vector<AdaptedLayer> layers;
+  Conversion conversion;
+  for (const auto& [module, pair] : adapter.pairs) {
+    for (const auto& [part, stored, tensor] :
+         {std::tuple("lora_A", pair.a_key, pair.a), std::tuple("lora_B", pair.b_key, pair.b)}) {
+      const std::string name = io::adapter_key(module, part, base.text_names);
+      conversion.renamed += name != stored;
+      ++conversion.tensors;
+      tensors.emplace_back(name, tensor);
+    }
+    layers.push_back({io::peft_module_name(module, base.text_names), adapter.config.rank, adapter.config.alpha});
+  }
+  io::NewFolder made(output);
+  made.copy_files(folder, [](const std::string& name) { return name != kWeightsFile && name != kConfigFile; });
+  io::save_safetensors((made.path() / kWeightsFile).string(), tensors);
+  const io::Json json = adapter_config_json(adapter.config, layers, adapter.base_model, base.architecture);
+  io::write_file_atomically((made.path() / kConfigFile).string(), json.dump(2) + "\n");
+  made.commit();
+  return conversion;
+}
+
+}  // namespace bezel::lora
