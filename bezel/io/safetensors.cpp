@@ -190,6 +190,7 @@ void SafetensorsFile::read_header() {
       tensors_.push_back(parse_tensor(name, view));
       continue;
     }
+    if (view.is_null()) continue;  // as MLX writes it
     for (const auto& [key, value] : view.members()) metadata_.emplace(key, value.text());
   }
 }

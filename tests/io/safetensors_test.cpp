@@ -78,6 +78,7 @@ TEST(Safetensors, RefusesAHeaderThatIsNoJsonObject) {
   EXPECT_TRUE(says(header_complaint("{\"x\":1}", 0), "key 'x': got 1"));
   EXPECT_TRUE(says(header_complaint("{\"x\":{\"dtype\":\"U8\",\"shape\":[0]}}", 0), "x.data_offsets' is missing"));
   EXPECT_TRUE(says(header_complaint("{\"__metadata__\":{\"a\":1}}", 0), "expected a string"));
+  EXPECT_EQ(header_complaint("{\"__metadata__\":null}", 0), "");  // as MLX writes it
 }
 
 TEST(Safetensors, RefusesASizeThatOverflows) {
