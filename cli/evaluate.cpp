@@ -15,6 +15,7 @@
 #include "bezel/lora/adapter_io.h"
 #include "bezel/train/batch_plan.h"
 #include "bezel/train/device.h"
+#include "bezel/train/use_adapter.h"
 #include "cli/command.h"
 
 namespace bezel::cli {
@@ -205,7 +206,7 @@ void evaluate(const EvaluateArguments& options) {
   const bool adapted = !options.adapter.empty();
   lora::Selection selection;
   if (adapted) {
-    lora::LoadedAdapter adapter = lora::load_adapter(*model, options.adapter, model->config().text_only);
+    lora::LoadedAdapter adapter = train::use_adapter(model, options.adapter);
     print_warnings(adapter.notes);
     selection = std::move(adapter.selection);
   }

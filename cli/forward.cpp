@@ -5,8 +5,8 @@
 #include "bezel/error.h"
 #include "bezel/gemma4/load.h"
 #include "bezel/io/tensor_io.h"
-#include "bezel/lora/adapter_io.h"
 #include "bezel/train/device.h"
+#include "bezel/train/use_adapter.h"
 #include "cli/command.h"
 
 namespace bezel::cli {
@@ -30,7 +30,7 @@ void forward(const ForwardOptions& options) {
       options.model, {dtype, train::choose_device(options.device), {.storage = quant::parse_storage(options.storage)}});
   print_warnings(loaded.warnings);
   if (!options.adapter.empty())
-    print_warnings(lora::load_adapter(*loaded.model, options.adapter, loaded.model->config().text_only).notes);
+    print_warnings(train::use_adapter(loaded.model, options.adapter).notes);
   else if (options.grads)
     throw Error(ErrorKind::kConfig, "--grads needs --adapter: only adapters have gradients");
   loaded.model->eval();

@@ -19,6 +19,7 @@
 #include "bezel/lora/adapter_io.h"
 #include "bezel/train/device.h"
 #include "bezel/train/residency.h"
+#include "bezel/train/use_adapter.h"
 #include "cli/command.h"
 
 namespace bezel::cli {
@@ -94,6 +95,7 @@ class Session {
   generate::GenerateOptions limits_;
   std::uint64_t seed_ = 0;
   gemma4::Model model_{nullptr};
+  gemma4::ImageAttention image_attention_ = gemma4::ImageAttention::kSlidingLayers;
   std::optional<train::PinnedDecoder> pinned_;
   std::unique_ptr<generate::Generator> generator_;
 };
@@ -118,13 +120,15 @@ Session::Session(const GenerateArguments& options)
       options.model, {dtype, train::choose_device(options.device), {.storage = quant::parse_storage(options.storage)}});
   print_warnings(loaded.warnings);
   model_ = loaded.model;
+  image_attention_ = model_->config().text.image_attention;
   pinned_.emplace(model_);
   generator_ = std::make_unique<generate::Generator>(model_, options.prefill_tokens);
 }
 
 void Session::take(const std::string& adapter) {
   lora::detach_all(*model_);
-  if (!adapter.empty()) print_warnings(lora::load_adapter(*model_, adapter, model_->config().text_only).notes);
+  model_->set_image_attention(image_attention_);  // of the base, until an adapter says otherwise
+  if (!adapter.empty()) print_warnings(train::use_adapter(model_, adapter).notes);
   model_->eval();
   generator_->reset();
 }

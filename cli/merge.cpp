@@ -61,7 +61,12 @@ void merge(const MergeArguments& options) {
   gemma4::LoadedModel loaded = gemma4::load_model(options.model, {.dtype = torch::kFloat});
   const gemma4::ModelConfig& config = loaded.model->config();
   print_warnings(loaded.warnings);
-  print_warnings(lora::load_adapter(*loaded.model, options.adapter, config.text_only).notes);
+  const lora::LoadedAdapter adapter = lora::load_adapter(*loaded.model, options.adapter, config.text_only);
+  print_warnings(adapter.notes);
+  if (adapter.image_attention == "sliding_layers" && config.has_image_attention())
+    print_warnings(
+        {"the adapter was trained with image_attention: sliding_layers, which no checkpoint can say: "
+         "transformers will read images as all_layers, vLLM and llama.cpp as it was trained"});
   lora::MergeOptions merge_options{.untied = !config.text.tie_word_embeddings,
                                    .requantize = options.requantize,
                                    .max_shard_bytes = parse_bytes("--max-shard-size", options.max_shard_size)};

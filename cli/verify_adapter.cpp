@@ -34,6 +34,8 @@ void print_towers(const Json& towers) {
 
 void print(const Json& report) {
   print_towers(report["towers"]);
+  if (report.contains("image_attention"))
+    std::printf("image_attention: %s\n", report["image_attention"].get<std::string>().c_str());
   for (const Json& note : report["notes"]) std::printf("note: %s\n", note.get<std::string>().c_str());
   for (const Json& place : report["elsewhere"]) {
     std::printf("\n%s: %s\n", place["tool"].get<std::string>().c_str(),

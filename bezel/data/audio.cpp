@@ -54,10 +54,12 @@ torch::Tensor pad_samples(const torch::Tensor& waveform, std::int64_t num_frames
   return padded;
 }
 
-Media require_soft_tokens(Media frames, std::int64_t num_samples, std::string_view source) {
+Media frames_of(const torch::Tensor& waveform, std::string_view source, const AudioSettings& settings) {
+  const bool raw = settings.frame_samples > 0;
+  Media frames = raw ? raw_frames(waveform, settings) : log_mel(waveform, settings);
   if (frames.num_soft_tokens > 0) return frames;
-  throw Error(source, ": audio clip of ", num_samples, " samples at 16 kHz, at least ", kAudioFrameLength / 2 + 1,
-              " are needed for one soft token");
+  throw Error(source, ": audio clip of ", waveform.size(0), " samples at 16 kHz, at least ",
+              raw ? 1 : kAudioFrameLength / 2 + 1, " are needed for one soft token");
 }
 
 torch::Tensor as_tensor(const std::vector<float>& samples) { return torch::tensor(samples, torch::kFloat32); }
@@ -90,14 +92,26 @@ Media log_mel(const torch::Tensor& waveform, const AudioSettings& settings) {
   return out;
 }
 
+Media raw_frames(const torch::Tensor& waveform, const AudioSettings& settings) {
+  TORCH_CHECK(waveform.dim() == 1 && waveform.scalar_type() == torch::kFloat32 && settings.frame_samples > 0,
+              "raw_frames: expected float32 [N] and a size of frames, got ", waveform.scalar_type(), " ",
+              waveform.sizes(), " and ", settings.frame_samples);
+  const std::int64_t num_samples = std::min(waveform.size(0), settings.max_samples), size = settings.frame_samples;
+  const std::int64_t num_frames = input::audio_frame_tokens(num_samples, size);
+  Media out{.kind = MediaKind::kAudio, .num_soft_tokens = num_frames};
+  out.features = torch::zeros({num_frames, size}, torch::kFloat32);  // [F, samples]
+  out.features.flatten().narrow(0, 0, num_samples).copy_(waveform.narrow(0, 0, num_samples));
+  out.layout = torch::ones({num_frames}, torch::kBool);       // [F]
+  out.soft_index = torch::arange(num_frames, torch::kInt64);  // [M]
+  return out;
+}
+
 Media load_audio(std::span<const std::byte> bytes, std::string_view source, const AudioSettings& settings) {
-  const auto waveform = decode_audio(bytes, source, settings);
-  return require_soft_tokens(log_mel(waveform, settings), waveform.size(0), source);
+  return frames_of(decode_audio(bytes, source, settings), source, settings);
 }
 
 Media load_audio(const std::string& path, const AudioSettings& settings) {
-  const auto waveform = as_tensor(decode_samples_file(path, settings.max_samples));
-  return require_soft_tokens(log_mel(waveform, settings), waveform.size(0), path);
+  return frames_of(as_tensor(decode_samples_file(path, settings.max_samples)), path, settings);
 }
 
 }  // namespace bezel::data

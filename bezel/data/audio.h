@@ -20,6 +20,10 @@ torch::Tensor decode_audio(std::span<const std::byte> bytes, std::string_view so
 /// What is beyond max_samples is cut. Below 161 samples there is no real frame and there is no soft token.
 Media log_mel(const torch::Tensor& waveform, const AudioSettings& settings = {});
 
+/// Frames of settings.frame_samples of `waveform`, the last one filled up with zeros, as
+/// Gemma4UnifiedAudioFeatureExtractor makes them; each is a soft token. What is beyond max_samples is cut.
+Media raw_frames(const torch::Tensor& waveform, const AudioSettings& settings);
+
 /// Decodes an audio clip held in memory and makes its frames; throws Error when it is too short for one soft token.
 Media load_audio(std::span<const std::byte> bytes, std::string_view source, const AudioSettings& settings);
 

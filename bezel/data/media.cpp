@@ -43,7 +43,8 @@ void probe_audio(const MediaSource& source, const std::string& path, std::string
       path.empty() ? probe_audio_bytes(source.bytes, most, name) : probe_audio_file(path, most, name);
   info.samples = length.samples;
   info.is_cut = length.is_cut;
-  info.soft_tokens = input::audio_soft_tokens(info.samples);
+  info.soft_tokens = settings.frame_samples > 0 ? input::audio_frame_tokens(info.samples, settings.frame_samples)
+                                                : input::audio_soft_tokens(info.samples);
   if (info.soft_tokens == 0)
     throw Error(name, ": an audio clip of ", info.samples, " samples at 16 kHz is too short for one soft token");
 }

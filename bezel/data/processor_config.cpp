@@ -99,18 +99,77 @@ AudioSettings read_audio(const io::JsonView& section) {
   return out;
 }
 
+/// Of the unified model, whose front end only cuts.
+AudioSettings read_frames(const io::JsonView& section) {
+  AudioSettings out;
+  out.frame_samples = 640;
+  if (const auto value = section.find("audio_samples_per_token")) out.frame_samples = value->whole(1, 1 << 24);
+  if (const auto value = section.find("feature_size"); value && value->whole() != out.frame_samples)
+    value->fail("audio_samples_per_token (" + std::to_string(out.frame_samples) + ")");
+  require_number(section, "sampling_rate", static_cast<double>(input::kAudioSampleRate));
+  require_number(section, "padding_value", 0.0);
+  return out;
+}
+
+using AudioReader = AudioSettings (*)(const io::JsonView& section);
+
 /// preprocessor_config.json holds the settings of one processor at its top level; which one, its keys say.
-MediaSettings read_single(const io::JsonView& root) {
+MediaSettings read_single(const io::JsonView& root, AudioReader audio) {
   MediaSettings out;
   if (root.find("max_soft_tokens") || root.find("image_processor_type")) out.image = read_image(root);
-  if (root.find("feature_size") || root.find("feature_extractor_type")) out.audio = read_audio(root);
+  if (root.find("feature_size") || root.find("feature_extractor_type")) out.audio = audio(root);
+  return out;
+}
+
+std::optional<MediaSettings> read_file(const std::string& model_dir, AudioReader audio_reader) {
+  const std::filesystem::path dir(model_dir);
+  for (const char* name : {"processor_config.json", "preprocessor_config.json"}) {
+    const std::string path = (dir / name).string();
+    if (!io::is_there(path)) continue;
+    const io::Json json = io::read_json_file(path);
+    const io::JsonView root(json, path);
+    const auto image = root.find("image_processor");
+    const auto audio = root.find("feature_extractor");
+    if (!image && !audio) return read_single(root, audio_reader);
+    MediaSettings out;
+    if (image) out.image = read_image(*image);
+    if (audio) out.audio = audio_reader(*audio);
+    return out;
+  }
+  return std::nullopt;
+}
+
+// What a processor makes must be what the model takes.
+void require_fit(const std::string& model_dir, const char* what, std::int64_t made, std::int64_t taken) {
+  if (made != taken)
+    throw Error(model_dir, ": the processor's files make ", what, " of ", made, ", config.json wants ", taken,
+                "; they are of different models");
+}
+
+MediaSettings unified_settings(const std::string& model_dir, const gemma4::ModelConfig& config) {
+  MediaSettings out = read_file(model_dir, read_frames).value_or(MediaSettings{});
+  out.image.patch_size *= out.image.pooling;
+  out.image.pooling = 1;
+  if (config.vision) {
+    require_fit(model_dir, "patches with a side", out.image.patch_size, config.vision->patch_size);
+    if (out.image.max_soft_tokens > config.vision->position_embedding_size)
+      throw Error(model_dir, ": images of up to ", out.image.max_soft_tokens, " soft tokens (max_soft_tokens), but ",
+                  "vision_config.mm_posemb_size of config.json has places for ", config.vision->position_embedding_size,
+                  " in a row");
+  }
+  if (!config.audio) return out;
+  if (out.audio.frame_samples == 0) out.audio.frame_samples = config.audio->hidden_size;
+  require_fit(model_dir, "frames", out.audio.frame_samples, config.audio->hidden_size);
+  // No cap but the model's own context.
+  out.audio.max_samples = config.text.max_position_embeddings * out.audio.frame_samples;
   return out;
 }
 
 }  // namespace
 
 std::int64_t MediaSettings::max_soft_tokens(input::MediaKind kind) const {
-  return kind == input::MediaKind::kImage ? image.max_soft_tokens : input::kMaxAudioTokens;
+  if (kind == input::MediaKind::kImage) return image.max_soft_tokens;
+  return audio.frame_samples > 0 ? audio.max_samples / audio.frame_samples : input::kMaxAudioTokens;
 }
 
 std::int64_t MediaSettings::rows_per_soft_token(input::MediaKind kind) const {
@@ -123,21 +182,11 @@ void check_image_budget(std::int64_t max_soft_tokens) {
 }
 
 MediaSettings read_processor_config(const std::string& model_dir) {
-  const std::filesystem::path dir(model_dir);
-  for (const char* name : {"processor_config.json", "preprocessor_config.json"}) {
-    const std::string path = (dir / name).string();
-    if (!io::is_there(path)) continue;
-    const io::Json json = io::read_json_file(path);
-    const io::JsonView root(json, path);
-    const auto image = root.find("image_processor");
-    const auto audio = root.find("feature_extractor");
-    if (!image && !audio) return read_single(root);
-    MediaSettings out;
-    if (image) out.image = read_image(*image);
-    if (audio) out.audio = read_audio(*audio);
-    return out;
-  }
-  return {};
+  return read_file(model_dir, read_audio).value_or(MediaSettings{});
+}
+
+MediaSettings media_settings(const std::string& model_dir, const gemma4::ModelConfig& config) {
+  return config.is_unified() ? unified_settings(model_dir, config) : read_processor_config(model_dir);
 }
 
 }  // namespace bezel::data

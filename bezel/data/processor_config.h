@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <string>
 
+#include "bezel/gemma4/config.h"
 #include "bezel/input/media_kind.h"
 #include "bezel/input/media_size.h"
 
@@ -10,15 +11,17 @@ namespace bezel::data {
 
 /// How images become patches (image_processor of processor_config.json).
 struct ImageSettings {
-  std::int64_t patch_size = 16;        ///< pixels along one side of a patch
+  std::int64_t patch_size = 16;        ///< pixels along one side of a patch; unified: of a soft token
   std::int64_t max_soft_tokens = 280;  ///< budget of one image: 70, 140, 280, 560 or 1120
   std::int64_t pooling = 3;            ///< patches along one side of a soft token
   double rescale = 1.0 / 255.0;        ///< factor from bytes to the values of a patch
 };
 
 /// How audio clips become log-mel frames (feature_extractor of processor_config.json). The framing itself (16 kHz,
-/// windows of 320 samples every 160, 512-point transform, 128 mel bands) is fixed by the audio tower.
+/// windows of 320 samples every 160, 512-point transform, 128 mel bands) is fixed by the audio tower. The unified model
+/// reads samples as they are.
 struct AudioSettings {
+  std::int64_t frame_samples = 0;                      ///< unified: samples of a soft token; 0: log-mel frames
   double min_frequency = 0.0;                          ///< Hz, lower edge of the mel filters
   double max_frequency = 8000.0;                       ///< Hz, upper edge
   double mel_floor = 1e-3;                             ///< added before the logarithm
@@ -42,5 +45,9 @@ void check_image_budget(std::int64_t max_soft_tokens);
 /// Reads processor_config.json of a model folder, or preprocessor_config.json where there is none; defaults for what
 /// neither says. Throws Error naming file and key on a setting that Bezel cannot follow.
 MediaSettings read_processor_config(const std::string& model_dir);
+
+/// The same for the model that `config` describes: of the unified one patches of the size of a soft token, and frames
+/// of samples up to the model's context. Throws Error also where the two disagree.
+MediaSettings media_settings(const std::string& model_dir, const gemma4::ModelConfig& config);
 
 }  // namespace bezel::data

@@ -156,13 +156,26 @@ TextConfig read_shared(const JsonView& text, std::int64_t default_vocab, std::in
   return config;
 }
 
-TextConfig read_text(const JsonView& text) {
-  TextConfig config = read_shared(text, 262144, 512);
-  config.vocab_size_per_layer = count_or(text, "vocab_size_per_layer_input", 262144);
+// Features of the family that no unified model has; 0, null and false in its config.
+void refuse_in_unified(const JsonView& text, const TextConfig& config) {
+  if (config.hidden_size_per_layer_input != 0)
+    text.at("hidden_size_per_layer_input").fail("0: a unified model has no per-layer embeddings");
+  if (flag_or(text, "enable_moe_block", false))
+    text.at("enable_moe_block").fail("false: a unified model has no experts");
+}
+
+TextConfig read_text(const JsonView& text, bool unified = false) {
+  TextConfig config = read_shared(text, 262144, unified ? 1024 : 512);
+  config.vocab_size_per_layer = count_or(text, "vocab_size_per_layer_input", 262144, 0);
   const auto ple = text.find("hidden_size_per_layer_input");
   // The released large models write 0 or null; the reference's default of 256 applies only where the key is missing.
   config.hidden_size_per_layer_input =
-      ple ? ple->whole(0, kMaxDim) : (text.value().contains("hidden_size_per_layer_input") ? 0 : 256);
+      ple ? ple->whole(0, kMaxDim) : (unified || text.value().contains("hidden_size_per_layer_input") ? 0 : 256);
+  if (config.hidden_size_per_layer_input > 0 && config.vocab_size_per_layer == 0)
+    text.at("vocab_size_per_layer_input").fail("above 0 beside a hidden_size_per_layer_input");
+  if (unified) refuse_in_unified(text, config);
+  config.bidirectional_vision = unified && !text.value().contains("use_bidirectional_attention");
+  if (unified) config.image_attention = ImageAttention::kAllLayers;
   if (const auto mode = text.find("use_bidirectional_attention")) {
     if (mode->text() != "vision") mode->fail("null or \"vision\"");
     config.bidirectional_vision = true;
@@ -248,6 +261,38 @@ VisionConfig read_vision(const JsonView& vision) {
   return config;
 }
 
+VisionConfig read_unified_vision(const JsonView& vision) {
+  VisionConfig config{.num_layers = 0, .pooling_kernel_size = 1};
+  const std::int64_t patch = vision.find("patch_size") ? vision.at("patch_size").whole(1, 256) : 16;
+  const std::int64_t side = vision.find("pooling_kernel_size") ? vision.at("pooling_kernel_size").whole(1, 64) : 3;
+  config.patch_size = patch * side;
+  config.hidden_size = count_or(vision, "mm_embed_dim", 3840);
+  config.position_embedding_size = count_or(vision, "mm_posemb_size", 1120);
+  config.rms_norm_eps = positive_or(vision, "rms_norm_eps", config.rms_norm_eps);
+  if (const auto size = vision.find("model_patch_size"); size && size->whole() != config.patch_size)
+    size->fail("patch_size * pooling_kernel_size (" + std::to_string(config.patch_size) + ")");
+  if (const auto width = vision.find("output_proj_dims"); width && width->whole() != config.hidden_size)
+    width->fail("mm_embed_dim (" + std::to_string(config.hidden_size) + "), which is projected");
+  return config;
+}
+
+// One number under four names.
+AudioConfig read_unified_audio(const JsonView& audio) {
+  AudioConfig config{.hidden_size = 0, .num_layers = 0, .use_clipped_linears = false};
+  for (const char* name : {"audio_embed_dim", "audio_samples_per_token", "hidden_size", "output_proj_dims"}) {
+    const auto member = audio.find(name);
+    if (!member) continue;
+    const std::int64_t size = member->whole(1, kMaxDim);
+    if (config.hidden_size != 0 && size != config.hidden_size)
+      member->fail("the samples of a soft token, " + std::to_string(config.hidden_size) + ", as the keys beside it");
+    config.hidden_size = size;
+  }
+  if (config.hidden_size == 0) config.hidden_size = 640;
+  config.output_proj_dims = config.hidden_size;
+  config.rms_norm_eps = positive_or(audio, "rms_norm_eps", config.rms_norm_eps);
+  return config;
+}
+
 AudioConfig read_audio(const JsonView& audio) {
   AudioConfig config;
   config.hidden_size = count_or(audio, "hidden_size", config.hidden_size);
@@ -311,7 +356,8 @@ std::string ModelConfig::missing_row(std::int64_t id) const {
 
 std::string ModelConfig::architecture() const {
   if (family == Family::kGemma3) return "Gemma3ForCausalLM";
-  return text_only ? "Gemma4ForCausalLM" : "Gemma4ForConditionalGeneration";
+  return std::string(is_unified() ? "Gemma4Unified" : "Gemma4") +
+         (text_only ? "ForCausalLM" : "ForConditionalGeneration");
 }
 
 ModelConfig read_model_config(const JsonView& json) {
@@ -319,9 +365,11 @@ ModelConfig read_model_config(const JsonView& json) {
   ModelConfig config;
   if (const auto dtype = json.find("dtype")) config.dtype = dtype->text();
   config.quantization = quant::read_stored_format(json);
-  if (type == "gemma4_text") {
+  const bool unified = type == "gemma4_unified" || type == "gemma4_unified_text";
+  if (unified) config.family = Family::kGemma4Unified;
+  if (type == "gemma4_text" || type == "gemma4_unified_text") {
     config.text_only = true;
-    config.text = read_text(json);
+    config.text = read_text(json, unified);
     return config;
   }
   if (type == "gemma3_text") {
@@ -336,19 +384,18 @@ ModelConfig read_model_config(const JsonView& json) {
   if (type.find("assistant") != std::string::npos)
     throw Error(json.source(), ": model_type '", type,
                 "' is a drafter for speculative decoding, not the model that it ", "drafts for; name that model");
-  if (type.rfind("gemma4_unified", 0) == 0)
-    throw Error(json.source(), ": model_type '", type,
-                "' (Gemma 4 12B, the unified model) is not supported yet; Bezel reads "
-                "gemma4 (E2B, E4B, 26B-A4B, 31B), gemma4_text and gemma3_text");
-  if (type != "gemma4")
+  if (type != "gemma4" && !unified)
     throw Error(json.source(), ": key 'model_type': got '", type,
-                "', expected 'gemma4', 'gemma4_text' or 'gemma3_text'");
-  if (first_architecture(json) == "Gemma4ForCausalLM") config.text_only = true;
-  config.text = read_text(json.at("text_config"));
+                "', expected 'gemma4', 'gemma4_unified', 'gemma4_text', 'gemma4_unified_text' or 'gemma3_text'");
+  const std::string architecture = first_architecture(json);
+  config.text_only = architecture == "Gemma4ForCausalLM" || architecture == "Gemma4UnifiedForCausalLM";
+  config.text = read_text(json.at("text_config"), unified);
   if (const auto tie = json.find("tie_word_embeddings")) config.text.tie_word_embeddings = tie->boolean();
   if (config.text_only) return config;
-  if (const auto vision = json.find("vision_config")) config.vision = read_vision(*vision);
-  if (const auto audio = json.find("audio_config")) config.audio = read_audio(*audio);
+  if (const auto vision = json.find("vision_config"))
+    config.vision = unified ? read_unified_vision(*vision) : read_vision(*vision);
+  if (const auto audio = json.find("audio_config"))
+    config.audio = unified ? read_unified_audio(*audio) : read_audio(*audio);
   input::MediaTokenIds& ids = config.placeholder_ids;
   ids.video = count_or(json, "video_token_id", ids.video, 0);
   for (const input::MediaKind kind : input::kMediaKinds) {
@@ -365,6 +412,23 @@ ModelConfig read_model_config(const std::string& model) {
   ModelConfig config = read_model_config(JsonView(json, path));
   if (io::Checkpoint::has_weights(model)) fit_to_weights(config, io::Checkpoint::open(model));
   return config;
+}
+
+std::string_view image_attention_name(ImageAttention attention) {
+  return attention == ImageAttention::kAllLayers ? "all_layers" : "sliding_layers";
+}
+
+void choose_image_attention(ModelConfig& config, std::string_view name) {
+  if (name.empty()) return;
+  for (const ImageAttention attention : {ImageAttention::kAllLayers, ImageAttention::kSlidingLayers}) {
+    if (name != image_attention_name(attention)) continue;
+    if (!config.has_image_attention() && attention != config.text.image_attention)
+      throw Error(ErrorKind::kConfig, "image_attention: ", name, " is for gemma4_unified (12B) with images; a ",
+                  config.architecture(), " has ", image_attention_name(config.text.image_attention), " alone");
+    config.text.image_attention = attention;
+    return;
+  }
+  throw Error(ErrorKind::kConfig, "image_attention: got '", name, "', expected all_layers or sliding_layers");
 }
 
 void share_keys_and_values(TextConfig& config, const std::string& source) {

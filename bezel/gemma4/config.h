@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "bezel/input/media_kind.h"
@@ -13,9 +14,15 @@ namespace bezel::gemma4 {
 
 /// Which of the models that share this decoder. What it computes follows from TextConfig; the family decides names
 /// (classes of transformers, chat format, architectures of llama.cpp).
-enum class Family { kGemma4, kGemma3 };
+enum class Family { kGemma4, kGemma4Unified, kGemma3 };
 
 enum class LayerType { kSliding, kFull };
+
+/// Where each token of an image sees all of its image, also what comes behind it.
+enum class ImageAttention {
+  kSlidingLayers,  ///< in sliding layers, whose window bounds the past there too: k > q - window
+  kAllLayers,      ///< in every layer, and no window cuts the image
+};
 
 /// rope_parameters of one layer type or of the vision tower.
 struct RopeConfig {
@@ -64,7 +71,8 @@ struct TextConfig {
   bool value_norm = true;                ///< values are normalized; Gemma 3: not
   bool layer_scalar = true;              ///< each layer's result is multiplied by its layer_scalar; Gemma 3: not
   bool attention_bias = false;
-  bool bidirectional_vision = false;  ///< use_bidirectional_attention == "vision"
+  bool bidirectional_vision = false;                                ///< use_bidirectional_attention == "vision"
+  ImageAttention image_attention = ImageAttention::kSlidingLayers;  ///< with bidirectional_vision
   bool tie_word_embeddings = true;
   RopeConfig sliding_rope{10000.0, 1.0};
   RopeConfig full_rope{1000000.0, 0.25};
@@ -75,9 +83,10 @@ struct TextConfig {
   const RopeConfig& rope(LayerType type) const { return type == LayerType::kFull ? full_rope : sliding_rope; }
 };
 
-/// vision_config.
+/// vision_config. The unified model has no layers (num_layers 0): its patches are as large as a soft token, so that
+/// patch_size is model_patch_size and pooling_kernel_size 1, and position_embedding_size is mm_posemb_size.
 struct VisionConfig {
-  std::int64_t hidden_size = 768;
+  std::int64_t hidden_size = 768;  ///< unified: mm_embed_dim
   std::int64_t intermediate_size = 3072;
   std::int64_t num_layers = 16;
   std::int64_t num_heads = 12;
@@ -92,9 +101,9 @@ struct VisionConfig {
   bool standardize = false;
 };
 
-/// audio_config.
+/// audio_config. The unified model has no layers (num_layers 0): a soft token is made of hidden_size samples.
 struct AudioConfig {
-  std::int64_t hidden_size = 1024;
+  std::int64_t hidden_size = 1024;  ///< unified: audio_embed_dim
   std::int64_t num_layers = 12;
   std::int64_t num_heads = 8;
   std::int64_t subsampling_channels[2] = {128, 32};
@@ -114,13 +123,13 @@ struct AudioConfig {
   static constexpr std::int64_t kMelBins = 128;
 };
 
-/// config.json of a Gemma 4 or Gemma 3 checkpoint.
+/// config.json of a Gemma 4 (with or without towers) or Gemma 3 checkpoint.
 struct ModelConfig {
   Family family = Family::kGemma4;
   TextConfig text;
   std::optional<VisionConfig> vision;
   std::optional<AudioConfig> audio;
-  bool text_only = false;  ///< Gemma4ForCausalLM, Gemma3ForCausalLM: keys `model.layers…`, no towers
+  bool text_only = false;  ///< Gemma4ForCausalLM, Gemma3ForCausalLM …: keys `model.layers…`, no towers
   input::MediaTokenIds placeholder_ids;
   quant::StoredFormat quantization;
   std::string dtype;                  ///< as written, such as "bfloat16"; "" when missing
@@ -128,6 +137,9 @@ struct ModelConfig {
 
   /// Kinds of media that the model has an encoder for.
   input::PerKind<bool> media() const { return {{vision.has_value(), audio.has_value()}}; }
+  bool is_unified() const { return family == Family::kGemma4Unified; }
+  /// Whether both rules of ImageAttention are in use for this model, so that it must be said which one is meant.
+  bool has_image_attention() const { return is_unified() && vision && text.bidirectional_vision; }
   /// The model's class in transformers, such as "Gemma4ForConditionalGeneration".
   std::string architecture() const;
 
@@ -138,12 +150,19 @@ struct ModelConfig {
 
 /// Reads config.json as released (flat global_head_dim, vision rope_type "default") and as transformers 5.23 saves it
 /// (per_layer_config, "axial"), and of Gemma 3's text models. Unknown keys are ignored. Throws Error naming the key for
-/// values that cannot be, and for architectures other than gemma4, gemma4_text and gemma3_text.
+/// values that cannot be, and for architectures other than gemma4, gemma4_unified, their text models and gemma3_text.
 ModelConfig read_model_config(const io::JsonView& json);
 
 /// The same from `model`/config.json, adapted to the weights beside it (gemma4/config_fit), or from the metadata of a
 /// GGUF file.
 ModelConfig read_model_config(const std::string& model);
+
+/// "all_layers" or "sliding_layers".
+std::string_view image_attention_name(ImageAttention attention);
+
+/// Sets text.image_attention to the one of that name; "" leaves it. Throws Error (kConfig) for other names, and for a
+/// model that knows one rule only.
+void choose_image_attention(ModelConfig& config, std::string_view name);
 
 /// Sets what each layer does with keys and values, as num_kv_shared_layers says. Throws Error naming `source` when a
 /// layer would have none to read.

@@ -80,7 +80,7 @@ Found look_through(const io::Checkpoint& checkpoint) {
     const std::string name = io::canonical_tensor_name(stored);
     if (name == kHead || name == kEmbeddings) found.head_and_embeddings.emplace(name, entry);
     found.language += name.starts_with("model.language_model.");
-    found.vision.tower += name.starts_with("model.vision_tower.");
+    found.vision.tower += name.starts_with("model.vision_tower.") || io::is_patch_embedder(name);
     found.audio.tower += name.starts_with("model.audio_tower.");
     found.vision.embedder += name.starts_with("model.embed_vision.");
     found.audio.embedder += name.starts_with("model.embed_audio.");
@@ -118,11 +118,13 @@ void fit_tower(std::optional<Tower>& tower, const TowerTensors& tensors, const s
 }  // namespace
 
 void fit_to_weights(ModelConfig& config, const io::Checkpoint& checkpoint) {
-  const Found found = look_through(checkpoint);
+  Found found = look_through(checkpoint);
   const std::string& folder = checkpoint.folder();
   config.warnings.insert(config.warnings.end(), checkpoint.warnings().begin(), checkpoint.warnings().end());
   if (found.language == 0) return;
   untie_other_head(config, found, folder);
+  // Nothing but a projection stands between samples and the decoder.
+  if (config.is_unified()) found.audio.tower = found.audio.embedder;
   fit_tower(config.vision, found.vision, "vision_config", folder, config.warnings);
   fit_tower(config.audio, found.audio, "audio_config", folder, config.warnings);
 }

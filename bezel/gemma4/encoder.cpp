@@ -1,6 +1,7 @@
 #include "bezel/gemma4/encoder.h"
 
 #include "bezel/gemma4/audio.h"
+#include "bezel/gemma4/patch_embedder.h"
 #include "bezel/gemma4/vision.h"
 #include "bezel/nn/recompute.h"
 #include "bezel/nn/weight_site.h"
@@ -20,9 +21,13 @@ torch::Tensor Encoder::run_layers(torch::Tensor x, const Forward& forward) const
 std::shared_ptr<Encoder> make_encoder(const ModelConfig& config, input::MediaKind kind) {
   switch (kind) {
     case input::MediaKind::kImage:
-      return config.vision ? std::make_shared<VisionModelImpl>(*config.vision) : nullptr;
+      if (!config.vision) return nullptr;
+      if (config.is_unified()) return std::make_shared<PatchEmbedderModelImpl>(*config.vision);
+      return std::make_shared<VisionModelImpl>(*config.vision);
     case input::MediaKind::kAudio:
-      return config.audio ? std::make_shared<AudioModelImpl>(*config.audio) : nullptr;
+      if (!config.audio) return nullptr;
+      if (config.is_unified()) return std::make_shared<RawFramesImpl>(*config.audio);
+      return std::make_shared<AudioModelImpl>(*config.audio);
   }
   return nullptr;
 }

@@ -31,9 +31,13 @@ class CheckpointExport {
       : config_(read_model_config(folder)), source_(folder), made_(made) {}
 
   void run(std::optional<GgufMix> mix) {
+    if (config_.is_unified() && (config_.vision || config_.audio))
+      made_.warnings.push_back(source_.path() +
+                               ": the embedders of images and audio clips are left out: of the unified model Bezel "
+                               "writes the language model alone; llama.cpp's converter makes their mmproj file");
     set_keys();
     made_.parts = checkpoint_parts(source_, config_, io::gguf_tensor_name, made_.left_out);
-    if (config_.family == Family::kGemma4) add_rope_factors();
+    if (config_.family != Family::kGemma3) add_rope_factors();
     const GgufMix chosen = mix.value_or(usual_mix(made_.parts));
     made_.keys.set(kFileType, static_cast<std::uint32_t>(chosen));
     choose_types(chosen, config_.text.num_layers, config_.text.num_experts, made_.parts);

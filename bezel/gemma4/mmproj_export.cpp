@@ -159,7 +159,7 @@ std::optional<GgufExport> plan_mmproj(const std::string& model, std::optional<Gg
     return plan_from_towers(Source(model), *gguf.towers());
   }
   const ModelConfig config = read_model_config(model);
-  if (!config.vision && !config.audio) return std::nullopt;
+  if (config.is_unified() || (!config.vision && !config.audio)) return std::nullopt;
   return plan_from_checkpoint(model, config, mix);
 }
 

@@ -12,8 +12,9 @@ namespace bezel::gemma4 {
 
 using torch::Tensor;
 
-EmbedderImpl::EmbedderImpl(std::int64_t soft_width, std::int64_t text_width, double eps) : eps_(eps) {
-  embedding_projection = register_module("embedding_projection", nn::Linear(soft_width, text_width));
+EmbedderImpl::EmbedderImpl(std::int64_t soft_width, std::int64_t text_width, double eps, bool quantizable) : eps_(eps) {
+  embedding_projection = register_module(
+      "embedding_projection", nn::Linear(soft_width, text_width, nn::LinearImpl::Options{.quantizable = quantizable}));
 }
 
 Tensor EmbedderImpl::forward(const Tensor& soft) { return embedding_projection(nn::rms_norm(soft, {}, eps_)); }
@@ -21,12 +22,18 @@ Tensor EmbedderImpl::forward(const Tensor& soft) { return embedding_projection(n
 BackboneImpl::BackboneImpl(const ModelConfig& config) {
   language_model = register_module("language_model", TextModel(config.text));
   for (const input::MediaKind kind : input::kMediaKinds) {
-    MediaInput path{.part = find_part(known_parts(), PartKind::kEncoder, kind), .encoder = make_encoder(config, kind)};
+    MediaInput path{.encoder = make_encoder(config, kind)};
     if (!path.encoder) continue;
-    register_module(std::string(path.part->last_name()), path.encoder);
-    const Part* projector = find_part(known_parts(), PartKind::kProjector, kind);
-    path.projector = register_module(std::string(projector->last_name()),
-                                     Embedder(path.encoder->width, config.text.hidden_size, path.encoder->eps));
+    const Part* encoder = known_part(config.family, PartKind::kEncoder, kind);
+    const Part* projector = known_part(config.family, PartKind::kProjector, kind);
+    path.part = encoder != nullptr ? encoder : projector;
+    // Google's quantized checkpoints of the unified model leave the projectors in bfloat16.
+    path.projector =
+        Embedder(path.encoder->width, config.text.hidden_size, path.encoder->eps, /*quantizable=*/!config.is_unified());
+    if (encoder != nullptr) register_module(std::string(encoder->last_name()), path.encoder);
+    const bool inside = encoder != nullptr && projector->module.starts_with(std::string(encoder->module) + ".");
+    torch::nn::Module& parent = inside ? static_cast<torch::nn::Module&>(*path.encoder) : *this;
+    parent.register_module(std::string(projector->last_name()), path.projector);
     media_inputs.push_back(std::move(path));
   }
 }
@@ -42,13 +49,14 @@ ModelImpl::ModelImpl(ModelConfig config, torch::ScalarType dtype)
 }
 
 input::Batch ModelImpl::make_batch(const input::RawInputs& raw) const {
-  return input::make_batch(raw, config_.placeholder_ids, config_.vision ? config_.vision->pooling_kernel_size : 1);
+  return input::make_batch(raw, config_.placeholder_ids, config_.vision ? config_.vision->pooling_kernel_size : 1,
+                           config_.is_unified() ? 1 : input::kMelFramesPerToken);
 }
 
 Tensor ModelImpl::soft_tokens(const MediaInput& path, const input::Media& media) {
   const auto run = [&] { return path.encoder->encode(media, dtype_); };
-  const bool may_cache =
-      soft_token_cache_ && nn::ClipCounting::current() == nullptr && nn::adapter_tensors(*path.encoder).empty();
+  const bool may_cache = soft_token_cache_ && nn::ClipCounting::current() == nullptr &&
+                         !path.encoder->layers()->is_empty() && nn::adapter_tensors(*path.encoder).empty();
   return may_cache ? soft_token_cache_->get(path.part->label, {media.features, media.layout}, run) : run();
 }
 
@@ -113,8 +121,10 @@ Tensor ModelImpl::decode(const input::Batch& batch, const Encoded& encoded, cons
   const Tensor real = batch.has_padding ? batch.attention_mask : Tensor();
   const bool bidirectional = config_.text.bidirectional_vision && encoded.kinds[input::MediaKind::kImage];
   const Tensor ends = bidirectional ? nn::image_run_ends(batch.mm_token_type_ids, batch.segment_start) : Tensor();
+  const bool in_all_layers = bidirectional && config_.text.image_attention == ImageAttention::kAllLayers;
+  const Tensor begins = in_all_layers ? nn::picture_begins(ends) : Tensor();
   return model->language_model(embeds, model->language_model->per_layer_inputs(ids, embeds),
-                               Context{real, batch.segment_start, ends, queries, past});
+                               Context{real, batch.segment_start, ends, begins, queries, past});
 }
 
 const std::shared_ptr<const quant::Weight>& ModelImpl::output_embedding() const {

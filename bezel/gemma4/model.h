@@ -17,7 +17,7 @@ namespace bezel::gemma4 {
 /// Norm without scale, then projection into the text width. Reference: Gemma4MultimodalEmbedder.
 class EmbedderImpl : public torch::nn::Module {
  public:
-  EmbedderImpl(std::int64_t soft_width, std::int64_t text_width, double eps);
+  EmbedderImpl(std::int64_t soft_width, std::int64_t text_width, double eps, bool quantizable);
   torch::Tensor forward(const torch::Tensor& soft);  // [M, soft width] -> [M, H]
 
   nn::Linear embedding_projection{nullptr};
@@ -29,7 +29,7 @@ TORCH_MODULE(Embedder);
 
 /// How media of one kind reach the decoder.
 struct MediaInput {
-  const Part* part = nullptr;  ///< of known_parts(), the encoder
+  const Part* part = nullptr;  ///< of known_parts(): the encoder, or where that has no tensors the projector
   std::shared_ptr<Encoder> encoder;
   Embedder projector{nullptr};
 
@@ -54,7 +54,8 @@ struct Encoded {
 };
 
 /// A Gemma 4 or Gemma 3 model whose module names are the canonical tensor names (io/key_map). Weights come from
-/// gemma4/load. References: Gemma4ForConditionalGeneration, Gemma4ForCausalLM, Gemma3ForCausalLM.
+/// gemma4/load. References: Gemma4ForConditionalGeneration, Gemma4ForCausalLM, the same of Gemma4Unified,
+/// Gemma3ForCausalLM.
 class ModelImpl : public torch::nn::Module {
  public:
   /// `dtype`: float32 or bfloat16, what activations are computed in.
@@ -85,11 +86,14 @@ class ModelImpl : public torch::nn::Module {
   /// be in one call as a whole.
   torch::Tensor next_state(const input::Batch& row, const Encoded& encoded, KvCache& past);
 
+  /// Where tokens of images see one another from here on, in place of what the config says.
+  void set_image_attention(ImageAttention attention) { config_.text.image_attention = attention; }
+
   /// Keep only the inputs of each layer of the decoder and the towers for the backward pass (activation checkpointing).
   void set_recompute(bool recompute);
 
   /// Towers without adapters ask this first; null: they always run. While clamps are counted (nn::ClipCounting) they
-  /// run.
+  /// run, and so do encoders without layers, which cost less than a look into it.
   void set_soft_token_cache(std::shared_ptr<SoftTokenCache> cache) { soft_token_cache_ = std::move(cache); }
 
   /// Softcapped logits [N, V] of hidden states [N, H], in the compute dtype.

@@ -14,6 +14,8 @@ constexpr std::string_view kAttentionAndMlp[] = {"q_proj",    "k_proj",  "v_proj
 constexpr std::string_view kConformer[] = {"q_proj",      "k_proj",      "v_proj",       "post",
                                            "ffw_layer_1", "ffw_layer_2", "linear_start", "linear_end"};
 constexpr std::string_view kProjection[] = {"embedding_projection"};
+constexpr std::string_view kPatchProjection[] = {"patch_dense"};
+constexpr std::string_view kPatchEmbedder[] = {"patch_ln1", "patch_dense", "patch_ln2", "pos_embedding", "pos_norm"};
 
 Part decoder_part() {
   return {.tower = Tower::kLanguage,
@@ -23,33 +25,51 @@ Part decoder_part() {
           .default_targets = kAttentionAndMlp};
 }
 
-Part projector_part(MediaKind media, std::string_view label, std::string_view module) {
+Part projector_part(MediaKind media, std::string_view label, std::string_view module, Family family) {
   return {.kind = PartKind::kProjector,
           .media = media,
           .tower = Tower::kProjectors,
           .label = label,
           .module = module,
-          .default_targets = kProjection};
+          .default_targets = kProjection,
+          .family = family};
 }
 
-const std::array<Part, 5>& all_parts() {
-  static const std::array<Part, 5> parts{decoder_part(),
-                                         Part{.kind = PartKind::kEncoder,
-                                              .media = MediaKind::kImage,
-                                              .tower = Tower::kVision,
-                                              .label = "vision",
-                                              .module = "model.vision_tower",
-                                              .layer_list = "encoder.layers",
-                                              .default_targets = kAttentionAndMlp},
-                                         projector_part(MediaKind::kImage, "vision projector", "model.embed_vision"),
-                                         Part{.kind = PartKind::kEncoder,
-                                              .media = MediaKind::kAudio,
-                                              .tower = Tower::kAudio,
-                                              .label = "audio",
-                                              .module = "model.audio_tower",
-                                              .layer_list = "layers",
-                                              .default_targets = kConformer},
-                                         projector_part(MediaKind::kAudio, "audio projector", "model.embed_audio")};
+// Of a model without towers: its projector is a child of it.
+Part patch_embedder_part() {
+  return {.kind = PartKind::kEncoder,
+          .media = MediaKind::kImage,
+          .tower = Tower::kVision,
+          .label = "vision",
+          .module = "model.embed_vision",
+          .children = kPatchEmbedder,
+          .default_targets = kPatchProjection,
+          .family = Family::kGemma4Unified};
+}
+
+const std::array<Part, 8>& all_parts() {
+  constexpr Family kTowered = Family::kGemma4, kUnified = Family::kGemma4Unified;
+  static const std::array<Part, 8> parts{
+      decoder_part(),
+      patch_embedder_part(),
+      projector_part(MediaKind::kImage, "vision projector", "model.embed_vision.multimodal_embedder", kUnified),
+      projector_part(MediaKind::kAudio, "audio projector", "model.embed_audio", kUnified),
+      Part{.kind = PartKind::kEncoder,
+           .media = MediaKind::kImage,
+           .tower = Tower::kVision,
+           .label = "vision",
+           .module = "model.vision_tower",
+           .layer_list = "encoder.layers",
+           .default_targets = kAttentionAndMlp},
+      projector_part(MediaKind::kImage, "vision projector", "model.embed_vision", kTowered),
+      Part{.kind = PartKind::kEncoder,
+           .media = MediaKind::kAudio,
+           .tower = Tower::kAudio,
+           .label = "audio",
+           .module = "model.audio_tower",
+           .layer_list = "layers",
+           .default_targets = kConformer},
+      projector_part(MediaKind::kAudio, "audio projector", "model.embed_audio", kTowered)};
   return parts;
 }
 
@@ -79,14 +99,14 @@ void set_encoder_sizes(const AudioConfig& config, Part& part) {
                                                                    .attention = config.hidden_size});
 }
 
-// False where the model has no encoder for the kind.
+// False where the model has no such part.
 bool set_sizes(const ModelConfig& config, Part& part) {
   if (part.kind == PartKind::kDecoder) {
     set_decoder_sizes(config.text, part);
     return true;
   }
   const auto set = [&](const auto& encoder) {
-    if (!encoder) return false;
+    if (!encoder || part.family != config.family) return false;
     if (part.kind == PartKind::kEncoder) set_encoder_sizes(*encoder, part);
     if (part.kind == PartKind::kProjector) part.hidden_size = config.text.hidden_size;
     return true;
@@ -99,6 +119,12 @@ bool drop_prefix(std::string_view& name, std::string_view prefix) {
   if (prefix.empty() || !name.starts_with(prefix) || name.substr(prefix.size(), 1) != ".") return false;
   name.remove_prefix(prefix.size() + 1);
   return true;
+}
+
+// Whether `name`, below the module of `part`, belongs to it.
+bool is_child(const Part& part, std::string_view name) {
+  return part.children.empty() ||
+         std::ranges::find(part.children, name.substr(0, name.find('.'))) != part.children.end();
 }
 
 // Takes "12." off the begin of `name`; -1 where it begins otherwise.
@@ -135,6 +161,13 @@ std::vector<Part> parts_of(const ModelConfig& config) {
   return parts;
 }
 
+const Part* known_part(Family family, PartKind kind, MediaKind media) {
+  const auto& parts = all_parts();
+  const auto* const found = std::ranges::find_if(
+      parts, [&](const Part& part) { return part.kind == kind && part.media == media && part.family == family; });
+  return found == parts.end() ? nullptr : &*found;
+}
+
 const Part* find_part(std::span<const Part> parts, PartKind kind, std::optional<MediaKind> media) {
   const auto found = std::ranges::find_if(
       parts, [&](const Part& part) { return part.kind == kind && (!media || part.media == media); });
@@ -144,7 +177,7 @@ const Part* find_part(std::span<const Part> parts, PartKind kind, std::optional<
 Place place_of(std::string_view canonical, std::span<const Part> parts) {
   for (const Part& part : parts) {
     std::string_view name = canonical;
-    if (!drop_prefix(name, part.module)) continue;
+    if (!drop_prefix(name, part.module) || !is_child(part, name)) continue;
     Place place{.part = &part, .name = name};
     if (!drop_prefix(name, part.layer_list)) return place;
     place.layer = drop_number(name);

@@ -41,8 +41,10 @@ struct Part {
   Tower tower = Tower::kLanguage;                       ///< the name in lora_towers that selects it
   std::string_view label{};                             ///< in messages: "vision projector"
   std::string_view module{};                            ///< canonical name: "model.vision_tower"
+  std::span<const std::string_view> children{};         ///< of `module`, where it holds another part too; empty: all
   std::string_view layer_list{};                        ///< module of its layers, below `module`: "encoder.layers"
   std::span<const std::string_view> default_targets{};  ///< layers, by last name, that LoRA adapts by default
+  Family family = Family::kGemma4;                      ///< of an encoder and a projector: whose it is
   std::int64_t hidden_size = 0;                         ///< of known_parts(): 0
   std::vector<LayerShape> layers{};                     ///< of known_parts(): empty
 
@@ -50,8 +52,12 @@ struct Part {
   std::string_view last_name() const { return module.substr(module.rfind('.') + 1); }
 };
 
-/// Every part that a model of this family may have, without sizes, in the order of the module tree.
+/// Every part that a model may have, without sizes; those of one family in the order of the module tree.
 std::span<const Part> known_parts();
+
+/// That of known_parts() for one kind of media; null where a model of `family` has none, as the unified one has no
+/// encoder of audio.
+const Part* known_part(Family family, PartKind kind, input::MediaKind media);
 
 /// The parts of the model that `config` describes, in the order of the module tree.
 std::vector<Part> parts_of(const ModelConfig& config);

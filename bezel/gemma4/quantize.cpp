@@ -90,7 +90,7 @@ QuantizeReport quantize_checkpoint(const std::string& folder, const std::string&
       .source = folder, .config = io::read_json_file(folder + "/config.json"), .max_shard_bytes = max_shard_bytes};
   for (const auto& [stored, entry] : checkpoint.entries()) {
     report.bytes_before += static_cast<std::int64_t>(entry.info->end_bytes - entry.info->begin_bytes);
-    const bool quantized = plan.quantized.contains(io::canonical_tensor_name(stored));
+    const bool quantized = plan.quantized.contains(checkpoint.canonical_name(stored));
     if (quantized) ++report.matrices;
     made.parts.push_back(quantized ? coded_part(entry, stored, form) : io::copied_part(entry, stored));
   }

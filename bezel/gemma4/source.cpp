@@ -72,7 +72,7 @@ Source::Source(const std::string& model) : path_(model), is_gguf_(io::is_gguf_pa
   if (!is_gguf_) {
     const io::Checkpoint checkpoint = io::Checkpoint::open(model);
     for (const auto& [stored, entry] : checkpoint.entries())
-      add(io::canonical_tensor_name(stored), {.stored = stored, .shape = entry.info->shape, .entry = entry});
+      add(checkpoint.canonical_name(stored), {.stored = stored, .shape = entry.info->shape, .entry = entry});
     return;
   }
   const io::GgufModel gguf = io::GgufModel::open(model);

@@ -192,14 +192,16 @@ AttentionContext TextModelImpl::attention_context(LayerType type, const Tensor& 
   if (queries.defined()) inputs.query_rope = rotation(place.expand({queries.size(0), -1}).gather(1, queries));
   // A single token sees all keys that a KvCache returns, which may come in any order.
   if (num_past > 0 && num_tokens == 1) return inputs;
-  inputs.mask = nn::key_ranges({.num_keys = num_past + num_tokens,
-                                .num_past = num_past,
-                                .window = sliding ? config_.sliding_window : 0,
-                                .attention_mask = context.attention_mask,
-                                .segment_start = context.segment_start,
-                                .image_run_end = sliding ? context.image_run_end : Tensor(),
-                                .queries = queries},
-                               embeds.device());
+  inputs.mask =
+      nn::key_ranges({.num_keys = num_past + num_tokens,
+                      .num_past = num_past,
+                      .window = sliding ? config_.sliding_window : 0,
+                      .attention_mask = context.attention_mask,
+                      .segment_start = context.segment_start,
+                      .image_run_end = sliding || context.picture_begin.defined() ? context.image_run_end : Tensor(),
+                      .picture_begin = context.picture_begin,
+                      .queries = queries},
+                     embeds.device());
   return inputs;
 }
 

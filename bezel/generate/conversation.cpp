@@ -49,7 +49,7 @@ Conversation::Conversation(const std::string& folder, const gemma4::ModelConfig&
       pad_id_(config.text.pad_token_id),
       config_(config),
       allowed_(config.media()) {
-  if (allowed_ != input::PerKind<bool>{}) media_settings_ = data::read_processor_config(folder);
+  if (allowed_ != input::PerKind<bool>{}) media_settings_ = data::media_settings(folder, config);
   if (options_.max_soft_tokens) {
     data::check_image_budget(*options_.max_soft_tokens);
     media_settings_.image.max_soft_tokens = *options_.max_soft_tokens;

@@ -26,6 +26,16 @@ std::vector<std::int64_t> top_tokens(std::span<const float> logits, std::int64_t
   return tokens;
 }
 
+// A copy in which `tokens` cannot be drawn; empty where there are none.
+std::vector<float> without(std::span<const float> logits, const std::vector<std::int64_t>& tokens) {
+  if (tokens.empty()) return {};
+  std::vector<float> allowed(logits.begin(), logits.end());
+  for (const std::int64_t token : tokens)
+    if (token >= 0 && token < static_cast<std::int64_t>(allowed.size()))
+      allowed[static_cast<std::size_t>(token)] = -std::numeric_limits<float>::infinity();
+  return allowed;
+}
+
 void normalize(std::vector<Candidate>& candidates) {
   double sum = 0.0;
   for (const Candidate& candidate : candidates) sum += candidate.probability;
@@ -65,7 +75,9 @@ Sampler::Sampler(const SamplingOptions& options, std::uint64_t seed) : options_(
   check_sampling(options);
 }
 
-std::int64_t Sampler::next(std::span<const float> logits) {
+std::int64_t Sampler::next(std::span<const float> all_logits) {
+  const std::vector<float> allowed = without(all_logits, options_.suppress_tokens);
+  const std::span<const float> logits = allowed.empty() ? all_logits : allowed;
   const bool has_nan = std::ranges::any_of(logits, [](float logit) { return std::isnan(logit); });
   if (logits.empty() || has_nan || !std::isfinite(logits[static_cast<std::size_t>(largest(logits))]))
     throw Error("the model's output is no number; the checkpoint or the adapter is damaged, or bfloat16 overflowed");

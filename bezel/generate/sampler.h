@@ -13,6 +13,7 @@ struct SamplingOptions {
   double temperature = 1.0;  ///< divides the logits
   std::int64_t top_k = 0;    ///< only tokens not less probable than the k-th are kept; 0: all
   double top_p = 1.0;        ///< the most probable tokens are kept until their probabilities reach this sum
+  std::vector<std::int64_t> suppress_tokens = {};  ///< never drawn; before all else, also where it is greedy
 };
 
 /// Throws Error (kConfig) unless temperature > 0, top_k >= 0 and 0 < top_p <= 1.

@@ -50,7 +50,6 @@ void note_unknown(const JsonView& config, Settings& settings) {
                                                                   {"min_new_tokens", 0},
                                                                   {"min_length", 0},
                                                                   {"bad_words_ids", Json()},
-                                                                  {"suppress_tokens", Json()},
                                                                   {"forced_bos_token_id", {}},
                                                                   {"forced_eos_token_id", {}},
                                                                   {"sequence_bias", {}},
@@ -72,6 +71,7 @@ void read_sampling(const JsonView& config, Settings& settings) {
   if (const auto value = config.find("top_p")) sampling.top_p = value->number();
   if (!sampling.greedy && !(sampling.temperature > 0.0)) config.at("temperature").fail("a number above 0");
   if (!(sampling.top_p > 0.0 && sampling.top_p <= 1.0)) config.at("top_p").fail("a number above 0 and not above 1");
+  if (const auto ids = config.find("suppress_tokens")) sampling.suppress_tokens = read_ids(*ids);
   if (const auto value = config.find("max_new_tokens")) settings.max_new_tokens = value->whole(1);
 }
 

@@ -20,6 +20,7 @@ inline constexpr std::int64_t kIgnoreLabel = -100;
 ///           column and channel
 /// audio     float32 [F, 128], log-mel         bool [F], true              int64 [M], the rows after
 ///           frames; zero on padding           on real frames              subsampling that are soft tokens
+/// In the unified model a patch is a soft token, and so is a frame: of 640 samples, not of mel bands.
 struct Media {
   MediaKind kind = MediaKind::kImage;
   torch::Tensor features{}, layout{}, soft_index{};

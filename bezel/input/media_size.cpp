@@ -80,4 +80,8 @@ std::int64_t audio_soft_tokens(std::int64_t num_samples) {
   return std::min(ceil_div(audio_valid_frames(num_samples), 4), kMaxAudioTokens);
 }
 
+std::int64_t audio_frame_tokens(std::int64_t num_samples, std::int64_t frame_samples) {
+  return ceil_div(std::max<std::int64_t>(num_samples, 0), frame_samples);
+}
+
 }  // namespace bezel::input

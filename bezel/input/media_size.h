@@ -43,4 +43,7 @@ std::int64_t audio_subsampled_frames(std::int64_t num_frames);
 /// Soft tokens of an audio clip of `num_samples` at 16 kHz; 0 below 161 samples.
 std::int64_t audio_soft_tokens(std::int64_t num_samples);
 
+/// The same in the unified model, where every `frame_samples`, the last ones filled up with zeros, are one.
+std::int64_t audio_frame_tokens(std::int64_t num_samples, std::int64_t frame_samples);
+
 }  // namespace bezel::input

@@ -39,10 +39,12 @@ Media unpad_image(const Tensor& patches, const Tensor& positions, std::int64_t p
   return image;
 }
 
-Media audio_clip(const Tensor& features, const Tensor& mask) {
+Media audio_clip(const Tensor& features, const Tensor& mask, std::int64_t frames_per_token) {
   Media clip{
       .kind = MediaKind::kAudio, .features = features.contiguous(), .layout = mask.to(torch::kBool).contiguous()};
-  clip.soft_index = flat_positions(clip.layout.slice(0, 0, mask.size(0), 2).slice(0, 0, (mask.size(0) + 1) / 2, 2));
+  Tensor rows = clip.layout;
+  for (std::int64_t left = frames_per_token; left > 1; left /= 2) rows = rows.slice(0, 0, rows.size(0), 2);
+  clip.soft_index = flat_positions(rows);
   clip.num_soft_tokens = clip.soft_index.size(0);
   return clip;
 }
@@ -61,7 +63,7 @@ std::vector<Media> images_of(const RawInputs& raw, std::int64_t pooling) {
   return images;
 }
 
-std::vector<Media> audio_clips_of(const RawInputs& raw) {
+std::vector<Media> audio_clips_of(const RawInputs& raw, std::int64_t frames_per_token) {
   std::vector<Media> clips;
   if (!raw.input_features.defined()) return clips;
   require(raw.input_features.dim() == 3, "input_features", "[audio clips, frames, mel bins]", raw.input_features);
@@ -70,7 +72,7 @@ std::vector<Media> audio_clips_of(const RawInputs& raw) {
               raw.input_features_mask.size(1) == raw.input_features.size(1),
           "input_features_mask", "[audio clips, frames] as in 'input_features'", raw.input_features_mask);
   for (std::int64_t i = 0; i < raw.input_features.size(0); ++i)
-    clips.push_back(audio_clip(raw.input_features[i], raw.input_features_mask[i]));
+    clips.push_back(audio_clip(raw.input_features[i], raw.input_features_mask[i], frames_per_token));
   return clips;
 }
 
@@ -137,7 +139,7 @@ void check_padding(const Tensor& mask) {
 
 }  // namespace
 
-Batch make_batch(const RawInputs& raw, const MediaTokenIds& ids, std::int64_t pooling) {
+Batch make_batch(const RawInputs& raw, const MediaTokenIds& ids, std::int64_t pooling, std::int64_t frames_per_token) {
   if (!raw.input_ids.defined()) throw Error("input 'input_ids' is missing");
   require(raw.input_ids.dim() == 2 && raw.input_ids.size(1) > 0, "input_ids", "[rows, tokens]", raw.input_ids);
   Batch batch;
@@ -158,7 +160,7 @@ Batch make_batch(const RawInputs& raw, const MediaTokenIds& ids, std::int64_t po
   require(batch.mm_token_type_ids.sizes() == shape, "mm_token_type_ids", "the shape of 'input_ids'",
           batch.mm_token_type_ids);
   if (raw.labels.defined()) add_labels(raw.labels, batch);
-  add_media({{images_of(raw, pooling), audio_clips_of(raw)}}, ids, batch);
+  add_media({{images_of(raw, pooling), audio_clips_of(raw, frames_per_token)}}, ids, batch);
   return batch;
 }
 

@@ -15,9 +15,9 @@ struct RawInputs {
   torch::Tensor labels;               ///< int64 [B, T], kIgnoreLabel where no loss falls
   torch::Tensor attention_mask;       ///< int64 or bool [B, T]
   torch::Tensor mm_token_type_ids;    ///< int64 [B, T]
-  torch::Tensor pixel_values;         ///< float32 [I, P, 3 * patch_size^2]
+  torch::Tensor pixel_values;         ///< float32 [I, P, 3 * patch_size^2], unified [I, M, 3 * model_patch_size^2]
   torch::Tensor image_position_ids;   ///< int64 [I, P, 2], (-1, -1) on padding
-  torch::Tensor input_features;       ///< float32 [A, F, 128]
+  torch::Tensor input_features;       ///< float32 [A, F, 128], unified [A, F, samples of a frame]
   torch::Tensor input_features_mask;  ///< bool [A, F]
 };
 
@@ -25,8 +25,13 @@ struct RawInputs {
 /// the file has no `in.input_ids`.
 RawInputs read_raw_inputs(const std::string& path);
 
-/// Builds a Batch on the CPU from processor tensors. `pooling` is vision_config.pooling_kernel_size.
-/// Throws Error when shapes disagree, or placeholders and soft tokens do not match in number.
-Batch make_batch(const RawInputs& raw, const MediaTokenIds& ids, std::int64_t pooling);
+/// Frames of mel bands that the audio tower makes one soft token of.
+inline constexpr std::int64_t kMelFramesPerToken = 4;
+
+/// Builds a Batch on the CPU from processor tensors. `pooling` is vision_config.pooling_kernel_size, and 1 for patches
+/// of the size of a soft token; `frames_per_token`, a power of 2, is how many rows of input_features make one. Throws
+/// Error when shapes disagree, or placeholders and soft tokens do not match in number.
+Batch make_batch(const RawInputs& raw, const MediaTokenIds& ids, std::int64_t pooling,
+                 std::int64_t frames_per_token = kMelFramesPerToken);
 
 }  // namespace bezel::input

@@ -7,6 +7,7 @@
 #include "bezel/error.h"
 #include "bezel/io/checkpoint_folder.h"
 #include "bezel/io/json.h"
+#include "bezel/io/key_map.h"
 
 namespace bezel::io {
 namespace {
@@ -82,7 +83,18 @@ Checkpoint Checkpoint::open(const std::string& folder) {
   } else {
     fail_without_weights(folder);
   }
+  checkpoint.find_patch_embedder();
   return checkpoint;
+}
+
+void Checkpoint::find_patch_embedder() {
+  unified_ = std::ranges::any_of(
+      entries_, [](const auto& entry) { return is_patch_embedder(canonical_tensor_name(entry.first)); });
+}
+
+std::string Checkpoint::canonical_name(std::string_view name) const {
+  const std::string canonical = canonical_tensor_name(name);
+  return unified_ ? unified_name(canonical) : canonical;
 }
 
 void Checkpoint::open_shards(const std::string& index_path) {

@@ -28,6 +28,8 @@ class Checkpoint {
 
   /// Every tensor under the name it is stored by.
   const Entries& entries() const { return entries_; }
+  /// Bezel's name of the tensor stored as `name` (io/key_map), which of the unified model depends on the others.
+  std::string canonical_name(std::string_view name) const;
   /// The tensor stored as `name`, or null.
   const Entry* find(std::string_view name) const;
   const std::string& folder() const { return folder_; }
@@ -38,9 +40,11 @@ class Checkpoint {
   explicit Checkpoint(std::string folder);
 
   void open_shards(const std::string& index_path);
+  void find_patch_embedder();
 
   std::string folder_;
   Entries entries_;
+  bool unified_ = false;  ///< it holds a patch embedder
   std::vector<std::string> warnings_;
 };
 

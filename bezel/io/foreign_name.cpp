@@ -34,10 +34,18 @@ constexpr std::array<Advice, 12> kWrappers{
      {"qzeros", kOtherCodes}}};
 
 // Names of modules that a released name can begin with, or a saved part of the model.
-constexpr std::array<std::string_view, 11> kAnchors = {
-    "model.language_model.", "model.vision_tower.", "model.audio_tower.", "model.embed_vision.", "model.embed_audio.",
-    "language_model.",       "vision_tower.",       "audio_tower.",       "model.layers.",       "layers.",
-    "embed_tokens."};
+constexpr std::array<std::string_view, 12> kAnchors = {"model.language_model.",
+                                                       "model.vision_tower.",
+                                                       "model.audio_tower.",
+                                                       "model.embed_vision.",
+                                                       "model.embed_audio.",
+                                                       "model.vision_embedder.",
+                                                       "language_model.",
+                                                       "vision_tower.",
+                                                       "audio_tower.",
+                                                       "model.layers.",
+                                                       "layers.",
+                                                       "embed_tokens."};
 
 bool has_part(std::string_view name, std::string_view part) {
   for (std::size_t at = name.find(part); at != name.npos; at = name.find(part, at + 1)) {

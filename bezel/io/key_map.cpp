@@ -27,8 +27,15 @@ constexpr std::array<std::string_view, 10> kAudioLayers = {
     "feed_forward1.ffw_layer_1", "feed_forward1.ffw_layer_2", "feed_forward2.ffw_layer_1", "feed_forward2.ffw_layer_2",
     "lconv1d.linear_start",      "lconv1d.linear_end"};
 // Children of Gemma4Model, under `model.` unless a bare Gemma4Model was saved.
-constexpr std::array<std::string_view, 5> kModelChildren = {"language_model", "vision_tower", "audio_tower",
-                                                            "embed_vision", "embed_audio"};
+constexpr std::array<std::string_view, 6> kModelChildren = {"language_model", "vision_tower",    "audio_tower",
+                                                            "embed_vision",   "vision_embedder", "embed_audio"};
+// Of the unified model: children of embed_vision that a checkpoint keeps below vision_embedder.
+constexpr std::array<std::string_view, 5> kPatchEmbedder = {"patch_ln1", "patch_dense", "patch_ln2", "pos_embedding",
+                                                            "pos_norm"};
+constexpr std::string_view kVisionEmbedder = "model.vision_embedder.";
+constexpr std::string_view kEmbedVision = "model.embed_vision.";
+constexpr std::string_view kProjection = "embedding_projection";
+constexpr std::string_view kInnerProjector = "multimodal_embedder.";
 // Children of Gemma4TextModel, which a text-only checkpoint keeps right under `model.`.
 constexpr std::array<std::string_view, 6> kTextChildren = {"layers",
                                                            "embed_tokens",
@@ -147,6 +154,21 @@ std::string with_text_prefix(std::string_view name) {
   return std::string(name);
 }
 
+// The patch embedder of the unified model by the name of its module.
+std::string with_embedder_prefix(std::string name) {
+  std::string_view rest = name;
+  return drop_prefix(rest, kVisionEmbedder) ? std::string(kEmbedVision).append(rest) : name;
+}
+
+// The inverse, for it and the projector inside.
+std::string without_embedder_prefix(std::string_view name) {
+  std::string_view rest = name;
+  if (is_patch_embedder(name) && drop_prefix(rest, kEmbedVision)) return std::string(kVisionEmbedder).append(rest);
+  if (drop_prefix(rest, kEmbedVision) && drop_prefix(rest, kInnerProjector))
+    return std::string(kEmbedVision).append(rest);
+  return std::string(name);
+}
+
 std::string without_text_prefix(std::string_view name) {
   std::string_view rest = name;
   return drop_prefix(rest, kText) ? std::string("model.").append(rest) : std::string(name);
@@ -169,6 +191,17 @@ std::optional<std::string> renamed(std::string_view name, std::string_view GgufN
 
 }  // namespace
 
+bool is_patch_embedder(std::string_view canonical) {
+  return drop_prefix(canonical, kEmbedVision) &&
+         std::ranges::any_of(kPatchEmbedder, [&](std::string_view child) { return is_or_below(canonical, child); });
+}
+
+std::string unified_name(std::string_view canonical) {
+  std::string_view rest = canonical;
+  if (!drop_prefix(rest, kEmbedVision) || !is_or_below(rest, kProjection)) return std::string(canonical);
+  return std::string(kEmbedVision).append(kInnerProjector).append(rest);
+}
+
 bool is_clippable_module(std::string_view module) {
   return !module.empty() && clippable_length(module) == module.size();
 }
@@ -177,7 +210,7 @@ std::string canonical_tensor_name(std::string_view spelled) {
   const std::string stored_name = with_model_prefix(spelled);
   const std::string_view stored = stored_name;
   const std::size_t module = clippable_length(stored);
-  if (module == 0) return with_text_prefix(stored);
+  if (module == 0) return with_embedder_prefix(with_text_prefix(stored));
   std::string_view rest = stored.substr(module);
   // `.linear.weight`, and what quantizers store beside it: `.linear.weight.absmax`, `.linear.weight_scale`,
   // `.linear.SCB`. The bounds never lie below `.linear`.
@@ -188,7 +221,7 @@ std::string canonical_tensor_name(std::string_view spelled) {
 
 std::string stored_tensor_name(std::string_view canonical, KeyLayout layout, bool text_only) {
   const std::size_t module = clippable_length(canonical);
-  if (module == 0) return text_only ? without_text_prefix(canonical) : std::string(canonical);
+  if (module == 0) return text_only ? without_text_prefix(canonical) : without_embedder_prefix(canonical);
   const std::string_view rest = canonical.substr(module);
   if (layout == KeyLayout::kFlat || is_bound(rest) || rest.empty()) return std::string(canonical);
   return std::string(canonical.substr(0, module)).append(kLinear).append(rest);
@@ -233,7 +266,7 @@ std::string canonical_module_name(std::string_view module) {
   const std::string name = with_model_prefix(module);
   std::string_view base = name;
   if (drop_suffix(base, kLinear) && is_clippable_module(base)) return std::string(base);
-  return with_text_prefix(name);
+  return with_embedder_prefix(with_text_prefix(name));
 }
 
 std::optional<AdapterKey> parse_adapter_key(std::string_view key) {

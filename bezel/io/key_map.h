@@ -23,10 +23,19 @@ bool is_clippable_module(std::string_view module);
 /// `.linear` is dropped only inside clippable layers; `model.layers…` of text-only checkpoints (Gemma4ForCausalLM)
 /// becomes `model.language_model.layers…`, and so do the spellings of a saved Gemma4Model or Gemma4TextModel
 /// (`language_model.layers…`, `layers…`), of `model.language_model.model.layers…` and of a `model.` too many, all of
-/// which transformers reads. Any other name stays as it is.
+/// which transformers reads. The patch embedder of the unified model (`model.vision_embedder…`) has the name of its
+/// module in transformers, `model.embed_vision…`. Any other name stays as it is.
 std::string canonical_tensor_name(std::string_view stored);
 
-/// The inverse: how a tensor of canonical name is spelt in a checkpoint of that layout.
+/// Whether a canonical name lies in the patch embedder of the unified model: `model.embed_vision.` + patch_ln1,
+/// patch_dense, patch_ln2, pos_embedding, pos_norm.
+bool is_patch_embedder(std::string_view canonical);
+
+/// The canonical name in a model with a patch embedder: what others call `model.embed_vision.embedding_projection…` is
+/// `model.embed_vision.multimodal_embedder.embedding_projection…` there. Any other name stays as it is.
+std::string unified_name(std::string_view canonical);
+
+/// The inverse of both: how a tensor of canonical name is spelt in a checkpoint of that layout.
 std::string stored_tensor_name(std::string_view canonical, KeyLayout layout, bool text_only = false);
 
 /// The same stored tensor in a checkpoint of another layout, under `model.` as released.

@@ -103,6 +103,20 @@ bool lacks_projection(const std::map<std::string, Target>& layers, const std::st
               base, ")?");
 }
 
+// The unified model's projector in the spelling of its checkpoint, which is the name of another model's.
+void use_unified_names(const std::map<std::string, Target>& layers, std::map<std::string, StoredPair>& pairs) {
+  std::vector<std::string> renamed;
+  for (const auto& [name, pair] : pairs)
+    if (const std::string unified = io::unified_name(name);
+        unified != name && layers.contains(unified) && !pairs.contains(unified))
+      renamed.push_back(name);
+  for (const std::string& name : renamed) {
+    auto node = pairs.extract(name);
+    node.key() = io::unified_name(name);
+    pairs.insert(std::move(node));
+  }
+}
+
 // Takes out of `pairs` what fits no layer and means nothing.
 void drop_unused(const std::map<std::string, Target>& layers, const std::string& path,
                  std::map<std::string, StoredPair>& pairs, LoadedAdapter& adapter) {
@@ -261,7 +275,7 @@ void save_adapter(const std::string& folder, const Selection& selection, const L
     layers.push_back({io::peft_module_name(target.name, selection.text_only), target.rank, target.alpha});
   }
   io::save_safetensors(in_folder(folder, kWeights), tensors);
-  const io::Json json = adapter_config_json(config, layers, base.path, base.architecture);
+  const io::Json json = adapter_config_json(config, layers, base.path, base.architecture, base.image_attention);
   io::write_file_atomically(in_folder(folder, kConfig), json.dump(2) + "\n");
 }
 
@@ -284,10 +298,12 @@ LoadedAdapter load_adapter(torch::nn::Module& model, const std::string& folder, 
   LoadedAdapter adapter{.config = file.lora,
                         .selection = {.targets = {}, .text_only = text_only},
                         .base_model = file.base_model,
+                        .image_attention = file.image_attention,
                         .notes = {}};
   std::vector<SavedMatrix> saved;
   auto pairs = read_pairs(path, &saved);
   const auto layers = layers_by_name(model);
+  use_unified_names(layers, pairs);
   drop_unused(layers, path, pairs, adapter);
   check_saved(model, path, saved, file.modules_to_save, adapter);
   const PatternTable<std::int64_t> ranks(file.lora.rank_pattern, "rank_pattern");

@@ -35,6 +35,7 @@ std::map<std::string, StoredPair> read_pairs(const std::string& path, std::vecto
 struct AdapterBase {
   std::string path;  ///< base_model_name_or_path
   std::string architecture = "Gemma4ForConditionalGeneration";
+  std::string image_attention = {};  ///< the rule that it is trained with, where a model knows several
 };
 
 /// Writes adapter_model.safetensors and adapter_config.json into `folder`, which exists; each is written wholly or not
@@ -51,16 +52,17 @@ struct LoadedAdapter {
   LoraConfig config;
   Selection selection;  ///< its layers, adapters attached and trainable
   std::string base_model;
+  std::string image_attention;     ///< as AdapterConfig has it
   std::vector<std::string> notes;  ///< what of the adapter was passed over, and layers that it has no tensors for
 };
 
-/// Reads a PEFT adapter folder, in either spelling of the tower keys and for either class of the model (names with and
-/// without `language_model`), and attaches it to `model`. The tensors say which layers: others that target_modules
-/// selects stay as in the base. Float16 and bfloat16 tensors become float32. Keys and values of layers that compute
-/// none are passed over, and so are matrices saved beside LoRA that equal the base's. Nothing is attached when anything
-/// is wrong: Error names a key that fits no layer of the model or that target_modules does not cover, a lora_A without
-/// its lora_B, a rank or width that does not fit, a saved matrix that was trained, NaN and Inf, and a folder that holds
-/// adapter_model.bin only.
+/// Reads a PEFT adapter folder, in either spelling of the keys of towers and of the unified model's embedder, and for
+/// either class of the model (names with and without `language_model`), and attaches it to `model`. The tensors say
+/// which layers: others that target_modules selects stay as in the base. Float16 and bfloat16 tensors become float32.
+/// Keys and values of layers that compute none are passed over, and so are matrices saved beside LoRA that equal the
+/// base's. Nothing is attached when anything is wrong: Error names a key that fits no layer of the model or that
+/// target_modules does not cover, a lora_A without its lora_B, a rank or width that does not fit, a saved matrix that
+/// was trained, NaN and Inf, and a folder that holds adapter_model.bin only.
 LoadedAdapter load_adapter(torch::nn::Module& model, const std::string& folder, bool text_only = false);
 
 }  // namespace bezel::lora

@@ -13,6 +13,7 @@ namespace {
 using io::Json;
 using io::JsonView;
 
+constexpr const char* kImageAttention = "image_attention";
 constexpr std::int64_t kMaxRank = 1 << 16;
 constexpr std::size_t kMaxPatterns = 4096;  // of names or regexes; each is held against every layer
 
@@ -272,6 +273,8 @@ AdapterConfig parse_adapter_config(const Json& value, const std::string& source,
   if (const auto saved = json.find("modules_to_save"); saved && saved->is_array() && reading.saved_modules)
     for (const JsonView& name : saved->elements()) result.modules_to_save.push_back(name.text());
   if (const auto base = json.find("base_model_name_or_path")) result.base_model = base->text();
+  if (const auto mapping = json.find("auto_mapping"); mapping && mapping->is_object())
+    if (const auto attention = mapping->find(kImageAttention)) result.image_attention = attention->text();
   return result;
 }
 
@@ -280,14 +283,17 @@ AdapterConfig read_adapter_config(const std::string& path, const AdapterReading&
 }
 
 Json adapter_config_json(const LoraConfig& config, const std::vector<AdaptedLayer>& layers,
-                         const std::string& base_model, const std::string& architecture) {
+                         const std::string& base_model, const std::string& architecture,
+                         const std::string& image_attention) {
   Json targets = Json::array(), ranks = Json::object(), alphas = Json::object();
   for (const AdaptedLayer& layer : layers) {
     targets.push_back(layer.name);
     if (layer.rank != config.rank) ranks[layer.name] = layer.rank;
     if (layer.alpha != config.alpha) alphas[layer.name] = number_json(layer.alpha);
   }
-  const std::string family = architecture.starts_with("Gemma3") ? "gemma3" : "gemma4";
+  const std::string family = architecture.starts_with("Gemma3")          ? "gemma3"
+                             : architecture.starts_with("Gemma4Unified") ? "gemma4_unified"
+                                                                         : "gemma4";
   Json json = {{"alora_invocation_tokens", nullptr},
                {"alpha_pattern", alphas},
                {"arrow_config", nullptr},
@@ -331,6 +337,7 @@ Json adapter_config_json(const LoraConfig& config, const std::vector<AdaptedLaye
                {"use_qalora", false},
                {"use_rslora", config.use_rslora},
                {"velora_config", nullptr}};
+  if (!image_attention.empty()) json["auto_mapping"][kImageAttention] = image_attention;
   return json;
 }
 

@@ -62,6 +62,7 @@ struct LoraConfig {
 struct AdapterConfig {
   LoraConfig lora;  ///< `towers` holds all of them: PEFT knows no towers
   std::string base_model;
+  std::string image_attention;  ///< the rule that it was trained with (gemma4::ImageAttention); "": not said
   std::vector<std::string> modules_to_save;  ///< only where the reader asks for them
   std::vector<std::string> unsupported;      ///< only where the reader asks: what would otherwise be an Error
 };
@@ -87,8 +88,10 @@ struct AdaptedLayer {
 
 /// adapter_config.json with the keys that peft 0.21.2 writes. `target_modules` lists full names: PEFT refuses bare
 /// ones on clipped layers. Ranks and alphas that differ from the config's go by full name into the patterns.
-/// `architecture` is the base's class, such as "Gemma4ForConditionalGeneration".
+/// `architecture` is the base's class, such as "Gemma4ForConditionalGeneration". `image_attention` stands beside it in
+/// auto_mapping, where PEFT lets keys of others be.
 io::Json adapter_config_json(const LoraConfig& config, const std::vector<AdaptedLayer>& layers,
-                             const std::string& base_model, const std::string& architecture);
+                             const std::string& base_model, const std::string& architecture,
+                             const std::string& image_attention = "");
 
 }  // namespace bezel::lora

@@ -44,8 +44,10 @@ void set_class(io::Json& json, AdapterNames names, const std::string& source) {
                               : "";
   if (was.starts_with("Gemma3"))
     throw Error(source, ": is an adapter of Gemma 3, whose text models have one spelling; leave --names out");
-  if (was == "Gemma4ForCausalLM" || was == "Gemma4ForConditionalGeneration")
-    mapping["base_model_class"] = names == AdapterNames::kText ? "Gemma4ForCausalLM" : "Gemma4ForConditionalGeneration";
+  for (const std::string family : {"Gemma4", "Gemma4Unified"})
+    if (was == family + "ForCausalLM" || was == family + "ForConditionalGeneration")
+      mapping["base_model_class"] =
+          family + (names == AdapterNames::kText ? "ForCausalLM" : "ForConditionalGeneration");
 }
 
 // adapter_config.json for layers that are spelt anew.

@@ -8,7 +8,6 @@
 #include <ATen/core/grad_mode.h>
 
 #include "bezel/error.h"
-#include "bezel/io/key_map.h"
 #include "bezel/io/tensor_io.h"
 #include "bezel/nn/weight_site.h"
 #include "bezel/quant/quant_scheme.h"
@@ -72,7 +71,7 @@ class Merger {
  public:
   Merger(torch::nn::Module& model, const io::Checkpoint& checkpoint, const MergeOptions& options)
       : options_(options), loaded_(loaded_matrices(model)) {
-    for (const auto& [stored, entry] : checkpoint.entries()) sort_in(stored, entry);
+    for (const auto& [stored, entry] : checkpoint.entries()) sort_in(stored, checkpoint.canonical_name(stored), entry);
     const auto coded = [](const auto& item) { return item.second.in_codes(); };
     if (options.requantize && std::ranges::none_of(matrices_, coded))
       throw Error(ErrorKind::kConfig, "--requantize: ", checkpoint.folder(), " is not quantized");
@@ -88,8 +87,7 @@ class Merger {
   const MergeReport& report() const { return report_; }
 
  private:
-  void sort_in(const std::string& stored, const io::Checkpoint::Entry& entry) {
-    const std::string canonical = io::canonical_tensor_name(stored);
+  void sort_in(const std::string& stored, const std::string& canonical, const io::Checkpoint::Entry& entry) {
     const std::size_t begin = part_begin(canonical);
     if (begin == std::string::npos) {
       others_.emplace_back(stored, entry);

@@ -32,12 +32,14 @@ struct Adapter {
   const lora::Selection& selection;
   std::map<std::string, std::string> stored;  // canonical module -> as the file's keys spell it
   std::vector<std::string> wrappers;          // names of the model's clippable layers, without `.linear`
-  bool gemma3 = false;
+  gemma4::ModelConfig base{};                 // its family
 
+  bool gemma3() const { return base.family == gemma4::Family::kGemma3; }
   // The model's class in transformers.
   std::string class_of(bool text_only) const {
-    if (gemma3) return "Gemma3ForCausalLM";
-    return text_only ? "Gemma4ForCausalLM" : "Gemma4ForConditionalGeneration";
+    gemma4::ModelConfig of = base;
+    of.text_only = text_only;
+    return of.architecture();
   }
 
   std::string peft_name(const Target& target) const { return io::peft_module_name(target.name, selection.text_only); }
@@ -57,10 +59,11 @@ Adapter read(torch::nn::Module& model, const lora::Selection& selection, const s
                   {},
                   {}};
   const auto* const gemma = dynamic_cast<const gemma4::ModelImpl*>(&model);
-  adapter.gemma3 = gemma != nullptr && gemma->config().family == gemma4::Family::kGemma3;
+  if (gemma != nullptr) adapter.base.family = gemma->config().family;
   const auto file = io::SafetensorsFile::open((path / "adapter_model.safetensors").string());
   for (const io::TensorInfo& info : file->tensors())
-    if (const auto key = io::parse_adapter_key(info.name)) adapter.stored[key->module] = key->stored;
+    if (const auto key = io::parse_adapter_key(info.name))
+      adapter.stored[adapter.base.is_unified() ? io::unified_name(key->module) : key->module] = key->stored;
   for (const nn::WeightSite& site : nn::linear_sites(model))
     if (io::is_clippable_module(site.module)) adapter.wrappers.push_back(site.module);
   return adapter;
@@ -71,6 +74,12 @@ bool is_of_other_class(const Adapter& adapter, const Target& target) {
   const std::string& stored = adapter.stored.at(target.name);
   return stored == io::peft_module_name(target.name, !adapter.selection.text_only) &&
          stored != adapter.peft_name(target);
+}
+
+// In the checkpoint's spelling of the unified model, which transformers renames as it loads.
+bool is_renamed_on_load(const Adapter& adapter, const Target& target) {
+  return adapter.base.is_unified() &&
+         adapter.stored.at(target.name) == io::stored_tensor_name(target.name, io::KeyLayout::kNested);
 }
 
 std::string remedy_for_class(bool text_only) {
@@ -94,7 +103,7 @@ void check_peft_keys(const Adapter& adapter, Elsewhere& peft) {
                             "stay untrained; `bezel convert --adapter … --layout nested` mends that");
   const auto foreign = adapter.names_where([&](const Target& t) {
     return !io::is_clippable_module(t.name) && adapter.stored.at(t.name) != adapter.peft_name(t) &&
-           !is_of_other_class(adapter, t);
+           !is_of_other_class(adapter, t) && !is_renamed_on_load(adapter, t);
   });
   if (!foreign.empty())
     peft.problems.push_back("keys of " + layers_text(foreign) + " have another prefix than the layers have in a " +
@@ -145,7 +154,7 @@ Elsewhere in_peft(const Adapter& adapter) {
   check_peft_keys(adapter, peft);
   check_peft_targets(adapter, peft);
   check_peft_ranks(adapter, peft);
-  if (adapter.selection.text_only && !adapter.gemma3 && peft.problems.empty())
+  if (adapter.selection.text_only && !adapter.gemma3() && peft.problems.empty())
     peft.notes.push_back("as " + adapter.class_of(true) + "; over the checkpoint with towers, a " +
                          adapter.class_of(false) + ", it needs `bezel convert --adapter … --names multimodal`");
   return peft;

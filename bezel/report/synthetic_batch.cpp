@@ -38,8 +38,10 @@ input::RawInputs synthetic_raw_inputs(const gemma4::ModelConfig& config) {
     ids.push_back(at::full({2}, placeholders[input::MediaKind::kImage], at::kLong));
   }
   if (config.audio) {
-    raw.input_features = at::randn({1, kAudioFrames, gemma4::AudioConfig::kMelBins}, random);
-    raw.input_features_mask = at::ones({1, kAudioFrames}, at::kBool);
+    const std::int64_t frames = config.is_unified() ? kAudioTokens : kAudioFrames;
+    const std::int64_t width = config.is_unified() ? config.audio->hidden_size : gemma4::AudioConfig::kMelBins;
+    raw.input_features = at::randn({1, frames, width}, random);
+    raw.input_features_mask = at::ones({1, frames}, at::kBool);
     ids.push_back(at::full({kAudioTokens}, placeholders[input::MediaKind::kAudio], at::kLong));
   }
   ids.push_back(words.narrow(0, kWords - kLabels, kLabels));

@@ -13,6 +13,7 @@
 #include "bezel/lora/adapter_io.h"
 #include "bezel/report/adapter_elsewhere.h"
 #include "bezel/report/synthetic_batch.h"
+#include "bezel/train/use_adapter.h"
 
 namespace bezel::report {
 namespace {
@@ -102,7 +103,7 @@ Json verify_adapter(const std::string& model_folder, const std::string& folder, 
   const at::NoGradGuard no_grad;
   gemma4::LoadedModel loaded = gemma4::load_model(model_folder, {.dtype = torch::kFloat});
   gemma4::Model model = loaded.model;
-  const lora::LoadedAdapter adapter = lora::load_adapter(*model, folder, model->config().text_only);
+  const lora::LoadedAdapter adapter = train::use_adapter(model, folder);
   model->eval();
   const input::Batch batch = synthetic_batch(model);
   Tensor base;
@@ -111,6 +112,7 @@ Json verify_adapter(const std::string& model_folder, const std::string& folder, 
     base = logits(model, batch);
   }
   Json report{{"adapter", folder}, {"base_model", adapter.base_model}, {"towers", Json::object()}};
+  if (!adapter.image_attention.empty()) report["image_attention"] = adapter.image_attention;
   Json problems = Json::array(), elsewhere = Json::array();
   for (const lora::TowerCount& count : adapter.selection.counts()) {
     const std::string name(lora::tower_name(count.tower));

@@ -78,7 +78,7 @@ data::DatasetOptions BatchPlan::dataset_options(const gemma4::ModelConfig& model
   if (config_.chat_format == "auto")
     options.sample.chat.checkpoint_template = data::CheckpointTemplate::load(config_.base_model, config_.chat_template);
   options.sample.chat.mask_history = config_.mask_history;
-  if (model.vision || model.audio) options.media = data::read_processor_config(config_.base_model);
+  if (model.vision || model.audio) options.media = data::media_settings(config_.base_model, model);
   if (config_.max_soft_tokens) options.media.image.max_soft_tokens = *config_.max_soft_tokens;
   options.ids = model.placeholder_ids;
   options.missing_row = [model](std::int64_t id) { return model.missing_row(id); };

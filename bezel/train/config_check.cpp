@@ -133,6 +133,7 @@ void check_data(const TrainConfig& config, const Checker& check) {
   if (config.max_samples) check.count("max_samples", *config.max_samples, 1);
   check.range<std::int64_t>("dataloader_num_workers", config.dataloader_num_workers, 0, 64);
   check.range("data_timeout", config.data_timeout_s, 0.0, 1e6);
+  check.one_of("image_attention", config.image_attention, {"", "all_layers", "sliding_layers"});
   check.one_of("chat_format", config.chat_format, {"auto", "edge", "large", "gemma3"});
   if (!config.chat_template.empty() && config.chat_format != "auto")
     check.fail("chat_format", "chat_template is given as well; keep one");

@@ -256,6 +256,10 @@ constexpr ConfigBinding kBindings[] = {
                                 "auto: the chat template, or without one the model's; edge (E2B, E4B), large, gemma3"}),
     bind<&Config::max_soft_tokens>(
         {"max_soft_tokens", "", "whole", "the processor's", "of an image: 70, 140, 280, 560, 1120"}),
+    bind<&Config::image_attention>(
+        {"image_attention", "", "text", "all_layers for the 12B",
+         "where tokens of an image see what is behind them: all_layers (transformers), sliding_layers (vLLM, "
+         "llama.cpp, Google's code); gemma4_unified alone has the choice"}),
     bind<&Config::skip_bad_samples>({"skip_bad_samples", "", "true|false", "false", "leave them out and count", true}),
     bind<&Config::dataloader_num_workers>(
         {"dataloader_num_workers", "", "whole", "1", "threads that read samples ahead; 0: read between steps"}),

@@ -42,6 +42,15 @@ void add_towers(std::ostream& out, const lora::Selection& selection) {
     out << "| " << lora::tower_name(count.tower) << " | " << count.layers << " | " << count.parameters << " |\n";
 }
 
+void add_image_attention(std::ostream& out, const std::string& rule) {
+  out << "\nPictures were read with `image_attention: " << rule << "`: "
+      << (rule == "all_layers" ? "their tokens see one another in every layer, as transformers computes it. vLLM and "
+                                 "llama.cpp compute them as `sliding_layers`."
+                               : "their tokens see one another in sliding layers alone, as vLLM, llama.cpp and "
+                                 "Google's code compute it. transformers computes them as `all_layers`.")
+      << "\n";
+}
+
 void add_losses(std::ostream& out, const TrainSummary& summary, std::optional<double> eval_loss) {
   out << "Steps: " << summary.steps << ". Loss: " << summary.first_loss << " in the first step, " << summary.last_loss
       << " in the last, " << summary.mean_loss << " on average.";
@@ -59,6 +68,7 @@ std::string model_card(const TrainConfig& config, const lora::AdapterBase& base,
       << "Trained with Bezel on `" << train_data_names(config) << "`.\n\n";
   add_losses(out, summary, eval_loss);
   add_towers(out, selection);
+  if (!base.image_attention.empty()) add_image_attention(out, base.image_attention);
   add_use(out, base, config.output_dir);
   out << "## Settings\n\n```yaml\n" << to_yaml(config) << "```\n";
   return out.str();

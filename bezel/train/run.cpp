@@ -1,6 +1,7 @@
 #include "bezel/train/run.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <iterator>
 
 #include <ATen/Parallel.h>
@@ -41,9 +42,37 @@ lora::Selection adapt(gemma4::Model& model, const TrainConfig& config, const Bat
   }
   lora::LoadedAdapter loaded = lora::load_adapter(*model, resume ? resume->folder : config.init_adapter, text_only);
   notes.insert(notes.end(), loaded.notes.begin(), loaded.notes.end());
+  if (const auto now = gemma4::image_attention_name(model->config().text.image_attention);
+      !loaded.image_attention.empty() && loaded.image_attention != now)
+    notes.push_back("init_adapter was trained with image_attention: " + loaded.image_attention + ", and goes on with " +
+                    std::string(now));
   for (const lora::Target& target : loaded.selection.targets)
     target.layer.ptr()->adapter->dropout = config.lora.dropout;
   return loaded.selection;
+}
+
+// By which rule an adapter was trained to read images; "" where the folder is gone or does not say.
+std::string image_attention_of(const std::string& adapter) {
+  const std::filesystem::path path = std::filesystem::path(adapter) / "adapter_config.json";
+  std::error_code error;
+  if (adapter.empty() || !std::filesystem::exists(path, error)) return "";
+  return lora::read_adapter_config(path.string(), {.saved_modules = true}).image_attention;
+}
+
+// Images are read as the config says, else as the adapter that the run starts from was trained, else as the model's
+// own config says.
+gemma4::ModelConfig read_model(const TrainConfig& config) {
+  gemma4::ModelConfig model = gemma4::read_model_config(config.base_model);
+  gemma4::choose_image_attention(
+      model, config.image_attention.empty() ? image_attention_of(config.init_adapter) : config.image_attention);
+  return model;
+}
+
+// Files of the adapter say which rule of ImageAttention it learned, where there are several.
+lora::AdapterBase base_of(const TrainConfig& config, const gemma4::ModelConfig& model) {
+  lora::AdapterBase base{config.base_name.empty() ? config.base_model : config.base_name, model.architecture()};
+  if (model.has_image_attention()) base.image_attention = gemma4::image_attention_name(model.text.image_attention);
+  return base;
 }
 
 TrainerOptions trainer_options(const TrainConfig& config, const BatchPlan& batches) {
@@ -112,7 +141,7 @@ class Run {
       : config_(resolve_config(wanted)),
         events_(events),
         device_(choose_device(config_.device)),
-        model_config_(gemma4::read_model_config(config_.base_model)),
+        model_config_(read_model(config_)),
         batches_(std::make_shared<const BatchPlan>(config_, model_config_)),
         predictions_(config_, *batches_),
         feed_(batches_, config_, events.on_left_out),
@@ -130,6 +159,8 @@ class Run {
     resume_ = find_resume_point(config_, output_.run_id(), warnings_);
     if (resume_) is_same_run_ = check_same_run(*resume_, state_.facts, config_.force_resume, warnings_);
     if (!is_same_run_) resume_->state.run_id.clear();
+    if (resume_ && config_.image_attention.empty())
+      gemma4::choose_image_attention(model_config_, image_attention_of(resume_->folder));
   }
 
   RunResult train() {
@@ -172,6 +203,7 @@ class Run {
                                                  .skip = config_.quantize_skip,
                                                  .quantize_embeddings = config_.quantize_embeddings}});
     model_ = loaded.model;
+    model_->set_image_attention(model_config_.text.image_attention);
     warnings_.insert(warnings_.end(), loaded.warnings.begin(), loaded.warnings.end());
     if (std::string note = frozen_experts_note(model_config_, config_); !note.empty())
       notes_.push_back(std::move(note));
@@ -185,7 +217,7 @@ class Run {
     model_->set_recompute(state_.recompute);
     model_->set_soft_token_cache(
         make_soft_token_cache(config_, state_.facts, batches_->total_steps() > batches_->steps_per_epoch()));
-    base_ = {config_.base_name.empty() ? config_.base_model : config_.base_name, model_config_.architecture()};
+    base_ = base_of(config_, model_config_);
   }
 
   /// The feed's batches. If one cannot be made, what was learned before it is saved first, as on a signal.
