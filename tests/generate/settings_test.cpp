@@ -53,6 +53,14 @@ TEST_F(SettingsOf, StopIdsComeFromConfigWhereTheFileHasNone) {
   EXPECT_EQ(read("{\"eos_token_id\": " + std::to_string(turn) + "}").stop_ids, (std::vector<std::int64_t>{turn}));
 }
 
+TEST_F(SettingsOf, SuppressedTokensAreReadAndNotNoted) {
+  const Settings settings = read(R"({"suppress_tokens": [258883, 258882]})");
+  EXPECT_EQ(settings.sampling.suppress_tokens, (std::vector<std::int64_t>{258883, 258882}));
+  EXPECT_TRUE(settings.notes.empty());
+  EXPECT_TRUE(read(R"({"suppress_tokens": null})").sampling.suppress_tokens.empty());
+  EXPECT_TRUE(test::says(refusal(R"({"suppress_tokens": ["x"]})"), "key 'suppress_tokens"));
+}
+
 TEST_F(SettingsOf, SaysWhatItDoesNotDo) {
   const Settings settings = read(R"({"repetition_penalty": 1.2, "num_beams": 1, "bad_words_ids": null, "min_p": 0.1})");
   ASSERT_EQ(settings.notes.size(), 2u);

@@ -28,6 +28,37 @@ std::vector<std::string> released_names() {
   return names;
 }
 
+TEST(KeyMap, TheEmbedderOfTheUnifiedModelHasTheNameOfItsModule) {
+  for (const auto& [stored, module] :
+       {std::pair<std::string, std::string>{"model.vision_embedder.patch_ln1.bias",
+                                            "model.embed_vision.patch_ln1.bias"},
+        {"model.vision_embedder.patch_dense.weight", "model.embed_vision.patch_dense.weight"},
+        {"model.vision_embedder.pos_embedding", "model.embed_vision.pos_embedding"}}) {
+    EXPECT_EQ(canonical_tensor_name(stored), module);
+    EXPECT_EQ(canonical_tensor_name(module), module);
+    EXPECT_EQ(canonical_tensor_name(stored.substr(6)), module);  // of a bare Gemma4UnifiedModel
+    EXPECT_EQ(stored_tensor_name(module, KeyLayout::kNested), stored);
+    EXPECT_TRUE(is_patch_embedder(module));
+    EXPECT_EQ(unified_name(module), module);
+  }
+  EXPECT_EQ(peft_module_name("model.embed_vision.patch_dense"), "model.embed_vision.patch_dense");
+  EXPECT_EQ(canonical_module_name("model.vision_embedder.patch_dense"), "model.embed_vision.patch_dense");
+  EXPECT_EQ(foreign_name_advice("model.vision_embedder.patch_dense.weight"), "");
+}
+
+TEST(KeyMap, TheProjectorOfTheUnifiedModelDependsOnItsNeighbors) {
+  const std::string name = "model.embed_vision.embedding_projection.weight";
+  const std::string inside = "model.embed_vision.multimodal_embedder.embedding_projection.weight";
+  EXPECT_EQ(canonical_tensor_name(name), name);
+  EXPECT_EQ(unified_name(name), inside);
+  EXPECT_EQ(unified_name(name + ".absmax"), inside + ".absmax");
+  EXPECT_EQ(unified_name(inside), inside);
+  EXPECT_EQ(unified_name("model.embed_audio.embedding_projection.weight"),
+            "model.embed_audio.embedding_projection.weight");
+  EXPECT_EQ(stored_tensor_name(inside, KeyLayout::kNested), name);
+  EXPECT_FALSE(is_patch_embedder(name));
+}
+
 TEST(KeyMap, FindsEveryClippedLayerOfTheReleasedModel) {
   std::set<std::string> vision;
   std::set<std::string> audio;

@@ -53,6 +53,16 @@ TEST(AdapterConfig, ReadsWhatPeftWrites) {
   EXPECT_EQ(config.base_model, "base");
 }
 
+TEST(AdapterConfig, SaysByWhichRuleImagesWereRead) {
+  const io::Json json = adapter_config_json({}, {}, "base", "Gemma4UnifiedForConditionalGeneration", "sliding_layers");
+  EXPECT_EQ(json["auto_mapping"]["parent_library"], "transformers.models.gemma4_unified.modeling_gemma4_unified");
+  EXPECT_EQ(parse_adapter_config(json, "adapter_config.json").image_attention, "sliding_layers");
+  const io::Json silent = adapter_config_json({}, {}, "base", "Gemma4ForConditionalGeneration");
+  EXPECT_FALSE(silent["auto_mapping"].contains("image_attention"));
+  EXPECT_EQ(parse_adapter_config(silent, "adapter_config.json").image_attention, "");
+  EXPECT_EQ(parse(R"(, "auto_mapping": null)").image_attention, "");
+}
+
 TEST(AdapterConfig, RefusesByNameWhatItCannotMean) {
   for (const char* key : {"modules_to_save", "trainable_token_indices", "target_parameters", "layer_replication",
                           "alora_invocation_tokens"})

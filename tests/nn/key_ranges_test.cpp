@@ -49,6 +49,44 @@ TEST(KeyRanges, FollowTheDefinitionOfTheMask) {
       }
 }
 
+// The rule of the unified model: (k <= q and k > q - window) or both in one image.
+TEST(KeyRanges, WholeImagesFollowTheDefinitionOfTheMask) {
+  const Rows rows;
+  const Tensor ends = image_run_ends(rows.types, rows.sample), begins = picture_begins(ends);
+  for (const std::int64_t window : {0, 1, 2, 3})
+    for (const Tensor& queries : {Tensor(), torch::tensor({{4, 9, 8}, {0, 2, 6}})}) {
+      const KeyRanges ranges = key_ranges({.num_keys = 10,
+                                           .window = window,
+                                           .attention_mask = rows.real,
+                                           .segment_start = rows.sample,
+                                           .image_run_end = ends,
+                                           .picture_begin = begins,
+                                           .queries = queries},
+                                          torch::kCPU);
+      const std::int64_t num_queries = queries.defined() ? 3 : 10;
+      const Tensor seen = dense_mask(ranges, num_queries, 10, torch::kCPU);
+      for (std::int64_t b = 0; b < 2; ++b)
+        for (std::int64_t i = 0; i < num_queries; ++i)
+          for (std::int64_t k = 0; k < 10; ++k) {
+            const std::int64_t q = queries.defined() ? at(queries, b, i) : i;
+            if (!rows.real[b][q].item<bool>()) continue;
+            const bool one_image = at(rows.run, b, q) >= 0 && at(rows.run, b, q) == at(rows.run, b, k);
+            const bool wanted = ((k <= q && (window == 0 || k > q - window)) || one_image) &&
+                                at(rows.sample, b, q) == at(rows.sample, b, k) && rows.real[b][k].item<bool>();
+            EXPECT_EQ(seen[b][i][k].item<bool>(), wanted) << b << " " << q << " " << k << " window " << window;
+          }
+    }
+}
+
+TEST(KeyRanges, CountThePastAmongTheKeysOfWholeImages) {
+  const Tensor ends = image_run_ends(torch::tensor({{0, 1, 1, 1}}));
+  const KeyRanges ranges = key_ranges(
+      {.num_keys = 9, .num_past = 5, .window = 2, .image_run_end = ends, .picture_begin = picture_begins(ends)},
+      torch::kCPU);
+  EXPECT_TRUE(torch::equal(ranges.first, torch::tensor({{4, 5, 6, 6}})));
+  EXPECT_TRUE(torch::equal(ranges.end, torch::tensor({{6, 9, 9, 9}})));
+}
+
 TEST(KeyRanges, CountThePastAmongTheKeys) {
   const Tensor ends = image_run_ends(torch::tensor({{0, 1, 1, 0}}));
   const KeyRanges ranges = key_ranges({.num_keys = 9, .num_past = 5, .window = 3, .image_run_end = ends}, torch::kCPU);

@@ -12,6 +12,9 @@ BIN = Path(sys.argv[1] if len(sys.argv) > 1 else os.environ["BEZEL_BIN"])
 PRESETS = {"e2b": ["text", "batch", "image", "images", "audio", "mixed"],
            "dense": ["text", "batch", "image", "images"],
            "moe": ["text", "batch", "image", "images"]}
+# The 12B has programs of its own, unified_*.py: it has neither towers nor their files.
+UNIFIED = {"unified": ["text", "batch", "image", "images", "audio", "mixed", "audio clip"]}
+CASES = PRESETS | UNIFIED
 
 
 failures = []
@@ -40,11 +43,11 @@ def bezel(*arguments, code=0):
     return run(BIN / "bezel", *arguments, code=code)
 
 
-def reference(seed: int) -> Path:
-    """The folder of all presets of `seed`; several test programs may ask for it at once."""
+def reference(seed: int, presets=tuple(PRESETS)) -> Path:
+    """The folder of some presets of `seed`; several test programs may ask for it at once."""
     import fcntl
 
-    out = BIN / "reference" / f"seed{seed}"
+    out = BIN / "reference" / (f"seed{seed}" if presets == tuple(PRESETS) else f"{'-'.join(presets)}{seed}")
     out.mkdir(parents=True, exist_ok=True)
     with open(out / ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -53,7 +56,7 @@ def reference(seed: int) -> Path:
         stamp = script.read_text()
         if not done.exists() or done.read_text() != stamp:
             env = dict(os.environ, HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error")
-            subprocess.run([sys.executable, script, out, "--seed", str(seed)], check=True, env=env,
+            subprocess.run([sys.executable, script, out, "--seed", str(seed), "--presets", *presets], check=True, env=env,
                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             done.write_text(stamp)
     return out

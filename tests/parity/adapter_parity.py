@@ -15,13 +15,14 @@ from pathlib import Path
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
-from transformers import Gemma4ForCausalLM, Gemma4ForConditionalGeneration
+from transformers import AutoModelForImageTextToText, Gemma4ForCausalLM
 
-from _reference import PRESETS, forward, reference
+from _reference import CASES, PRESETS, forward, reference
 
 TEST_BIN = Path(sys.argv[2] if len(sys.argv) > 2 else os.environ["BEZEL_TEST_BIN"])
 INPUTS = ("input_ids", "attention_mask", "mm_token_type_ids", "pixel_values", "image_position_ids", "input_features", "input_features_mask")
-TOWERS = {"e2b": "language,vision,audio,projectors", "dense": "language,vision,projectors", "moe": "language,vision,projectors"}
+TOWERS = {"e2b": "language,vision,audio,projectors", "dense": "language,vision,projectors", "moe": "language,vision,projectors",
+          "unified": "language,vision,projectors"}
 
 # (towers, Bezel's targets, Bezel's exclusion, PEFT's target_modules, PEFT's exclude_modules), on e2b
 TARGETS = [
@@ -52,7 +53,7 @@ def fresh(model, out, towers, targets, excluded=""):
     return load_file(out / "adapter_model.safetensors")
 
 
-def load_base(folder, kind=Gemma4ForConditionalGeneration):
+def load_base(folder, kind=AutoModelForImageTextToText):
     return kind.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32).eval()
 
 
@@ -82,7 +83,7 @@ def written_by_bezel(root, preset, tmp):
     state = get_peft_model_state_dict(model)
     check(state.keys() == tensors.keys(), f"{preset}: {len(tensors)} keys are PEFT's own")
     check(all(torch.equal(state[k], tensors[k]) for k in tensors), f"{preset}: PEFT holds Bezel's values")
-    for case in PRESETS[preset]:
+    for case in CASES[preset]:
         compare_logits(f"{preset}/{case}", model, folder, adapter, root / preset / f"case-{case}.safetensors", tmp)
 
 

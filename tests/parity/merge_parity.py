@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from _reference import BIN, PRESETS, forward, portable_bitsandbytes, reference
+from _reference import BIN, CASES, PRESETS, forward, portable_bitsandbytes, reference
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -42,9 +42,9 @@ def others_of(folder):
 
 
 def load(folder, **more):
-    from transformers import Gemma4ForConditionalGeneration
+    from transformers import AutoModelForImageTextToText
 
-    return Gemma4ForConditionalGeneration.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager", **more).eval()
+    return AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager", **more).eval()
 
 
 def inputs_of(case):
@@ -82,7 +82,7 @@ def float32(root, preset, tmp):
     check(others_of(out) == others_of(folder), f"{preset}: tokenizer and processor files")
     model = load(out)
     errors = []
-    for name in PRESETS[preset]:
+    for name in CASES[preset]:
         file = root / preset / f"case-{name}.safetensors"
         case = load_file(file)
         with torch.no_grad():

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from _reference import PRESETS, forward, reference
+from _reference import CASES, PRESETS, forward, reference
 
 failures = []
 
@@ -85,13 +85,13 @@ def check_repeats(root, tmp, runs=16):
 def bfloat16_errors(root, preset, tmp):
     """Absolute loss errors of Bezel and of transformers over the cases of a preset, base and adapter."""
     from peft import PeftModel
-    from transformers import Gemma4ForConditionalGeneration
+    from transformers import AutoModelForImageTextToText
 
     folder = root / preset
-    model = Gemma4ForConditionalGeneration.from_pretrained(folder / "model", dtype=torch.bfloat16).eval()
+    model = AutoModelForImageTextToText.from_pretrained(folder / "model", dtype=torch.bfloat16).eval()
     model = PeftModel.from_pretrained(model, folder / "adapter")
     ours, theirs = [], []
-    for case in PRESETS[preset]:
+    for case in CASES[preset]:
         file = folder / f"case-{case}.safetensors"
         wanted = load_file(file)
         inputs = {k.removeprefix("in."): v for k, v in wanted.items() if k.startswith("in.")}

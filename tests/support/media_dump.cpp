@@ -7,6 +7,8 @@
 //   resize PATH OUT BUDGET     writes pixels [3, h, w], resized
 //   image PATH OUT BUDGET      writes patches, positions, pool_index and counts [num_soft_tokens]
 //   audio PATH OUT             writes waveform, features, mask, soft_rows
+//   image-of PATH OUT MODEL    writes features, layout and counts [num_soft_tokens], by the model's own settings
+//   audio-of PATH OUT MODEL    the same
 // An Error of the library is printed as "error MESSAGE", and the next request is read.
 #include <exception>
 #include <iostream>
@@ -16,6 +18,7 @@
 
 #include "bezel/data/audio.h"
 #include "bezel/data/image.h"
+#include "bezel/data/media.h"
 #include "bezel/error.h"
 #include "bezel/io/mapped_file.h"
 #include "bezel/io/tensor_io.h"
@@ -56,6 +59,14 @@ void write_audio(const Fields& f) {
                                         {"soft_rows", audio.soft_index}});
 }
 
+void write_media(const Fields& f, bezel::input::MediaKind kind) {
+  const auto settings = data::media_settings(f.at(3), bezel::gemma4::read_model_config(f.at(3)));
+  const auto media = data::load_media(kind, f.at(1), settings);
+  bezel::io::save_safetensors(
+      f.at(2),
+      {{"features", media.features}, {"layout", media.layout}, {"counts", torch::tensor({media.num_soft_tokens})}});
+}
+
 void write_pixels(const Fields& f, const torch::Tensor& pixels) {
   bezel::io::save_safetensors(f.at(2), {{"pixels", pixels.contiguous()}});
 }
@@ -87,6 +98,8 @@ std::string answer(const Fields& f) {
     }
     if (what == "image") write_image(f);
     if (what == "audio") write_audio(f);
+    if (what == "image-of") write_media(f, bezel::input::MediaKind::kImage);
+    if (what == "audio-of") write_media(f, bezel::input::MediaKind::kAudio);
     out << "ok";
   }
   return out.str();
