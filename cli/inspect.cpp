@@ -89,8 +89,9 @@ void print_adapter(const Json& report) {
   print_line("adapter", report["path"]);
   print_line("base model", report["base_model"]);
   char text[96];
-  std::snprintf(text, sizeof text, "r %lld, alpha %g%s", report["lora_r"].get<long long>(),
-                report["lora_alpha"].get<double>(), report["use_rslora"].get<bool>() ? ", rsLoRA" : "");
+  std::snprintf(text, sizeof text, "r %lld, alpha %g%s%s", report["lora_r"].get<long long>(),
+                report["lora_alpha"].get<double>(), report["use_rslora"].get<bool>() ? ", rsLoRA" : "",
+                report["use_dora"].get<bool>() ? ", DoRA" : "");
   print_line("LoRA", text);
   print_line("tensors", number(report["tensors"]));
   for (const auto& [rank, count] : report["layers_by_rank"].items())
@@ -99,7 +100,8 @@ void print_adapter(const Json& report) {
   for (const auto& [name, tower] : report["towers"].items())
     std::printf("%-12s %7s %14s\n", name.c_str(), number(tower["layers"]).c_str(), number(tower["parameters"]).c_str());
   print_names("layers lack A or B, or the two do not fit", report["incomplete_layers"], "");
-  print_names("matrices saved beside LoRA", report["saved_matrices"], " (passed over where they equal the base's)");
+  print_names("matrices or rows saved beside LoRA", report["saved_matrices"], " (whole ones count where they differ)");
+  if (report["tokens"] > 0) print_line("tokens", number(report["tokens"]) + " with rows of their own");
   print_names("tensors are no LoRA pair", report["unexpected_tensors"], "");
   print_names("features that Bezel lacks", report["unsupported"], "");
   std::printf("\n%s\n", report["loads"].get<bool>() ? "Bezel can load it." : "Bezel cannot load it.");

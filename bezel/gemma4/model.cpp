@@ -46,6 +46,7 @@ ModelImpl::ModelImpl(ModelConfig config, torch::ScalarType dtype)
     lm_head = register_module("lm_head",
                               nn::Linear(config_.text.hidden_size, config_.text.vocab_size,
                                          nn::LinearImpl::Options{.quantizable = false, .role = nn::MatrixRole::kHead}));
+  trained_head = register_module("trained_head", std::make_shared<nn::TrainedHead>());
 }
 
 input::Batch ModelImpl::make_batch(const input::RawInputs& raw) const {
@@ -116,7 +117,10 @@ Tensor ModelImpl::decode(const input::Batch& batch, const Encoded& encoded, cons
   if (encoded.rows.defined()) {
     TORCH_CHECK(batch.soft_rows.size(0) == encoded.rows.size(0), batch.soft_rows.size(0), " placeholders for ",
                 encoded.rows.size(0), " soft tokens");
-    embeds = nn::scatter_rows(embeds.flatten(0, 1), batch.soft_rows, encoded.rows).view(embeds.sizes());
+    const Tensor flat = embeds.flatten(0, 1);
+    embeds = (embeds.requires_grad() ? flat.index_copy(0, batch.soft_rows, encoded.rows)
+                                     : nn::scatter_rows(flat, batch.soft_rows, encoded.rows))
+                 .view(embeds.sizes());
   }
   const Tensor real = batch.has_padding ? batch.attention_mask : Tensor();
   const bool bidirectional = config_.text.bidirectional_vision && encoded.kinds[input::MediaKind::kImage];
@@ -127,7 +131,7 @@ Tensor ModelImpl::decode(const input::Batch& batch, const Encoded& encoded, cons
                                Context{real, batch.segment_start, ends, begins, queries, past});
 }
 
-const std::shared_ptr<const quant::Weight>& ModelImpl::output_embedding() const {
+const std::shared_ptr<const quant::Weight>& ModelImpl::frozen_head() const {
   return lm_head ? lm_head->weight : model->language_model->embed_tokens->weight;
 }
 

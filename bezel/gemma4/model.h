@@ -11,6 +11,7 @@
 #include "bezel/gemma4/soft_token_cache.h"
 #include "bezel/gemma4/text.h"
 #include "bezel/input/raw_inputs.h"
+#include "bezel/nn/trained_table.h"
 
 namespace bezel::gemma4 {
 
@@ -99,13 +100,14 @@ class ModelImpl : public torch::nn::Module {
   /// Softcapped logits [N, V] of hidden states [N, H], in the compute dtype.
   torch::Tensor logits(const torch::Tensor& hidden);
 
-  /// The output matrix [V, H]: the token embeddings where they are tied.
-  const std::shared_ptr<const quant::Weight>& output_embedding() const;
-  /// Device of the head, and so of the whole model.
-  torch::Device device() const { return output_embedding()->device(); }
+  /// The output matrix [V, H], with what is trained of it: the token embeddings where they are tied.
+  const std::shared_ptr<const quant::Weight>& head() const { return trained_head->over(frozen_head()); }
+  /// The same as it is in the checkpoint.
+  const std::shared_ptr<const quant::Weight>& frozen_head() const;
 
   Backbone model{nullptr};
   nn::Linear lm_head{nullptr};  ///< only where the embeddings are not tied
+  std::shared_ptr<nn::TrainedHead> trained_head;
 
  private:
   torch::Tensor decode(const input::Batch& batch, const Encoded& encoded, const torch::Tensor& queries,

@@ -146,6 +146,7 @@ TextModelImpl::TextModelImpl(const TextConfig& config)
     : config_(config), plans_(plan_layers(config, false)), gathering_plans_(plan_layers(config, true)) {
   const std::int64_t hidden = config.hidden_size, width = config.hidden_size_per_layer_input;
   embed_tokens = register_module("embed_tokens", nn::Embedding(config.vocab_size, hidden, std::sqrt(hidden)));
+  embed_tokens->padding_id = config.pad_token_id;
   layers = register_module("layers", torch::nn::ModuleList());
   for (std::int64_t i = 0; i < config.num_layers; ++i) layers->push_back(TextLayer(config, i));
   norm = register_module("norm", nn::RmsNorm(hidden, config.rms_norm_eps, nn::NormForm{config.norm_offset}));

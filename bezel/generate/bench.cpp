@@ -55,7 +55,7 @@ std::int64_t weight_bytes_per_token(const gemma4::Model& model) {
     if (site.role() != nn::MatrixRole::kLinear) continue;
     bytes += site.weight()->bytes();
     if (const auto& adapter = site.layer->adapter)
-      bytes += static_cast<std::int64_t>(adapter->a.nbytes() + adapter->b.nbytes());
+      for (const torch::Tensor& tensor : adapter->tensors()) bytes += static_cast<std::int64_t>(tensor.nbytes());
   }
   return bytes;
 }

@@ -16,8 +16,10 @@ constexpr std::string_view kTextLayers = "model.language_model.layers.";
 constexpr std::string_view kGgufLayers = "blk.";
 constexpr std::string_view kLinear = ".linear";
 constexpr std::string_view kAdapterPrefix = "base_model.model.";
-// DoRA's vector, the one part that PEFT stores without `.weight`.
-constexpr std::string_view kMagnitude = "lora_magnitude_vector";
+// Parts that PEFT stores without `.weight`: DoRA's vector, and what it trains of tables.
+constexpr std::string_view kTokenRows = "token_adapter.trainable_tokens_delta";
+constexpr std::array<std::string_view, 4> kBareParts = {"lora_magnitude_vector", "lora_embedding_A", "lora_embedding_B",
+                                                        kTokenRows};
 
 constexpr std::array<std::string_view, 7> kVisionLayers = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj",
                                                            "self_attn.o_proj", "mlp.gate_proj",    "mlp.up_proj",
@@ -269,15 +271,22 @@ std::string canonical_module_name(std::string_view module) {
   return with_embedder_prefix(with_text_prefix(name));
 }
 
+namespace {
+
+bool is_bare(std::string_view part) { return std::ranges::find(kBareParts, part) != kBareParts.end(); }
+
+}  // namespace
+
 std::optional<AdapterKey> parse_adapter_key(std::string_view key) {
   if (!drop_prefix(key, kAdapterPrefix)) return std::nullopt;
   const bool has_weight = drop_suffix(key, ".weight");
   drop_suffix(key, ".default");
-  const std::size_t dot = key.rfind('.');
+  const bool is_rows = key.ends_with(kTokenRows) && key.size() > kTokenRows.size();
+  const std::size_t dot = is_rows ? key.size() - kTokenRows.size() - 1 : key.rfind('.');
   if (dot == std::string_view::npos || dot == 0) return std::nullopt;
   const std::string_view part = key.substr(dot + 1);
-  if (!has_weight && part != kMagnitude) return std::nullopt;
-  if (part.substr(0, 5) != "lora_") return std::nullopt;
+  if (!has_weight && !is_bare(part)) return std::nullopt;
+  if (!is_rows && part.substr(0, 5) != "lora_") return std::nullopt;
   return AdapterKey{canonical_module_name(key.substr(0, dot)), std::string(part), std::string(key.substr(0, dot))};
 }
 
@@ -294,7 +303,11 @@ std::string adapter_key(std::string_view canonical_module, std::string_view part
       .append(peft_module_name(canonical_module, text_only, layout))
       .append(".")
       .append(part)
-      .append(part == kMagnitude ? "" : ".weight");
+      .append(is_bare(part) ? "" : ".weight");
+}
+
+std::string saved_module_key(std::string_view canonical_module, bool text_only) {
+  return std::string(kAdapterPrefix).append(peft_module_name(canonical_module, text_only)).append(".weight");
 }
 
 }  // namespace bezel::io

@@ -61,7 +61,7 @@ std::string canonical_module_name(std::string_view module);
 /// One tensor of a PEFT adapter file.
 struct AdapterKey {
   std::string module;  ///< canonical module name
-  std::string part;    ///< "lora_A", "lora_B", "lora_magnitude_vector", …
+  std::string part;    ///< "lora_A", "lora_magnitude_vector", "token_adapter.trainable_tokens_delta", …
   std::string stored;  ///< module name as the key spells it
 };
 
@@ -73,6 +73,9 @@ std::optional<AdapterKey> parse_adapter_key(std::string_view key);
 /// embeddings): `base_model.model.lm_head.weight`, with or without `modules_to_save[.default]` or `base_layer` in it.
 /// Nothing for other keys.
 std::optional<std::string> saved_module_of(std::string_view key);
+
+/// The inverse, as PEFT saves such a module.
+std::string saved_module_key(std::string_view canonical_module, bool text_only = false);
 
 /// The key of an adapter tensor, in the released spelling unless the layout is kFlat.
 std::string adapter_key(std::string_view canonical_module, std::string_view part, bool text_only = false,

@@ -94,9 +94,8 @@ bool lacks_projection(const std::map<std::string, Target>& layers, const std::st
   constexpr const char* kMerge = "merge the adapter into its base with PEFT (merge_and_unload) and take the result";
   if (module.find(".experts") != std::string::npos)
     throw Error(path, ": tensor '", key, "' is LoRA on experts, which stay frozen in Bezel; ", kMerge);
-  if (module == "lm_head" || module.ends_with(".embed_tokens") || module.ends_with(".embed_tokens_per_layer"))
-    throw Error(path, ": tensor '", key, "' is LoRA on the ", module == "lm_head" ? "head" : "embeddings",
-                ", which Bezel does not adapt; ", kMerge);
+  if (module.ends_with(".embed_tokens_per_layer"))
+    throw Error(path, ": tensor '", key, "' is of the embeddings of each layer, which stay frozen in Bezel; ", kMerge);
   if (const std::string advice = io::foreign_name_advice(module + ".weight"); !advice.empty())
     throw Error(path, ": tensor '", key, "' fits no linear layer of this model, with ", advice);
   throw Error(path, ": tensor '", key, "' fits no linear layer of this model; is it an adapter of another base model (",
@@ -127,7 +126,7 @@ void drop_unused(const std::map<std::string, Target>& layers, const std::string&
     unused.push_back(name);
   }
   for (const std::string& name : unused) pairs.erase(name);
-  if (pairs.empty())
+  if (pairs.empty() && !unused.empty())
     throw Error(path, ": adapts only keys and values of layers that compute none of their own; nothing is left of it");
   if (!unused.empty())
     adapter.notes.push_back(path + ": LoRA on projections that the model does not have is passed over, as PEFT does: " +
@@ -154,47 +153,173 @@ bool equals(const quant::Weight& base, const torch::Tensor& saved) {
   return true;
 }
 
-// Matrices saved beside LoRA change nothing where they are the base's. On `meta` nothing can be compared.
-void check_saved(const torch::nn::Module& model, const std::string& path, const std::vector<SavedMatrix>& saved,
-                 const std::vector<std::string>& modules_to_save, LoadedAdapter& adapter) {
-  std::string asked;
-  for (const std::string& name : modules_to_save) asked += (asked.empty() ? "" : ", ") + name;
-  for (const SavedMatrix& matrix : saved) {
-    const auto base = matrix_of(model, matrix.module);
-    if (!base) refuse_key(path, matrix.key, matrix.module, adapter.base_model);
-    if (base->device().is_meta()) continue;
-    if (!equals(*base, matrix.tensor))
-      throw Error(path, ": tensor '", matrix.key, "' ", matrix.tensor.sizes(), " differs from the base's ",
-                  torch::IntArrayRef(base->shape()), ": it was trained or resized beside LoRA",
-                  asked.empty() ? "" : " (modules_to_save: " + asked + ")",
-                  ", which Bezel does not do; merge the adapter into its base with PEFT and take the result");
-    adapter.notes.push_back(path + ": '" + matrix.key + "' equals the base's and is passed over");
+bool is_saved_by_name(const std::vector<std::string>& modules_to_save, const std::string& module) {
+  const auto names = all_spellings(module);
+  return std::ranges::any_of(modules_to_save, [&](const std::string& asked) {
+    return std::ranges::any_of(names, [&](const std::string& name) { return has_suffix(name, asked); });
+  });
+}
+
+// The table of the model that a tensor is of, to be filled.
+TableTarget table_of(const std::vector<TableTarget>& known, const std::string& module, TableTarget::Form form) {
+  const auto found = std::ranges::find(known, module, &TableTarget::name);
+  TORCH_CHECK(found != known.end(), module, " is no table");
+  TableTarget table = *found;
+  table.form = form;
+  table.table = std::make_shared<nn::TrainedTable>();
+  table.table->is_embedding = table.embedding != nullptr;
+  table.table->padding_id = table.padding_id;
+  return table;
+}
+
+bool is_table(const std::vector<TableTarget>& known, const std::string& module) {
+  return std::ranges::find(known, module, &TableTarget::name) != known.end();
+}
+
+// A copy: the file is mapped read-only, and training writes.
+torch::Tensor own(const torch::Tensor& tensor, const std::shared_ptr<const quant::Weight>& weight) {
+  const auto device = weight ? weight->device() : torch::Device(torch::kCPU);
+  return tensor.to(device, torch::kFloat, /*non_blocking=*/false, /*copy=*/true).requires_grad_();
+}
+
+void add_rows(const std::string& path, const SavedMatrix& saved, const std::vector<TableTarget>& known,
+              LoadedAdapter& adapter) {
+  const auto& indices = adapter.config.trainable_token_indices;
+  if (!is_table(known, saved.module)) refuse_key(path, saved.key, saved.module, adapter.base_model);
+  const auto names = all_spellings(saved.module);
+  const auto found = std::ranges::find_if(indices, [&](const auto& item) {
+    return std::ranges::any_of(names, [&](const std::string& name) { return has_suffix(name, item.first); });
+  });
+  if (found == indices.end())
+    throw Error(path, ": tensor '", saved.key, "' holds trained rows, but trainable_token_indices in ", kConfig,
+                " does not say of which tokens");
+  TableTarget table = table_of(known, saved.module, TableTarget::Form::kRows);
+  table.ids = table.table->ids = found->second;
+  for (const std::int64_t id : table.ids)
+    if (id < 0 || id >= table.shape[0])
+      throw Error(path, ": trainable_token_indices in ", kConfig, ": token ", id, " lies outside the ", table.shape[0],
+                  " rows of ", saved.module);
+  check_tensor(path, saved.key, saved.tensor, {static_cast<std::int64_t>(table.ids.size()), table.shape[1]},
+               "tokens, width");
+  table.table->rows = own(saved.tensor, table.base);
+  adapter.selection.tables.push_back(std::move(table));
+}
+
+// A matrix saved beside LoRA changes nothing where it is the base's. On `meta` nothing can be compared.
+void add_whole(const std::string& path, const SavedMatrix& saved, const torch::nn::Module& model,
+               const std::vector<TableTarget>& known, LoadedAdapter& adapter) {
+  const auto base = matrix_of(model, saved.module);
+  if (!base) refuse_key(path, saved.key, saved.module, adapter.base_model);
+  if (base->device().is_meta()) return;
+  if (equals(*base, saved.tensor)) {
+    adapter.notes.push_back(path + ": '" + saved.key + "' equals the base's and is passed over");
+    return;
   }
-  if (saved.empty() && !asked.empty())
+  if (!is_table(known, saved.module) || !is_saved_by_name(adapter.config.modules_to_save, saved.module))
+    throw Error(path, ": tensor '", saved.key, "' ", saved.tensor.sizes(), " differs from the base's ",
+                torch::IntArrayRef(base->shape()), ": it was trained or resized beside LoRA",
+                ", but modules_to_save in ", kConfig, " does not name it, or Bezel trains no such module whole",
+                "; merge the adapter into its base with PEFT and take the result");
+  TableTarget table = table_of(known, saved.module, TableTarget::Form::kWhole);
+  check_tensor(path, saved.key, saved.tensor, table.shape, "vocabulary, width");
+  table.table->whole = own(saved.tensor, table.base);
+  adapter.selection.tables.push_back(std::move(table));
+}
+
+void add_saved(torch::nn::Module& model, const std::string& path, const std::vector<SavedMatrix>& saved,
+               const std::vector<TableTarget>& known, LoadedAdapter& adapter) {
+  for (const SavedMatrix& matrix : saved)
+    matrix.is_rows ? add_rows(path, matrix, known, adapter) : add_whole(path, matrix, model, known, adapter);
+  std::string asked;
+  for (const std::string& name : adapter.config.modules_to_save) asked += (asked.empty() ? "" : ", ") + name;
+  if (std::ranges::all_of(saved, &SavedMatrix::is_rows) && !asked.empty())
     throw Error(path, ": ", kConfig, " names modules_to_save (", asked,
                 "), of which no tensor is here; set it to null "
                 "if nothing was trained beside LoRA");
 }
 
+// LoRA on the embeddings and the head, out of `pairs`.
+void take_tables(const std::string& path, const std::vector<TableTarget>& known,
+                 std::map<std::string, StoredPair>& pairs, LoadedAdapter& adapter) {
+  const LoraConfig& config = adapter.config;
+  const PatternTable<std::int64_t> ranks(config.rank_pattern, "rank_pattern");
+  const PatternTable<double> alphas(config.alpha_pattern, "alpha_pattern");
+  for (const TableTarget& one : known) {
+    const auto found = pairs.find(one.name);
+    if (found == pairs.end()) continue;
+    const StoredPair& pair = found->second;
+    TableTarget table = table_of(known, one.name, TableTarget::Form::kLowRank);
+    std::vector<std::string> names = all_spellings(one.name);
+    if (pair.magnitude.defined() || config.use_dora)
+      throw Error(path, ": tensor '", pair.a_key, "' is of DoRA on ", one.name,
+                  ", which is not built; merge the adapter");
+    if (!ModuleMatcher(config).matches(names))
+      throw Error(path, ": tensor '", pair.a_key, "' belongs to a layer that target_modules in ", kConfig,
+                  " does not select");
+    names.push_back(pair.stored);
+    table.rank = ranks.find(names, config.rank);
+    table.alpha = alphas.find(names, config.alpha);
+    const std::int64_t rows = table.shape[0], width = table.shape[1];
+    const bool embedding = table.table->is_embedding;
+    if (embedding != pair.is_embedding)
+      throw Error(path, ": tensor '", pair.a_key, "': expected ", embedding ? "lora_embedding_A" : "lora_A.weight",
+                  " of ", one.name);
+    check_tensor(path, pair.a_key, pair.a, {table.rank, embedding ? rows : width}, "rank, in");
+    check_tensor(path, pair.b_key, pair.b, {embedding ? width : rows, table.rank}, "out, rank");
+    table.table->a = own(pair.a, table.base);
+    table.table->b = own(pair.b, table.base);
+    table.table->scale = config.scale(table.rank, table.alpha);
+    table.table->dropout = embedding ? 0.0 : config.dropout;
+    adapter.selection.tables.push_back(std::move(table));
+    pairs.erase(found);
+  }
+}
+
 nn::Adapter make_adapter(const Target& target, const StoredPair& pair, const LoraConfig& config) {
-  const auto device = target.layer->weight ? target.layer->weight->device() : torch::Device(torch::kCPU);
-  // A copy: the file is mapped read-only, and training writes.
-  const auto own = [&](const torch::Tensor& tensor) {
-    return tensor.to(device, torch::kFloat, /*non_blocking=*/false, /*copy=*/true).requires_grad_();
-  };
-  return {
-      .a = own(pair.a), .b = own(pair.b), .scale = config.scale(target.rank, target.alpha), .dropout = config.dropout};
+  const auto& weight = target.layer->weight;
+  nn::Adapter adapter{.a = own(pair.a, weight),
+                      .b = own(pair.b, weight),
+                      .scale = config.scale(target.rank, target.alpha),
+                      .dropout = config.dropout};
+  if (pair.magnitude.defined()) adapter.magnitude = own(pair.magnitude, weight);
+  return adapter;
 }
 
 [[noreturn]] void refuse_tensor(const std::string& path, const std::string& key) {
   const auto has = [&](const char* part) { return key.find(part) != std::string::npos; };
   const char* what = "is not supported";
-  if (has("lora_embedding_")) what = "is LoRA on embeddings, which Bezel does not adapt";
-  if (has("trainable_tokens")) what = "holds rows of the embeddings trained beside LoRA, which Bezel does not read";
-  if (has("lora_magnitude_vector")) what = "is of DoRA, which is not supported";
+  if (has("trainable_tokens")) what = "holds rows of the embeddings trained beside LoRA, which have no form here";
   throw Error(path, ": tensor '", key, "' ", what,
               "; expected base_model.model.<module>.lora_A.weight or .lora_B.weight. Merge the adapter into its base "
               "with PEFT to use it");
+}
+
+// The tensors of one adapted layer.
+struct Part {
+  std::string_view name;
+  std::string StoredPair::*key;
+  torch::Tensor StoredPair::*tensor;
+  bool is_embedding = false;
+};
+constexpr Part kParts[] = {{"lora_A", &StoredPair::a_key, &StoredPair::a},
+                           {"lora_B", &StoredPair::b_key, &StoredPair::b},
+                           {"lora_embedding_A", &StoredPair::a_key, &StoredPair::a, true},
+                           {"lora_embedding_B", &StoredPair::b_key, &StoredPair::b, true},
+                           {"lora_magnitude_vector", &StoredPair::magnitude_key, &StoredPair::magnitude}};
+
+const Part* find_part(std::string_view name) {
+  const Part* part = std::ranges::find(kParts, name, &Part::name);
+  return part == std::end(kParts) ? nullptr : part;
+}
+
+// DoRA has a magnitude for every layer, LoRA for none.
+void check_magnitude(const std::string& path, const StoredPair& pair, const Target& target) {
+  if (!target.dora && pair.magnitude.defined())
+    throw Error(path, ": tensor '", pair.magnitude_key, "' is of DoRA, but use_dora in ", kConfig, " is off");
+  if (target.dora && !pair.magnitude.defined())
+    throw Error(path, ": tensor '", pair.a_key, "' has no lora_magnitude_vector beside it, but use_dora in ", kConfig,
+                " is on");
+  if (target.dora) check_tensor(path, pair.magnitude_key, pair.magnitude, {target.layer->out_features}, "out");
 }
 
 // adapter_config.json of a folder; says what the folder is if there is none.
@@ -222,22 +347,26 @@ std::map<std::string, StoredPair> read_pairs(const std::string& path, std::vecto
   std::map<std::string, StoredPair> pairs;
   for (auto& [key, tensor] : io::load_safetensors(path)) {
     const auto parsed = io::parse_adapter_key(key);
-    const bool is_a = parsed && parsed->part == "lora_A";
-    if (!is_a && !(parsed && parsed->part == "lora_B")) {
-      const auto module = io::saved_module_of(key);
+    const Part* part = parsed ? find_part(parsed->part) : nullptr;
+    if (part == nullptr) {
+      const bool is_rows = parsed && parsed->part == "token_adapter.trainable_tokens_delta";
+      const auto module = is_rows ? std::optional(parsed->module) : io::saved_module_of(key);
       if (!module || saved == nullptr) refuse_tensor(path, key);
-      saved->push_back({key, *module, tensor});
+      saved->push_back({key, *module, tensor, is_rows});
       continue;
     }
     StoredPair& pair = pairs[parsed->module];
-    std::string& seen = is_a ? pair.a_key : pair.b_key;
+    std::string& seen = pair.*part->key;
     if (!seen.empty()) throw Error(path, ": tensors '", seen, "' and '", key, "' are two spellings of one tensor");
     seen = key;
-    (is_a ? pair.a : pair.b) = tensor;
-    if (is_a) pair.stored = parsed->stored;
+    pair.*part->tensor = tensor;
+    if (part->tensor == &StoredPair::a) pair.stored = parsed->stored;
+    pair.is_embedding = pair.is_embedding || part->is_embedding;
   }
-  if (pairs.empty()) throw Error(path, ": holds no tensor");
+  if (pairs.empty() && (saved == nullptr || saved->empty())) throw Error(path, ": holds no tensor");
   for (const auto& [name, pair] : pairs) {
+    if (pair.a_key.empty() && pair.b_key.empty())
+      throw Error(path, ": tensor '", pair.magnitude_key, "' has no lora_A and no lora_B beside it");
     if (pair.b_key.empty()) throw Error(path, ": tensor '", pair.a_key, "' has no lora_B beside it");
     if (pair.a_key.empty()) throw Error(path, ": tensor '", pair.b_key, "' has no lora_A beside it");
   }
@@ -269,13 +398,20 @@ void save_adapter(const std::string& folder, const Selection& selection, const L
   std::vector<AdaptedLayer> layers;
   for (const Target& target : selection.targets) {
     TORCH_CHECK(target.layer->adapter, target.name, " has no adapter to save");
-    const nn::Adapter& adapter = *target.layer->adapter;
-    tensors.emplace_back(io::adapter_key(target.name, "lora_A", selection.text_only), adapter.a.detach());
-    tensors.emplace_back(io::adapter_key(target.name, "lora_B", selection.text_only), adapter.b.detach());
     layers.push_back({io::peft_module_name(target.name, selection.text_only), target.rank, target.alpha});
   }
+  LoraConfig said = config;
+  said.modules_to_save.clear();
+  said.trainable_token_indices.clear();
+  for (const TableTarget& table : selection.tables) {
+    const std::string name = io::peft_module_name(table.name, selection.text_only);
+    if (table.form == TableTarget::Form::kLowRank) layers.push_back({name, table.rank, table.alpha});
+    if (table.form == TableTarget::Form::kWhole) said.modules_to_save.push_back(name);
+    if (table.form == TableTarget::Form::kRows) said.trainable_token_indices.emplace_back(name, table.ids);
+  }
+  for (const auto& [key, tensor] : selection.named_tensors()) tensors.emplace_back(key, tensor.detach());
   io::save_safetensors(in_folder(folder, kWeights), tensors);
-  const io::Json json = adapter_config_json(config, layers, base.path, base.architecture, base.image_attention);
+  const io::Json json = adapter_config_json(said, layers, base.path, base.architecture, base.image_attention);
   io::write_file_atomically(in_folder(folder, kConfig), json.dump(2) + "\n");
 }
 
@@ -284,6 +420,7 @@ LoraConfig read_lora_config(const std::string& folder) {
   std::vector<SavedMatrix> saved;
   const auto pairs = read_pairs(find_weights(folder), &saved);
   std::erase_if(config.towers, [&](Tower tower) {
+    if (tower == Tower::kLanguage && (!saved.empty() || pairs.contains("lm_head"))) return false;
     return std::ranges::none_of(pairs, [&](const auto& item) {
       const gemma4::Part* part = gemma4::place_of(item.first).part;
       return part != nullptr && part->tower == tower;
@@ -304,8 +441,11 @@ LoadedAdapter load_adapter(torch::nn::Module& model, const std::string& folder, 
   auto pairs = read_pairs(path, &saved);
   const auto layers = layers_by_name(model);
   use_unified_names(layers, pairs);
+  const std::vector<TableTarget> known = tables_of(model);
+  take_tables(path, known, pairs, adapter);
   drop_unused(layers, path, pairs, adapter);
-  check_saved(model, path, saved, file.modules_to_save, adapter);
+  add_saved(model, path, saved, known, adapter);
+  tie_rows(adapter.selection.tables, known);
   const PatternTable<std::int64_t> ranks(file.lora.rank_pattern, "rank_pattern");
   const PatternTable<double> alphas(file.lora.alpha_pattern, "alpha_pattern");
   for (const auto& [name, pair] : pairs) {
@@ -316,11 +456,14 @@ LoadedAdapter load_adapter(torch::nn::Module& model, const std::string& folder, 
     target.alpha = alphas.find(names, file.lora.alpha);
     check_tensor(path, pair.a_key, pair.a, {target.rank, target.layer->in_features}, "rank, in");
     check_tensor(path, pair.b_key, pair.b, {target.layer->out_features, target.rank}, "out, rank");
+    target.dora = file.lora.use_dora;
+    check_magnitude(path, pair, target);
     adapter.selection.targets.push_back(std::move(target));
   }
   check_coverage(path, adapter, layers, pairs);
   for (const Target& target : adapter.selection.targets)
     target.layer.ptr()->adapter = make_adapter(target, pairs.at(target.name), adapter.config);
+  for (const TableTarget& table : adapter.selection.tables) table.put();
   return adapter;
 }
 

@@ -7,21 +7,24 @@
 
 namespace bezel::lora {
 
-/// The two tensors of a layer as an adapter file holds them.
+/// The tensors of a layer as an adapter file holds them.
 struct StoredPair {
-  std::string a_key, b_key;
-  std::string stored;  ///< the module in the file's own spelling: the one that the patterns beside it are about
-  torch::Tensor a, b;  ///< mapped; as they are stored
+  std::string a_key, b_key, magnitude_key;
+  std::string stored;         ///< the module in the file's own spelling: the one that the patterns beside it are about
+  torch::Tensor a, b;         ///< mapped; as they are stored
+  torch::Tensor magnitude{};  ///< of DoRA
+  bool is_embedding = false;  ///< lora_embedding_A [rank, V] and lora_embedding_B [H, rank]
 };
 
 /// Throws Error unless A is [rank, in], B is [out, rank] and both are finite.
 void check_pair(const StoredPair& pair, const std::string& source);
 
-/// A whole matrix that PEFT saved beside LoRA: embeddings, the head, modules_to_save.
+/// A whole matrix that PEFT saved beside LoRA: embeddings, the head, modules_to_save; or rows of one.
 struct SavedMatrix {
   std::string key;
   std::string module;  ///< canonical
   torch::Tensor tensor;
+  bool is_rows = false;  ///< of trainable_token_indices
 };
 
 /// The file with the tensors of a PEFT adapter folder. Throws Error when there is none that is safe to read.
@@ -62,7 +65,7 @@ struct LoadedAdapter {
 /// Keys and values of layers that compute none are passed over, and so are matrices saved beside LoRA that equal the
 /// base's. Nothing is attached when anything is wrong: Error names a key that fits no layer of the model or that
 /// target_modules does not cover, a lora_A without its lora_B, a rank or width that does not fit, a saved matrix that
-/// was trained, NaN and Inf, and a folder that holds adapter_model.bin only.
+/// was trained but is not in modules_to_save, NaN and Inf, and a folder that holds adapter_model.bin only.
 LoadedAdapter load_adapter(torch::nn::Module& model, const std::string& folder, bool text_only = false);
 
 }  // namespace bezel::lora

@@ -22,64 +22,67 @@ GradientAudit::GradientAudit(const Selection& selection) {
   for (const Target& target : selection.targets) {
     const std::string name(target.part->label);
     auto part = std::ranges::find(parts_, name, &Part::name);
-    if (part == parts_.end()) part = parts_.insert(part, {name, {}});
-    part->layers.push_back({.target = target});
+    if (part == parts_.end()) part = parts_.insert(part, {.name = name, .tensors = {}});
+    const nn::Adapter& adapter = *target.layer->adapter;
+    part->tensors.push_back({target.name + ".lora_B", adapter.b, adapter.a});
+    part->tensors.push_back({target.name + ".lora_A", adapter.a, adapter.b});
+    if (adapter.magnitude.defined())
+      part->tensors.push_back({target.name + ".lora_magnitude_vector", adapter.magnitude});
+    ++part->num_layers;
+  }
+  for (const TableTarget& target : selection.tables) {
+    Part& part = parts_.emplace_back();
+    part.name = target.name;
+    part.num_layers = 1;
+    const nn::TrainedTable& table = *target.table;
+    if (table.is_low_rank()) {
+      part.tensors.push_back({target.name + ".lora_B", table.b, table.a});
+      part.tensors.push_back({target.name + ".lora_A", table.a, table.b});
+    } else {
+      part.tensors.push_back({target.name, table.tensors()[0]});
+    }
   }
 }
 
 bool GradientAudit::took_part(const Part& part) {
-  return std::ranges::any_of(part.layers, [](const Watched& watched) {
-    const nn::Adapter& adapter = *watched.target.layer->adapter;
-    return adapter.b.grad().defined() || adapter.a.grad().defined();
-  });
+  return std::ranges::any_of(part.tensors, [](const Watched& watched) { return watched.tensor.grad().defined(); });
 }
 
 void GradientAudit::check(std::int64_t step) {
   for (Part& part : parts_) {
     if (!took_part(part)) continue;
     std::vector<std::string> dead;
-    for (Watched& watched : part.layers) {
-      const nn::Adapter& adapter = *watched.target.layer->adapter;
-      if (!watched.b_seen && !(watched.b_seen = has_nonzero(adapter.b.grad())))
-        dead.push_back(watched.target.name + ".lora_B");
-      if (watched.a_seen || !has_nonzero(adapter.b.detach())) continue;
-      if (!(watched.a_seen = has_nonzero(adapter.a.grad()))) dead.push_back(watched.target.name + ".lora_A");
+    for (Watched& watched : part.tensors) {
+      if (watched.seen || (watched.factor.defined() && !has_nonzero(watched.factor.detach()))) continue;
+      if (!(watched.seen = has_nonzero(watched.tensor.grad()))) dead.push_back(watched.name);
     }
     if (dead.empty()) continue;
     std::string names;
     for (std::size_t i = 0; i < std::min(dead.size(), kNamedLayers); ++i) names += (i ? ", " : "") + dead[i];
     if (dead.size() > kNamedLayers) names += ", …";
     throw Error(ErrorKind::kDiverged, "step ", step, ": ", dead.size(), " adapter tensors of the ", part.name, " (",
-                part.layers.size(), " layers) got no gradient and would not train: ", names,
+                part.num_layers, " layers) got no gradient and would not train: ", names,
                 "; leave these layers out with exclude_modules, or look for saturated or unused layers");
   }
 }
 
 std::vector<std::string> GradientAudit::seen() const {
   std::vector<std::string> names;
-  for (const Part& part : parts_) {
-    for (const Watched& watched : part.layers) {
-      if (watched.a_seen) names.push_back(watched.target.name + ".lora_A");
-      if (watched.b_seen) names.push_back(watched.target.name + ".lora_B");
-    }
-  }
+  for (const Part& part : parts_)
+    for (const Watched& watched : part.tensors)
+      if (watched.seen) names.push_back(watched.name);
   return names;
 }
 
 void GradientAudit::restore(const std::vector<std::string>& seen) {
   const std::set<std::string> names(seen.begin(), seen.end());
-  for (Part& part : parts_) {
-    for (Watched& watched : part.layers) {
-      watched.a_seen = names.contains(watched.target.name + ".lora_A");
-      watched.b_seen = names.contains(watched.target.name + ".lora_B");
-    }
-  }
+  for (Part& part : parts_)
+    for (Watched& watched : part.tensors) watched.seen = names.contains(watched.name);
 }
 
 bool GradientAudit::done() const {
-  return std::ranges::all_of(parts_, [](const Part& part) {
-    return std::ranges::all_of(part.layers, [](const Watched& watched) { return watched.a_seen && watched.b_seen; });
-  });
+  return std::ranges::all_of(parts_,
+                             [](const Part& part) { return std::ranges::all_of(part.tensors, &Watched::seen); });
 }
 
 }  // namespace bezel::lora

@@ -9,9 +9,8 @@
 namespace bezel::lora {
 
 /// Makes sure that what is adapted also trains. Of every part of the model (decoder, encoder, one projector) that takes
-/// part in an optimizer step for the first time, each adapter must have a gradient on B that is not zero; and each must
-/// have one on A in the first step in which its B is not zero any more. Parts whose gradients are all undefined took no
-/// part.
+/// part in an optimizer step for the first time, each tensor of each adapter must have a gradient that is not zero; A
+/// and B once the other of the two is not zero itself. Parts whose gradients are all undefined took no part.
 class GradientAudit {
  public:
   explicit GradientAudit(const Selection& selection);
@@ -27,13 +26,15 @@ class GradientAudit {
 
  private:
   struct Watched {
-    Target target;
-    bool a_seen = false;
-    bool b_seen = false;
+    std::string name;
+    torch::Tensor tensor;
+    torch::Tensor factor{};  ///< what the gradient is a multiple of; undefined: it is watched from the first step on
+    bool seen = false;
   };
   struct Part {
     std::string name;
-    std::vector<Watched> layers;
+    std::vector<Watched> tensors;
+    std::int64_t num_layers = 0;
   };
 
   static bool took_part(const Part& part);

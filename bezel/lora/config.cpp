@@ -42,6 +42,7 @@ constexpr std::string_view kIgnoredKeys[] = {"auto_mapping",
                                              "exclude_modules",
                                              "task_type",
                                              "use_rslora",
+                                             "use_dora",
                                              "bias",
                                              "init_lora_weights",
                                              "layers_pattern",
@@ -57,8 +58,7 @@ bool is_off(const Json& value) {
 bool may_pass(const Json& value) { return is_off(value) || value.is_number() || value.is_string(); }
 
 // Switches of 0.21.2 whose "on" may be a number or a word.
-constexpr std::string_view kSwitches[] = {"modules_to_save", "alora_invocation_tokens", "use_dora", "lora_bias",
-                                          "fan_in_fan_out"};
+constexpr std::string_view kSwitches[] = {"modules_to_save", "alora_invocation_tokens", "lora_bias", "fan_in_fan_out"};
 
 struct Feature {
   std::string_view key, name;
@@ -68,7 +68,6 @@ constexpr Feature kFeatures[] = {
     {"modules_to_save", "whole modules trained beside LoRA"},
     {"trainable_token_indices", "rows of the embeddings trained beside LoRA"},
     {"target_parameters", "LoRA on parameters such as the stacked experts, which stay frozen here"},
-    {"use_dora", "DoRA"},
     {"lora_bias", "biases in the adapter"},
     {"alora_invocation_tokens", "aLoRA"},
     {"layer_replication", "layers that stand several times in the model"},
@@ -102,7 +101,8 @@ std::string refusal_of(std::string_view key) {
 void refuse_unsupported(const JsonView& json, const AdapterReading& reading, const Refusals& refuse) {
   for (const auto& [name, value] : json.members()) {
     if (std::ranges::find(kIgnoredKeys, name) != std::end(kIgnoredKeys)) continue;
-    if (name == "modules_to_save" && reading.saved_modules && value.is_array()) continue;
+    const bool is_table = name == "modules_to_save" || name == "trainable_token_indices";
+    if (is_table && reading.saved_modules && (value.is_array() || value.is_object())) continue;
     const bool is_switch = std::ranges::find(kSwitches, name) != std::end(kSwitches);
     if (is_switch ? is_off(value.value()) : may_pass(value.value())) continue;
     refuse(value, refusal_of(name));
@@ -110,10 +110,15 @@ void refuse_unsupported(const JsonView& json, const AdapterReading& reading, con
 }
 
 // Some ways to start an adapter also change the base weights, so the adapter alone does not say what the model is.
-void check_initialization(const JsonView& json, const Refusals& refuse) {
+void read_initialization(const JsonView& json, const Refusals& refuse, LoraConfig& config) {
   const auto init = json.find("init_lora_weights");
-  if (!init || init->value().is_boolean()) return;
+  if (!init) return;
+  if (init->value().is_boolean()) {
+    config.init_lora_weights = init->boolean() ? "true" : "false";
+    return;
+  }
   const std::string kind = init->text();
+  if (kind == "gaussian" || kind == "orthogonal") config.init_lora_weights = kind;
   if (kind == "gaussian" || kind == "orthogonal" || kind == "eva") return;
   refuse(*init, "true, false, gaussian, orthogonal or eva: other initializations change the base weights too");
 }
@@ -179,6 +184,25 @@ void read_layers(const JsonView& json, LoraConfig& config) {
     layers->fail("null beside a target_modules that is one regex, which says itself which layers are meant");
 }
 
+std::vector<std::int64_t> token_ids(const JsonView& json) {
+  check_count(json);
+  std::vector<std::int64_t> ids;
+  for (const JsonView& id : json.elements()) ids.push_back(id.whole(0, std::int64_t{1} << 31));
+  return ids;
+}
+
+// What is trained of embeddings and head beside LoRA.
+void read_tables(const JsonView& json, LoraConfig& config) {
+  if (const auto saved = json.find("modules_to_save"); saved && saved->is_array())
+    for (const JsonView& name : saved->elements()) config.modules_to_save.push_back(name.text());
+  const auto tokens = json.find("trainable_token_indices");
+  if (!tokens) return;
+  if (tokens->is_array())
+    config.trainable_token_indices.emplace_back("embed_tokens", token_ids(*tokens));
+  else if (tokens->is_object())
+    for (const auto& [name, ids] : tokens->members()) config.trainable_token_indices.emplace_back(name, token_ids(ids));
+}
+
 // mlx_lm writes a file of the same name.
 void refuse_mlx(const JsonView& json) {
   if (json.find("peft_type") || !(json.find("lora_parameters") || json.find("fine_tune_type"))) return;
@@ -186,10 +210,48 @@ void refuse_mlx(const JsonView& json) {
               "adapters of PEFT: `bezel convert --adapter … --to peft --output D` makes one");
 }
 
+// true and false as such.
+Json init_json(const std::string& init) {
+  if (init == "true" || init == "false") return init == "true";
+  return init;
+}
+
+Json tokens_json(const LoraConfig& config) {
+  const auto& tokens = config.trainable_token_indices;
+  if (tokens.empty()) return nullptr;
+  Json json = Json::object();
+  for (const auto& [name, ids] : tokens) json[name] = ids;
+  return json;
+}
+
 // PEFT writes whole alphas as integers.
 Json number_json(double value) {
   if (value == std::floor(value) && std::abs(value) < 1e15) return static_cast<std::int64_t>(value);
   return value;
+}
+
+// What the reader of a config takes; PEFT knows more.
+void check_initialization(const LoraConfig& config) {
+  const std::string& init = config.init_lora_weights;
+  const auto refuse = [&](const std::string& why) {
+    throw Error(ErrorKind::kConfig, "init_lora_weights: got '", init, "', ", why);
+  };
+  if (init.starts_with("pissa") || init == "olora" || init == "corda" || init == "loftq")
+    refuse(
+        "which takes what A and B begin with out of the base's weights; Bezel maps those and leaves them as they are, "
+        "and the adapter would be right only over a base that was changed alike. Write true, gaussian or orthogonal");
+  if (init == "eva" || init == "lora_ga" || init == "mica")
+    refuse(
+        "which PEFT makes from activations, gradients or minor directions of the base; write true, gaussian, "
+        "orthogonal or false, or start from an adapter that PEFT made (init_adapter)");
+  if (init != "true" && init != "false" && init != "gaussian" && init != "orthogonal")
+    refuse("expected true, gaussian, orthogonal or false");
+  if (init != "orthogonal") return;
+  const auto check_even = [&](const std::string& key, std::int64_t rank) {
+    if (rank % 2 != 0) throw Error(ErrorKind::kConfig, key, ": got ", rank, "; orthogonal starts need an even rank");
+  };
+  check_even("lora_r", config.rank);
+  for (const auto& [name, rank] : config.rank_pattern) check_even("rank_pattern." + name, rank);
 }
 
 }  // namespace
@@ -235,6 +297,7 @@ void LoraConfig::check() const {
   for (const auto& [name, value] : rank_pattern) check_rank("rank_pattern." + name, value);
   for (const auto& [name, value] : alpha_pattern) check_alpha("alpha_pattern." + name, value);
   if (!(dropout >= 0 && dropout < 1)) refuse("lora_dropout: got ", dropout, ", expected at least 0 and below 1");
+  check_initialization(*this);
   if (towers.empty()) refuse("lora_towers: got an empty list, expected some of language, vision, audio, projectors");
   if (!layers_pattern.empty() && layers_to_transform.empty())
     refuse("layers_pattern: given without layers_to_transform, the numbers of the layers");
@@ -257,9 +320,8 @@ AdapterConfig parse_adapter_config(const Json& value, const std::string& source,
   if (const auto bias = json.find("bias"); bias && bias->text() != "none")
     refuse(*bias, "\"none\": adapters that train biases are not supported");
   refuse_unsupported(json, reading, refuse);
-  check_initialization(json, refuse);
-
   LoraConfig& lora = result.lora;
+  read_initialization(json, refuse, lora);
   lora.towers.assign(std::begin(kTowers), std::end(kTowers));
   lora.rank = json.at("r").whole(1, kMaxRank);
   lora.alpha = json.at("lora_alpha").number();
@@ -268,10 +330,10 @@ AdapterConfig parse_adapter_config(const Json& value, const std::string& source,
     if (lora.dropout < 0 || lora.dropout >= 1) dropout->fail("at least 0 and below 1");
   }
   if (const auto rslora = json.find("use_rslora")) lora.use_rslora = rslora->boolean();
+  if (const auto dora = json.find("use_dora")) lora.use_dora = dora->boolean();
   read_patterns(json, lora);
   read_layers(json, lora);
-  if (const auto saved = json.find("modules_to_save"); saved && saved->is_array() && reading.saved_modules)
-    for (const JsonView& name : saved->elements()) result.modules_to_save.push_back(name.text());
+  if (reading.saved_modules) read_tables(json, lora);
   if (const auto base = json.find("base_model_name_or_path")) result.base_model = base->text();
   if (const auto mapping = json.find("auto_mapping"); mapping && mapping->is_object())
     if (const auto attention = mapping->find(kImageAttention)) result.image_attention = attention->text();
@@ -308,7 +370,7 @@ Json adapter_config_json(const LoraConfig& config, const std::vector<AdaptedLaye
                {"exclude_modules", nullptr},
                {"fan_in_fan_out", false},
                {"inference_mode", true},
-               {"init_lora_weights", true},
+               {"init_lora_weights", init_json(config.init_lora_weights)},
                {"kasa_config", nullptr},
                {"layer_replication", nullptr},
                {"layers_pattern", nullptr},
@@ -320,7 +382,7 @@ Json adapter_config_json(const LoraConfig& config, const std::vector<AdaptedLaye
                {"lora_ga_config", nullptr},
                {"megatron_config", nullptr},
                {"megatron_core", "megatron.core"},
-               {"modules_to_save", nullptr},
+               {"modules_to_save", config.modules_to_save.empty() ? Json(nullptr) : Json(config.modules_to_save)},
                {"monteclora_config", nullptr},
                {"peft_type", "LORA"},
                {"peft_version", "0.21.2"},
@@ -331,9 +393,9 @@ Json adapter_config_json(const LoraConfig& config, const std::vector<AdaptedLaye
                {"target_modules", targets},
                {"target_parameters", nullptr},
                {"task_type", nullptr},
-               {"trainable_token_indices", nullptr},
+               {"trainable_token_indices", tokens_json(config)},
                {"use_bdlora", nullptr},
-               {"use_dora", false},
+               {"use_dora", config.use_dora},
                {"use_qalora", false},
                {"use_rslora", config.use_rslora},
                {"velora_config", nullptr}};

@@ -42,6 +42,10 @@ struct LoraConfig {
   double alpha = 32;
   double dropout = 0;
   bool use_rslora = false;  ///< scale alpha / sqrt(rank) in place of alpha / rank
+  bool use_dora = false;    ///< a trained magnitude for each output, see nn/dora.h
+  /// How A and B begin, in PEFT's words: "true" (A kaiming-uniform, B zero), "gaussian" (A normal, B zero),
+  /// "orthogonal" (B A zero, neither of them), "false" (both kaiming-uniform).
+  std::string init_lora_weights = "true";
   std::vector<Tower> towers = {Tower::kLanguage};
   ModulePattern target_modules = {};
   ModulePattern exclude_modules = {};
@@ -53,6 +57,12 @@ struct LoraConfig {
   std::vector<std::pair<std::string, std::int64_t>> rank_pattern = {};
   std::vector<std::pair<std::string, double>> alpha_pattern = {};
 
+  /// Modules that are trained whole and saved beside LoRA: embed_tokens, lm_head.
+  std::vector<std::string> modules_to_save = {};
+  /// Module (embed_tokens, lm_head) -> tokens whose rows alone are trained. Tied, the head shares those of
+  /// embed_tokens.
+  std::vector<std::pair<std::string, std::vector<std::int64_t>>> trainable_token_indices = {};
+
   double scale(std::int64_t layer_rank, double layer_alpha) const;
   /// Throws Error (kConfig) when a number is out of range or no tower is chosen.
   void check() const;
@@ -63,18 +73,17 @@ struct AdapterConfig {
   LoraConfig lora;  ///< `towers` holds all of them: PEFT knows no towers
   std::string base_model;
   std::string image_attention;  ///< the rule that it was trained with (gemma4::ImageAttention); "": not said
-  std::vector<std::string> modules_to_save;  ///< only where the reader asks for them
-  std::vector<std::string> unsupported;      ///< only where the reader asks: what would otherwise be an Error
+  std::vector<std::string> unsupported;  ///< only where the reader asks: what would otherwise be an Error
 };
 
 /// What the reader of an adapter_config.json does about features that Bezel lacks.
 struct AdapterReading {
-  bool saved_modules = false;  ///< modules_to_save is compared with the base later
+  bool saved_modules = false;  ///< modules_to_save and trainable_token_indices are read, not refused
   bool list_only = false;      ///< fill `unsupported` instead of throwing
 };
 
 /// Reads what peft 0.21.2 and its ancestors write. Throws Error naming the key for everything that would make the
-/// adapter mean something that is not supported: another peft_type, modules_to_save, bias, DoRA and other variants …
+/// adapter mean something that is not supported: another peft_type, modules_to_save, bias, aLoRA and other variants …
 /// An adapter of MLX is named as such.
 AdapterConfig read_adapter_config(const std::string& path, const AdapterReading& reading = {});
 AdapterConfig parse_adapter_config(const io::Json& json, const std::string& source, const AdapterReading& reading = {});

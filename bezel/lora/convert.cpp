@@ -29,7 +29,7 @@ bool is_text_only(const io::AdapterKey& key) {
 bool wants_text_name(const io::AdapterKey& key, AdapterNames names, const std::string& folder) {
   if (names == AdapterNames::kAsStored) return is_text_only(key);
   if (names == AdapterNames::kMultimodal) return false;
-  if (!key.module.starts_with("model.language_model."))
+  if (!key.module.starts_with("model.language_model.") && key.module != "lm_head")
     throw Error(folder, ": adapts '", key.stored,
                 "', which a text-only model does not have; train lora_towers: ", "[language] for one, or merge");
   return true;
@@ -121,7 +121,7 @@ Conversion convert_adapter(const std::string& folder, io::KeyLayout layout, cons
     const std::string name = io::adapter_key(key->module, key->part, text, layout);
     if (!names.insert(name).second)
       throw Error(file->path(), ": tensor '", info.name, "' is there in both spellings; keep one");
-    if (key->part == "lora_A" && info.shape.size() == 2)
+    if ((key->part == "lora_A" || key->part == "lora_embedding_A") && info.shape.size() == 2)
       config.add(*key, io::peft_module_name(key->module, text, layout), info.shape[0]);
     conversion.renamed += name != info.name;
     ++conversion.tensors;

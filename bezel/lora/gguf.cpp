@@ -44,6 +44,10 @@ GgufAdapter write_gguf_adapter(const std::string& folder, const std::string& arc
   const std::string config_path = (std::filesystem::path(folder) / "adapter_config.json").string();
   const io::Json json = io::read_json_file(config_path);
   const LoraConfig config = parse_adapter_config(json, config_path).lora;
+  if (config.use_dora)
+    throw Error(config_path,
+                ": DoRA (use_dora) scales the rows of the base's matrices, for which llama.cpp has no form "
+                "in an adapter; merge it: bezel merge --adapter … --to gguf");
   const std::string weights = find_weights(folder);
   const auto pairs = read_pairs(weights);
   const PatternTable<double> alphas(config.alpha_pattern, "alpha_pattern");
@@ -55,6 +59,11 @@ GgufAdapter write_gguf_adapter(const std::string& folder, const std::string& arc
                        [tensor](io::GgufSink& sink) { sink.put(tensor.const_data_ptr<float>(), tensor.nbytes()); }});
   };
   for (const auto& [module, pair] : pairs) {
+    if (pair.is_embedding || module == "lm_head")
+      throw Error(
+          weights, ": tensor '", pair.a_key, "' is LoRA on the ", pair.is_embedding ? "embeddings" : "head",
+          ", which llama.cpp takes for one table where they are tied; merge the adapter (bezel merge) and convert "
+          "the result");
     const auto name = gguf_name(module);
     if (!name) {
       adapter.left_behind.push_back(pair.stored);

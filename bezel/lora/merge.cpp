@@ -9,6 +9,8 @@
 
 #include "bezel/error.h"
 #include "bezel/io/tensor_io.h"
+#include "bezel/lora/tables.h"
+#include "bezel/nn/dora.h"
 #include "bezel/nn/weight_site.h"
 #include "bezel/quant/quant_scheme.h"
 
@@ -23,6 +25,10 @@ constexpr std::int64_t kSliceElements = std::int64_t{1} << 22;
 struct Loaded {
   std::shared_ptr<const quant::Weight> weight;
   const nn::Adapter* adapter = nullptr;
+  std::shared_ptr<const nn::TrainedTable> table{};  // of embeddings and head
+  bool anew = false;                                // a head that comes to stand beside the embeddings
+
+  bool is_trained() const { return adapter != nullptr || table != nullptr; }
 };
 
 // The stored tensors of one module's matrix.
@@ -45,7 +51,17 @@ std::map<std::string, Loaded> loaded_matrices(torch::nn::Module& model) {
     if (site.role() != nn::MatrixRole::kExperts)
       found[site.module] = {site.weight(), adapted ? &*site.layer->adapter : nullptr};
   }
+  for (const TableTarget& target : attached_tables(model)) {
+    found[target.name].weight = target.base;
+    found[target.name].table = target.table;
+  }
   return found;
+}
+
+// Whether what is trained lets the head differ from embeddings that it is tied to.
+bool parts_head(torch::nn::Module& model) {
+  const std::vector<TableTarget> known = tables_of(model);
+  return known.size() == 2 && known[1].tied && known[0].embedding->trained != known[1].head->table();
 }
 
 // Where the name of a matrix's part goes over from the module to the part; npos when it is no part of a matrix.
@@ -67,11 +83,25 @@ bool is_finite(const Tensor& matrix) {
   return true;
 }
 
+// `base` with what is trained of a table inside, rounded once; a few rows at a time.
+Tensor with_table(const Tensor& base, const nn::TrainedTable& table, torch::ScalarType dtype) {
+  const std::int64_t rows = base.size(0), step = slice_rows(base);
+  Tensor out = at::empty(base.sizes(), base.options().dtype(dtype));
+  for (std::int64_t begin = 0; begin < rows; begin += step) {
+    const std::int64_t count = std::min(step, rows - begin);
+    Tensor made = base.narrow(0, begin, count).to(torch::kFloat, /*non_blocking=*/false, /*copy=*/true);
+    nn::put_into_rows(table, made, begin);
+    out.narrow(0, begin, count).copy_(made);
+  }
+  return out;
+}
+
 class Merger {
  public:
   Merger(torch::nn::Module& model, const io::Checkpoint& checkpoint, const MergeOptions& options)
       : options_(options), loaded_(loaded_matrices(model)) {
     for (const auto& [stored, entry] : checkpoint.entries()) sort_in(stored, checkpoint.canonical_name(stored), entry);
+    if (parts_head(model)) add_own_head();
     const auto coded = [](const auto& item) { return item.second.in_codes(); };
     if (options.requantize && std::ranges::none_of(matrices_, coded))
       throw Error(ErrorKind::kConfig, "--requantize: ", checkpoint.folder(), " is not quantized");
@@ -102,17 +132,29 @@ class Merger {
     if (found != loaded_.end()) matrix.loaded = found->second;
   }
 
+  // The tied table once more, as the head.
+  void add_own_head() {
+    const StoredMatrix& embeddings = matrices_.at("model.language_model.embed_tokens");
+    StoredMatrix& head = matrices_["lm_head"];
+    const std::shared_ptr<const nn::TrainedTable> table = loaded_["lm_head"].table;
+    head = embeddings;
+    head.stored = "lm_head.weight";
+    head.loaded.table = table;
+    head.loaded.anew = true;
+    report_.untied = true;
+  }
+
   void add(const std::string& module, const StoredMatrix& matrix, std::vector<io::CheckpointPart>& parts) {
-    const bool adapted = matrix.loaded.adapter != nullptr, coded = matrix.in_codes();
+    const bool adapted = matrix.loaded.is_trained(), coded = matrix.in_codes();
     report_.merged += adapted;
-    if (!adapted && (!coded || options_.requantize)) {
+    if (!adapted && !matrix.loaded.anew && (!coded || options_.requantize)) {
       for (const auto& [stored, entry] : matrix.entries) parts.push_back(kept(stored, entry));
     } else if (coded && !matrix.loaded.weight) {
       if (module.find(".experts.") != std::string::npos)
         throw Error("tensor '", matrix.stored,
                     "': quantized experts stay quantized; merge with --requantize, or into the dense base");
       ++report_.dropped;
-    } else if (coded && options_.requantize) {
+    } else if (coded && options_.requantize && matrix.loaded.adapter != nullptr) {
       ++report_.requantized;
       parts.push_back(requantized(module, matrix));
     } else {
@@ -141,7 +183,10 @@ class Merger {
             [&matrix, coded, dtype](io::TensorSink& sink) {
               const Tensor base = coded ? matrix.loaded.weight->dequantize(torch::kFloat) : matrix.parts.at("weight");
               const nn::Adapter* adapter = matrix.loaded.adapter;
-              const Tensor made = adapter != nullptr ? add_update(base, *adapter, dtype) : base.to(dtype);
+              const nn::TrainedTable* table = matrix.loaded.table.get();
+              const Tensor made = adapter != nullptr ? add_update(base, *adapter, dtype)
+                                  : table != nullptr ? with_table(base, *table, dtype)
+                                                     : base.to(dtype);
               if (!is_finite(made))
                 throw Error("tensor '", matrix.stored, "': holds NaN or Inf once it is merged as ",
                             c10::toString(dtype), "; are checkpoint and adapter sound?");
@@ -206,8 +251,10 @@ Tensor add_update(const Tensor& base, const nn::Adapter& adapter, torch::ScalarT
   Tensor out = at::empty(base.sizes(), base.options().dtype(dtype));
   for (std::int64_t begin = 0; begin < rows; begin += step) {
     const std::int64_t count = std::min(step, rows - begin);
-    const Tensor update = adapter.b.narrow(0, begin, count).mm(adapter.a).mul_(adapter.scale);
-    out.narrow(0, begin, count).copy_(update.add_(base.narrow(0, begin, count).to(torch::kFloat)));
+    Tensor made = adapter.b.narrow(0, begin, count).mm(adapter.a).mul_(adapter.scale);
+    made.add_(base.narrow(0, begin, count).to(torch::kFloat));
+    if (adapter.magnitude.defined()) nn::scale_rows(made, adapter.magnitude, begin);
+    out.narrow(0, begin, count).copy_(made);
   }
   return out;
 }
@@ -222,7 +269,7 @@ MergeReport merge_checkpoint(torch::nn::Module& model, const io::Checkpoint& che
                          .config = io::read_json_file(checkpoint.folder() + "/config.json"),
                          .parts = merger.parts(),
                          .max_shard_bytes = options.max_shard_bytes};
-  if (options.untied) io::untie_head(made.config);
+  if (options.untied || merger.report().untied) io::untie_head(made.config);
   if (!options.requantize)
     made.config.erase("quantization_config");
   else if (io::Json& form = made.config["quantization_config"]; form.contains("bnb_4bit_quant_storage"))

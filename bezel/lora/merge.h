@@ -11,7 +11,8 @@
 
 namespace bezel::lora {
 
-/// base + scale * B A, in float32 and rounded to `dtype` once. base [out, in] of any floating dtype. Works in slices.
+/// base + scale * B A, of DoRA with its rows scaled to their magnitudes, in float32 and rounded to `dtype` once.
+/// base [out, in] of any floating dtype. Works in slices.
 torch::Tensor add_update(const torch::Tensor& base, const nn::Adapter& adapter, torch::ScalarType dtype);
 
 struct MergeOptions {
@@ -31,6 +32,7 @@ struct CodingError {
 
 struct MergeReport {
   std::int64_t merged = 0;       ///< matrices that an adapter went into
+  bool untied = false;           ///< embeddings and head, which were tied, are trained apart: the head is its own now
   std::int64_t from_codes = 0;   ///< matrices that were quantized and are dense now
   std::int64_t requantized = 0;  ///< of `merged`, quantized ones again
   std::int64_t dropped = 0;      ///< codes of layers that the model does not use, which no dense form was made of
@@ -41,11 +43,12 @@ struct MergeReport {
 };
 
 /// Writes the checkpoint that `model` was loaded from to the new folder `output`, with the adapters that are attached
-/// to the model inside its matrices. Names and key layout stay; so do clip bounds, and since adapters lie inside the
-/// clamps, merging changes no function. Holds one matrix at a time. From a quantized checkpoint every quantized matrix
-/// is stored dense and quantization_config goes, unless requantize. Throws Error when a merged matrix is not finite,
-/// and for codes that requantize cannot write; Error (kConfig) when `output` exists, or requantize is asked for a
-/// checkpoint without codes or together with a dtype.
+/// to the model inside its matrices. A head that was tied to the embeddings, and that training parted from them, is
+/// written by itself, with tie_word_embeddings off; PEFT's merge_and_unload would change both. Names and key layout
+/// stay; so do clip bounds, and since adapters lie inside the clamps, merging changes no function. Holds one matrix at
+/// a time. From a quantized checkpoint every quantized matrix is stored dense and quantization_config goes, unless
+/// requantize. Throws Error when a merged matrix is not finite, and for codes that requantize cannot write; Error
+/// (kConfig) when `output` exists, or requantize is asked for a checkpoint without codes or together with a dtype.
 MergeReport merge_checkpoint(torch::nn::Module& model, const io::Checkpoint& checkpoint, const std::string& output,
                              const MergeOptions& options);
 

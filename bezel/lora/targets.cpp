@@ -1,14 +1,15 @@
 #include "bezel/lora/targets.h"
 
 #include <algorithm>
-#include <cmath>
 #include <set>
+#include <tuple>
 
 #include <ATen/ATen.h>
 
 #include "bezel/error.h"
 #include "bezel/io/key_map.h"
 #include "bezel/lora/match.h"
+#include "bezel/nn/dora.h"
 #include "bezel/nn/weight_site.h"
 
 namespace bezel::lora {
@@ -38,8 +39,13 @@ std::string tower_list(const std::vector<Tower>& towers) {
 // Layers of the model, those that the config may choose from, and how they are spelt.
 class Selector {
  public:
-  Selector(torch::nn::Module& model, const LoraConfig& config, const SelectOptions& options)
-      : config_(config), options_(options), layers_(linear_layers(model)), sites_(nn::weight_sites(model)) {
+  Selector(torch::nn::Module& model, const LoraConfig& config, const SelectOptions& options,
+           const std::vector<TableTarget>& tables)
+      : config_(config),
+        options_(options),
+        tables_(tables),
+        layers_(linear_layers(model)),
+        sites_(nn::weight_sites(model)) {
     for (const Target& layer : layers_)
       if (is_chosen(layer.tower)) candidates_.push_back(layer);
     check_towers();
@@ -59,7 +65,7 @@ class Selector {
       any_match = true;
       if (!excluded.matches(names) && has_data(layer)) chosen.push_back(layer);
     }
-    if (!any_match) no_match(config_.target_modules.regex, "regex ");
+    if (!any_match && tables_.empty()) no_match(config_.target_modules.regex, "regex ");
     check_found(chosen);
     set_ranks(chosen);
     return chosen;
@@ -78,7 +84,11 @@ class Selector {
   void check_every_name() const {
     for (const std::string& name : config_.target_modules.names) {
       const ModuleMatcher one(ModulePattern::from_names({name}), "target_modules");
-      if (std::ranges::none_of(candidates_, [&](const Target& layer) { return one.matches(spell(layer)); }))
+      const auto is_table = [&](const TableTarget& table) {
+        return one.matches(spellings(table.name, options_.text_only));
+      };
+      if (std::ranges::none_of(candidates_, [&](const Target& layer) { return one.matches(spell(layer)); }) &&
+          std::ranges::none_of(tables_, is_table))
         no_match(name, "");
     }
   }
@@ -110,7 +120,7 @@ class Selector {
     for (const nn::WeightSite& site : sites_)
       if (site.role() != nn::MatrixRole::kLinear && matcher.matches(spellings(site.name(), options_.text_only)))
         throw Error(ErrorKind::kConfig, found, "; ", site.name(), " ", nn::refusal_of(site.role()),
-                    ", and Bezel adapts linear layers only: take the name out");
+                    ", and Bezel adapts linear layers, embed_tokens and lm_head: take the name out");
     throw Error(ErrorKind::kConfig, found, "; nearest: ", join(nearest_names(leaf(wanted), std::move(leaves), 4)));
   }
 
@@ -127,6 +137,7 @@ class Selector {
   void check_found(const std::vector<Target>& chosen) const {
     for (const Tower tower : config_.towers) {
       if (std::ranges::any_of(chosen, [&](const Target& layer) { return layer.tower == tower; })) continue;
+      if (tower == Tower::kLanguage && !tables_.empty()) continue;
       if (tower == Tower::kProjectors && options_.media == input::PerKind<bool>{})
         throw Error(ErrorKind::kConfig,
                     "lora_towers: 'projectors' is adapted, but the data holds neither images nor "
@@ -147,11 +158,13 @@ class Selector {
       const auto names = spell(layer);
       layer.rank = ranks.find(names, config_.rank);
       layer.alpha = alphas.find(names, config_.alpha);
+      layer.dora = config_.use_dora;
     }
   }
 
   const LoraConfig& config_;
   SelectOptions options_;
+  const std::vector<TableTarget>& tables_;  // chosen too
   std::vector<Target> layers_;
   std::vector<nn::WeightSite> sites_;
   std::vector<Target> candidates_;  // of the chosen towers
@@ -168,6 +181,11 @@ std::vector<TowerCount> Selection::counts() const {
       ++row.layers;
       row.parameters += target.parameters();
     }
+    for (const TableTarget& table : tables) {
+      if (tower != Tower::kLanguage) break;
+      ++row.layers;
+      row.parameters += table.parameters();
+    }
     if (row.layers > 0) rows.push_back(row);
   }
   return rows;
@@ -176,6 +194,7 @@ std::vector<TowerCount> Selection::counts() const {
 std::int64_t Selection::parameters() const {
   std::int64_t sum = 0;
   for (const Target& target : targets) sum += target.parameters();
+  for (const TableTarget& table : tables) sum += table.parameters();
   return sum;
 }
 
@@ -189,8 +208,15 @@ std::vector<std::pair<std::string, torch::Tensor>> Selection::named_tensors() co
   std::vector<std::pair<std::string, torch::Tensor>> all;
   for (const Target& target : targets) {
     TORCH_CHECK(target.layer->adapter, target.name, " has no adapter yet");
-    all.emplace_back(io::adapter_key(target.name, "lora_A", text_only), target.layer->adapter->a);
-    all.emplace_back(io::adapter_key(target.name, "lora_B", text_only), target.layer->adapter->b);
+    const nn::Adapter& adapter = *target.layer->adapter;
+    all.emplace_back(io::adapter_key(target.name, "lora_A", text_only), adapter.a);
+    all.emplace_back(io::adapter_key(target.name, "lora_B", text_only), adapter.b);
+    if (adapter.magnitude.defined())
+      all.emplace_back(io::adapter_key(target.name, "lora_magnitude_vector", text_only), adapter.magnitude);
+  }
+  for (const TableTarget& table : tables) {
+    const auto named = table.named_tensors(text_only);
+    all.insert(all.end(), named.begin(), named.end());
   }
   return all;
 }
@@ -208,27 +234,51 @@ std::vector<Target> linear_layers(const torch::nn::Module& model) {
 
 Selection select_targets(torch::nn::Module& model, const LoraConfig& config, const SelectOptions& options) {
   config.check();
-  return {.targets = Selector(model, config, options).select(), .text_only = options.text_only};
+  Selection selection{.targets = {}, .text_only = options.text_only};
+  const bool language = std::ranges::find(config.towers, Tower::kLanguage) != config.towers.end();
+  if (language || !config.modules_to_save.empty() || !config.trainable_token_indices.empty())
+    selection.tables = select_tables(model, config, options.text_only);
+  selection.targets = Selector(model, config, options, selection.tables).select();
+  return selection;
 }
+
+namespace {
+
+bool is_dense(const quant::Weight& weight) {
+  return weight.storage() == "float32" || weight.storage() == "bfloat16" || weight.storage() == "float16";
+}
+
+void check_start(const Target& target, const std::string& init) {
+  const nn::LinearImpl& layer = *target.layer;
+  if (init == "orthogonal" && layer.weight && !is_dense(*layer.weight))
+    throw Error(ErrorKind::kConfig, "init_lora_weights: orthogonal needs dense weights, as in PEFT, and those of '",
+                target.name, "' are ", layer.weight->storage(), "; write true or gaussian");
+}
+
+}  // namespace
 
 void attach(const Selection& selection, const LoraConfig& config) {
   for (const Target& target : selection.targets) {
     nn::LinearImpl& layer = *target.layer.ptr();
     const auto device = layer.weight ? layer.weight->device() : torch::Device(torch::kCPU);
     const auto options = torch::TensorOptions().dtype(torch::kFloat).device(device);
-    // kaiming-uniform with a = sqrt(5): gain sqrt(2 / 6), so the bound is 1 / sqrt(fan in).
-    const double bound = 1.0 / std::sqrt(static_cast<double>(layer.in_features));
     nn::Adapter adapter;
-    adapter.a = at::empty({target.rank, layer.in_features}, options).uniform_(-bound, bound).requires_grad_();
-    adapter.b = at::zeros({layer.out_features, target.rank}, options).requires_grad_();
+    check_start(target, config.init_lora_weights);
+    std::tie(adapter.a, adapter.b) =
+        first_factors(target.rank, layer.in_features, layer.out_features, config.init_lora_weights, options);
+    adapter.a.requires_grad_();
+    adapter.b.requires_grad_();
     adapter.scale = config.scale(target.rank, target.alpha);
     adapter.dropout = config.dropout;
+    if (target.dora) nn::add_magnitude(adapter, *layer.weight);
     layer.adapter = std::move(adapter);
   }
+  attach_tables(selection.tables, config);
 }
 
 void detach_all(torch::nn::Module& model) {
   for (const Target& layer : linear_layers(model)) layer.layer.ptr()->adapter.reset();
+  detach_tables(model);
 }
 
 }  // namespace bezel::lora

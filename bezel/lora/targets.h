@@ -7,6 +7,7 @@
 
 #include "bezel/gemma4/parts.h"
 #include "bezel/lora/config.h"
+#include "bezel/lora/tables.h"
 #include "bezel/nn/linear.h"
 
 namespace bezel::lora {
@@ -19,8 +20,11 @@ struct Target {
   nn::Linear layer{nullptr};
   std::int64_t rank = 0;
   double alpha = 0;
+  bool dora = false;
 
-  std::int64_t parameters() const { return rank * (layer->in_features + layer->out_features); }
+  std::int64_t parameters() const {
+    return rank * (layer->in_features + layer->out_features) + (dora ? layer->out_features : 0);
+  }
 };
 
 /// What a tower contributes.
@@ -33,12 +37,13 @@ struct TowerCount {
 /// The layers that a config selects in a model, in the model's order.
 struct Selection {
   std::vector<Target> targets;
-  bool text_only = false;  ///< PEFT spells the modules `model.layers…`
+  bool text_only = false;                ///< PEFT spells the modules `model.layers…`
+  std::vector<TableTarget> tables = {};  ///< what is trained of embeddings and head
 
   /// One row for each tower that has a layer here.
   std::vector<TowerCount> counts() const;
   std::int64_t parameters() const;
-  /// A and B of every attached adapter, in order; what the optimizer moves.
+  /// A and B, and of DoRA the magnitude, of every attached adapter, in order; what the optimizer moves.
   std::vector<torch::Tensor> tensors() const;
   /// The same with their names in a PEFT adapter file.
   std::vector<std::pair<std::string, torch::Tensor>> named_tensors() const;
@@ -58,8 +63,9 @@ std::vector<Target> linear_layers(const torch::nn::Module& model);
 /// matches nothing in the chosen towers, when a chosen tower is not in the model, and when one ends up without a layer.
 Selection select_targets(torch::nn::Module& model, const LoraConfig& config, const SelectOptions& options = {});
 
-/// Gives every selected layer a fresh adapter on its weight's device: A kaiming-uniform with a = sqrt(5), B zero, both
-/// float32 and trainable. Draws from torch's default generator, in order. An adapter that was there is replaced.
+/// Gives every selected layer a fresh adapter on its weight's device, float32 and trainable, as init_lora_weights says:
+/// A kaiming-uniform with a = sqrt(5), B zero. Draws from torch's default generator, in order. An adapter that was
+/// there is replaced. Throws Error (kConfig) for an orthogonal start over weights quantized, as PEFT has none there.
 void attach(const Selection& selection, const LoraConfig& config);
 
 /// Takes the adapters of all layers off.

@@ -6,6 +6,7 @@
 
 #include "bezel/error.h"
 #include "bezel/nn/clip_counts.h"
+#include "bezel/nn/dora.h"
 #include "bezel/nn/linear_function.h"
 
 namespace bezel::nn {
@@ -39,6 +40,12 @@ FrozenLayer frozen_part(const LinearImpl& layer) {
   return frozen;
 }
 
+// Of DoRA; undefined for other layers.
+Tensor norms_of(LinearImpl& layer) {
+  if (!layer.adapter || !layer.adapter->magnitude.defined()) return {};
+  return effective_norms(*layer.adapter, *layer.weight);
+}
+
 std::vector<Tensor> run(const FusedInput& x, const std::vector<LinearImpl*>& layers) {
   std::vector<Tensor> sources, adapters;
   for (const Tensor& source : x.sources()) {
@@ -48,10 +55,10 @@ std::vector<Tensor> run(const FusedInput& x, const std::vector<LinearImpl*>& lay
   }
   auto call = c10::make_intrusive<LinearCall>();
   call->input = x.without_sources();
-  for (const LinearImpl* layer : layers) {
+  for (LinearImpl* layer : layers) {
     const Adapter* adapter = layer->adapter ? &*layer->adapter : nullptr;
     call->layers.push_back(frozen_part(*layer));
-    call->terms.add(adapter);
+    call->terms.add(adapter, norms_of(*layer));
     LowRankTerms::append_tensors(adapter, adapters);
   }
   if (drops_out(*layers[0])) {

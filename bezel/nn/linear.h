@@ -22,12 +22,20 @@ struct Clip {
   double output_max = std::numeric_limits<double>::infinity();
 };
 
+class EffectiveNorms;
+
 /// A LoRA adapter: y += scale * B A dropout(x). A and B are trainable, float32, whatever the base is.
+/// With a magnitude it is DoRA: see nn/dora.h.
 struct Adapter {
   torch::Tensor a;  ///< float32 [rank, in], kaiming-uniform with a = sqrt(5)
   torch::Tensor b;  ///< float32 [out, rank], zero at the start
   double scale = 1.0;
-  double dropout = 0.0;  ///< probability, in training mode only
+  double dropout = 0.0;                        ///< probability, in training mode only
+  torch::Tensor magnitude = {};                ///< float32 [out], trainable; undefined: plain LoRA
+  std::shared_ptr<EffectiveNorms> norms = {};  ///< of DoRA
+
+  /// A, B and the magnitude where there is one: what is trained.
+  std::vector<torch::Tensor> tensors() const;
 };
 
 /// The one linear layer of every tower:  y = clamp(W clamp(x, in) + scale * B A dropout(clamp(x, in)) + bias, out).

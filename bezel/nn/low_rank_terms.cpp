@@ -1,5 +1,7 @@
 #include "bezel/nn/low_rank_terms.h"
 
+#include <utility>
+
 #include <ATen/ATen.h>
 
 #include "bezel/kernels/matmul.h"
@@ -9,14 +11,6 @@ namespace bezel::nn {
 namespace {
 
 using torch::Tensor;
-
-// A of all adapted layers, [R, in].
-Tensor stacked_a(const std::vector<Tensor>& tensors) {
-  if (tensors.size() <= 2) return tensors.empty() ? Tensor() : tensors[0];
-  std::vector<Tensor> parts;
-  for (std::size_t i = 0; i < tensors.size(); i += 2) parts.push_back(tensors[i]);
-  return at::cat(parts);
-}
 
 Tensor joined(const std::vector<Tensor>& columns) { return columns.size() == 1 ? columns[0] : at::cat(columns, 1); }
 
@@ -31,15 +25,37 @@ Tensor rank_nn(const Tensor& x, const Tensor& b) {
 
 }  // namespace
 
-void LowRankTerms::add(const Adapter* adapter) {
+void LowRankTerms::add(const Adapter* adapter, Tensor norms) {
   Term& term = terms_.emplace_back();
   if (adapter == nullptr) return;
-  term = {adapter->a.size(0), adapter->scale, sum_ranks_, num_adapted_++};
+  const bool dora = norms.defined();
+  term = {adapter->a.size(0), adapter->scale, sum_ranks_, num_adapted_++, num_tensors_, std::move(norms)};
   sum_ranks_ += term.rank;
+  num_tensors_ += dora ? 3 : 2;
 }
 
 void LowRankTerms::append_tensors(const Adapter* adapter, Tensors& tensors) {
-  if (adapter != nullptr) tensors.insert(tensors.end(), {adapter->a, adapter->b});
+  if (adapter == nullptr) return;
+  for (const Tensor& tensor : adapter->tensors()) tensors.push_back(tensor);
+}
+
+Tensor LowRankTerms::factor(std::size_t layer, const Tensors& tensors) const {
+  const Term& term = terms_[layer];
+  return tensors[term.tensor + 2] / term.norms;
+}
+
+void LowRankTerms::backward_factor(std::size_t layer, const Tensor& dy, const Tensor& product,
+                                   Tensors& d_tensors) const {
+  const Term& term = terms_[layer];
+  d_tensors[term.tensor + 2] = (dy.to(torch::kFloat) * product).sum(0) / term.norms;
+}
+
+// A of all adapted layers, [R, in].
+Tensor LowRankTerms::stacked_a(const Tensors& tensors) const {
+  std::vector<Tensor> parts;
+  for (const Term& term : terms_)
+    if (term.rank > 0) parts.push_back(tensors[term.tensor]);
+  return parts.size() == 1 ? parts[0] : at::cat(parts);
 }
 
 Tensor LowRankTerms::scaled(const Tensor& h, const Term& term) const {
@@ -51,7 +67,7 @@ Tensor LowRankTerms::project(const Tensor& x, const Tensors& tensors) const { re
 kernels::LowRank LowRankTerms::output_term(std::size_t layer, const Tensor& h, const Tensors& tensors) const {
   const Term& term = terms_[layer];
   if (term.rank == 0) return {};
-  return {scaled(h, term), tensors[2 * term.index + 1].t()};
+  return {scaled(h, term), tensors[term.tensor + 1].t()};
 }
 
 void LowRankTerms::backward_output(std::size_t layer, const Tensor& dy, const Tensor& h, const Tensors& tensors,
@@ -59,7 +75,7 @@ void LowRankTerms::backward_output(std::size_t layer, const Tensor& dy, const Te
   const Term& term = terms_[layer];
   if (term.rank == 0) return;
   dh.resize(num_adapted_);
-  const std::size_t b = 2 * term.index + 1;
+  const std::size_t b = term.tensor + 1;
   dh[term.index] = rank_nn(dy, tensors[b]);  // [N, r], without the scale
   if (wants_tensors) d_tensors[b] = kernels::matmul_tn(dy, scaled(h, term));
 }
@@ -67,7 +83,7 @@ void LowRankTerms::backward_output(std::size_t layer, const Tensor& dy, const Te
 void LowRankTerms::backward_project(const Tensors& dh, const Tensor& x, Tensors& d_tensors) const {
   const Tensor da = kernels::matmul_tn(joined(dh), x);  // [R, in]
   for (const Term& term : terms_)
-    if (term.rank > 0) d_tensors[2 * term.index] = da.narrow(0, term.first, term.rank).mul_(term.scale);
+    if (term.rank > 0) d_tensors[term.tensor] = da.narrow(0, term.first, term.rank).mul_(term.scale);
 }
 
 kernels::LowRank LowRankTerms::input_term(const Tensors& dh, const Tensors& tensors) const {

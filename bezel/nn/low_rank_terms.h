@@ -11,19 +11,25 @@
 namespace bezel::nn {
 
 /// What the adapters of several layers over one input x [N, in] add: layer i adds scale_i * (x A_iᵀ) B_iᵀ to its
-/// output. All As are one product, h = x Aᵀ [N, R], R the sum of their ranks. `tensors` are A and B of each adapted
-/// layer in turn, as tensors() gives them; gradients come in the same order.
+/// output. All As are one product, h = x Aᵀ [N, R], R the sum of their ranks. `tensors` are those of each adapted layer
+/// in turn, as Adapter::tensors() gives them; gradients come in the same order.
 class LowRankTerms {
  public:
   using Tensors = std::vector<torch::Tensor>;
 
-  /// Adds the next layer's; null: the layer has no adapter.
-  void add(const Adapter* adapter);
+  /// Adds the next layer's; null: the layer has no adapter. `norms` are those of DoRA, see nn/dora.h.
+  void add(const Adapter* adapter, torch::Tensor norms = {});
   /// Of the adapters added, to be given to the graph.
   static void append_tensors(const Adapter* adapter, Tensors& tensors);
 
   bool empty() const { return num_adapted_ == 0; }
-  std::size_t num_tensors() const { return 2 * num_adapted_; }
+  std::size_t num_tensors() const { return num_tensors_; }
+  bool is_dora(std::size_t layer) const { return terms_[layer].norms.defined(); }
+  /// DoRA's s [out] of a layer.
+  torch::Tensor factor(std::size_t layer, const Tensors& tensors) const;
+  /// Puts the gradient of a layer's magnitude into `d_tensors`, from dy [N, out] and what s multiplies, [N, out].
+  void backward_factor(std::size_t layer, const torch::Tensor& dy, const torch::Tensor& product,
+                       Tensors& d_tensors) const;
 
   /// h [N, R] of x [N, in].
   torch::Tensor project(const torch::Tensor& x, const Tensors& tensors) const;
@@ -45,13 +51,17 @@ class LowRankTerms {
     double scale = 0.0;
     std::int64_t first = 0;  // column of h
     std::size_t index = 0;   // among the adapted layers
+    std::size_t tensor = 0;  // A among the tensors; B and the magnitude follow
+    torch::Tensor norms{};   // [out], of DoRA
   };
 
   torch::Tensor scaled(const torch::Tensor& h, const Term& term) const;
+  torch::Tensor stacked_a(const Tensors& tensors) const;
 
   std::vector<Term> terms_;  // one for each layer
   std::int64_t sum_ranks_ = 0;
   std::size_t num_adapted_ = 0;
+  std::size_t num_tensors_ = 0;
 };
 
 }  // namespace bezel::nn

@@ -41,7 +41,7 @@ std::vector<torch::Tensor> adapter_tensors(const torch::nn::Module& module) {
   std::vector<torch::Tensor> tensors;
   for (const WeightSite& site : weight_sites(module))
     if (site.layer != nullptr && site.layer->adapter)
-      tensors.insert(tensors.end(), {site.layer->adapter->a, site.layer->adapter->b});
+      for (const torch::Tensor& tensor : site.layer->adapter->tensors()) tensors.push_back(tensor);
   return tensors;
 }
 

@@ -164,6 +164,10 @@ Elsewhere in_peft(const Adapter& adapter) {
 Elsewhere in_vllm(const Adapter& adapter) {
   Elsewhere vllm{.tool = "vLLM", .problems = {}, .notes = {}};
   check_peft_keys(adapter, vllm);
+  if (adapter.config.use_dora)
+    vllm.problems.push_back("use_dora: vLLM does not serve DoRA; merge the adapter and serve the result");
+  for (const lora::TableTarget& table : adapter.selection.tables)
+    vllm.problems.push_back(table.name + " is trained too, which vLLM does not serve beside LoRA; merge the adapter");
   const double scale = adapter.config.scale(adapter.config.rank, adapter.config.alpha);
   const auto rescaled =
       adapter.names_where([&](const Target& t) { return adapter.config.scale(t.rank, t.alpha) != scale; });
@@ -184,6 +188,12 @@ Elsewhere in_vllm(const Adapter& adapter) {
 // convert_lora_to_gguf.py takes lora_A and lora_B of the language model; the scale is lora_alpha / the tensor's rank.
 Elsewhere in_llama_cpp(const Adapter& adapter) {
   Elsewhere llama{.tool = "llama.cpp", .problems = {}, .notes = {}};
+  if (adapter.config.use_dora)
+    llama.problems.push_back("use_dora: llama.cpp has no form for DoRA's magnitudes; `bezel merge` puts them inside");
+  for (const lora::TableTarget& table : adapter.selection.tables)
+    llama.problems.push_back(table.name +
+                             " is trained too, for which no adapter of llama.cpp has a form; `bezel merge` "
+                             "puts it inside");
   const auto towers = tower_layers(adapter);
   if (!towers.empty())
     llama.problems.push_back(layers_text(towers) +

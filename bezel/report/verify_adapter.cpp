@@ -11,6 +11,7 @@
 #include "bezel/gemma4/load.h"
 #include "bezel/lora/adapter_disable.h"
 #include "bezel/lora/adapter_io.h"
+#include "bezel/lora/merge.h"
 #include "bezel/report/adapter_elsewhere.h"
 #include "bezel/report/synthetic_batch.h"
 #include "bezel/train/use_adapter.h"
@@ -27,6 +28,7 @@ Selection part_of(const Selection& all, Tower tower, bool inside) {
   Selection part{.targets = {}, .text_only = all.text_only};
   for (const lora::Target& target : all.targets)
     if ((target.tower == tower) == inside) part.targets.push_back(target);
+  if ((tower == Tower::kLanguage) == inside) part.tables = all.tables;
   return part;
 }
 
@@ -41,8 +43,12 @@ struct Squares {
     a += sum(a_wide.square());
     b += sum(b_wide.square());
     // |B A|² is the sum over (Bᵀ B) * (A Aᵀ), both only rank x rank.
-    update += adapter.scale * adapter.scale * sum(b_wide.t().mm(b_wide) * a_wide.mm(a_wide.t()));
-    weight += std::pow(target.layer->weight->dequantize(torch::kFloat).norm().item<double>(), 2);
+    const Tensor base = target.layer->weight->dequantize(torch::kFloat);
+    if (adapter.magnitude.defined())
+      update += std::pow((lora::add_update(base, adapter, torch::kFloat) - base).norm().item<double>(), 2);
+    else
+      update += adapter.scale * adapter.scale * sum(b_wide.t().mm(b_wide) * a_wide.mm(a_wide.t()));
+    weight += std::pow(base.norm().item<double>(), 2);
   }
 };
 
@@ -66,6 +72,7 @@ Json tower_json(gemma4::Model& model, const Selection& all, Tower tower, const i
   const lora::ScopedAdapterDisable others(part_of(all, tower, false));
   const double change = (logits(model, batch) - base).abs().max().item<double>();
   return {{"layers", part.targets.size()},
+          {"tables", part.tables.size()},
           {"parameters", part.parameters()},
           {"layers_by_rank", ranks_json},
           {"zero_layers", zero_layers},
@@ -77,7 +84,7 @@ Json tower_json(gemma4::Model& model, const Selection& all, Tower tower, const i
 }
 
 void add_tower_problems(const std::string& name, const Json& tower, Json& problems) {
-  if (tower["zero_layers"] == tower["layers"])
+  if (tower["zero_layers"] == tower["layers"] && tower["tables"] == 0)
     problems.push_back(name + ": every B is zero, so the adapter does nothing here; was the tower trained?");
   else if (tower["logit_change"] == 0.0)
     problems.push_back(name + ": no output moves");

@@ -47,6 +47,8 @@ struct TrainConfig {
   std::string init_adapter;
 
   double learning_rate = 2e-4;
+  std::optional<double> loraplus_lr_ratio;  ///< see train/loraplus.h
+  double loraplus_lr_embedding = 1e-6;
   ScheduleKind lr_scheduler = ScheduleKind::kCosine;
   ScheduleOptions lr_scheduler_kwargs;
   std::optional<double> warmup_ratio;        ///< nothing: 0.03 from ten updates on, else no warm-up

@@ -58,6 +58,8 @@ void check_options(const ScheduleOptions& options, const Checker& check) {
 
 void check_optimizer(const TrainConfig& config, const Checker& check) {
   check.range("learning_rate", config.learning_rate, 0.0, 10.0);
+  if (config.loraplus_lr_ratio) check.range("loraplus_lr_ratio", *config.loraplus_lr_ratio, 0.0, 1e6);
+  check.range("loraplus_lr_embedding", config.loraplus_lr_embedding, 0.0, 10.0);
   if (config.warmup_ratio) check.range("warmup_ratio", *config.warmup_ratio, 0.0, 1.0);
   if (config.warmup_steps) check.count("warmup_steps", *config.warmup_steps, 0);
   if (config.lr_scheduler == ScheduleKind::kConstant &&

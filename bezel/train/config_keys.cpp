@@ -54,9 +54,6 @@ constexpr ConfigBinding alias_of(std::string_view slot, ConfigKey key, decltype(
                                  bool (*is_neutral)(const ConfigValue&) = nullptr) {
   return {key, slot, read, nullptr, is_neutral};
 }
-constexpr ConfigBinding unbuilt(std::string_view name, std::string_view help, std::string_view aliases = "") {
-  return {{name, aliases, "", "off", help}, name, read_unbuilt, nullptr};
-}
 
 constexpr ConfigBinding kBindings[] = {
     bind<&Config::base_model>({"base_model", "model model_name model_name_or_path", "folder", "",
@@ -175,8 +172,24 @@ constexpr ConfigBinding kBindings[] = {
         {"alpha_pattern", "lora_alpha_pattern", "map", "none", "name or regex: alpha of those layers"}),
     bind<&Config::init_adapter>(
         {"init_adapter", "adapter_name_or_path lora_model_dir", "folder", "none", "adapter to start from"}),
-    unbuilt("use_dora", "not built yet", "peft_use_dora"),
-    unbuilt("loraplus_lr_ratio", "not built yet"),
+    bind_lora<&Lora::use_dora>({"use_dora", "peft_use_dora", "true|false", "false",
+                                "DoRA: a trained magnitude for each output of the adapted layers", true}),
+    {{"init_lora_weights", "peft_init_lora_weights", "text", "true",
+      "how A and B begin, as in PEFT: true, gaussian, orthogonal, false"},
+     "init_lora_weights",
+     read_init_lora_weights,
+     write_lora<&Lora::init_lora_weights>},
+    bind_lora<&Lora::modules_to_save>({"modules_to_save", "lora_modules_to_save additional_target", "list", "none",
+                                       "trained whole and saved beside LoRA: embed_tokens, lm_head"}),
+    {{"trainable_token_indices", "peft_trainable_token_indices", "list or map", "none",
+      "tokens whose rows of embed_tokens are trained; or a map, {embed_tokens: [...], lm_head: [...]}"},
+     "trainable_token_indices",
+     read_trainable_tokens,
+     write_lora<&Lora::trainable_token_indices>},
+    bind<&Config::loraplus_lr_ratio>({"loraplus_lr_ratio", "lorap_lr_ratio", "number", "none",
+                                      "LoRA+: the rate of B and of magnitudes over that of A"}),
+    bind<&Config::loraplus_lr_embedding>(
+        {"loraplus_lr_embedding", "", "number", "1e-6", "LoRA+: the rate of LoRA on the embeddings"}),
 
     bind<&Config::learning_rate>({"learning_rate", "lr", "number", "2e-4", "after warm-up"}),
     bind<&Config::lr_scheduler>(

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "bezel/error.h"
+#include "bezel/train/config_fields.h"
 #include "bezel/train/recipe_datasets.h"
 
 namespace bezel::train {
@@ -120,6 +121,21 @@ void read_adapter_kind(TrainConfig& config, const ConfigValue& value) {
     config.storage = "nf4";
   else if (value.as_text() != "lora")
     value.fail("lora or qlora; others are not built yet");
+}
+
+void read_init_lora_weights(TrainConfig& config, const ConfigValue& value) {
+  const std::string name = value.lower_text();
+  config.lora.init_lora_weights = name == "default" || name == "yes" || name == "on" ? "true" : name;
+}
+
+void read_trainable_tokens(TrainConfig& config, const ConfigValue& value) {
+  auto& tokens = config.lora.trainable_token_indices;
+  tokens.clear();
+  if (value.is_off()) return;
+  if (value.kind == ConfigValue::Kind::kMap)
+    assign(tokens, value);
+  else
+    assign(tokens.emplace_back("embed_tokens", std::vector<std::int64_t>{}).second, value);
 }
 
 void read_optimizer(TrainConfig& config, const ConfigValue& value) {
@@ -281,8 +297,4 @@ bool is_plain_lora(const ConfigValue& value) { return value.lower_text() == "lor
 bool is_not_quantized(const ConfigValue& value) { return value.is_off() || value.text == "16"; }
 
 // A key that is known and whose feature is not: only its "off" is accepted.
-void read_unbuilt(TrainConfig&, const ConfigValue& value) {
-  if (!value.is_off()) value.fail("false or nothing: this is not built yet");
-}
-
 }  // namespace bezel::train

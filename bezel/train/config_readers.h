@@ -23,6 +23,8 @@ void read_dtype(TrainConfig& config, const ConfigValue& value);
 void read_bf16(TrainConfig& config, const ConfigValue& value);
 void read_float32(TrainConfig& config, const ConfigValue& value);
 void read_adapter_kind(TrainConfig& config, const ConfigValue& value);
+void read_init_lora_weights(TrainConfig& config, const ConfigValue& value);
+void read_trainable_tokens(TrainConfig& config, const ConfigValue& value);
 void read_optimizer(TrainConfig& config, const ConfigValue& value);
 void read_target_linear(TrainConfig& config, const ConfigValue& value);
 void read_warmup_steps(TrainConfig& config, const ConfigValue& value);
@@ -54,7 +56,6 @@ std::string write_message_properties(const TrainConfig& config);
 void read_role_names(TrainConfig& config, const ConfigValue& value);
 std::string write_role_names(const TrainConfig& config);
 void read_cosine_min_lr(TrainConfig& config, const ConfigValue& value);
-void read_unbuilt(TrainConfig& config, const ConfigValue& value);
 
 /// For ConfigBinding::is_neutral: false or the like; LoRA over whatever weights; bits that mean no quantization.
 bool turns_off(const ConfigValue& value);

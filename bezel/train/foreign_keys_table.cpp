@@ -140,7 +140,6 @@ constexpr ForeignKey kRows[] = {
     {"embedding_lr embedding_lr_scale lr_groups lr_quadratic_warmup lr_div_factor cosine_constant_lr_ratio "
      "jagged_restart_* relora_*",
      kOff, "", "all layers have one learning rate, by lr_scheduler and lr_scheduler_kwargs; delete it"},
-    {"loraplus_lr_embedding", kIgnored, "", "a setting of loraplus_lr_ratio, which is refused"},
     {"neftune_noise_alpha", kOff, "", "noise on embeddings is not built; delete it"},
     {"label_smoothing_factor", kOff, "", "labels are not smoothed; delete it"},
     {"loss_type", kOnly, "nll chunked_nll default", "the loss is the negative log likelihood; write nll"},
@@ -150,13 +149,8 @@ constexpr ForeignKey kRows[] = {
     {"router_aux_loss_coef moe_aux_loss_coef output_router_logits", kOff, "",
      "experts and their router stay frozen, without a loss of their own; delete it"},
     {"neat_packing_* block_diag_attn", kIgnored, "", "packed samples never see each other"},
-    {"modules_to_save lora_modules_to_save additional_target", kOff, "",
-     "whole modules are not trained beside LoRA yet; delete it"},
     {"target_parameters lora_target_parameters", kOff, "",
      "stacked experts get no LoRA yet; delete it, and the experts stay frozen"},
-    {"trainable_token_indices peft_trainable_token_indices", kOff, "", "embeddings stay frozen; delete it"},
-    {"init_lora_weights peft_init_lora_weights", kOnly, "true default",
-     "LoRA starts as PEFT's default does; write true, or name an adapter as init_adapter"},
     {"bias lora_bias", kOff, "none", "biases stay frozen; write none"},
     {"pissa_init pissa_convert use_loftq loftq_config eva_config corda_config lora_ga_config layer_replication "
      "peft_layer_replication megatron_config use_qalora alora_invocation_tokens arrow_config use_bdlora kasa_config "

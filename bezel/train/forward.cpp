@@ -5,6 +5,7 @@
 
 #include "bezel/error.h"
 #include "bezel/io/key_map.h"
+#include "bezel/lora/tables.h"
 #include "bezel/nn/weight_site.h"
 #include "bezel/train/loss.h"
 
@@ -47,7 +48,8 @@ Tensor label_states(gemma4::Model& model, const data::Batch& batch, const gemma4
 
 Tensor loss_sum(gemma4::Model& model, const data::Batch& batch, const gemma4::PhaseObserver& observer) {
   Tensor loss = cross_entropy_sum(label_states(model, batch, observer), *model->output_embedding(), batch.label_ids,
-                                  model->config().text.final_logit_softcapping);
+                                  model->config().text.final_logit_softcapping, model->trained_head->table().get(),
+                                  model->is_training());
   if (observer) observer(gemma4::Phase::head());
   return loss;
 }
@@ -81,15 +83,20 @@ std::map<std::string, Tensor> forward_tensors(gemma4::Model& model, const data::
   if (!with_grads) return out;
   if (!loss.requires_grad()) throw Error("gradients need an adapter that takes part");
   loss.backward();
+  const bool text_only = model->config().text_only;
+  const auto save = [&](const std::string& key, const Tensor& tensor) {
+    if (tensor.grad().defined()) out["grad." + key] = tensor.grad();
+  };
   for (const nn::WeightSite& site : nn::linear_sites(*model)) {
     if (!site.layer->adapter) continue;
-    const auto save = [&](const char* part, const Tensor& tensor) {
-      if (tensor.grad().defined())
-        out["grad." + io::adapter_key(site.module, part, model->config().text_only)] = tensor.grad();
-    };
-    save("lora_A", site.layer->adapter->a);
-    save("lora_B", site.layer->adapter->b);
+    const nn::Adapter& adapter = *site.layer->adapter;
+    save(io::adapter_key(site.module, "lora_A", text_only), adapter.a);
+    save(io::adapter_key(site.module, "lora_B", text_only), adapter.b);
+    if (adapter.magnitude.defined())
+      save(io::adapter_key(site.module, "lora_magnitude_vector", text_only), adapter.magnitude);
   }
+  for (const lora::TableTarget& table : lora::attached_tables(*model))
+    for (const auto& [key, tensor] : table.named_tensors(text_only)) save(key, tensor);
   return out;
 }
 

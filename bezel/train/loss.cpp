@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include <ATen/ATen.h>
+#include <ATen/core/ivalue.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "bezel/kernels/cross_entropy.h"
@@ -14,38 +15,94 @@ using torch::Tensor;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
+// What a call does with the head.
+struct HeadCall : torch::CustomClassHolder {
+  const quant::Weight* head = nullptr;
+  double softcap = 0.0;
+  bool needs_graph = false;
+  const nn::TrainedTable* trained = nullptr;  // what of the head gets gradients; null: nothing
+  Tensor keep;                                // dropout before A: bool [L, H]; undefined without
+};
+
 class CrossEntropy : public torch::autograd::Function<CrossEntropy> {
  public:
-  static Tensor forward(AutogradContext* context, const Tensor& hidden, const Tensor& labels, const quant::Weight* head,
-                        double softcap, bool needs_graph) {
+  static Tensor forward(AutogradContext* context, const Tensor& hidden, const Tensor& labels, at::TensorList trained,
+                        const c10::intrusive_ptr<HeadCall>& call) {
     const std::int64_t rows = hidden.size(0);
     const std::int64_t step =
-        std::clamp<std::int64_t>(kLogitsAtATime / head->shape()[0], 1, std::max<std::int64_t>(rows, 1));
+        std::clamp<std::int64_t>(kLogitsAtATime / call->head->shape()[0], 1, std::max<std::int64_t>(rows, 1));
     Tensor loss = at::zeros({}, hidden.options().dtype(torch::kFloat));
-    Tensor dh = needs_graph ? at::empty_like(hidden) : Tensor();
+    Tensor dh = call->needs_graph ? at::empty_like(hidden) : Tensor();
+    variable_list sums;  // gradients of what is trained
+    if (call->needs_graph && call->trained != nullptr)
+      for (const Tensor& tensor : trained) sums.push_back(at::zeros_like(tensor));
     for (std::int64_t begin = 0; begin < rows; begin += step) {
       const std::int64_t count = std::min(step, rows - begin);
-      Tensor logits = head->matmul(hidden.narrow(0, begin, count));  // [count, V]
-      loss += kernels::cross_entropy(logits, labels.narrow(0, begin, count), softcap, needs_graph);
-      if (needs_graph) dh.narrow(0, begin, count).copy_(head->matmul_transposed(logits));
+      const Tensor h = hidden.narrow(0, begin, count);
+      const Tensor keep = call->keep.defined() ? call->keep.narrow(0, begin, count) : Tensor();
+      Tensor logits = product(*call, h, keep);  // [count, V]
+      loss += kernels::cross_entropy(logits, labels.narrow(0, begin, count), call->softcap, call->needs_graph);
+      if (!call->needs_graph) continue;
+      dh.narrow(0, begin, count).copy_(product_transposed(*call, logits, keep));
+      if (!sums.empty()) nn::add_head_gradients(*call->trained, h, dropped(*call, h, keep), logits, sums);
     }
-    context->save_for_backward({dh});
+    sums.insert(sums.begin(), dh);
+    context->save_for_backward(std::move(sums));
     return loss;
   }
 
   static variable_list backward(AutogradContext* context, variable_list grads) {
-    const Tensor dh = context->get_saved_variables()[0];
-    return {dh * grads[0].to(dh.scalar_type()), Tensor(), Tensor(), Tensor(), Tensor()};
+    const variable_list saved = context->get_saved_variables();
+    const Tensor& dh = saved[0];
+    variable_list result = {dh * grads[0].to(dh.scalar_type()), Tensor()};
+    for (std::size_t i = 1; i < saved.size(); ++i) result.push_back(saved[i] * grads[0]);
+    result.emplace_back();  // the call
+    return result;
+  }
+
+ private:
+  // What enters A.
+  static Tensor dropped(const HeadCall& call, const Tensor& h, const Tensor& keep) {
+    return keep.defined() ? (h * keep).div_(1.0 - call.trained->dropout) : h;
+  }
+
+  // What dropout changes of the update: scale * (what is dropped) A^T B^T.
+  static Tensor product(const HeadCall& call, const Tensor& h, const Tensor& keep) {
+    Tensor logits = call.head->matmul(h);
+    if (!keep.defined()) return logits;
+    const nn::TrainedTable& table = *call.trained;
+    const Tensor change = (dropped(call, h, keep) - h).to(torch::kFloat).mm(table.a.t()).mul_(table.scale);
+    return (change.mm(table.b.t()) + logits).to(logits.scalar_type());
+  }
+
+  static Tensor product_transposed(const HeadCall& call, const Tensor& d_logits, const Tensor& keep) {
+    Tensor dh = call.head->matmul_transposed(d_logits);
+    if (!keep.defined()) return dh;
+    const nn::TrainedTable& table = *call.trained;
+    const Tensor update = d_logits.to(torch::kFloat).mm(table.b).mul_(table.scale).mm(table.a);  // before the dropout
+    return (update * keep).div_(1.0 - table.dropout).sub_(update).add_(dh).to(dh.scalar_type());
   }
 };
 
 }  // namespace
 
-Tensor cross_entropy_sum(const Tensor& hidden, const quant::Weight& head, const Tensor& labels, double softcap) {
+Tensor cross_entropy_sum(const Tensor& hidden, const quant::Weight& head, const Tensor& labels, double softcap,
+                         const nn::TrainedTable* trained, bool is_training) {
   TORCH_CHECK(hidden.dim() == 2 && labels.dim() == 1 && hidden.size(0) == labels.size(0),
               "expected hidden [L, H] and labels [L], got ", hidden.sizes(), " and ", labels.sizes());
-  const bool needs_graph = torch::GradMode::is_enabled() && hidden.requires_grad();
-  return CrossEntropy::apply(hidden, labels, &head, softcap, needs_graph);
+  auto call = c10::make_intrusive<HeadCall>();
+  call->head = &head;
+  call->softcap = softcap;
+  call->needs_graph = torch::GradMode::is_enabled() && (hidden.requires_grad() || trained != nullptr);
+  std::vector<Tensor> tensors;
+  if (trained != nullptr) {
+    call->trained = trained;
+    tensors = trained->tensors();
+    if (is_training && trained->dropout > 0)
+      call->keep = at::empty(hidden.sizes(), hidden.options().dtype(torch::kBool).requires_grad(false))
+                       .bernoulli_(1.0 - trained->dropout);
+  }
+  return CrossEntropy::apply(hidden, labels, at::TensorList(tensors), call);
 }
 
 }  // namespace bezel::train

@@ -4,6 +4,7 @@
 
 #include <torch/types.h>
 
+#include "bezel/nn/trained_table.h"
 #include "bezel/quant/weight.h"
 
 namespace bezel::train {
@@ -14,9 +15,10 @@ inline constexpr std::int64_t kLogitsAtATime = 32 << 20;
 
 /// Sum of -log softmax(softcap(h · headᵀ))[label] over rows, a float32 scalar. hidden [L, H], labels int64 [L],
 /// head [V, H]. The logits of a few rows at a time are made, used for loss and gradient at once, and dropped:
-/// no [L, V] tensor exists. Gradients flow to `hidden`. `softcap` 0 means none (final_logit_softcapping).
-/// Reference: ForCausalLMLoss, before it divides by the number of labels.
+/// no [L, V] tensor exists. Gradients flow to `hidden`, and to `trained` where the head has it inside; with
+/// `is_training` its dropout is on. `softcap` 0 means none (final_logit_softcapping). Reference: ForCausalLMLoss,
+/// before it divides by the number of labels.
 torch::Tensor cross_entropy_sum(const torch::Tensor& hidden, const quant::Weight& head, const torch::Tensor& labels,
-                                double softcap);
+                                double softcap, const nn::TrainedTable* trained = nullptr, bool is_training = false);
 
 }  // namespace bezel::train

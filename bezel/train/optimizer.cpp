@@ -15,6 +15,12 @@ Optimizer::Optimizer(NamedTensors parameters, const AdamSettings& settings) : pa
   options.betas({settings.beta1, settings.beta2}).eps(settings.epsilon).weight_decay(settings.weight_decay);
   for (const auto& [name, tensor] : parameters_)
     adams_.push_back(std::make_unique<torch::optim::AdamW>(std::vector<Tensor>{tensor}, options));
+  rate_factors_.assign(parameters_.size(), 1.0);
+}
+
+void Optimizer::set_rate_factors(std::vector<double> factors) {
+  TORCH_CHECK(factors.size() == parameters_.size(), factors.size(), " factors for ", parameters_.size(), " parameters");
+  rate_factors_ = std::move(factors);
 }
 
 Optimizer::~Optimizer() = default;
@@ -40,7 +46,7 @@ void Optimizer::step(double learning_rate) {
   const bool on_cpu = std::ranges::all_of(parameters_, [](const auto& item) { return item.second.is_cpu(); });
   at::parallel_for(0, count, on_cpu ? 1 : count, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end; ++i) {
-      adams_[i]->param_groups()[0].options().set_lr(learning_rate);
+      adams_[i]->param_groups()[0].options().set_lr(learning_rate * rate_factors_[static_cast<std::size_t>(i)]);
       adams_[i]->step();
     }
   });

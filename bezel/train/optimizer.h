@@ -36,7 +36,10 @@ class Optimizer {
   double gradient_norm() const;
   /// Scales all gradients by max_norm / (norm + 1e-6) where that is below 1, as torch's clip_grad_norm_.
   void clip(double norm, double max_norm);
+  /// Updates every parameter at `learning_rate` times its factor.
   void step(double learning_rate);
+  /// One for each of parameters(); all are 1 without this call.
+  void set_rate_factors(std::vector<double> factors);
   /// Leaves every gradient undefined.
   void clear_gradients();
 
@@ -51,6 +54,7 @@ class Optimizer {
  private:
   NamedTensors parameters_;
   std::vector<std::unique_ptr<torch::optim::AdamW>> adams_;  // one for each parameter
+  std::vector<double> rate_factors_;                         // likewise
 };
 
 }  // namespace bezel::train

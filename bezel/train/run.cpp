@@ -48,6 +48,8 @@ lora::Selection adapt(gemma4::Model& model, const TrainConfig& config, const Bat
                     std::string(now));
   for (const lora::Target& target : loaded.selection.targets)
     target.layer.ptr()->adapter->dropout = config.lora.dropout;
+  for (const lora::TableTarget& table : loaded.selection.tables)
+    if (!table.table->is_embedding) table.table->dropout = config.lora.dropout;
   return loaded.selection;
 }
 
@@ -83,6 +85,7 @@ TrainerOptions trainer_options(const TrainConfig& config, const BatchPlan& batch
   options.adam = {config.adam_beta1, config.adam_beta2, config.adam_epsilon, config.weight_decay};
   const Schedule schedule = make_schedule(config, options.total_steps);
   options.learning_rate = [schedule](std::int64_t step) { return schedule.rate(step); };
+  options.loraplus = {config.loraplus_lr_ratio, config.loraplus_lr_embedding, config.learning_rate};
   const Intervals intervals = make_intervals(config, batches.total_steps(), batches.steps_per_epoch());
   options.logging_steps = intervals.logging;
   options.eval_steps = intervals.eval;

@@ -11,6 +11,7 @@
 #include "bezel/data/batch.h"
 #include "bezel/lora/audit.h"
 #include "bezel/lora/targets.h"
+#include "bezel/train/loraplus.h"
 #include "bezel/train/objective.h"
 #include "bezel/train/optimizer.h"
 #include "bezel/train/trainer_state.h"
@@ -23,6 +24,7 @@ struct TrainerOptions {
   double max_grad_norm = 1.0;        ///< 0: gradients are not clipped
   AdamSettings adam;
   std::function<double(std::int64_t)> learning_rate;  ///< rate of step n, counted from 0
+  LoraPlus loraplus = {};                             ///< which tensors have another
   std::int64_t logging_steps = 1;
   std::int64_t eval_steps = 0;     ///< 0: no evaluation on the way
   std::int64_t save_steps = 0;     ///< 0: only when the run is stopped

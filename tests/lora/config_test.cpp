@@ -67,7 +67,7 @@ TEST(AdapterConfig, RefusesByNameWhatItCannotMean) {
   for (const char* key : {"modules_to_save", "trainable_token_indices", "target_parameters", "layer_replication",
                           "alora_invocation_tokens"})
     EXPECT_NE(refusal(std::string(", \"") + key + "\": [1]").find(key), std::string::npos) << key;
-  for (const char* key : {"use_dora", "lora_bias", "fan_in_fan_out", "use_qalora", "some_later_switch"})
+  for (const char* key : {"lora_bias", "fan_in_fan_out", "use_qalora", "some_later_switch"})
     EXPECT_NE(refusal(std::string(", \"") + key + "\": true").find(key), std::string::npos) << key;
   EXPECT_NE(refusal(R"(, "init_lora_weights": "pissa")").find("init_lora_weights"), std::string::npos);
   EXPECT_NE(refusal(R"(, "rank_pattern": {"q_proj": -1})").find("rank_pattern.q_proj"), std::string::npos);
@@ -79,17 +79,36 @@ TEST(AdapterConfig, ListsWhatItCannotMeanWhereThatIsAsked) {
                          {"r", 8},
                          {"lora_alpha", 8},
                          {"bias", "all"},
-                         {"use_dora", true},
+                         {"lora_bias", true},
                          {"target_parameters", {"experts.down_proj"}},
                          {"modules_to_save", {"lm_head"}}};
   const AdapterConfig config = parse_adapter_config(json, "a", {.list_only = true});
   ASSERT_EQ(config.unsupported.size(), 4u);
   EXPECT_TRUE(test::says(config.unsupported[0], "bias"));
-  EXPECT_TRUE(test::says(config.unsupported[1], "DoRA"));
+  EXPECT_TRUE(test::says(config.unsupported[1], "biases"));
   EXPECT_TRUE(test::says(config.unsupported[2], "experts"));
   EXPECT_TRUE(test::says(config.unsupported[3], "modules_to_save"));
   EXPECT_EQ(config.lora.rank, 8);
   EXPECT_EQ(parse_adapter_config({{"peft_type", "IA3"}}, "a", {.list_only = true}).unsupported.size(), 1u);
+}
+
+TEST(AdapterConfig, ReadsDoraAndWhatIsTrainedOfTables) {
+  const io::Json json = {{"peft_type", "LORA"},
+                         {"r", 8},
+                         {"lora_alpha", 8},
+                         {"use_dora", true},
+                         {"init_lora_weights", "gaussian"},
+                         {"modules_to_save", {"lm_head"}},
+                         {"trainable_token_indices", {{"embed_tokens", {4, 2}}}}};
+  const LoraConfig config = parse_adapter_config(json, "a", {.saved_modules = true}).lora;
+  EXPECT_TRUE(config.use_dora);
+  EXPECT_EQ(config.init_lora_weights, "gaussian");
+  EXPECT_EQ(config.modules_to_save, (std::vector<std::string>{"lm_head"}));
+  ASSERT_EQ(config.trainable_token_indices.size(), 1u);
+  EXPECT_EQ(config.trainable_token_indices[0].second, (std::vector<std::int64_t>{4, 2}));
+  const io::Json again = adapter_config_json(config, {}, "base", "Gemma4ForConditionalGeneration");
+  for (const char* key : {"use_dora", "init_lora_weights", "modules_to_save", "trainable_token_indices"})
+    EXPECT_EQ(again[key], json[key]) << key;
 }
 
 TEST(AdapterConfig, ReadsTheLayersThatAreTransformed) {

@@ -288,7 +288,8 @@ CASES = [
     (22, lambda s: spoil_adapter(s, "adapter_model.bin"), DATA, ["adapter_model.bin only, a pickle"]),
     (22, lambda s: spoil_adapter(s, "x", peft_type="LOHA"), DATA, ["key 'peft_type': got \"LOHA\""]),
     (22, lambda s: spoil_adapter(s, "x", bias="all"), DATA, ["key 'bias': got \"all\""]),
-    (22, lambda s: spoil_adapter(s, "x", use_dora=True), DATA, ["use_dora"]),
+    (22, lambda s: adapter_of(s, {f"{Q_PROJ}.lora_A.weight": ([8, 64], bytes(2048)), f"{Q_PROJ}.lora_B.weight": ([64, 8], bytes(2048))}, use_dora=True),
+     DATA, ["lora_magnitude_vector", "use_dora"]),
 ]
 
 

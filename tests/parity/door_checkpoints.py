@@ -265,19 +265,27 @@ def features(d: Door):
     d.same("C04", "embeddings saved beside LoRA that are the base's", d.logits(d.model, same), d.wanted(d.model, d.adapted(d.lora)), "equals the base's")
     d.same("C03", "modules_to_save that was not trained", d.logits(d.model, d.adapted({**d.lora, **saved}, modules_to_save=["embed_tokens", "lm_head"])),
            d.wanted(d.model, d.adapted(d.lora)), "equals the base's")
-    other = {BASE + HEAD: d.tensors[EMBEDDINGS] + 1}
-    embedding = {f"{BASE}{L}embed_tokens.lora_embedding_A": torch.ones(4, 1536), f"{BASE}{L}embed_tokens.lora_embedding_B": torch.ones(64, 4)}
-    head = {f"{BASE}lm_head.lora_A.weight": torch.ones(4, 64), f"{BASE}lm_head.lora_B.weight": torch.ones(1536, 4)}
+    other = {BASE + HEAD: d.tensors[EMBEDDINGS] * 1.25}
+    embedding = {f"{BASE}{L}embed_tokens.lora_embedding_A": 0.01 * torch.ones(4, 1536), f"{BASE}{L}embed_tokens.lora_embedding_B": 0.01 * torch.ones(64, 4)}
+    head = {f"{BASE}lm_head.lora_A.weight": 0.1 * torch.randn(4, 64), f"{BASE}lm_head.lora_B.weight": 0.1 * torch.randn(1536, 4)}
     delta = {f"{BASE}{L}embed_tokens.token_adapter.trainable_tokens_delta": torch.ones(1, 64)}
     experts = {f"{BASE}{L}layers.0.experts.lora_A.weight": torch.ones(32, 64), f"{BASE}{L}layers.0.experts.lora_B.weight": torch.ones(64, 32)}
-    cases = [("C03", "modules_to_save that was trained", other, {"modules_to_save": ["lm_head"]}, "modules_to_save", "modules_to_save"),
+    for row, what, tensors, config in (("C03", "modules_to_save that was trained", other, {"modules_to_save": ["lm_head"]}),
+                                       ("C05", "trainable tokens", delta, {"trainable_token_indices": [301]}),
+                                       ("C06", "LoRA on the head", head, {"target_modules": [*d.modules, "lm_head"]}),
+                                       ("C07", "LoRA on the embeddings", embedding, {"target_modules": [*d.modules, L + "embed_tokens"]})):
+        adapter = d.adapted({**d.lora, **tensors}, **config)
+        d.same(row, what, d.logits(d.model, adapter), d.wanted(d.model, adapter))
+        code, said = d.bezel("inspect", adapter)
+        d.tell(row, f"inspect reads it: {what}", code == 0 and "Bezel can load it." in said, f"exit {code}: {said[-300:]}")
+    cases = [("C03", "modules_to_save of a module that stays frozen", {f"{BASE}{L}norm.weight": torch.ones(64)}, {"modules_to_save": ["norm"]}, "norm.weight", None),
              ("C04", "a head saved beside LoRA that was trained", other, {}, "lm_head.weight", None),
-             ("C05", "trainable tokens", delta, {"trainable_token_indices": [1]}, "trainable_token_indices", "trainable_token_indices"),
-             ("C06", "LoRA on the head", head, {}, "LoRA on the head", None),
-             ("C07", "LoRA on the embeddings", embedding, {}, "embed_tokens", None),
+             ("C05", "trainable tokens that nothing names", delta, {}, "trainable_token_indices", None),
+             ("C06", "LoRA on the head that target_modules leaves out", head, {}, "does not select", None),
+             ("C07", "LoRA on the embeddings that target_modules leaves out", embedding, {}, "does not select", None),
              ("C15", "LoRA on experts", experts, {"target_parameters": ["experts.down_proj"]}, "target_parameters", "experts"),
              ("C15", "LoRA on experts, old form", experts, {}, "experts", None),
-             ("C77", "DoRA", {}, {"use_dora": True}, "DoRA", "DoRA")]
+             ("C77", "DoRA without magnitudes", {}, {"use_dora": True}, "lora_magnitude_vector", "DoRA")]
     for row, what, tensors, config, word, named in cases:
         adapter = d.adapted({**d.lora, **tensors}, **config)
         d.refused(row, what, d.bezel("forward", "--model", d.model, "--adapter", adapter, "--inputs", d.case, "--output", d.folder()), word, codes=(3,))

@@ -151,7 +151,7 @@ def check_weights(folder):
 
 
 def check_refused(folder):
-    bad = {"neftune_noise_alpha": 5, "fp16": "true", "push_to_hub": "true", "lora_modules_to_save": "[lm_head]", "rl": "dpo",
+    bad = {"neftune_noise_alpha": 5, "fp16": "true", "push_to_hub": "true", "pissa_init": "true", "rl": "dpo",
            "report_to": "wandb", "optim": "lion_8bit", "lr_scheduler": "rex", "learning_rat": "1e-4", "load_best_model_at_end": "true",
            "template": "llama3", "flash_atention": "true"}
     lines = ["seed: 1", *(f"{key}: {value}" for key, value in bad.items())]

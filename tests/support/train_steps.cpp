@@ -1,4 +1,4 @@
-// train_steps MODEL ADAPTER OUT STEPS LR WEIGHT_DECAY CASE…
+// train_steps [--loraplus RATIO EMBEDDING_LR] MODEL ADAPTER OUT STEPS LR WEIGHT_DECAY CASE…
 // Trains the adapter of folder ADAPTER for some AdamW steps on tensors as processors give them, one CASE a step in
 // turns, in float32 with gradients clipped at 1. Prints the loss of each step and writes the adapter to folder OUT.
 #include <cstdio>
@@ -16,7 +16,13 @@ namespace {
 
 using namespace bezel;  // a test program's main file
 
-void run(const std::vector<std::string>& arguments) {
+void run(std::vector<std::string> arguments) {
+  train::LoraPlus loraplus;
+  if (arguments[0] == "--loraplus") {
+    loraplus.ratio = std::stod(arguments[1]);
+    loraplus.embedding_rate = std::stod(arguments[2]);
+    arguments.erase(arguments.begin(), arguments.begin() + 3);
+  }
   const std::string &model_folder = arguments[0], &adapter_folder = arguments[1], &out = arguments[2];
   const std::int64_t steps = std::stoll(arguments[3]);
   gemma4::Model model = gemma4::load_model(model_folder, {torch::kFloat, torch::kCPU}).model;
@@ -29,6 +35,8 @@ void run(const std::vector<std::string>& arguments) {
   options.total_steps = steps;
   options.adam.weight_decay = std::stod(arguments[5]);
   options.learning_rate = [rate = std::stod(arguments[4])](std::int64_t) { return rate; };
+  loraplus.learning_rate = std::stod(arguments[4]);
+  options.loraplus = loraplus;
   train::SupervisedObjective objective(model, torch::kCPU);
   train::Trainer trainer(*model, adapter.selection, objective, options);
   for (std::int64_t step = 0; step < steps; ++step) {

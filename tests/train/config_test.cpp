@@ -237,11 +237,33 @@ TEST(TrainConfig, ValuesOutOfRangeAndContradictionsAreRefused) {
 }
 
 TEST(TrainConfig, WhatIsNotBuiltIsRefusedByName) {
-  for (const char* line : {"use_dora: true", "loraplus_lr_ratio: 16", "adapter: dora"}) {
-    const std::string key = std::string(line).substr(0, std::string(line).find(':'));
-    expect_refused(std::string(line) + "\n", {"c.yaml:1", key, "not built yet"});
-  }
+  expect_refused("adapter: dora\n", {"c.yaml:1", "adapter", "not built yet"});
+  expect_refused("init_lora_weights: pissa_niter_4\n", {"init_lora_weights", "base's weights"});
+  expect_refused("init_lora_weights: eva\n", {"init_lora_weights", "init_adapter"});
+  expect_refused("init_lora_weights: zeros\n", {"init_lora_weights", "orthogonal"});
+  expect_refused("init_lora_weights: orthogonal\nlora_r: 3\n", {"lora_r", "even"});
   EXPECT_EQ(refusal("use_dora: false\nuse_rslora: true\nresume_from_checkpoint: none\nreport_to: none\n"), "");
+}
+
+TEST(TrainConfig, ReadsTheKindsOfAdapters) {
+  const TrainConfig config = parse(
+      "peft_use_dora: true\nloraplus_lr_ratio: 16\nloraplus_lr_embedding: 1e-5\ninit_lora_weights: Gaussian\n"
+      "lora_modules_to_save: [lm_head]\ntrainable_token_indices: [7, 5]\n");
+  EXPECT_TRUE(config.lora.use_dora);
+  EXPECT_EQ(config.loraplus_lr_ratio, 16.0);
+  EXPECT_EQ(config.loraplus_lr_embedding, 1e-5);
+  EXPECT_EQ(config.lora.init_lora_weights, "gaussian");
+  EXPECT_EQ(config.lora.modules_to_save, (std::vector<std::string>{"lm_head"}));
+  ASSERT_EQ(config.lora.trainable_token_indices.size(), 1u);
+  EXPECT_EQ(config.lora.trainable_token_indices[0].first, "embed_tokens");
+  EXPECT_EQ(config.lora.trainable_token_indices[0].second, (std::vector<std::int64_t>{7, 5}));
+  EXPECT_EQ(to_yaml(parse(to_yaml(config))), to_yaml(config));
+  const TrainConfig map = parse("trainable_token_indices: {embed_tokens: [1], lm_head: [2, 3]}\n");
+  EXPECT_EQ(map.lora.trainable_token_indices[1].second, (std::vector<std::int64_t>{2, 3}));
+  EXPECT_EQ(to_yaml(parse(to_yaml(map))), to_yaml(map));
+  EXPECT_EQ(parse("init_lora_weights: true\n").lora.init_lora_weights, "true");
+  EXPECT_EQ(parse("init_lora_weights: false\n").lora.init_lora_weights, "false");
+  EXPECT_TRUE(parse("trainable_token_indices: null\nmodules_to_save: []\n").lora.modules_to_save.empty());
 }
 
 TEST(TrainConfig, PackingIsLeftToTheRunUnlessGiven) {

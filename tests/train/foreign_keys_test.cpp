@@ -51,11 +51,11 @@ TEST(ForeignKeys, WhatTouchesSpeedOrLoggingAloneIsListedInOneNote) {
 TEST(ForeignKeys, WhatWouldChangeWhatIsLearntIsRefusedAllAtOnceWithItsLine) {
   const std::string message = refusal(
       "seed: 1\nneftune_noise_alpha: 5\nfp16: true\npush_to_hub: true\nearly_stopping_patience: 3\nnonsense_key: 1\n"
-      "lora_modules_to_save: [embed_tokens]\nstage: dpo\n");
+      "pissa_init: true\nstage: dpo\n");
   for (const char* part :
        {"c.yaml:2: key 'neftune_noise_alpha'", "c.yaml:3: key 'fp16'", "bf16: true", "c.yaml:4: key 'push_to_hub'",
         "hf upload", "c.yaml:5: key 'early_stopping_patience'", "c.yaml:6: unknown key 'nonsense_key'",
-        "c.yaml:7: key 'lora_modules_to_save'", "c.yaml:8: key 'stage'", "sft"})
+        "c.yaml:7: key 'pissa_init'", "c.yaml:8: key 'stage'", "sft"})
     EXPECT_TRUE(test::says(message, part));
 }
 

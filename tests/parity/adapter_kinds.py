@@ -1,0 +1,286 @@
+"""Every kind of adapter against PEFT in float32: DoRA, LoRA on the embeddings and the head, modules_to_save, and
+trainable_token_indices, over tied and untied tables; and LoRA+ against PEFT's optimizer.
+
+For each kind: PEFT makes an adapter, saves it, and gives logits, loss and gradients; Bezel reads the folder and must give the
+same within the bounds of model_parity.py. Bezel writes it anew, which PEFT must take without a word and hold the same tensors
+of; and merges it, which must give the logits of base + adapter, in transformers and in Bezel.
+
+    adapter_kinds.py BEZEL_FOLDER TEST_FOLDER
+"""
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
+from peft.optimizers import create_loraplus_optimizer
+from safetensors.torch import load_file, save_file
+from transformers import Gemma4ForConditionalGeneration
+
+from _reference import PRESETS, bezel, check, finish, forward, reference
+
+TEST_BIN = Path(sys.argv[2] if len(sys.argv) > 2 else os.environ["BEZEL_TEST_BIN"])
+EMBEDDINGS, HEAD = "model.language_model.embed_tokens.weight", "lm_head.weight"
+DECODER = r".*language_model.*\.(q|k|v|o|gate|up|down)_proj"
+TOWERS = DECODER + r"|.*tower.*\.(q|k|v|o|gate|up|down)_proj\.linear|.*tower.*\.(ffw_layer_[12]|linear_start)\.linear"
+TOKENS = [262, 301, 17, 5, 400]  # of them <|turn> and letters, which the cases hold
+
+KINDS = {
+    "dora": dict(use_dora=True, target_modules=TOWERS),
+    "dora, rsLoRA and patterns": dict(use_dora=True, use_rslora=True, target_modules=DECODER, rank_pattern={"q_proj": 2}, alpha_pattern={"v_proj": 3}),
+    "embeddings": dict(target_modules=DECODER + r"|.*embed_tokens"),
+    "head": dict(target_modules=r"lm_head|.*language_model\.layers\.1\.self_attn\.q_proj"),
+    "embeddings and head": dict(target_modules=DECODER + r"|.*embed_tokens|lm_head", rank_pattern={"lm_head": 2}, use_rslora=True),
+    "saved embeddings": dict(target_modules=DECODER, modules_to_save=["embed_tokens"]),
+    "saved head": dict(target_modules=DECODER, modules_to_save=["lm_head"]),
+    "saved embeddings and head": dict(target_modules=DECODER, modules_to_save=["embed_tokens", "lm_head"]),
+    "tokens": dict(target_modules=DECODER, trainable_token_indices=TOKENS),
+    "tokens of both": dict(target_modules=DECODER, trainable_token_indices={"embed_tokens": TOKENS, "lm_head": TOKENS}),
+}
+
+
+def load(folder, **more):
+    return Gemma4ForConditionalGeneration.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager", **more).eval()
+
+
+def inputs_of(case, labels=False):
+    return {k.removeprefix("in."): v for k, v in case.items() if k.startswith("in.") and (labels or k != "in.labels")}
+
+
+def relative(got, wanted):
+    return ((got - wanted).norm() / wanted.norm().clamp_min(1e-30)).item()
+
+
+def quiet(action):
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        made = action()
+    # What PEFT says of tied tables it says of its own folders too.
+    return made, [str(w.message) for w in said if ("adapter" in str(w.message) or "key" in str(w.message)) and "tie" not in str(w.message)]
+
+
+def tuned(folder, config, seed):
+    """A PEFT model whose every trained tensor is away from where it began."""
+    model, _ = quiet(lambda: get_peft_model(load(folder), LoraConfig(**{"r": 4, "lora_alpha": 8} | config)))
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, tensor in model.named_parameters():
+            if not tensor.requires_grad:
+                continue
+            noise = torch.randn(tensor.shape, generator=generator)
+            if "lora_embedding_A" in name:
+                tensor.copy_(0.3 * noise)
+            elif "lora_embedding_B" in name:
+                tensor.copy_(0.1 * noise)
+            elif "magnitude" in name:
+                tensor.mul_(1 + 0.2 * noise)
+            elif "lora_A" in name:
+                tensor.copy_(noise * tensor.shape[1] ** -0.5)
+            elif "lora_B" in name:
+                tensor.copy_(0.3 * noise * tensor.shape[1] ** -0.5)
+            else:  # rows and whole tables
+                tensor.add_(0.02 * noise)
+    return model.eval()
+
+
+def key_of(name):
+    return name.replace(".default", "").replace("lora_magnitude_vector.weight", "lora_magnitude_vector").replace(".modules_to_save.", ".")
+
+
+def golden(model, case):
+    model.zero_grad()
+    out = model(**inputs_of(case, labels=True), use_cache=False)
+    out.loss.backward()
+    grads = {key_of(n): p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+    return out.logits.detach(), out.loss.item(), grads
+
+
+def limit_of(case):
+    return 3e-3 if "in.pixel_values" in case else 3e-4
+
+
+def error_of(case, got, wanted):
+    return (got - wanted)[case["in.attention_mask"] == 1].abs().max().item()
+
+
+def same_as_peft(name, folder, adapter, model, file, tmp):
+    case = load_file(file)
+    logits, loss, grads = golden(model, case)
+    got = forward(folder, file, tmp / "out.safetensors", "--dtype", "float32", "--adapter", adapter, "--grads")
+    errors = {"logits": error_of(case, got["logits"], logits), "loss": abs(got["loss"].item() - loss)}
+    check(errors["logits"] <= limit_of(case), f"{name}: logits {errors['logits']:.1e}")
+    check(errors["loss"] <= 2e-5, f"{name}: loss {errors['loss']:.1e}")
+    found = {k.removeprefix("grad."): v for k, v in got.items() if k.startswith("grad.")}
+    check(found.keys() == grads.keys(), f"{name}: other tensors have gradients {sorted(found.keys() ^ grads.keys())[:4]}")
+    each = {k: relative(found[k], v) for k, v in grads.items() if k in found}
+    worst = max(each, key=each.get)
+    median = statistics.median(each.values())
+    check(each[worst] <= 1e-2, f"{name}: gradient {each[worst]:.1e} of {worst}")
+    check(median <= 1e-3, f"{name}: median gradient {median:.1e}")
+    return f"logits {errors['logits']:.1e}, loss {errors['loss']:.1e}, {len(each)} gradients median {median:.1e}, worst {each[worst]:.1e}"
+
+
+def train_steps(*arguments):
+    run = subprocess.run([str(a) for a in (TEST_BIN / "train_steps", *arguments)], capture_output=True, text=True)
+    if run.returncode != 0:
+        raise SystemExit(f"train_steps {arguments}: {run.stderr}")
+    return [tuple(map(float, line.split())) for line in run.stdout.splitlines()]
+
+
+def written_anew(name, folder, adapter, model, file, tmp):
+    """As Bezel saves it: PEFT takes it without a word, and holds what it held."""
+    again = tmp / "again"
+    train_steps(folder, adapter, again, 1, 0, 0, file)
+    loaded, said = quiet(lambda: PeftModel.from_pretrained(load(folder), again).eval())
+    check(not said, f"{name}: PEFT takes the folder without a word {said}")
+    wanted, state = (get_peft_model_state_dict(m, save_embedding_layers=False) for m in (model, loaded))
+    check(state.keys() == wanted.keys(), f"{name}: keys {sorted(state.keys() ^ wanted.keys())[:4]}")
+    check(all(torch.equal(state[k], wanted[k]) for k in state.keys() & wanted.keys()), f"{name}: other values")
+    check(load_file(again / "adapter_model.safetensors").keys() == wanted.keys(), f"{name}: the file's keys")
+    case = load_file(file)
+    with torch.no_grad():
+        error = error_of(case, loaded(**inputs_of(case), use_cache=False).logits, model(**inputs_of(case), use_cache=False).logits)
+    check(error == 0, f"{name}: PEFT's logits of Bezel's folder {error:.1e}")
+
+
+def tensors_of(folder):
+    return {k: v for file in sorted(folder.glob("model*.safetensors")) for k, v in load_file(file).items()}
+
+
+def merged(name, folder, adapter, model, file, tmp, wanted_by_peft):
+    out = tmp / "merged"
+    bezel("merge", "--model", folder, "--adapter", adapter, "--output", out)
+    case = load_file(file)
+    with torch.no_grad():
+        wanted = model(**inputs_of(case), use_cache=False).logits
+        theirs = load(out)(**inputs_of(case), use_cache=False).logits
+    ours = forward(out, file, tmp / "out.safetensors", "--dtype", "float32")["logits"]
+    error = max(error_of(case, x, wanted) for x in (theirs, ours))
+    check(error <= limit_of(case), f"{name}: merged, logits {error:.1e}")
+    if not wanted_by_peft:
+        return f"merged {error:.1e}"
+    state, got = quiet(model.merge_and_unload)[0].state_dict(), tensors_of(out)
+    worst = max(relative(got[k], v) for k, v in state.items() if k in got)
+    check(worst <= 1e-6, f"{name}: merge_and_unload gives other tensors {worst:.1e}")
+    return f"merged {error:.1e}, beside merge_and_unload {worst:.1e}"
+
+
+def untied(folder, out):
+    model = load(folder)
+    model.config.tie_word_embeddings = model.config.text_config.tie_word_embeddings = False
+    generator = torch.Generator().manual_seed(11)
+    shape = model.lm_head.weight.shape
+    model.lm_head.weight = torch.nn.Parameter(0.05 * torch.randn(shape, generator=generator))
+    model.save_pretrained(out)
+    for file in folder.iterdir():
+        if not (out / file.name).exists():
+            (out / file.name).write_bytes(file.read_bytes())
+    return out
+
+
+def kind(name, config, folder, file, root, tmp, tied):
+    model = tuned(folder, config, seed=3)
+    quiet(lambda: model.save_pretrained(tmp / "adapter", save_embedding_layers=False))
+    label = f"{name} ({'tied' if tied else 'untied'}, {file.stem.removeprefix('case-')})"
+    told = same_as_peft(label, folder, tmp / "adapter", model, file, tmp)
+    written_anew(label, folder, tmp / "adapter", model, file, tmp)
+    # Where embeddings and head are tied, PEFT merges LoRA on one of them into both: a model that was not trained.
+    parts = tied and any(word in name for word in ("embeddings", "head"))
+    print(f"{label}: {told}; {merged(label, folder, tmp / 'adapter', model, file, tmp, not parts)}", flush=True)
+
+
+def dora_of_the_reference(root, tmp):
+    """All presets and cases: towers with clamps, experts, images and audio."""
+    for preset, cases in PRESETS.items():
+        medians, worst, logits_worst = [], 0.0, 0.0
+        for case_name in cases:
+            file = root / preset / f"case-{case_name}.safetensors"
+            case = load_file(file)
+            got = forward(root / preset / "model", file, tmp / "out.safetensors", "--dtype", "float32", "--adapter",
+                          root / preset / "adapter-dora", "--grads")
+            logits = error_of(case, got["logits"], case["dora_logits"])
+            loss = abs(got["loss"].item() - case["dora_loss"].item())
+            name = f"dora {preset}/{case_name}"
+            check(logits <= limit_of(case), f"{name}: logits {logits:.1e}")
+            check(loss <= 2e-5, f"{name}: loss {loss:.1e}")
+            grads = {key_of(k.removeprefix("dora_grad.")): v for k, v in case.items() if k.startswith("dora_grad.")}
+            found = {k.removeprefix("grad."): v for k, v in got.items() if k.startswith("grad.")}
+            check(found.keys() == grads.keys(), f"{name}: other tensors have gradients")
+            each = {k: relative(found[k], v) for k, v in grads.items() if k in found}
+            check(max(each.values()) <= 1e-2, f"{name}: gradient {max(each.values()):.1e} of {max(each, key=each.get)}")
+            check(statistics.median(each.values()) <= 1e-3, f"{name}: median gradient {statistics.median(each.values()):.1e}")
+            medians.append(statistics.median(each.values()))
+            worst, logits_worst = max(worst, max(each.values())), max(logits_worst, logits)
+        print(f"dora {preset}: logits {logits_worst:.1e}, gradients median {max(medians):.1e}, worst {worst:.1e}", flush=True)
+
+
+def trajectory(name, folder, config, files, tmp, optimizer_of, *flags):
+    """Some steps of Bezel's trainer beside PyTorch's, as trajectory_parity.py."""
+    model = tuned(folder, config, seed=4)
+    quiet(lambda: model.save_pretrained(tmp / "start", save_embedding_layers=False))
+    before = get_peft_model_state_dict(model, save_embedding_layers=False)
+    before = {k: v.clone() for k, v in before.items()}
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimizer, losses = optimizer_of(model, parameters), []
+    for step in range(8):
+        out = model(**inputs_of(load_file(files[step % len(files)]), labels=True), use_cache=False)
+        out.loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(out.loss.item())
+    told = train_steps(*flags, folder, tmp / "start", tmp / "end", 8, 1e-4, 0.01, *files)
+    error = max(abs(a - b) for (a, _), b in zip(told, losses, strict=True))
+    after = get_peft_model_state_dict(model, save_embedding_layers=False)
+    got = load_file(tmp / "end" / "adapter_model.safetensors")
+    check(got.keys() == after.keys(), f"{name}: keys")
+    moved = torch.cat([(after[k] - before[k]).flatten() for k in sorted(after)])
+    off = torch.cat([(got[k] - after[k]).flatten() for k in sorted(after)])
+    update = (off.norm() / moved.norm()).item()
+    check(error <= 5e-3, f"{name}: losses {error:.1e}")
+    check(update <= 5e-2, f"{name}: update {update:.1e}")
+    print(f"{name}: 8 steps, losses {error:.1e}, update {update:.1e}", flush=True)
+
+
+def adam(model, parameters):
+    return torch.optim.AdamW(parameters, lr=1e-4, weight_decay=0.01)
+
+
+def loraplus(model, parameters):
+    return create_loraplus_optimizer(model, torch.optim.AdamW, lr=1e-4, loraplus_lr_ratio=16.0, loraplus_lr_embedding=3e-5,
+                                     loraplus_weight_decay=0.01)
+
+
+def main():
+    root = reference(0)
+    with tempfile.TemporaryDirectory() as folder:
+        tmp = Path(folder)
+
+        def fresh():
+            return Path(tempfile.mkdtemp(dir=tmp))
+
+        dora_of_the_reference(root, fresh())
+        tied, apart = root / "e2b" / "model", untied(root / "e2b" / "model", tmp / "untied")
+        files = [root / "e2b" / f"case-{case}.safetensors" for case in ("batch", "mixed")]
+        for name, config in KINDS.items():
+            kind(name, config, tied, files[0], root, fresh(), True)
+            if "dora" in name:
+                continue
+            kind(name, config, apart, files[0], root, fresh(), False)
+        for name in ("embeddings and head", "tokens"):
+            kind(name, KINDS[name], tied, files[1], root, fresh(), True)
+        trajectory("dora", tied, KINDS["dora"], files, fresh(), adam)
+        trajectory("embeddings and head", tied, KINDS["embeddings and head"], files, fresh(), adam)
+        trajectory("tokens", tied, KINDS["tokens"], files, fresh(), adam)
+        trajectory("LoRA+", tied, KINDS["embeddings and head"], files, fresh(), loraplus, "--loraplus", 16, 3e-5)
+        trajectory("LoRA+ and DoRA", tied, KINDS["dora"], files, fresh(), loraplus, "--loraplus", 16, 3e-5)
+    return finish()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
