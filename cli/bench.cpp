@@ -131,7 +131,7 @@ void add_bench(CLI::App& app, int&) {
   CLI::App* command = app.add_subcommand("bench", "Time training steps or decoding on given or synthetic tensors");
   command->add_option("--model", options->model, "checkpoint folder or GGUF file")->required();
   command->add_option("--inputs", options->inputs, "safetensors file with in.input_ids, in.labels, in.pixel_values …");
-  command->add_option("--lora_towers,--lora-towers", options->towers, "language, vision, audio, projectors")
+  command->add_option("--lora_towers,--lora-towers", options->towers, "language, vision, audio, projectors, experts")
       ->delimiter(',')
       ->capture_default_str();
   command->add_option("--dtype", options->dtype, "of the arithmetic")

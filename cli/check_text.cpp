@@ -89,8 +89,11 @@ std::string run_text(const Json& run) {
                    (run["packing"].get<bool>() ? " packed into " + counted(run["rows"].get<long long>(), "row") : "") +
                    "; " + number(run["held_out_samples"]) + " held out");
   for (const Json& tower : run["towers"])
-    out += row("trained", tower["tower"].get<std::string>() + ": " + number(tower["layers"]) + " layers, " +
-                              number(tower["parameters"]) + " parameters");
+    if (tower["layers"] == 0)
+      out += row("frozen", tower["tower"].get<std::string>() + ": lora_towers: [language, experts] adapts them");
+    else
+      out += row("trained", tower["tower"].get<std::string>() + ": " + number(tower["layers"]) + " layers, " +
+                                number(tower["parameters"]) + " parameters");
   out += memory_text(run);
   char text[200];
   std::snprintf(text, sizeof text,

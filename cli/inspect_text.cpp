@@ -11,7 +11,7 @@ namespace {
 
 using io::Json;
 
-constexpr const char* kTowers[] = {"language", "vision", "audio", "projectors"};
+constexpr const char* kTowers[] = {"language", "vision", "audio", "projectors", "experts"};
 
 std::string shape_text(const Json& shape) {
   std::string out = "[";

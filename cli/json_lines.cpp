@@ -88,6 +88,9 @@ train::RunEvents json_line_events() {
   events.on_saturation = [](std::int64_t step, const std::vector<train::LayerSaturation>& layers) {
     if (!layers.empty()) print_event(saturation_row(step, layers));
   };
+  events.on_expert_load = [](std::int64_t step, const std::vector<train::LayerLoad>& layers) {
+    print_event({{"event", "expert_load"}, {"step", step}, {"layers", train::to_json(layers)}});
+  };
   events.on_predictions = [](const std::vector<train::SamplePrediction>& predictions) {
     Json rows = Json::array();
     for (const train::SamplePrediction& item : predictions) rows.push_back(train::to_json(item));

@@ -83,7 +83,8 @@ void Progress::start(const train::RunPlan& plan) {
   line(row);
   for (const lora::TowerCount& count : plan.towers) {
     std::snprintf(row, sizeof row, "%-12s %7s %22s", std::string(lora::tower_name(count.tower)).c_str(),
-                  with_commas(count.layers).c_str(), with_commas(count.parameters).c_str());
+                  with_commas(count.layers).c_str(),
+                  count.layers == 0 ? "stay frozen" : with_commas(count.parameters).c_str());
     line(row);
   }
   line(data_text(plan));

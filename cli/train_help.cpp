@@ -12,7 +12,7 @@ std::string train_keys_help() {
   std::ostringstream out;
   out << "  --quiet        print nothing but errors\n"
          "  --json-lines   print one JSON object a line on stdout: start, saturation, predictions,\n"
-         "                 step, eval, save, end\n\n"
+         "                 step, expert_load, eval, save, end\n\n"
          "Keys, in CONFIG.yaml as `key: value`, or as flags `--key value`:\n";
   for (const train::ConfigKey& key : train::config_keys()) {
     char line[96];

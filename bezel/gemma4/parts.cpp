@@ -76,10 +76,11 @@ const std::array<Part, 8>& all_parts() {
 void set_decoder_sizes(const TextConfig& config, Part& part) {
   part.hidden_size = config.hidden_size;
   for (const TextLayerConfig& layer : config.layers)
-    part.layers.push_back({.input_width = config.hidden_size + config.hidden_size_per_layer_input,
-                           .hidden_size = config.hidden_size,
-                           .feed_forward = layer.intermediate_size,
-                           .attention = config.num_heads * layer.head_dim});
+    part.layers.push_back(
+        {.input_width = config.hidden_size + config.hidden_size_per_layer_input,
+         .hidden_size = config.hidden_size,
+         .feed_forward = layer.intermediate_size + config.top_k_experts * config.moe_intermediate_size,
+         .attention = config.num_heads * layer.head_dim});
 }
 
 void set_encoder_sizes(const VisionConfig& config, Part& part) {
@@ -148,6 +149,8 @@ std::string_view tower_name(Tower tower) {
       return "audio";
     case Tower::kProjectors:
       return "projectors";
+    case Tower::kExperts:
+      return "experts";
   }
   return "";
 }

@@ -13,11 +13,12 @@
 namespace bezel::gemma4 {
 
 /// The names of lora_towers.
-enum class Tower { kLanguage, kVision, kAudio, kProjectors };
+enum class Tower { kLanguage, kVision, kAudio, kProjectors, kExperts };
 
-inline constexpr Tower kTowers[] = {Tower::kLanguage, Tower::kVision, Tower::kAudio, Tower::kProjectors};
+inline constexpr Tower kTowers[] = {Tower::kLanguage, Tower::kVision, Tower::kAudio, Tower::kProjectors,
+                                    Tower::kExperts};
 
-/// "language", "vision", "audio" or "projectors".
+/// "language", "vision", "audio", "projectors" or "experts": the stacks of a mixture, which lie inside the decoder.
 std::string_view tower_name(Tower tower);
 
 enum class PartKind {

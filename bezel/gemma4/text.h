@@ -9,6 +9,7 @@
 #include "bezel/gemma4/config.h"
 #include "bezel/gemma4/layer_plan.h"
 #include "bezel/nn/embedding.h"
+#include "bezel/nn/experts.h"
 #include "bezel/nn/key_ranges.h"
 #include "bezel/nn/linear.h"
 #include "bezel/nn/rms_norm.h"
@@ -122,15 +123,12 @@ class RouterImpl : public nn::Module {
 };
 TORCH_MODULE(Router);
 
-/// Stacked experts gate_up_proj [E, 2F, H] and down_proj [E, H, F]. Reference: Gemma4TextExperts.
-class ExpertsImpl : public nn::Module {
+/// Reference: Gemma4TextExperts.
+class ExpertsImpl : public nn::StackedExperts {
  public:
   explicit ExpertsImpl(const TextConfig& config);
   /// x [N, H] -> [N, H]. Which rows go to which expert is read back to the host.
   torch::Tensor forward(const torch::Tensor& x, const Routing& routing);
-
-  std::shared_ptr<const quant::Weight> gate_up_proj;
-  std::shared_ptr<const quant::Weight> down_proj;
 };
 TORCH_MODULE(Experts);
 

@@ -13,13 +13,13 @@ class ScopedAdapterDisable {
  public:
   explicit ScopedAdapterDisable(const Selection& selection) : targets_(selection.targets), tables_(selection.tables) {
     for (const TableTarget& table : tables_) table.take_out();
-    for (const Target& target : targets_) kept_.push_back(std::exchange(target.layer.ptr()->adapter, std::nullopt));
+    for (const Target& target : targets_) kept_.push_back(std::exchange(target.adapter(), std::nullopt));
   }
   ScopedAdapterDisable(const ScopedAdapterDisable&) = delete;
   ScopedAdapterDisable& operator=(const ScopedAdapterDisable&) = delete;
   ~ScopedAdapterDisable() {
     for (const TableTarget& table : tables_) table.put();
-    for (std::size_t i = 0; i < targets_.size(); ++i) targets_[i].layer.ptr()->adapter = std::move(kept_[i]);
+    for (std::size_t i = 0; i < targets_.size(); ++i) targets_[i].adapter() = std::move(kept_[i]);
   }
 
  private:

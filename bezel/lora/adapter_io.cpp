@@ -11,6 +11,7 @@
 #include "bezel/io/foreign_name.h"
 #include "bezel/io/key_map.h"
 #include "bezel/io/tensor_io.h"
+#include "bezel/lora/expert_keys.h"
 #include "bezel/lora/match.h"
 #include "bezel/nn/weight_site.h"
 
@@ -25,7 +26,7 @@ std::string in_folder(const std::string& folder, std::string_view file) {
 }
 
 void check_tensor(const std::string& path, const std::string& key, const torch::Tensor& tensor,
-                  const std::vector<std::int64_t>& expected, const char* axes) {
+                  const std::vector<std::int64_t>& expected, const std::string& axes) {
   const auto type = tensor.scalar_type();
   if (type != torch::kFloat && type != torch::kBFloat16 && type != torch::kHalf)
     throw Error(path, ": tensor '", key, "' is ", type, ", expected float32, bfloat16 or float16");
@@ -37,7 +38,7 @@ void check_tensor(const std::string& path, const std::string& key, const torch::
 
 std::map<std::string, Target> layers_by_name(const torch::nn::Module& model) {
   std::map<std::string, Target> layers;
-  for (const Target& layer : linear_layers(model)) layers.emplace(layer.name, layer);
+  for (const Target& layer : adaptable_layers(model)) layers.emplace(layer.name, layer);
   return layers;
 }
 
@@ -60,8 +61,9 @@ std::vector<std::string> all_spellings(const std::string& name) {
 // there too; towers that the file does not know are not counted: plain names of a text adapter also fit the others.
 void check_coverage(const std::string& path, LoadedAdapter& adapter, const std::map<std::string, Target>& layers,
                     const std::map<std::string, StoredPair>& pairs) {
-  if (adapter.config.target_modules.kind == ModulePattern::Kind::kDefault) return;
+  const bool by_default = adapter.config.target_modules.kind == ModulePattern::Kind::kDefault;
   const ModuleMatcher targets(adapter.config);
+  const ModuleMatcher parameters(ModulePattern::from_names(adapter.config.target_parameters), "target_parameters");
   const ModuleMatcher excluded(adapter.config.exclude_modules, "exclude_modules");
   const auto is_adapted = [&](Tower tower) {
     return std::ranges::any_of(adapter.selection.targets, [&](const Target& t) { return t.tower == tower; });
@@ -69,7 +71,9 @@ void check_coverage(const std::string& path, LoadedAdapter& adapter, const std::
   std::vector<std::string> without;
   for (const auto& [name, layer] : layers) {
     const auto names = all_spellings(name);
-    const bool selected = targets.matches(names) && !excluded.matches(names);
+    if (layer.stack == nullptr && by_default) continue;
+    const bool selected =
+        layer.stack != nullptr ? parameters.matches(names) : targets.matches(names) && !excluded.matches(names);
     const auto pair = pairs.find(name);
     if (pair != pairs.end() && !selected)
       throw Error(path, ": tensor '", pair->second.a_key, "' belongs to a layer that target_modules in ", kConfig,
@@ -92,8 +96,14 @@ bool lacks_projection(const std::map<std::string, Target>& layers, const std::st
 [[noreturn]] void refuse_key(const std::string& path, const std::string& key, const std::string& module,
                              const std::string& base) {
   constexpr const char* kMerge = "merge the adapter into its base with PEFT (merge_and_unload) and take the result";
+  if (is_expert_matrix(module))
+    throw Error(path, ": tensor '", key,
+                "' is LoRA on experts, and this model has none; is it an adapter of another base "
+                "model (",
+                base, ")?");
   if (module.find(".experts") != std::string::npos)
-    throw Error(path, ": tensor '", key, "' is LoRA on experts, which stay frozen in Bezel; ", kMerge);
+    throw Error(path, ": tensor '", key, "' is LoRA on experts, but target_parameters in ", kConfig,
+                " does not say of which matrix; expected [experts.gate_up_proj, experts.down_proj] or one of them");
   if (module.ends_with(".embed_tokens_per_layer"))
     throw Error(path, ": tensor '", key, "' is of the embeddings of each layer, which stay frozen in Bezel; ", kMerge);
   if (const std::string advice = io::foreign_name_advice(module + ".weight"); !advice.empty())
@@ -276,7 +286,7 @@ void take_tables(const std::string& path, const std::vector<TableTarget>& known,
 }
 
 nn::Adapter make_adapter(const Target& target, const StoredPair& pair, const LoraConfig& config) {
-  const auto& weight = target.layer->weight;
+  const auto& weight = target.weight();
   nn::Adapter adapter{.a = own(pair.a, weight),
                       .b = own(pair.b, weight),
                       .scale = config.scale(target.rank, target.alpha),
@@ -381,6 +391,20 @@ void check_pair(const StoredPair& pair, const std::string& source) {
     if (!at::isfinite(*tensor).all().item<bool>()) throw Error(source, ": tensor '", *key, "' holds NaN or Inf");
 }
 
+void name_expert_pairs(const LoraConfig& config, std::map<std::string, StoredPair>& pairs) {
+  std::vector<std::string> found;
+  for (const auto& [name, pair] : pairs)
+    if (is_expert_key_module(name)) found.push_back(name);
+  for (const std::string& name : found) {
+    const auto matrix = expert_matrix_of(name, config);
+    if (!matrix) continue;
+    auto node = pairs.extract(name);
+    node.mapped().stored = stored_matrix_name(node.mapped().stored, *matrix);
+    node.key() = *matrix;
+    pairs.insert(std::move(node));
+  }
+}
+
 std::string find_weights(const std::string& folder) {
   const std::string path = in_folder(folder, kWeights);
   if (std::filesystem::exists(path)) return path;
@@ -397,8 +421,9 @@ void save_adapter(const std::string& folder, const Selection& selection, const L
   std::vector<std::pair<std::string, torch::Tensor>> tensors;
   std::vector<AdaptedLayer> layers;
   for (const Target& target : selection.targets) {
-    TORCH_CHECK(target.layer->adapter, target.name, " has no adapter to save");
-    layers.push_back({io::peft_module_name(target.name, selection.text_only), target.rank, target.alpha});
+    TORCH_CHECK(target.adapter(), target.name, " has no adapter to save");
+    layers.push_back({io::peft_module_name(target.name, selection.text_only), target.rank, target.alpha,
+                      /*is_parameter=*/target.stack != nullptr});
   }
   LoraConfig said = config;
   said.modules_to_save.clear();
@@ -418,10 +443,12 @@ void save_adapter(const std::string& folder, const Selection& selection, const L
 LoraConfig read_lora_config(const std::string& folder) {
   LoraConfig config = read_adapter_config(config_path(folder), {.saved_modules = true}).lora;
   std::vector<SavedMatrix> saved;
-  const auto pairs = read_pairs(find_weights(folder), &saved);
+  auto pairs = read_pairs(find_weights(folder), &saved);
+  name_expert_pairs(config, pairs);
   std::erase_if(config.towers, [&](Tower tower) {
     if (tower == Tower::kLanguage && (!saved.empty() || pairs.contains("lm_head"))) return false;
     return std::ranges::none_of(pairs, [&](const auto& item) {
+      if (is_expert_matrix(item.first)) return tower == Tower::kExperts;
       const gemma4::Part* part = gemma4::place_of(item.first).part;
       return part != nullptr && part->tower == tower;
     });
@@ -439,6 +466,7 @@ LoadedAdapter load_adapter(torch::nn::Module& model, const std::string& folder, 
                         .notes = {}};
   std::vector<SavedMatrix> saved;
   auto pairs = read_pairs(path, &saved);
+  name_expert_pairs(file.lora, pairs);
   const auto layers = layers_by_name(model);
   use_unified_names(layers, pairs);
   const std::vector<TableTarget> known = tables_of(model);
@@ -454,15 +482,21 @@ LoadedAdapter load_adapter(torch::nn::Module& model, const std::string& folder, 
     names.push_back(pair.stored);  // the last one counts first
     target.rank = ranks.find(names, file.lora.rank);
     target.alpha = alphas.find(names, file.lora.alpha);
-    check_tensor(path, pair.a_key, pair.a, {target.rank, target.layer->in_features}, "rank, in");
-    check_tensor(path, pair.b_key, pair.b, {target.layer->out_features, target.rank}, "out, rank");
+    const std::string each =
+        target.stack == nullptr ? "" : " of each of " + std::to_string(target.num_experts()) + " experts";
+    check_tensor(path, pair.a_key, pair.a, target.a_shape(), "rank" + each + ", in");
+    check_tensor(path, pair.b_key, pair.b, target.b_shape(), "out, rank" + each);
     target.dora = file.lora.use_dora;
     check_magnitude(path, pair, target);
     adapter.selection.targets.push_back(std::move(target));
   }
   check_coverage(path, adapter, layers, pairs);
   for (const Target& target : adapter.selection.targets)
-    target.layer.ptr()->adapter = make_adapter(target, pairs.at(target.name), adapter.config);
+    if (target.stack != nullptr && file.lora.dropout > 0)
+      throw Error(path, ": lora_dropout in ", kConfig, " is ", file.lora.dropout,
+                  " beside adapted experts, whose input ", "cannot be dropped out; PEFT refuses it too: write 0 there");
+  for (const Target& target : adapter.selection.targets)
+    target.adapter() = make_adapter(target, pairs.at(target.name), adapter.config);
   for (const TableTarget& table : adapter.selection.tables) table.put();
   return adapter;
 }

@@ -34,6 +34,9 @@ std::string find_weights(const std::string& folder);
 /// twice, and a lora_A or lora_B without the other. With `saved`, whole matrices of embeddings and head go there.
 std::map<std::string, StoredPair> read_pairs(const std::string& path, std::vector<SavedMatrix>* saved = nullptr);
 
+/// Gives the pairs of stacked experts in `pairs` the names of their matrices, where target_parameters name them.
+void name_expert_pairs(const LoraConfig& config, std::map<std::string, StoredPair>& pairs);
+
 /// Where an adapter belongs, as adapter_config.json says it.
 struct AdapterBase {
   std::string path;  ///< base_model_name_or_path

@@ -23,7 +23,7 @@ GradientAudit::GradientAudit(const Selection& selection) {
     const std::string name(target.part->label);
     auto part = std::ranges::find(parts_, name, &Part::name);
     if (part == parts_.end()) part = parts_.insert(part, {.name = name, .tensors = {}});
-    const nn::Adapter& adapter = *target.layer->adapter;
+    const nn::Adapter& adapter = *target.adapter();
     part->tensors.push_back({target.name + ".lora_B", adapter.b, adapter.a});
     part->tensors.push_back({target.name + ".lora_A", adapter.a, adapter.b});
     if (adapter.magnitude.defined())

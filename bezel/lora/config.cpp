@@ -39,6 +39,7 @@ constexpr std::string_view kIgnoredKeys[] = {"auto_mapping",
                                              "revision",
                                              "runtime_config",
                                              "target_modules",
+                                             "target_parameters",
                                              "exclude_modules",
                                              "task_type",
                                              "use_rslora",
@@ -67,7 +68,6 @@ struct Feature {
 constexpr Feature kFeatures[] = {
     {"modules_to_save", "whole modules trained beside LoRA"},
     {"trainable_token_indices", "rows of the embeddings trained beside LoRA"},
-    {"target_parameters", "LoRA on parameters such as the stacked experts, which stay frozen here"},
     {"lora_bias", "biases in the adapter"},
     {"alora_invocation_tokens", "aLoRA"},
     {"layer_replication", "layers that stand several times in the model"},
@@ -146,6 +146,10 @@ ModulePattern read_pattern(const JsonView& json) {
 void read_patterns(const JsonView& json, LoraConfig& config) {
   if (const auto targets = json.find("target_modules")) config.target_modules = read_pattern(*targets);
   if (const auto excluded = json.find("exclude_modules")) config.exclude_modules = read_pattern(*excluded);
+  if (const auto parameters = json.find("target_parameters"); parameters && !parameters->value().is_null()) {
+    check_count(*parameters);
+    for (const JsonView& name : parameters->elements()) config.target_parameters.push_back(name.text());
+  }
   if (const auto ranks = json.find("rank_pattern")) {
     check_count(*ranks);
     for (const auto& [name, rank] : ranks->members()) {
@@ -260,7 +264,8 @@ Tower parse_tower(std::string_view name) {
   for (const Tower tower : kTowers) {
     if (name == tower_name(tower)) return tower;
   }
-  throw Error(ErrorKind::kConfig, "lora_towers: got '", name, "', expected language, vision, audio or projectors");
+  throw Error(ErrorKind::kConfig, "lora_towers: got '", name,
+              "', expected language, vision, audio, projectors or experts");
 }
 
 ModulePattern ModulePattern::from_names(std::vector<std::string> names) {
@@ -284,6 +289,17 @@ double LoraConfig::scale(std::int64_t layer_rank, double layer_alpha) const {
   return layer_alpha / (use_rslora ? std::sqrt(r) : r);
 }
 
+bool LoraConfig::adapts_experts() const {
+  return !target_parameters.empty() || std::ranges::find(towers, Tower::kExperts) != towers.end();
+}
+
+bool LoraConfig::adapts_layers() const {
+  const bool names_none = target_modules.kind == ModulePattern::Kind::kNames && target_modules.names.empty();
+  const bool by_default =
+      target_modules.kind == ModulePattern::Kind::kDefault || target_modules.kind == ModulePattern::Kind::kAllLinear;
+  return !names_none && !(by_default && towers == std::vector<Tower>{Tower::kExperts});
+}
+
 void LoraConfig::check() const {
   const auto refuse = [](const auto&... parts) { throw Error(ErrorKind::kConfig, parts...); };
   const auto check_rank = [&](const std::string& key, std::int64_t value) {
@@ -298,13 +314,15 @@ void LoraConfig::check() const {
   for (const auto& [name, value] : alpha_pattern) check_alpha("alpha_pattern." + name, value);
   if (!(dropout >= 0 && dropout < 1)) refuse("lora_dropout: got ", dropout, ", expected at least 0 and below 1");
   check_initialization(*this);
-  if (towers.empty()) refuse("lora_towers: got an empty list, expected some of language, vision, audio, projectors");
+  if (towers.empty())
+    refuse("lora_towers: got an empty list, expected some of language, vision, audio, projectors, experts");
   if (!layers_pattern.empty() && layers_to_transform.empty())
     refuse("layers_pattern: given without layers_to_transform, the numbers of the layers");
   if (!layers_to_transform.empty() && target_modules.kind == ModulePattern::Kind::kRegex)
     refuse("layers_to_transform: cannot go with a target_modules that is one regex; say the layers in the regex");
   const bool is_empty = target_modules.kind == ModulePattern::Kind::kNames && target_modules.names.empty();
-  if (is_empty) refuse("target_modules: got an empty list; leave the key out for the default layers");
+  if (is_empty && !adapts_experts())
+    refuse("target_modules: got an empty list; leave the key out for the default layers");
 }
 
 AdapterConfig parse_adapter_config(const Json& value, const std::string& source, const AdapterReading& reading) {
@@ -347,9 +365,9 @@ AdapterConfig read_adapter_config(const std::string& path, const AdapterReading&
 Json adapter_config_json(const LoraConfig& config, const std::vector<AdaptedLayer>& layers,
                          const std::string& base_model, const std::string& architecture,
                          const std::string& image_attention) {
-  Json targets = Json::array(), ranks = Json::object(), alphas = Json::object();
+  Json targets = Json::array(), parameters = nullptr, ranks = Json::object(), alphas = Json::object();
   for (const AdaptedLayer& layer : layers) {
-    targets.push_back(layer.name);
+    (layer.is_parameter ? parameters : targets).push_back(layer.name);
     if (layer.rank != config.rank) ranks[layer.name] = layer.rank;
     if (layer.alpha != config.alpha) alphas[layer.name] = number_json(layer.alpha);
   }
@@ -391,7 +409,7 @@ Json adapter_config_json(const LoraConfig& config, const std::vector<AdaptedLaye
                {"rank_pattern", ranks},
                {"revision", nullptr},
                {"target_modules", targets},
-               {"target_parameters", nullptr},
+               {"target_parameters", parameters},
                {"task_type", nullptr},
                {"trainable_token_indices", tokens_json(config)},
                {"use_bdlora", nullptr},

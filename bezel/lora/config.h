@@ -49,6 +49,9 @@ struct LoraConfig {
   std::vector<Tower> towers = {Tower::kLanguage};
   ModulePattern target_modules = {};
   ModulePattern exclude_modules = {};
+  /// Stacks of experts, as PEFT names them: a parameter whose name is one of these or ends in "." and one of them;
+  /// empty: both of each layer where `towers` holds the experts, else none.
+  std::vector<std::string> target_parameters = {};
   /// Numbers of the layers that target_modules chooses from; empty: all. A module without a number is in none.
   std::vector<std::int64_t> layers_to_transform = {};
   /// What stands before the number of a layer, such as "layers"; empty: any name.
@@ -64,6 +67,9 @@ struct LoraConfig {
   std::vector<std::pair<std::string, std::vector<std::int64_t>>> trainable_token_indices = {};
 
   double scale(std::int64_t layer_rank, double layer_alpha) const;
+  bool adapts_experts() const;
+  /// Whether target_modules choose any: not where experts alone are adapted.
+  bool adapts_layers() const;
   /// Throws Error (kConfig) when a number is out of range or no tower is chosen.
   void check() const;
 };
@@ -72,7 +78,7 @@ struct LoraConfig {
 struct AdapterConfig {
   LoraConfig lora;  ///< `towers` holds all of them: PEFT knows no towers
   std::string base_model;
-  std::string image_attention;  ///< the rule that it was trained with (gemma4::ImageAttention); "": not said
+  std::string image_attention;           ///< the rule that it was trained with (gemma4::ImageAttention); "": not said
   std::vector<std::string> unsupported;  ///< only where the reader asks: what would otherwise be an Error
 };
 
@@ -93,6 +99,7 @@ struct AdaptedLayer {
   std::string name;  ///< full module name in the released spelling
   std::int64_t rank = 0;
   double alpha = 0;
+  bool is_parameter = false;  ///< a stack of experts: one of target_parameters
 };
 
 /// adapter_config.json with the keys that peft 0.21.2 writes. `target_modules` lists full names: PEFT refuses bare

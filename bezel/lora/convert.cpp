@@ -6,6 +6,7 @@
 #include "bezel/error.h"
 #include "bezel/io/new_folder.h"
 #include "bezel/lora/config.h"
+#include "bezel/lora/expert_keys.h"
 #include "bezel/lora/match.h"
 
 namespace bezel::lora {
@@ -56,20 +57,32 @@ class NewConfig {
   explicit NewConfig(const std::string& path)
       : json_(io::read_json_file(path)),
         lora_(parse_adapter_config(json_, path).lora),
+        old_ranks_(lora_.rank_pattern, "rank_pattern"),
         alphas_(lora_.alpha_pattern, "alpha_pattern") {}
 
   void add(const io::AdapterKey& key, const std::string& name, std::int64_t rank) {
     targets_.push_back(name);
-    if (rank != lora_.rank) ranks_[name] = rank;
     std::vector<std::string> names = spellings(key.module, is_text_only(key));
     names.push_back(key.stored);  // the one that the patterns are about
-    const double alpha = alphas_.find(names, lora_.alpha);
-    if (alpha != lora_.alpha) new_alphas_[name] = alpha;
+    set_patterns(name, rank, names);
+  }
+
+  // A stack of experts, whose tensors do not say its rank. `source` is for errors.
+  void add_experts(const io::AdapterKey& key, bool text_only, const std::string& source) {
+    const auto matrix = expert_matrix_of(key.module, lora_);
+    if (!matrix)
+      throw Error(source, ": adapts experts under '", key.stored,
+                  "', but target_parameters does not say of which matrix they are");
+    const std::string name = io::peft_module_name(*matrix, text_only);
+    parameters_.push_back(name);
+    const std::vector<std::string> names = spellings(*matrix, is_text_only(key));
+    set_patterns(name, old_ranks_.find(names, lora_.rank), names);
   }
 
   io::Json json() const {
     io::Json json = json_;
     json["target_modules"] = targets_;
+    if (!parameters_.empty()) json["target_parameters"] = parameters_;
     json["exclude_modules"] = nullptr;
     for (const char* key : {"layers_to_transform", "layers_pattern"})  // the full names say it
       if (json.contains(key)) json[key] = nullptr;
@@ -79,10 +92,17 @@ class NewConfig {
   }
 
  private:
+  void set_patterns(const std::string& name, std::int64_t rank, const std::vector<std::string>& old_names) {
+    if (rank != lora_.rank) ranks_[name] = rank;
+    const double alpha = alphas_.find(old_names, lora_.alpha);
+    if (alpha != lora_.alpha) new_alphas_[name] = alpha;
+  }
+
   io::Json json_;
   LoraConfig lora_;
+  PatternTable<std::int64_t> old_ranks_;
   PatternTable<double> alphas_;
-  std::vector<std::string> targets_;
+  std::vector<std::string> targets_, parameters_;
   io::Json ranks_ = io::Json::object();
   io::Json new_alphas_ = io::Json::object();
 };
@@ -121,7 +141,9 @@ Conversion convert_adapter(const std::string& folder, io::KeyLayout layout, cons
     const std::string name = io::adapter_key(key->module, key->part, text, layout);
     if (!names.insert(name).second)
       throw Error(file->path(), ": tensor '", info.name, "' is there in both spellings; keep one");
-    if ((key->part == "lora_A" || key->part == "lora_embedding_A") && info.shape.size() == 2)
+    if (key->part == "lora_A" && is_expert_key_module(key->module))
+      config.add_experts(*key, text, folder);
+    else if ((key->part == "lora_A" || key->part == "lora_embedding_A") && info.shape.size() == 2)
       config.add(*key, io::peft_module_name(key->module, text, layout), info.shape[0]);
     conversion.renamed += name != info.name;
     ++conversion.tensors;

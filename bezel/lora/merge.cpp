@@ -9,8 +9,10 @@
 
 #include "bezel/error.h"
 #include "bezel/io/tensor_io.h"
+#include "bezel/lora/expert_keys.h"
 #include "bezel/lora/tables.h"
 #include "bezel/nn/dora.h"
+#include "bezel/nn/grouped_product.h"
 #include "bezel/nn/weight_site.h"
 #include "bezel/quant/quant_scheme.h"
 
@@ -33,7 +35,7 @@ struct Loaded {
 
 // The stored tensors of one module's matrix.
 struct StoredMatrix {
-  std::string stored;  // name of its "weight", there or not
+  std::string stored;  // name of its "weight", there or not; of a stack of experts its own
   quant::StoredParts parts;
   std::vector<std::pair<std::string, io::Checkpoint::Entry>> entries;
   Loaded loaded;  // without weight where the model has no such module
@@ -47,9 +49,8 @@ struct StoredMatrix {
 std::map<std::string, Loaded> loaded_matrices(torch::nn::Module& model) {
   std::map<std::string, Loaded> found;
   for (const nn::WeightSite& site : nn::weight_sites(model)) {
-    const bool adapted = site.layer != nullptr && site.layer->adapter;
-    if (site.role() != nn::MatrixRole::kExperts)
-      found[site.module] = {site.weight(), adapted ? &*site.layer->adapter : nullptr};
+    const std::optional<nn::Adapter>* adapter = site.adapter();
+    found[site.name()] = {site.weight(), adapter != nullptr && *adapter ? &**adapter : nullptr};
   }
   for (const TableTarget& target : attached_tables(model)) {
     found[target.name].weight = target.base;
@@ -76,7 +77,8 @@ std::int64_t slice_rows(const Tensor& matrix) {
   return std::max<std::int64_t>(1, kSliceElements / std::max<std::int64_t>(1, matrix.size(1)));
 }
 
-bool is_finite(const Tensor& matrix) {
+bool is_finite(const Tensor& given) {
+  const Tensor matrix = given.flatten(0, -2);
   const std::int64_t rows = matrix.size(0), step = slice_rows(matrix);
   for (std::int64_t begin = 0; begin < rows; begin += step)
     if (!matrix.narrow(0, begin, std::min(step, rows - begin)).isfinite().all().item<bool>()) return false;
@@ -119,6 +121,14 @@ class Merger {
  private:
   void sort_in(const std::string& stored, const std::string& canonical, const io::Checkpoint::Entry& entry) {
     const std::size_t begin = part_begin(canonical);
+    if (begin == std::string::npos && loaded_.contains(canonical)) {  // a dense stack of experts
+      StoredMatrix& stack = matrices_[canonical];
+      stack.stored = stored;
+      stack.parts.emplace("weight", io::map_tensor(entry.file, *entry.info));
+      stack.entries.emplace_back(stored, entry);
+      stack.loaded = loaded_.at(canonical);
+      return;
+    }
     if (begin == std::string::npos) {
       others_.emplace_back(stored, entry);
       return;
@@ -130,6 +140,7 @@ class Merger {
     matrix.entries.emplace_back(stored, entry);
     const auto found = loaded_.find(module);
     if (found != loaded_.end()) matrix.loaded = found->second;
+    if (is_expert_matrix(module)) matrix.stored = stored.substr(0, stored.size() - suffix.size() - 1);
   }
 
   // The tied table once more, as the head.
@@ -150,9 +161,6 @@ class Merger {
     if (!adapted && !matrix.loaded.anew && (!coded || options_.requantize)) {
       for (const auto& [stored, entry] : matrix.entries) parts.push_back(kept(stored, entry));
     } else if (coded && !matrix.loaded.weight) {
-      if (module.find(".experts.") != std::string::npos)
-        throw Error("tensor '", matrix.stored,
-                    "': quantized experts stay quantized; merge with --requantize, or into the dense base");
       ++report_.dropped;
     } else if (coded && options_.requantize && matrix.loaded.adapter != nullptr) {
       ++report_.requantized;
@@ -197,7 +205,8 @@ class Merger {
 
   io::CheckpointPart requantized(const std::string& module, const StoredMatrix& matrix) {
     const quant::QuantScheme form = quant::form_of(matrix.parts, "matrix '" + matrix.stored + "'");
-    const std::string prefix = matrix.stored.substr(0, matrix.stored.rfind('.') + 1);
+    const std::string prefix =
+        is_expert_matrix(module) ? matrix.stored + "." : matrix.stored.substr(0, matrix.stored.rfind('.') + 1);
     io::CheckpointPart part;
     for (const quant::PartLayout& layout : quant::layout_of(form, matrix.loaded.weight->shape()))
       part.tensors.push_back({prefix + layout.suffix, io::to_dtype(layout.dtype), layout.shape});
@@ -247,6 +256,12 @@ void set_dtype(io::Json& config, torch::ScalarType dtype) {
 
 Tensor add_update(const Tensor& base, const nn::Adapter& adapter, torch::ScalarType dtype) {
   const at::NoGradGuard no_grad;
+  if (base.dim() == 3) {
+    Tensor stack = at::empty(base.sizes(), base.options().dtype(dtype));
+    for (std::int64_t expert = 0; expert < base.size(0); ++expert)
+      stack[expert].copy_(add_update(base[expert], nn::adapter_of_expert(adapter, expert, base.size(0)), dtype));
+    return stack;
+  }
   const std::int64_t rows = base.size(0), step = slice_rows(base);
   Tensor out = at::empty(base.sizes(), base.options().dtype(dtype));
   for (std::int64_t begin = 0; begin < rows; begin += step) {

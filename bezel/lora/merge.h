@@ -12,7 +12,7 @@
 namespace bezel::lora {
 
 /// base + scale * B A, of DoRA with its rows scaled to their magnitudes, in float32 and rounded to `dtype` once.
-/// base [out, in] of any floating dtype. Works in slices.
+/// base [out, in] of any floating dtype, or a stack of experts [E, out, in] with the adapter of one. Works in slices.
 torch::Tensor add_update(const torch::Tensor& base, const nn::Adapter& adapter, torch::ScalarType dtype);
 
 struct MergeOptions {

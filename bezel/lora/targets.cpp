@@ -8,6 +8,7 @@
 
 #include "bezel/error.h"
 #include "bezel/io/key_map.h"
+#include "bezel/lora/expert_keys.h"
 #include "bezel/lora/match.h"
 #include "bezel/nn/dora.h"
 #include "bezel/nn/weight_site.h"
@@ -45,6 +46,7 @@ class Selector {
         options_(options),
         tables_(tables),
         layers_(linear_layers(model)),
+        stacks_(expert_stacks(model)),
         sites_(nn::weight_sites(model)) {
     for (const Target& layer : layers_)
       if (is_chosen(layer.tower)) candidates_.push_back(layer);
@@ -52,11 +54,24 @@ class Selector {
   }
 
   std::vector<Target> select() const {
+    check_every_number();
+    std::vector<Target> chosen = config_.adapts_layers() ? select_layers() : std::vector<Target>();
+    if (config_.adapts_experts())
+      for (const Target& stack : select_stacks()) chosen.push_back(stack);
+    check_found(chosen);
+    set_ranks(chosen);
+    return chosen;
+  }
+
+ private:
+  bool is_chosen(Tower tower) const { return std::ranges::find(config_.towers, tower) != config_.towers.end(); }
+  std::vector<std::string> spell(const Target& layer) const { return spellings(layer.name, options_.text_only); }
+
+  std::vector<Target> select_layers() const {
     const ModuleMatcher targets(config_);
     const ModuleMatcher excluded(config_.exclude_modules, "exclude_modules");
     const bool by_default = config_.target_modules.kind == ModulePattern::Kind::kDefault;
     check_every_name();
-    check_every_number();
     std::vector<Target> chosen;
     bool any_match = false;
     for (const Target& layer : candidates_) {
@@ -66,14 +81,38 @@ class Selector {
       if (!excluded.matches(names) && has_data(layer)) chosen.push_back(layer);
     }
     if (!any_match && tables_.empty()) no_match(config_.target_modules.regex, "regex ");
-    check_found(chosen);
-    set_ranks(chosen);
     return chosen;
   }
 
- private:
-  bool is_chosen(Tower tower) const { return std::ranges::find(config_.towers, tower) != config_.towers.end(); }
-  std::vector<std::string> spell(const Target& layer) const { return spellings(layer.name, options_.text_only); }
+  // Without target_parameters both stacks of every layer.
+  std::vector<Target> select_stacks() const {
+    const ModuleMatcher layers(config_);
+    const ModuleMatcher excluded(config_.exclude_modules, "exclude_modules");
+    if (config_.dropout > 0)
+      throw Error(
+          ErrorKind::kConfig, "lora_dropout: got ", config_.dropout,
+          " beside adapted experts, whose input cannot be dropped out (PEFT refuses it too); write lora_dropout: "
+          "0, or leave the experts frozen");
+    if (config_.use_dora)
+      throw Error(ErrorKind::kConfig,
+                  "use_dora: experts are adapted too (target_parameters, or experts in lora_towers), where PEFT has no "
+                  "DoRA; leave them frozen, or write use_dora: false");
+    for (const std::string& name : config_.target_parameters)
+      if (std::ranges::none_of(stacks_, [&](const Target& stack) { return is_named({name}, stack); }))
+        throw Error(ErrorKind::kConfig, "target_parameters: '", name, "' is no stack of experts of this model",
+                    stacks_.empty() ? ", which has no experts: take it out"
+                                    : "; expected experts.gate_up_proj, experts.down_proj, or full names of them");
+    std::vector<Target> chosen;
+    for (const Target& stack : stacks_)
+      if ((config_.target_parameters.empty() || is_named(config_.target_parameters, stack)) &&
+          layers.is_in_layers(spell(stack)) && !excluded.matches(spell(stack)))
+        chosen.push_back(stack);
+    return chosen;
+  }
+
+  bool is_named(const std::vector<std::string>& keys, const Target& stack) const {
+    return ModuleMatcher(ModulePattern::from_names(keys), "target_parameters").matches(spell(stack));
+  }
 
   // `projectors` means those of the media that the data holds.
   bool has_data(const Target& layer) const {
@@ -99,7 +138,9 @@ class Selector {
       LoraConfig one = config_;
       one.layers_to_transform = {number};
       const ModuleMatcher matcher(one);
-      if (std::ranges::none_of(candidates_, [&](const Target& layer) { return matcher.is_in_layers(spell(layer)); }))
+      const auto is_in = [&](const Target& layer) { return matcher.is_in_layers(spell(layer)); };
+      if (std::ranges::none_of(candidates_, is_in) &&
+          !(config_.adapts_experts() && std::ranges::any_of(stacks_, is_in)))
         throw Error(ErrorKind::kConfig, "layers_to_transform: no layer of lora_towers [", tower_list(config_.towers),
                     "] has the number ", number, "; layers are counted from 0");
     }
@@ -120,15 +161,19 @@ class Selector {
     for (const nn::WeightSite& site : sites_)
       if (site.role() != nn::MatrixRole::kLinear && matcher.matches(spellings(site.name(), options_.text_only)))
         throw Error(ErrorKind::kConfig, found, "; ", site.name(), " ", nn::refusal_of(site.role()),
-                    ", and Bezel adapts linear layers, embed_tokens and lm_head: take the name out");
+                    site.role() == nn::MatrixRole::kExperts
+                        ? ": name it in target_parameters, or add experts to lora_towers"
+                        : ", and Bezel adapts linear layers, embed_tokens and lm_head: take the name out");
     throw Error(ErrorKind::kConfig, found, "; nearest: ", join(nearest_names(leaf(wanted), std::move(leaves), 4)));
   }
 
   void check_towers() const {
     for (const Tower tower : config_.towers) {
       if (std::ranges::any_of(layers_, [&](const Target& layer) { return layer.tower == tower; })) continue;
+      if (tower == Tower::kExperts && !stacks_.empty()) continue;
       std::set<std::string_view> present;
       for (const Target& layer : layers_) present.insert(tower_name(layer.tower));
+      for (const Target& stack : stacks_) present.insert(tower_name(stack.tower));
       throw Error(ErrorKind::kConfig, "lora_towers: '", tower_name(tower), "' is not in this model; it has ",
                   join(present));
     }
@@ -138,6 +183,11 @@ class Selector {
     for (const Tower tower : config_.towers) {
       if (std::ranges::any_of(chosen, [&](const Target& layer) { return layer.tower == tower; })) continue;
       if (tower == Tower::kLanguage && !tables_.empty()) continue;
+      if (tower != Tower::kExperts && !config_.adapts_layers()) continue;
+      if (tower == Tower::kExperts)
+        throw Error(ErrorKind::kConfig,
+                    "lora_towers: 'experts' is to be adapted, but target_parameters, "
+                    "layers_to_transform and exclude_modules leave no stack of it; take the tower out or name some");
       if (tower == Tower::kProjectors && options_.media == input::PerKind<bool>{})
         throw Error(ErrorKind::kConfig,
                     "lora_towers: 'projectors' is adapted, but the data holds neither images nor "
@@ -165,7 +215,7 @@ class Selector {
   const LoraConfig& config_;
   SelectOptions options_;
   const std::vector<TableTarget>& tables_;  // chosen too
-  std::vector<Target> layers_;
+  std::vector<Target> layers_, stacks_;
   std::vector<nn::WeightSite> sites_;
   std::vector<Target> candidates_;  // of the chosen towers
 };
@@ -207,12 +257,13 @@ std::vector<torch::Tensor> Selection::tensors() const {
 std::vector<std::pair<std::string, torch::Tensor>> Selection::named_tensors() const {
   std::vector<std::pair<std::string, torch::Tensor>> all;
   for (const Target& target : targets) {
-    TORCH_CHECK(target.layer->adapter, target.name, " has no adapter yet");
-    const nn::Adapter& adapter = *target.layer->adapter;
-    all.emplace_back(io::adapter_key(target.name, "lora_A", text_only), adapter.a);
-    all.emplace_back(io::adapter_key(target.name, "lora_B", text_only), adapter.b);
+    TORCH_CHECK(target.adapter(), target.name, " has no adapter yet");
+    const nn::Adapter& adapter = *target.adapter();
+    const std::string module = key_module(target);
+    all.emplace_back(io::adapter_key(module, "lora_A", text_only), adapter.a);
+    all.emplace_back(io::adapter_key(module, "lora_B", text_only), adapter.b);
     if (adapter.magnitude.defined())
-      all.emplace_back(io::adapter_key(target.name, "lora_magnitude_vector", text_only), adapter.magnitude);
+      all.emplace_back(io::adapter_key(module, "lora_magnitude_vector", text_only), adapter.magnitude);
   }
   for (const TableTarget& table : tables) {
     const auto named = table.named_tensors(text_only);
@@ -221,15 +272,47 @@ std::vector<std::pair<std::string, torch::Tensor>> Selection::named_tensors() co
   return all;
 }
 
+std::string Selection::key_module(const Target& target) const {
+  if (target.stack == nullptr) return target.name;
+  const auto is_other = [&](const Target& t) { return t.mixture == target.mixture && t.stack != target.stack; };
+  return expert_key_module(target.name, std::ranges::any_of(targets, is_other));
+}
+
 std::vector<Target> linear_layers(const torch::nn::Module& model) {
+  std::vector<Target> layers = adaptable_layers(model);
+  std::erase_if(layers, [](const Target& target) { return target.stack != nullptr; });
+  return layers;
+}
+
+std::vector<Target> expert_stacks(const torch::nn::Module& model) {
+  std::vector<Target> stacks = adaptable_layers(model);
+  std::erase_if(stacks, [](const Target& target) { return target.stack == nullptr; });
+  return stacks;
+}
+
+std::vector<Target> adaptable_layers(const torch::nn::Module& model) {
   std::vector<Target> layers;
-  for (const nn::WeightSite& site : nn::linear_sites(model)) {
+  for (const nn::WeightSite& site : nn::weight_sites(model)) {
+    if (site.role() != nn::MatrixRole::kLinear && site.role() != nn::MatrixRole::kExperts) continue;
     const gemma4::Part* part = gemma4::place_of(site.module).part;
-    TORCH_CHECK(part != nullptr, "the linear layer ", site.module, " belongs to no part of the model");
-    auto layer = std::static_pointer_cast<nn::LinearImpl>(site.layer->shared_from_this());
-    layers.push_back({.name = site.module, .tower = part->tower, .part = part, .layer = nn::Linear(std::move(layer))});
+    TORCH_CHECK(part != nullptr, "the layer ", site.name(), " belongs to no part of the model");
+    Target& target =
+        layers.emplace_back(Target{.name = site.name(), .tower = part->tower, .part = part, .shape = site.slot->shape});
+    if (site.mixture == nullptr) {
+      target.layer = nn::Linear(std::static_pointer_cast<nn::LinearImpl>(site.layer->shared_from_this()));
+      continue;
+    }
+    target.tower = Tower::kExperts;
+    target.mixture = std::static_pointer_cast<nn::StackedExperts>(site.mixture->shared_from_this());
+    target.stack = site.mixture->stack(site.slot->name);
   }
   return layers;
+}
+
+std::vector<TowerCount> with_frozen_experts(std::vector<TowerCount> counts, const torch::nn::Module& model) {
+  if (std::ranges::find(counts, Tower::kExperts, &TowerCount::tower) == counts.end() && !expert_stacks(model).empty())
+    counts.push_back({.tower = Tower::kExperts});
+  return counts;
 }
 
 Selection select_targets(torch::nn::Module& model, const LoraConfig& config, const SelectOptions& options) {
@@ -249,35 +332,36 @@ bool is_dense(const quant::Weight& weight) {
 }
 
 void check_start(const Target& target, const std::string& init) {
-  const nn::LinearImpl& layer = *target.layer;
-  if (init == "orthogonal" && layer.weight && !is_dense(*layer.weight))
+  if (target.stack != nullptr && init != "true")
+    throw Error(ErrorKind::kConfig, "init_lora_weights: got ", init, " beside adapted experts, which start as PEFT's ",
+                "default does; write true, or leave the experts frozen");
+  if (init == "orthogonal" && target.weight() && !is_dense(*target.weight()))
     throw Error(ErrorKind::kConfig, "init_lora_weights: orthogonal needs dense weights, as in PEFT, and those of '",
-                target.name, "' are ", layer.weight->storage(), "; write true or gaussian");
+                target.name, "' are ", target.weight()->storage(), "; write true or gaussian");
 }
 
 }  // namespace
 
 void attach(const Selection& selection, const LoraConfig& config) {
   for (const Target& target : selection.targets) {
-    nn::LinearImpl& layer = *target.layer.ptr();
-    const auto device = layer.weight ? layer.weight->device() : torch::Device(torch::kCPU);
+    const auto device = target.weight() ? target.weight()->device() : torch::Device(torch::kCPU);
     const auto options = torch::TensorOptions().dtype(torch::kFloat).device(device);
     nn::Adapter adapter;
     check_start(target, config.init_lora_weights);
-    std::tie(adapter.a, adapter.b) =
-        first_factors(target.rank, layer.in_features, layer.out_features, config.init_lora_weights, options);
+    std::tie(adapter.a, adapter.b) = first_factors(target.num_experts() * target.rank, target.in_features(),
+                                                   target.out_features(), config.init_lora_weights, options);
     adapter.a.requires_grad_();
     adapter.b.requires_grad_();
     adapter.scale = config.scale(target.rank, target.alpha);
     adapter.dropout = config.dropout;
-    if (target.dora) nn::add_magnitude(adapter, *layer.weight);
-    layer.adapter = std::move(adapter);
+    if (target.dora) nn::add_magnitude(adapter, *target.weight());
+    target.adapter() = std::move(adapter);
   }
   attach_tables(selection.tables, config);
 }
 
 void detach_all(torch::nn::Module& model) {
-  for (const Target& layer : linear_layers(model)) layer.layer.ptr()->adapter.reset();
+  for (const Target& layer : adaptable_layers(model)) layer.adapter().reset();
   detach_tables(model);
 }
 

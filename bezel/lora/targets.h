@@ -8,22 +8,39 @@
 #include "bezel/gemma4/parts.h"
 #include "bezel/lora/config.h"
 #include "bezel/lora/tables.h"
+#include "bezel/nn/experts.h"
 #include "bezel/nn/linear.h"
 
 namespace bezel::lora {
 
-/// A layer that is adapted, or is going to be.
+/// A layer that is adapted, or is going to be; or a stack of experts.
 struct Target {
-  std::string name;  ///< canonical module name, such as "model.vision_tower.encoder.layers.0.self_attn.q_proj"
+  /// Canonical module name, such as "model.vision_tower.encoder.layers.0.self_attn.q_proj"; of a stack with the name of
+  /// the matrix: "model.language_model.layers.0.experts.down_proj".
+  std::string name;
   Tower tower = Tower::kLanguage;
   const gemma4::Part* part = nullptr;  ///< of known_parts()
-  nn::Linear layer{nullptr};
+  nn::Linear layer{nullptr};           ///< null for experts
   std::int64_t rank = 0;
   double alpha = 0;
   bool dora = false;
+  std::shared_ptr<nn::StackedExperts> mixture{};  ///< of experts
+  nn::ExpertStack* stack = nullptr;               ///< of `mixture`
+  std::vector<std::int64_t> shape{};              ///< of the matrix: [out, in], of experts [E, out, in]
 
+  std::optional<nn::Adapter>& adapter() const { return stack != nullptr ? stack->adapter : layer.ptr()->adapter; }
+  /// Null before a checkpoint is loaded.
+  const std::shared_ptr<const quant::Weight>& weight() const {
+    return stack != nullptr ? stack->weight : layer->weight;
+  }
+  std::int64_t num_experts() const { return shape.size() == 3 ? shape[0] : 1; }
+  std::int64_t in_features() const { return shape.back(); }
+  std::int64_t out_features() const { return shape.end()[-2]; }
+  /// Shapes of A and B: of experts, one rank for each.
+  std::vector<std::int64_t> a_shape() const { return {num_experts() * rank, in_features()}; }
+  std::vector<std::int64_t> b_shape() const { return {out_features(), rank * num_experts()}; }
   std::int64_t parameters() const {
-    return rank * (layer->in_features + layer->out_features) + (dora ? layer->out_features : 0);
+    return num_experts() * rank * (in_features() + out_features()) + (dora ? out_features() : 0);
   }
 };
 
@@ -40,6 +57,9 @@ struct Selection {
   bool text_only = false;                ///< PEFT spells the modules `model.layers…`
   std::vector<TableTarget> tables = {};  ///< what is trained of embeddings and head
 
+  /// The module under which PEFT keeps the adapter of a target of these, in canonical spelling: its name, but for
+  /// experts. See expert_keys.h.
+  std::string key_module(const Target& target) const;
   /// One row for each tower that has a layer here.
   std::vector<TowerCount> counts() const;
   std::int64_t parameters() const;
@@ -57,10 +77,18 @@ struct SelectOptions {
 
 /// Every linear layer of a part of the model, in the model's order, without rank.
 std::vector<Target> linear_layers(const torch::nn::Module& model);
+/// Every stack of experts, likewise.
+std::vector<Target> expert_stacks(const torch::nn::Module& model);
+/// Both: everything that an adapter attaches to.
+std::vector<Target> adaptable_layers(const torch::nn::Module& model);
+
+/// `counts` with a last row of nothing for experts of `model` that stay frozen, so that a table shows it.
+std::vector<TowerCount> with_frozen_experts(std::vector<TowerCount> counts, const torch::nn::Module& model);
 
 /// Finds the layers to adapt by walking the model's module names; nothing is changed. Ranks and alphas come from the
 /// config's patterns. Throws Error (kConfig), with the nearest names, when a name of `target_modules` or the regex
-/// matches nothing in the chosen towers, when a chosen tower is not in the model, and when one ends up without a layer.
+/// matches nothing in the chosen towers, when a chosen tower is not in the model, and when one ends up without a layer;
+/// likewise for `target_parameters`, which choose stacks of experts, and for dropout beside these.
 Selection select_targets(torch::nn::Module& model, const LoraConfig& config, const SelectOptions& options = {});
 
 /// Gives every selected layer a fresh adapter on its weight's device, float32 and trainable, as init_lora_weights says:

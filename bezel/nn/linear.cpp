@@ -111,11 +111,4 @@ std::vector<Tensor> project(const FusedInput& x, const std::vector<Linear>& laye
   return outputs;
 }
 
-Tensor frozen_product(const Tensor& x, std::shared_ptr<const quant::Weight> weight) {
-  auto call = c10::make_intrusive<LinearCall>();
-  call->layers.emplace_back().weight = std::move(weight);
-  call->terms.add(nullptr);
-  return linear_function({x}, {}, call)[0];
-}
-
 }  // namespace bezel::nn

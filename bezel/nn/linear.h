@@ -70,8 +70,4 @@ TORCH_MODULE(Linear);
 /// As of the adapters are one matrix.
 std::vector<torch::Tensor> project(const FusedInput& x, const std::vector<Linear>& layers);
 
-/// x · Wᵀ for a frozen matrix without clamps or adapter, such as one expert. x [N, in] -> [N, out], x's dtype.
-/// Keeps nothing but the matrix for the backward pass.
-torch::Tensor frozen_product(const torch::Tensor& x, std::shared_ptr<const quant::Weight> weight);
-
 }  // namespace bezel::nn

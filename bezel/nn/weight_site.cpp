@@ -7,12 +7,18 @@ void for_each_module(const torch::nn::Module& root, const std::function<void(con
     if (auto* module = dynamic_cast<Module*>(item.value().get())) visit(item.key(), *module);
 }
 
+std::optional<Adapter>* WeightSite::adapter() const {
+  if (mixture != nullptr) return &mixture->stack(slot->name)->adapter;
+  return layer != nullptr ? &layer->adapter : nullptr;
+}
+
 std::vector<WeightSite> weight_sites(const torch::nn::Module& root) {
   std::vector<WeightSite> sites;
   for_each_module(root, [&sites](const std::string& name, Module& module) {
     auto* layer = dynamic_cast<LinearImpl*>(&module);
+    auto* mixture = dynamic_cast<StackedExperts*>(&module);
     for (const Slot& slot : module.slots())
-      if (slot.kind == SlotKind::kMatrix) sites.push_back({name, &slot, layer});
+      if (slot.kind == SlotKind::kMatrix) sites.push_back({name, &slot, layer, mixture});
   });
   return sites;
 }
@@ -40,8 +46,8 @@ std::string_view refusal_of(MatrixRole role) {
 std::vector<torch::Tensor> adapter_tensors(const torch::nn::Module& module) {
   std::vector<torch::Tensor> tensors;
   for (const WeightSite& site : weight_sites(module))
-    if (site.layer != nullptr && site.layer->adapter)
-      for (const torch::Tensor& tensor : site.layer->adapter->tensors()) tensors.push_back(tensor);
+    if (const auto* adapter = site.adapter(); adapter != nullptr && *adapter)
+      for (const torch::Tensor& tensor : (*adapter)->tensors()) tensors.push_back(tensor);
   return tensors;
 }
 

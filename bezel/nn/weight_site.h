@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "bezel/nn/experts.h"
 #include "bezel/nn/linear.h"
 #include "bezel/nn/module.h"
 
@@ -18,15 +19,18 @@ void for_each_module(const torch::nn::Module& root,
 
 /// A frozen matrix of a model: a place where an adapter attaches, or could. Valid as long as the model.
 struct WeightSite {
-  std::string module;           ///< canonical name of its module
-  const Slot* slot = nullptr;   ///< shape, role and whether it may be quantized
-  LinearImpl* layer = nullptr;  ///< of kLinear and kHead
+  std::string module;                 ///< canonical name of its module
+  const Slot* slot = nullptr;         ///< shape, role and whether it may be quantized
+  LinearImpl* layer = nullptr;        ///< of kLinear and kHead
+  StackedExperts* mixture = nullptr;  ///< of kExperts
 
   /// Canonical name: that of the module, and of experts, whose module holds several, with the name of the matrix.
   std::string name() const { return slot->role == MatrixRole::kExperts ? module + "." + slot->name : module; }
   MatrixRole role() const { return slot->role; }
   /// Null before a checkpoint is loaded.
   const std::shared_ptr<const quant::Weight>& weight() const { return *slot->weight; }
+  /// Where an adapter of it is or would be; null where none attaches.
+  std::optional<Adapter>* adapter() const;
 };
 
 /// Every matrix below `root`, in the order of the module tree.

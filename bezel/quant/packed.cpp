@@ -1,6 +1,7 @@
 #include "bezel/quant/packed.h"
 
-#include <mutex>
+#include <algorithm>
+#include <atomic>
 
 #include <ATen/ATen.h>
 
@@ -14,18 +15,23 @@ namespace {
 
 using torch::Tensor;
 
+constexpr std::int64_t kCheckedRows = 256;  // at a time, on their first use: experts that no token chose are not read
+
 class PackedQuantized final : public QuantizedMatrix {
  public:
   PackedQuantized(Tensor rows, io::GgufType type, std::string name)
-      : rows_(std::move(rows)), type_(type), name_(std::move(name)) {}
+      : rows_(std::move(rows)),
+        type_(type),
+        name_(std::move(name)),
+        checked_(static_cast<std::size_t>((rows_.size(0) + kCheckedRows - 1) / kCheckedRows)) {}
 
   Tensor make(std::int64_t begin, std::int64_t count, torch::ScalarType dtype) const override {
-    std::call_once(first_use_, [this] { check(rows_, "holds"); });
+    check_once(begin, count);
     return kernels::unpack(rows_.narrow(0, begin, count), type_, dtype);
   }
   Tensor gemv(std::int64_t begin, std::int64_t count, const Tensor& x) const override {
     if (!kernels::has_packed_product(x, rows_)) return {};
-    std::call_once(first_use_, [this] { check(rows_, "holds"); });
+    check_once(begin, count);
     return kernels::packed_product(x, rows_.narrow(0, begin, count), type_);
   }
   Tensor make_rows(const Tensor& index, torch::ScalarType dtype) const override {
@@ -47,10 +53,20 @@ class PackedQuantized final : public QuantizedMatrix {
       throw Error("tensor '", name_, "': ", what, " a scale that is NaN or Inf; the file is damaged");
   }
 
+  void check_once(std::int64_t begin, std::int64_t count) const {
+    for (std::int64_t part = begin / kCheckedRows; part * kCheckedRows < begin + count; ++part) {
+      std::atomic<bool>& checked = checked_.at(static_cast<std::size_t>(part));
+      if (checked.load()) continue;
+      const std::int64_t first = part * kCheckedRows;
+      check(rows_.narrow(0, first, std::min(kCheckedRows, rows_.size(0) - first)), "holds");
+      checked.store(true);
+    }
+  }
+
   Tensor rows_;  // uint8 [rows, bytes of a row]
   io::GgufType type_;
   std::string name_;
-  mutable std::once_flag first_use_;
+  mutable std::vector<std::atomic<bool>> checked_;
 };
 
 }  // namespace

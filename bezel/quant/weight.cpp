@@ -89,8 +89,15 @@ class DenseWeight final : public Weight {
 
   torch::Tensor dequantize(torch::ScalarType dtype) const override { return tensor_.to(dtype_).to(dtype); }
 
+  // Each is kept, so that it is checked and converted once, and the pages of those that no one asks for are not read.
   std::shared_ptr<const Weight> select(std::int64_t expert) const override {
-    return std::make_shared<DenseWeight>(ready().select(0, expert), name_ + "[" + std::to_string(expert) + "]", dtype_);
+    const std::lock_guard lock(parts_mutex_);
+    parts_.resize(static_cast<std::size_t>(tensor_.size(0)));
+    std::shared_ptr<const Weight>& part = parts_.at(static_cast<std::size_t>(expert));
+    if (!part)
+      part =
+          std::make_shared<DenseWeight>(tensor_.select(0, expert), name_ + "[" + std::to_string(expert) + "]", dtype_);
+    return part;
   }
 
   std::shared_ptr<const Weight> to(torch::Device device) const override {
@@ -114,6 +121,8 @@ class DenseWeight final : public Weight {
   std::string name_;
   torch::ScalarType dtype_;
   mutable std::once_flag first_use_;
+  mutable std::mutex parts_mutex_;
+  mutable std::vector<std::shared_ptr<const Weight>> parts_;  // of a stack, those that were asked for
 };
 
 }  // namespace

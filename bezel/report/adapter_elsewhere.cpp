@@ -8,6 +8,7 @@
 #include "bezel/gemma4/model.h"
 #include "bezel/io/key_map.h"
 #include "bezel/io/safetensors.h"
+#include "bezel/lora/expert_keys.h"
 #include "bezel/lora/match.h"
 #include "bezel/nn/weight_site.h"
 
@@ -52,6 +53,16 @@ struct Adapter {
   }
 };
 
+// Experts by the name of their parameter, which is what target_parameters and the patterns are about.
+void add_stored(const io::AdapterKey& key, Adapter& adapter) {
+  const auto matrix = lora::expert_matrix_of(key.module, adapter.config);
+  if (!matrix) {
+    adapter.stored[key.module] = key.stored;
+    return;
+  }
+  adapter.stored[*matrix] = lora::stored_matrix_name(key.stored, *matrix);
+}
+
 Adapter read(torch::nn::Module& model, const lora::Selection& selection, const std::string& folder) {
   const std::filesystem::path path(folder);
   Adapter adapter{lora::read_adapter_config((path / "adapter_config.json").string(), {.saved_modules = true}).lora,
@@ -62,8 +73,7 @@ Adapter read(torch::nn::Module& model, const lora::Selection& selection, const s
   if (gemma != nullptr) adapter.base.family = gemma->config().family;
   const auto file = io::SafetensorsFile::open((path / "adapter_model.safetensors").string());
   for (const io::TensorInfo& info : file->tensors())
-    if (const auto key = io::parse_adapter_key(info.name))
-      adapter.stored[adapter.base.is_unified() ? io::unified_name(key->module) : key->module] = key->stored;
+    if (const auto key = io::parse_adapter_key(info.name)) add_stored(*key, adapter);
   for (const nn::WeightSite& site : nn::linear_sites(model))
     if (io::is_clippable_module(site.module)) adapter.wrappers.push_back(site.module);
   return adapter;
@@ -114,7 +124,12 @@ void check_peft_targets(const Adapter& adapter, Elsewhere& peft) {
   const lora::ModuleMatcher targets(adapter.config);
   const lora::ModuleMatcher excluded(adapter.config.exclude_modules, "exclude_modules");
   const auto selects = [&](const std::string& name) { return targets.matches({name}) && !excluded.matches({name}); };
-  const auto missed = adapter.names_where([&](const Target& t) { return !selects(adapter.peft_name(t)); });
+  const lora::ModuleMatcher parameters(lora::ModulePattern::from_names(adapter.config.target_parameters),
+                                       "target_parameters");
+  const auto missed = adapter.names_where([&](const Target& t) {
+    const std::string name = adapter.peft_name(t);
+    return t.stack != nullptr ? !parameters.matches({name}) : !selects(name);
+  });
   if (!missed.empty() && missed.size() == adapter.selection.targets.size())
     peft.problems.push_back("target_modules names no layer of a " + (adapter.class_of(adapter.selection.text_only)) +
                             ", which PEFT refuses (target modules not found in the base model)");
@@ -146,7 +161,11 @@ void check_peft_ranks(const Adapter& adapter, Elsewhere& peft) {
 }
 
 std::vector<std::string> tower_layers(const Adapter& adapter) {
-  return adapter.names_where([](const Target& t) { return t.tower != Tower::kLanguage; });
+  return adapter.names_where([](const Target& t) { return t.part->tower != Tower::kLanguage; });
+}
+
+std::vector<std::string> expert_stacks(const Adapter& adapter) {
+  return adapter.names_where([](const Target& t) { return t.stack != nullptr; });
 }
 
 Elsewhere in_peft(const Adapter& adapter) {
@@ -177,6 +196,14 @@ Elsewhere in_vllm(const Adapter& adapter) {
   std::int64_t rank = 0;
   for (const Target& target : adapter.selection.targets) rank = std::max(rank, target.rank);
   if (rank > 16) vllm.notes.push_back("needs --max-lora-rank " + std::to_string(rank) + " or more");
+  const auto alone = adapter.names_where([&](const Target& t) {
+    return t.stack != nullptr && std::ranges::none_of(adapter.selection.targets, [&](const Target& other) {
+             return other.mixture == t.mixture && other.stack != t.stack;
+           });
+  });
+  if (!alone.empty())
+    vllm.problems.push_back("adapts one of the two matrices of experts alone, " + layers_text(alone) +
+                            ": vLLM wants both, experts.gate_up_proj and experts.down_proj");
   const auto towers = tower_layers(adapter);
   if (!towers.empty())
     vllm.notes.push_back(layers_text(towers) +
@@ -199,6 +226,12 @@ Elsewhere in_llama_cpp(const Adapter& adapter) {
     llama.problems.push_back(layers_text(towers) +
                              " lie outside the language model: llama.cpp's converter stops at them, and `bezel "
                              "convert --to gguf` leaves them behind; train lora_towers: [language], or merge");
+  const auto experts = expert_stacks(adapter);
+  if (!experts.empty())
+    llama.problems.push_back(
+        layers_text(experts) +
+        " are stacks of experts: llama.cpp's converter stops at them, and `bezel convert --to gguf` "
+        "leaves them behind; merge the adapter into a GGUF file instead");
   const auto rescaled = adapter.names_where([&](const Target& t) {
     return adapter.config.scale(t.rank, t.alpha) != adapter.config.alpha / static_cast<double>(t.rank);
   });

@@ -44,6 +44,17 @@ struct ClipTable {
   std::vector<ClipRow> rows;
 };
 
+/// One layer of a mixture: the shares of its tokens that its experts got.
+struct ExpertRow {
+  std::int64_t layer = 0;
+  std::vector<double> shares;
+};
+
+struct ExpertTable {
+  std::int64_t step = 0;
+  std::vector<ExpertRow> rows;
+};
+
 /// What the model answers to a prompt before and after training.
 struct Prediction {
   std::string source;  ///< "train.jsonl:3"
@@ -77,7 +88,8 @@ struct RunHistory {
   std::vector<StepRow> steps;
   std::vector<EvalRow> evals;
   std::vector<TowerRow> towers;
-  std::vector<ClipTable> clips;  ///< at the start, and at the end
+  std::vector<ClipTable> clips;      ///< at the start, and at the end
+  std::vector<ExpertTable> experts;  ///< likewise
   std::vector<Prediction> predictions;
   std::vector<std::string> notes;
   std::vector<Setting> settings;

@@ -6,6 +6,7 @@
 
 #include "bezel/report/html_chart.h"
 #include "bezel/report/html_clips.h"
+#include "bezel/report/html_experts.h"
 #include "bezel/report/html_style.h"
 #include "bezel/report/html_text.h"
 
@@ -187,7 +188,8 @@ std::string render_html(const RunHistory& history) {
   out += "<title>Bezel: " + escaped(history.model) + "</title>\n<style>" + std::string(style_sheet()) +
          "</style></head>\n<body><main>\n";
   out += header(history) + tiles(history) + "<section id=\"curves\"><h2>Curves</h2>" + charts(history) +
-         "</section>\n" + clips_html(history.clips) + predictions(history) + towers(history) + settings(history);
+         "</section>\n" + clips_html(history.clips) + experts_html(history.experts) + predictions(history) +
+         towers(history) + settings(history);
   return out + "<footer>Written by Bezel.</footer></main>\n<script>" + std::string(page_script()) +
          "</script></body></html>\n";
 }

@@ -6,6 +6,8 @@
 #include "bezel/io/safetensors.h"
 #include "bezel/lora/adapter_io.h"
 #include "bezel/lora/config.h"
+#include "bezel/lora/expert_keys.h"
+#include "bezel/lora/match.h"
 #include "bezel/report/inspect.h"
 #include "bezel/report/inspect_parts.h"
 
@@ -60,13 +62,16 @@ Json inspect_adapter(const std::string& folder) {
   Json towers = Json::object();
   Json incomplete = Json::array();
   std::map<std::int64_t, std::int64_t> ranks;
+  const lora::PatternTable<std::int64_t> rank_pattern(config.lora.rank_pattern, "rank_pattern");
   for (const auto& [module, layer] : layers) {
-    if (!fits(layer, config.lora.use_dora)) {
+    const auto matrix = lora::expert_matrix_of(module, config.lora);
+    if (!fits(layer, config.lora.use_dora) || (lora::is_expert_key_module(module) && !matrix)) {
       incomplete.push_back(module);
       continue;
     }
-    ++ranks[layer.a->shape[0]];
-    Json& tower = towers[tower_name_of(module)];
+    // The tensors of experts do not say how many there are.
+    ++ranks[matrix ? rank_pattern.find({*matrix}, config.lora.rank) : layer.a->shape[0]];
+    Json& tower = towers[matrix ? "experts" : tower_name_of(module)];
     if (tower.is_null()) tower = Json::object();
     tower["layers"] = tower.value("layers", 0) + 1;
     tower["parameters"] = tower.value("parameters", std::int64_t{0}) + element_count(layer.a->shape) +

@@ -73,6 +73,7 @@ std::int64_t decoder_bytes(const StoredTensors& tensors) {
 std::vector<lora::Tower> towers_of(const gemma4::Model& model) {
   std::set<lora::Tower> found;
   for (const gemma4::Part& part : model->parts()) found.insert(part.tower);
+  if (model->config().text.num_experts > 0) found.insert(lora::Tower::kExperts);
   return {found.begin(), found.end()};
 }
 
@@ -158,6 +159,11 @@ Json targets_json(gemma4::Model& model) {
     add("default", tower, {});
     add("all-linear", tower, lora::ModulePattern::from_text("all-linear"));
   }
+  // By target_parameters, whatever target_modules are.
+  for (const lora::Target& stack : lora::expert_stacks(*model)) {
+    Json& count = out["experts." + std::string(last_part(stack.name))]["experts"];
+    count = (count.is_null() ? 0 : count.get<std::int64_t>()) + 1;
+  }
   return out;
 }
 
@@ -173,6 +179,7 @@ Json selected_json(gemma4::Model& model, const lora::ModulePattern& pattern) {
     std::optional<Error> problem;
     bool found = false;
     for (const lora::Tower tower : towers_of(model)) {
+      if (tower == lora::Tower::kExperts) continue;  // target_modules choose none
       Json& names = out[std::string(lora::tower_name(tower))];
       try {
         for (const lora::Target& target : selection_in(model, tower, part).targets)

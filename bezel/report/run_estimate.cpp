@@ -69,7 +69,7 @@ RunEstimate estimate_run(const train::TrainConfig& config, const train::BatchPla
     notes.push_back(std::move(note));
   std::ranges::move(train::check_learns(config, batches.total_steps()), std::back_inserter(notes));
   const lora::Selection selection = selection_of(model, config, batches, notes);
-  RunEstimate run{.towers = selection.counts(),
+  RunEstimate run{.towers = lora::with_frozen_experts(selection.counts(), *model),
                   .num_train = batches.num_train(),
                   .num_eval = batches.num_eval(),
                   .packs = batches.packs(),

@@ -141,6 +141,11 @@ train::RunEvents RunReports::events(train::RunEvents inner) {
       add(step, layers);
       if (next) next(step, layers);
     };
+  out.on_expert_load = [this, next = inner.on_expert_load](std::int64_t step,
+                                                           const std::vector<train::LayerLoad>& layers) {
+    add(step, layers);
+    if (next) next(step, layers);
+  };
   return out;
 }
 
@@ -196,6 +201,14 @@ void RunReports::add(std::int64_t step, const std::vector<train::LayerSaturation
   ClipTable table{step, {}};
   for (const train::LayerSaturation& layer : layers) table.rows.push_back(row_of(layer));
   history_.clips.push_back(std::move(table));
+}
+
+// The first and the latest.
+void RunReports::add(std::int64_t step, const std::vector<train::LayerLoad>& layers) {
+  ExpertTable table{step, {}};
+  for (const train::LayerLoad& layer : layers) table.rows.push_back({gemma4::place_of(layer.name).layer, layer.shares});
+  if (history_.experts.size() > 1) history_.experts.pop_back();
+  history_.experts.push_back(std::move(table));
 }
 
 void RunReports::finish(const train::TrainSummary& summary) {

@@ -39,6 +39,7 @@ class RunReports {
   void add(const train::StepReport& report);
   void add(const train::EvalReport& report);
   void add(std::int64_t step, const std::vector<train::LayerSaturation>& layers);
+  void add(std::int64_t step, const std::vector<train::LayerLoad>& layers);
   void write_events(std::int64_t step, std::vector<Scalar> scalars);
   void write_page(bool now);
   template <typename Action>

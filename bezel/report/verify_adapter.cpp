@@ -12,6 +12,7 @@
 #include "bezel/lora/adapter_disable.h"
 #include "bezel/lora/adapter_io.h"
 #include "bezel/lora/merge.h"
+#include "bezel/nn/grouped_product.h"
 #include "bezel/report/adapter_elsewhere.h"
 #include "bezel/report/synthetic_batch.h"
 #include "bezel/train/use_adapter.h"
@@ -37,13 +38,22 @@ struct Squares {
   double a = 0, b = 0, update = 0, weight = 0;
 
   void add(const lora::Target& target) {
-    const nn::Adapter& adapter = *target.layer->adapter;
+    for (std::int64_t expert = 0; expert < target.num_experts(); ++expert) {
+      const bool is_stack = target.stack != nullptr;
+      const nn::Adapter& all = *target.adapter();
+      add(is_stack ? nn::adapter_of_expert(all, expert, target.num_experts()) : all,
+          is_stack ? *target.weight()->select(expert) : *target.weight());
+    }
+  }
+
+ private:
+  void add(const nn::Adapter& adapter, const quant::Weight& matrix) {
     const Tensor a_wide = adapter.a.to(torch::kDouble), b_wide = adapter.b.to(torch::kDouble);
     const auto sum = [](const Tensor& x) { return x.sum().item<double>(); };
     a += sum(a_wide.square());
     b += sum(b_wide.square());
     // |B A|² is the sum over (Bᵀ B) * (A Aᵀ), both only rank x rank.
-    const Tensor base = target.layer->weight->dequantize(torch::kFloat);
+    const Tensor base = matrix.dequantize(torch::kFloat);
     if (adapter.magnitude.defined())
       update += std::pow((lora::add_update(base, adapter, torch::kFloat) - base).norm().item<double>(), 2);
     else
@@ -64,7 +74,7 @@ Json tower_json(gemma4::Model& model, const Selection& all, Tower tower, const i
   std::map<std::int64_t, std::int64_t> ranks;
   for (const lora::Target& target : part.targets) {
     squares.add(target);
-    zero_layers += target.layer->adapter->b.count_nonzero().item<std::int64_t>() == 0;
+    zero_layers += target.adapter()->b.count_nonzero().item<std::int64_t>() == 0;
     ++ranks[target.rank];
   }
   Json ranks_json = Json::object();

@@ -87,7 +87,7 @@ void assign(std::vector<lora::Tower>& field, const ConfigValue& value) {
   for (const std::string& name : value.as_texts()) {
     const auto* const tower =
         std::ranges::find_if(lora::kTowers, [&](lora::Tower tower) { return lora::tower_name(tower) == name; });
-    if (tower == std::end(lora::kTowers)) value.fail("a list of language, vision, audio, projectors");
+    if (tower == std::end(lora::kTowers)) value.fail("a list of language, vision, audio, projectors, experts");
     if (std::ranges::find(field, *tower) == field.end()) field.push_back(*tower);
   }
 }

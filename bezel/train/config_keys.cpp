@@ -138,7 +138,7 @@ constexpr ConfigBinding kBindings[] = {
     bind_lora<&Lora::use_rslora>(
         {"use_rslora", "peft_use_rslora", "true|false", "false", "scale is lora_alpha / sqrt(lora_r)", true}),
     bind_lora<&Lora::towers>({"lora_towers", "", "list", "[language]",
-                              "what to adapt: language, vision, audio, projectors (the two embedders)"}),
+                              "what to adapt: language, vision, audio, projectors (the two embedders), experts"}),
     bind_lora<&Lora::target_modules>({"target_modules", "lora_target_modules lora_target", "list or regex",
                                       "attention and MLP projections",
                                       "layers inside lora_towers: names, one regex (full match), or all-linear"}),
@@ -162,6 +162,9 @@ constexpr ConfigBinding kBindings[] = {
              read_frozen_projectors),
     bind_lora<&Lora::exclude_modules>(
         {"exclude_modules", "lora_exclude_modules", "list or regex", "none", "layers to leave alone"}),
+    bind_lora<&Lora::target_parameters>(
+        {"target_parameters", "lora_target_parameters", "list", "both, with experts in lora_towers",
+         "stacks of experts to adapt: experts.gate_up_proj, experts.down_proj, or full names"}),
     bind_lora<&Lora::layers_to_transform>({"layers_to_transform", "peft_layers_to_transform", "list", "all",
                                            "numbers of the layers to adapt, from 0; not beside a regex"}),
     bind_lora<&Lora::layers_pattern>({"layers_pattern", "peft_layers_pattern", "list", "any",

@@ -60,7 +60,7 @@ class Counter {
   Counter(gemma4::Model& model, const lora::Selection& selection, const Work& work, bool recompute)
       : config_(model->config()), work_(work), trained_passes_(recompute ? 3 : 2) {
     for (const lora::Target& target : selection.targets) {
-      ranks_[target.layer.ptr().get()] = target.rank;
+      ranks_[&target.adapter()] = target.rank;
       if (target.part->kind == gemma4::PartKind::kEncoder) adapted_[*target.part->media] = true;
     }
   }
@@ -72,9 +72,11 @@ class Counter {
                                                                        static_cast<double>(config_.text.num_experts)
                                                                  : 1.0;
     double flops = 2 * rows(place) * share * static_cast<double>(elements(site.slot->shape)) * passes(place);
-    if (const auto rank = ranks_.find(site.layer); rank != ranks_.end())
-      flops +=
-          6 * rows(place) * static_cast<double>(rank->second * (site.layer->in_features + site.layer->out_features));
+    if (const auto rank = ranks_.find(site.adapter()); rank != ranks_.end()) {
+      const std::int64_t in_and_out = site.slot->shape.back() + site.slot->shape.end()[-2];
+      const std::int64_t experts = site.mixture != nullptr ? config_.text.top_k_experts : 1;  // that a row goes to
+      flops += 6 * rows(place) * static_cast<double>(experts * rank->second * in_and_out);
+    }
     return flops;
   }
 
@@ -122,7 +124,7 @@ class Counter {
   const Work& work_;
   double trained_passes_;
   input::PerKind<bool> adapted_;  // encoders
-  std::map<const nn::LinearImpl*, std::int64_t> ranks_;
+  std::map<const std::optional<nn::Adapter>*, std::int64_t> ranks_;
 };
 
 }  // namespace

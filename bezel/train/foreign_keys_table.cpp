@@ -147,10 +147,8 @@ constexpr ForeignKey kRows[] = {
      "the loss is the negative log likelihood; write false"},
     {"asft_alpha eaft_alpha eaft_k", kIgnored, "", "settings of losses that are not built"},
     {"router_aux_loss_coef moe_aux_loss_coef output_router_logits", kOff, "",
-     "experts and their router stay frozen, without a loss of their own; delete it"},
+     "the router stays frozen, without a loss of its own; delete it"},
     {"neat_packing_* block_diag_attn", kIgnored, "", "packed samples never see each other"},
-    {"target_parameters lora_target_parameters", kOff, "",
-     "stacked experts get no LoRA yet; delete it, and the experts stay frozen"},
     {"bias lora_bias", kOff, "none", "biases stay frozen; write none"},
     {"pissa_init pissa_convert use_loftq loftq_config eva_config corda_config lora_ga_config layer_replication "
      "peft_layer_replication megatron_config use_qalora alora_invocation_tokens arrow_config use_bdlora kasa_config "

@@ -4,9 +4,8 @@
 #include <ATen/core/grad_mode.h>
 
 #include "bezel/error.h"
-#include "bezel/io/key_map.h"
 #include "bezel/lora/tables.h"
-#include "bezel/nn/weight_site.h"
+#include "bezel/lora/targets.h"
 #include "bezel/train/loss.h"
 
 namespace bezel::train {
@@ -83,20 +82,11 @@ std::map<std::string, Tensor> forward_tensors(gemma4::Model& model, const data::
   if (!with_grads) return out;
   if (!loss.requires_grad()) throw Error("gradients need an adapter that takes part");
   loss.backward();
-  const bool text_only = model->config().text_only;
-  const auto save = [&](const std::string& key, const Tensor& tensor) {
-    if (tensor.grad().defined()) out["grad." + key] = tensor.grad();
-  };
-  for (const nn::WeightSite& site : nn::linear_sites(*model)) {
-    if (!site.layer->adapter) continue;
-    const nn::Adapter& adapter = *site.layer->adapter;
-    save(io::adapter_key(site.module, "lora_A", text_only), adapter.a);
-    save(io::adapter_key(site.module, "lora_B", text_only), adapter.b);
-    if (adapter.magnitude.defined())
-      save(io::adapter_key(site.module, "lora_magnitude_vector", text_only), adapter.magnitude);
-  }
-  for (const lora::TableTarget& table : lora::attached_tables(*model))
-    for (const auto& [key, tensor] : table.named_tensors(text_only)) save(key, tensor);
+  lora::Selection adapted{.targets = lora::adaptable_layers(*model), .text_only = model->config().text_only};
+  std::erase_if(adapted.targets, [](const lora::Target& target) { return !target.adapter(); });
+  adapted.tables = lora::attached_tables(*model);
+  for (const auto& [name, tensor] : adapted.named_tensors())
+    if (tensor.grad().defined()) out["grad." + name] = tensor.grad();
   return out;
 }
 

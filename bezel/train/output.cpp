@@ -189,6 +189,10 @@ void OutputFolder::add(const EvalReport& report) {
   history_.add(to_json(report));
 }
 
+void OutputFolder::add(std::int64_t step, const std::vector<LayerLoad>& layers) {
+  metrics_.add({{"step", step}, {"expert_load", to_json(layers)}});
+}
+
 std::string OutputFolder::state_text(const TrainerState& state, std::optional<std::int64_t> newest) const {
   const std::optional<BestEval>& best = state.best;
   const bool has_best = best && (newest == best->step || std::ranges::count(checkpoints_, best->step) > 0);

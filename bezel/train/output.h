@@ -9,6 +9,7 @@
 #include "bezel/lora/adapter_io.h"
 #include "bezel/train/checkpoint.h"
 #include "bezel/train/config.h"
+#include "bezel/train/expert_load.h"
 #include "bezel/train/log_history.h"
 #include "bezel/train/metrics_file.h"
 #include "bezel/train/resume.h"
@@ -48,6 +49,7 @@ class OutputFolder {
   void start(const RunLength& length, const std::optional<ResumePoint>& resume);
   void add(const StepReport& report);
   void add(const EvalReport& report);
+  void add(std::int64_t step, const std::vector<LayerLoad>& layers);
   /// checkpoint-N, wholly or not at all; `state` gets this run's id. Then the oldest ones of this run beyond
   /// save_total_limit are removed, but for the best by held-out loss. Returns its path. Throws Error (kIo).
   std::string save_checkpoint(TrainingState& state, const Trained& trained);

@@ -46,8 +46,12 @@ lora::Selection adapt(gemma4::Model& model, const TrainConfig& config, const Bat
       !loaded.image_attention.empty() && loaded.image_attention != now)
     notes.push_back("init_adapter was trained with image_attention: " + loaded.image_attention + ", and goes on with " +
                     std::string(now));
-  for (const lora::Target& target : loaded.selection.targets)
-    target.layer.ptr()->adapter->dropout = config.lora.dropout;
+  for (const lora::Target& target : loaded.selection.targets) {
+    if (target.stack != nullptr && config.lora.dropout > 0)
+      throw Error(ErrorKind::kConfig, "lora_dropout: got ", config.lora.dropout,
+                  " beside adapted experts (init_adapter), whose input cannot be dropped out; write lora_dropout: 0");
+    target.adapter()->dropout = config.lora.dropout;
+  }
   for (const lora::TableTarget& table : loaded.selection.tables)
     if (!table.table->is_embedding) table.table->dropout = config.lora.dropout;
   return loaded.selection;
@@ -100,9 +104,10 @@ std::vector<std::string> make_warnings(const TrainConfig& config, const BatchPla
   return warnings;
 }
 
-RunPlan make_plan(const lora::Selection& selection, const BatchPlan& batches, torch::Device device) {
+RunPlan make_plan(const lora::Selection& selection, const gemma4::Model& model, const BatchPlan& batches,
+                  torch::Device device) {
   RunPlan plan;
-  plan.towers = selection.counts();
+  plan.towers = lora::with_frozen_experts(selection.counts(), *model);
   plan.data = batches.train_data().report();
   plan.num_samples = batches.num_train();
   plan.num_eval_samples = batches.num_eval();
@@ -186,7 +191,10 @@ class Run {
       guarded([this] { predictions_.read_before(); });
     else
       tell_predictions(&SamplePrediction::before);
+    if (model_config_.text.num_experts > 0) load_meter_.emplace(model_);
     result.summary = trainer.run(source(trainer), trainer_events(trainer));
+    tell_expert_load(trainer.state().steps_done);
+    load_meter_.reset();
     guarded([&] { tell_saturation(trainer.state().steps_done); });
     if (!result.summary.stopped) tell_predictions(&SamplePrediction::after);
     result.adapter = output_.finish(trainer.state(), result.summary, trained(trainer));
@@ -258,6 +266,15 @@ class Run {
       events_.on_saturation(step, measure_saturation(model_, feed_.media_samples(), device_, residency_->observer()));
   }
 
+  void tell_expert_load(std::int64_t step) {
+    if (!load_meter_) return;
+    const std::vector<LayerLoad> layers = load_meter_->take();
+    if (layers.empty()) return;
+    output_.add(step, layers);
+    if (events_.on_expert_load) events_.on_expert_load(step, layers);
+    told_load_ = true;
+  }
+
   void tell_predictions(std::string SamplePrediction::*answer) {
     if (predictions_.empty()) return;
     predictions_.ask(model_, answer, events_.should_stop, residency_->observer());
@@ -276,7 +293,7 @@ class Run {
   }
 
   RunPlan plan(std::int64_t steps_done) {
-    RunPlan plan = make_plan(selection_, *batches_, device_);
+    RunPlan plan = make_plan(selection_, model_, *batches_, device_);
     plan.config = config_;
     plan.notes = std::move(notes_);
     plan.warnings = std::move(warnings_);
@@ -306,12 +323,16 @@ class Run {
     inner.on_step = [this](const StepReport& report) {
       output_.add(report);
       if (events_.on_step) events_.on_step(report);
+      if (!told_load_) tell_expert_load(report.step);
     };
     inner.on_eval = [this](const EvalReport& report) {
       output_.add(report);
       if (events_.on_eval) events_.on_eval(report);
     };
-    inner.on_save = [this, &trainer](const TrainerState& state) { save(trainer, state); };
+    inner.on_save = [this, &trainer](const TrainerState& state) {
+      tell_expert_load(state.steps_done);
+      save(trainer, state);
+    };
     inner.should_stop = events_.should_stop;
     return inner;
   }
@@ -333,6 +354,8 @@ class Run {
   std::optional<Residency> residency_;  // once adapters are attached
   lora::Selection selection_;
   lora::AdapterBase base_;
+  std::optional<ExpertLoadMeter> load_meter_;  // of a mixture, while it trains
+  bool told_load_ = false;
   std::optional<Error> save_error_;  // of the newest save
   std::vector<std::string> problems_;
 };

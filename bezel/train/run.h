@@ -7,6 +7,7 @@
 #include "bezel/data/dataset.h"
 #include "bezel/lora/targets.h"
 #include "bezel/train/config.h"
+#include "bezel/train/expert_load.h"
 #include "bezel/train/predictions.h"
 #include "bezel/train/saturation.h"
 #include "bezel/train/trainer.h"
@@ -38,6 +39,9 @@ struct RunEvents {
   std::function<void(const std::string& why)> on_save_failed;
   /// What the clips clamp, before the first step and after the last; measured only when someone asks.
   std::function<void(std::int64_t step, const std::vector<LayerSaturation>&)> on_saturation = {};
+  /// Shares of the tokens that the experts of a mixture got since the last call: after the first steps that are logged,
+  /// before each checkpoint, and after the last step.
+  std::function<void(std::int64_t step, const std::vector<LayerLoad>&)> on_expert_load = {};
   /// What the model answers to sample_predictions' samples, before the first step and after the last.
   std::function<void(const std::vector<SamplePrediction>&)> on_predictions = {};
   /// A sample could not be decoded, or not in time, and takes no part from now on (skip_bad_samples).

@@ -68,10 +68,10 @@ std::string frozen_experts_note(const gemma4::ModelConfig& model, const TrainCon
   const auto& towers = config.lora.towers;
   const bool adapts_decoder =
       !config.init_adapter.empty() || std::ranges::find(towers, lora::Tower::kLanguage) != towers.end();
-  if (model.text.num_experts == 0 || !adapts_decoder) return "";
+  if (model.text.num_experts == 0 || !adapts_decoder || config.lora.adapts_experts()) return "";
   return "the experts stay frozen (" + std::to_string(model.text.num_experts) +
-         " in each layer): LoRA adapts linear layers such as those of attention and the dense MLP, and no stacks of "
-         "experts, also with all-linear";
+         " in each layer): target_modules, also all-linear, choose linear layers such as those of attention and the "
+         "dense MLP; lora_towers: [language, experts] adapts the experts too";
 }
 
 }  // namespace bezel::train

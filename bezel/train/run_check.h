@@ -20,8 +20,7 @@ Schedule make_schedule(const TrainConfig& config, std::int64_t total_steps);
 /// longer. Returns warnings: fewer than kFewUpdates updates, and a warm-up that make_schedule shortened.
 std::vector<std::string> check_learns(const TrainConfig& config, std::int64_t total_steps);
 
-/// What a run over a model with experts says: they stay frozen. "" for models without, and runs that leave the decoder
-/// alone.
+/// What a run over a model with experts says where it adapts the decoder and leaves them frozen; "" for any other.
 std::string frozen_experts_note(const gemma4::ModelConfig& model, const TrainConfig& config);
 
 }  // namespace bezel::train

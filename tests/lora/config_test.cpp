@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "bezel/error.h"
+#include "bezel/lora/expert_keys.h"
 #include "bezel/lora/match.h"
 #include "tests/support/temp_folder.h"
 
@@ -64,8 +65,7 @@ TEST(AdapterConfig, SaysByWhichRuleImagesWereRead) {
 }
 
 TEST(AdapterConfig, RefusesByNameWhatItCannotMean) {
-  for (const char* key : {"modules_to_save", "trainable_token_indices", "target_parameters", "layer_replication",
-                          "alora_invocation_tokens"})
+  for (const char* key : {"modules_to_save", "trainable_token_indices", "layer_replication", "alora_invocation_tokens"})
     EXPECT_NE(refusal(std::string(", \"") + key + "\": [1]").find(key), std::string::npos) << key;
   for (const char* key : {"lora_bias", "fan_in_fan_out", "use_qalora", "some_later_switch"})
     EXPECT_NE(refusal(std::string(", \"") + key + "\": true").find(key), std::string::npos) << key;
@@ -75,19 +75,14 @@ TEST(AdapterConfig, RefusesByNameWhatItCannotMean) {
 }
 
 TEST(AdapterConfig, ListsWhatItCannotMeanWhereThatIsAsked) {
-  const io::Json json = {{"peft_type", "LORA"},
-                         {"r", 8},
-                         {"lora_alpha", 8},
-                         {"bias", "all"},
-                         {"lora_bias", true},
-                         {"target_parameters", {"experts.down_proj"}},
-                         {"modules_to_save", {"lm_head"}}};
+  const io::Json json = {{"peft_type", "LORA"}, {"r", 8},
+                         {"lora_alpha", 8},     {"bias", "all"},
+                         {"lora_bias", true},   {"modules_to_save", {"lm_head"}}};
   const AdapterConfig config = parse_adapter_config(json, "a", {.list_only = true});
-  ASSERT_EQ(config.unsupported.size(), 4u);
+  ASSERT_EQ(config.unsupported.size(), 3u);
   EXPECT_TRUE(test::says(config.unsupported[0], "bias"));
   EXPECT_TRUE(test::says(config.unsupported[1], "biases"));
-  EXPECT_TRUE(test::says(config.unsupported[2], "experts"));
-  EXPECT_TRUE(test::says(config.unsupported[3], "modules_to_save"));
+  EXPECT_TRUE(test::says(config.unsupported[2], "modules_to_save"));
   EXPECT_EQ(config.lora.rank, 8);
   EXPECT_EQ(parse_adapter_config({{"peft_type", "IA3"}}, "a", {.list_only = true}).unsupported.size(), 1u);
 }
@@ -121,6 +116,44 @@ TEST(AdapterConfig, ReadsTheLayersThatAreTransformed) {
   EXPECT_EQ(one.lora.layers_to_transform, (std::vector<std::int64_t>{2}));
   EXPECT_NE(refusal(R"(, "target_modules": ".*q_proj", "layers_to_transform": [1])").find("regex"), std::string::npos);
   EXPECT_NE(refusal(R"(, "layers_to_transform": [-1])").find("layers_to_transform[0]"), std::string::npos);
+}
+
+TEST(AdapterConfig, ReadsTheStacksOfExpertsThatAreAdapted) {
+  const AdapterConfig config = parse(R"(, "target_parameters": ["experts.gate_up_proj", "experts.down_proj"])");
+  EXPECT_EQ(config.lora.target_parameters, (std::vector<std::string>{"experts.gate_up_proj", "experts.down_proj"}));
+  EXPECT_TRUE(parse(R"(, "target_parameters": null)").lora.target_parameters.empty());
+  EXPECT_NE(refusal(R"(, "target_parameters": "experts.down_proj")").find("target_parameters"), std::string::npos);
+  EXPECT_NE(refusal(R"(, "target_parameters": [1])").find("target_parameters[0]"), std::string::npos);
+}
+
+TEST(AdapterConfig, WritesStacksOfExpertsApart) {
+  const std::vector<AdaptedLayer> layers{{.name = "a.q_proj", .rank = 16, .alpha = 32},
+                                         {.name = "a.experts.down_proj", .rank = 4, .alpha = 32, .is_parameter = true}};
+  const io::Json json = adapter_config_json({}, layers, "base", "Gemma4ForConditionalGeneration");
+  EXPECT_EQ(json["target_modules"], io::Json({"a.q_proj"}));
+  EXPECT_EQ(json["target_parameters"], io::Json({"a.experts.down_proj"}));
+  EXPECT_EQ(json["rank_pattern"], io::Json({{"a.experts.down_proj", 4}}));
+}
+
+// Reference: the nesting of peft 0.21.2's ParamWrapper, whose order is that in which the module registers its matrices.
+TEST(ExpertKeys, SayByTheWrapperWhichMatrixTheyAreOf) {
+  const std::string module = "model.language_model.layers.0.experts";
+  const LoraConfig both{.target_parameters = {"experts.down_proj", "experts.gate_up_proj"}};
+  EXPECT_EQ(expert_matrix_of(module, both), module + ".down_proj");
+  EXPECT_EQ(expert_matrix_of(module + ".base_layer", both), module + ".gate_up_proj");
+  const LoraConfig first{.target_parameters = {"model.layers.0.experts.gate_up_proj"}};  // of the text-only class
+  EXPECT_EQ(expert_matrix_of(module, first), module + ".gate_up_proj");
+  EXPECT_EQ(expert_matrix_of(module + ".base_layer", first), std::nullopt);
+  EXPECT_EQ(expert_matrix_of(module, {}), std::nullopt);
+  EXPECT_EQ(expert_matrix_of("model.language_model.layers.0.mlp", both), std::nullopt);
+  for (const bool is_both : {false, true}) {
+    EXPECT_EQ(expert_key_module(module + ".gate_up_proj", is_both), module + (is_both ? ".base_layer" : ""));
+    EXPECT_EQ(expert_key_module(module + ".down_proj", is_both), module);
+  }
+  EXPECT_TRUE(is_expert_matrix(module + ".down_proj"));
+  EXPECT_FALSE(is_expert_matrix("model.language_model.layers.0.mlp.down_proj"));
+  EXPECT_EQ(stored_matrix_name("model.layers.0.experts.base_layer", module + ".gate_up_proj"),
+            "model.layers.0.experts.gate_up_proj");
 }
 
 TEST(AdapterConfig, NamesAnAdapterOfMlx) {

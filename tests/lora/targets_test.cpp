@@ -1,6 +1,8 @@
 #include "bezel/lora/targets.h"
 
 #include <cmath>
+#include <map>
+#include <tuple>
 
 #include <gtest/gtest.h>
 
@@ -105,23 +107,100 @@ TEST(Targets, NameOfAnotherTowerSaysWhere) {
   EXPECT_NE(message.find("audio"), std::string::npos) << message;
 }
 
-// Matrices that no adapter attaches to are named for what they are.
-TEST(Targets, NameOfAnotherKindOfMatrixSaysWhich) {
+// Decoder layers of four experts each, and a head of its own.
+gemma4::Model mixture() {
   gemma4::ModelConfig shape = test::tiny_config();
   shape.text.num_experts = 4;
   shape.text.top_k_experts = 2;
   shape.text.moe_intermediate_size = 8;
   shape.text.tie_word_embeddings = false;
-  gemma4::Model model(shape, torch::kFloat);
-  for (const auto& [name, reason] :
-       {std::pair("embed_tokens_per_layer", "embed_tokens_per_layer is an embedding table"),
-        {"experts.gate_up_proj", "layers.0.experts.gate_up_proj is a stack of experts"}}) {
+  return gemma4::Model(shape, torch::kFloat);
+}
+
+// Matrices that target_modules do not choose are named for what they are.
+TEST(Targets, NameOfAnotherKindOfMatrixSaysWhich) {
+  gemma4::Model model = mixture();
+  for (const auto& [name, reason, advice] :
+       {std::tuple("embed_tokens_per_layer", "embed_tokens_per_layer is an embedding table",
+                   "linear layers, embed_tokens and lm_head"),
+        std::tuple("experts.gate_up_proj", "layers.0.experts.gate_up_proj is a stack of experts",
+                   "target_parameters")}) {
     const std::string message = test::error_of([&] {
       select_targets(*model, config_for({Tower::kLanguage}, ModulePattern::from_names({name, "q_proj"})));
     });
     EXPECT_TRUE(test::says(message, reason)) << message;
-    EXPECT_TRUE(test::says(message, "linear layers, embed_tokens and lm_head")) << message;
+    EXPECT_TRUE(test::says(message, advice)) << message;
   }
+}
+
+TEST(Targets, ExpertsAreChosenByTheirTowerOrByName) {
+  gemma4::Model model = mixture();  // of four layers
+  const auto count = [&](const LoraConfig& config) {
+    std::map<Tower, std::int64_t> layers;
+    for (const TowerCount& row : select_targets(*model, config).counts()) layers[row.tower] = row.layers;
+    return layers;
+  };
+  const auto names = ModulePattern::from_names({"q_proj"});
+  using Counts = std::map<Tower, std::int64_t>;
+  EXPECT_EQ(count(config_for({Tower::kLanguage}, names)), (Counts{{Tower::kLanguage, 4}}));
+  EXPECT_FALSE(count(config_for({Tower::kLanguage}, ModulePattern::from_text("all-linear"))).contains(Tower::kExperts));
+  EXPECT_EQ(count(config_for({Tower::kLanguage, Tower::kExperts}, names)),
+            (Counts{{Tower::kLanguage, 4}, {Tower::kExperts, 8}}));
+  EXPECT_EQ(count(config_for({Tower::kExperts})), (Counts{{Tower::kExperts, 8}}));
+  LoraConfig config = config_for({Tower::kLanguage}, names);
+  config.target_parameters = {"experts.down_proj"};
+  EXPECT_EQ(count(config), (Counts{{Tower::kLanguage, 4}, {Tower::kExperts, 4}}));
+  config.layers_to_transform = {1, 3};
+  EXPECT_EQ(count(config), (Counts{{Tower::kLanguage, 2}, {Tower::kExperts, 2}}));
+  config.layers_to_transform.clear();
+  config.exclude_modules = ModulePattern::from_text(R"(.*layers\.0\.experts.*)");
+  EXPECT_EQ(count(config), (Counts{{Tower::kLanguage, 4}, {Tower::kExperts, 3}}));
+  config.target_modules = ModulePattern::from_names({});
+  EXPECT_EQ(count(config), (Counts{{Tower::kExperts, 3}}));
+}
+
+TEST(Targets, StacksOfExpertsHaveTensorsOfPeftsShapes) {
+  gemma4::Model model = mixture();
+  LoraConfig config = config_for({Tower::kExperts});
+  config.rank_pattern = {{"layers\\.1\\.experts\\.down_proj", 5}};
+  config.target_parameters = {"experts.gate_up_proj", "layers.1.experts.down_proj"};
+  const Selection selection = select_targets(*model, config);
+  attach(selection, config);
+  const std::int64_t hidden = model->config().text.hidden_size;
+  ASSERT_EQ(selection.targets.size(), 5u);
+  std::map<std::string, std::vector<std::int64_t>> shapes;
+  for (const auto& [name, tensor] : selection.named_tensors()) shapes[name] = tensor.sizes().vec();
+  const std::string prefix = "base_model.model.model.language_model.layers.";
+  using Shape = std::vector<std::int64_t>;
+  EXPECT_EQ(shapes.at(prefix + "0.experts.lora_A.weight"), (Shape{4 * 2, hidden}));  // gate_up_proj alone
+  EXPECT_EQ(shapes.at(prefix + "0.experts.lora_B.weight"), (Shape{16, 2 * 4}));
+  EXPECT_EQ(shapes.at(prefix + "1.experts.base_layer.lora_A.weight"), (Shape{4 * 2, hidden}));
+  EXPECT_EQ(shapes.at(prefix + "1.experts.lora_A.weight"), (Shape{4 * 5, 8}));
+  EXPECT_EQ(shapes.at(prefix + "1.experts.lora_B.weight"), (Shape{hidden, 5 * 4}));
+  EXPECT_EQ(selection.parameters(), 4 * 4 * 2 * (hidden + 16) + 4 * 5 * (8 + hidden));
+  const torch::Tensor a = selection.targets[0].adapter()->a.detach();
+  EXPECT_LE(a.abs().max().item<double>(), 1.0 / std::sqrt(static_cast<double>(hidden)));
+  EXPECT_GT(a.abs().min().item<double>(), 0.0);
+  detach_all(*model);
+  EXPECT_FALSE(selection.targets[0].adapter());
+}
+
+TEST(Targets, ExpertsThatCannotBeAdaptedAreRefused) {
+  gemma4::Model model = mixture();
+  const auto message = [&](const LoraConfig& config) {
+    return test::error_of([&] { select_targets(*model, config); });
+  };
+  LoraConfig config = config_for({Tower::kExperts});
+  config.dropout = 0.1;
+  EXPECT_TRUE(test::says(message(config), "lora_dropout"));
+  config = config_for({Tower::kLanguage});
+  config.target_parameters = {"experts.up_proj"};
+  EXPECT_TRUE(test::says(message(config), "'experts.up_proj'"));
+  config = config_for({Tower::kExperts});
+  config.exclude_modules = ModulePattern::from_names({"gate_up_proj", "down_proj"});
+  EXPECT_TRUE(test::says(message(config), "'experts'"));
+  EXPECT_NE(refusal(config_for({Tower::kLanguage, Tower::kExperts})).find("'experts' is not in this model"),
+            std::string::npos);
 }
 
 TEST(Targets, ChosenTowerWithoutLayersIsRefused) {

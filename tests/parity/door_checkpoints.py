@@ -283,8 +283,8 @@ def features(d: Door):
              ("C05", "trainable tokens that nothing names", delta, {}, "trainable_token_indices", None),
              ("C06", "LoRA on the head that target_modules leaves out", head, {}, "does not select", None),
              ("C07", "LoRA on the embeddings that target_modules leaves out", embedding, {}, "does not select", None),
-             ("C15", "LoRA on experts", experts, {"target_parameters": ["experts.down_proj"]}, "target_parameters", "experts"),
-             ("C15", "LoRA on experts, old form", experts, {}, "experts", None),
+             ("C15", "LoRA on experts of another base", experts, {"target_parameters": ["experts.down_proj"]}, "this model has none", "experts"),
+             ("C15", "LoRA on experts, of which matrix is not said", experts, {}, "target_parameters", None),
              ("C77", "DoRA without magnitudes", {}, {"use_dora": True}, "lora_magnitude_vector", "DoRA")]
     for row, what, tensors, config, word, named in cases:
         adapter = d.adapted({**d.lora, **tensors}, **config)
@@ -300,7 +300,7 @@ def experts(d: Door):
         d.tell("C72", f"the run says that experts stay frozen {extra}", "experts stay frozen" in said, f"exit {code}: {said[:300]}")
     code, said = d.bezel("preprocess", "--base-model", model, "--train-file", d.samples(), "--output-dir", d.folder(), "--dry-run")
     d.tell("C72", "so does preprocess --dry-run", "experts stay frozen" in said, said[-300:])
-    d.refused("C15", "target_parameters in a recipe", d.run(model, d.samples(), "--target-parameters", "experts.down_proj"), "target_parameters", codes=(2,))
+    d.refused("C15", "target_parameters that are no experts", d.run(model, d.samples(), "--target-parameters", "q_proj.weight"), "target_parameters", codes=(2,))
 
 
 def other_weights(d: Door):

@@ -7,6 +7,7 @@
 
 #include "bezel/report/html_chart.h"
 #include "bezel/report/html_clips.h"
+#include "bezel/report/html_experts.h"
 #include "bezel/report/html_text.h"
 
 namespace bezel::report {
@@ -149,6 +150,37 @@ TEST(ClipsHtml, AMapForEachTowerAndTime) {
   // Of the twelve bounds three clamp anything, the strongest first.
   EXPECT_LT(clips.find("<td>output_max</td><td class=\"n\">50 %</td>"), clips.find("<td>input_max</td>"));
   EXPECT_EQ(count_of(clips, "<tr><td>"), 3u);
+}
+
+TEST(LoadLevel, IsBesideAnEvenShare) {
+  EXPECT_EQ(load_level(0, 8), 0);
+  EXPECT_EQ(load_level(0.01, 8), 1);
+  EXPECT_EQ(load_level(0.125 / 4, 8), 2);
+  EXPECT_EQ(load_level(0.12, 8), 3);
+  EXPECT_EQ(load_level(0.125, 8), 4);
+  EXPECT_EQ(load_level(0.5, 8), 6);
+}
+
+TEST(EffectiveExperts, AreAsManyAsHaveEqualShares) {
+  EXPECT_NEAR(effective_experts({0.25, 0.25, 0.25, 0.25}), 4, 1e-9);
+  EXPECT_NEAR(effective_experts({0.5, 0.5, 0, 0}), 2, 1e-9);
+  EXPECT_NEAR(effective_experts({1, 0, 0, 0}), 1, 1e-9);
+}
+
+TEST(ExpertsHtml, AMapForEachTimeAndTheLeastEvenLayers) {
+  EXPECT_EQ(experts_html({}), "");
+  EXPECT_EQ(experts_html({{3, {}}}), "");
+  const ExpertTable first{1, {{0, {0.25, 0.25, 0.25, 0.25}}, {1, {0.5, 0.5, 0, 0}}}};
+  const ExpertTable last{9, {{0, {0.25, 0.25, 0.25, 0.25}}, {1, {1, 0, 0, 0}}}};
+  const std::string page = experts_html({first, last});
+  EXPECT_EQ(count_of(page, "<svg class=\"heat\""), 2u);
+  EXPECT_EQ(count_of(page, "<title>"), 16u);
+  EXPECT_TRUE(has(page, "<title>layer 1 expert 0: 50 %</title>"));
+  EXPECT_TRUE(has(page, "at the start, up to step 1"));
+  // The layer that one expert serves is the first row.
+  EXPECT_LT(page.find("<tr><td>1</td><td class=\"n\">2 of 4</td>"),
+            page.find("<tr><td>0</td><td class=\"n\">4 of 4</td>"));
+  EXPECT_TRUE(has(page, "<td class=\"n\">1 of 4</td><td class=\"n\">3</td><td class=\"n\">0: 100 %</td>"));
 }
 
 TEST(RenderHtml, AFreshRunHasNoChartsAndReloads) {

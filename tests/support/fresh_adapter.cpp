@@ -1,6 +1,6 @@
-// fresh_adapter MODEL OUT TOWERS TARGETS [EXCLUDED]
+// fresh_adapter MODEL OUT TOWERS TARGETS [EXCLUDED [PARAMETERS]]
 // Attaches fresh adapters of rank 4 to a checkpoint and writes them to folder OUT. TOWERS: names with commas between.
-// TARGETS and EXCLUDED: "default", "all-linear", "re:REGEX", or names with commas between.
+// TARGETS and EXCLUDED: "default", "all-linear", "re:REGEX", or names with commas between. PARAMETERS: names.
 #include <cstdio>
 #include <filesystem>
 #include <sstream>
@@ -37,12 +37,13 @@ void run(const std::vector<std::string>& arguments) {
   for (const std::string& tower : split(arguments[2])) config.towers.push_back(lora::parse_tower(tower));
   config.target_modules = pattern(arguments[3]);
   if (arguments.size() > 4) config.exclude_modules = pattern(arguments[4]);
+  if (arguments.size() > 5) config.target_parameters = split(arguments[5]);
   const bool text_only = model->config().text_only;
   const lora::Selection selection = lora::select_targets(*model, config, {.text_only = text_only});
   lora::attach(selection, config);
   {
     const at::NoGradGuard no_grad;
-    for (const lora::Target& target : selection.targets) target.layer->adapter->b.normal_(0.0, 0.05);
+    for (const lora::Target& target : selection.targets) target.adapter()->b.normal_(0.0, 0.05);
   }
   std::filesystem::create_directories(arguments[1]);
   lora::save_adapter(arguments[1], selection, config, {arguments[0], model->config().architecture()});
@@ -54,7 +55,7 @@ void run(const std::vector<std::string>& arguments) {
 
 int main(int argc, char** argv) {
   if (argc < 5) {
-    std::fprintf(stderr, "fresh_adapter MODEL OUT TOWERS TARGETS [EXCLUDED]\n");
+    std::fprintf(stderr, "fresh_adapter MODEL OUT TOWERS TARGETS [EXCLUDED [PARAMETERS]]\n");
     return 2;
   }
   try {

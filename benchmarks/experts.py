@@ -1,0 +1,133 @@
+"""Training steps of a mixture of experts beside transformers + PEFT: the geometry of 26B-A4B cut to two layers (one sliding, one full),
+random weights in bfloat16, 512 tokens of which 128 are labelled, rank 16. The peer is the tuned one of tools/hf_peft_bench.py with
+transformers' own choice for experts on a CPU (grouped_mm). Both engines run in turn; prints medians, ratios and the machine.
+
+    .venv/bin/python3 benchmarks/experts.py --bezel build/bezel --work build/bench [--rounds 3] [--no-peer]
+
+Two settings: experts frozen (attention and the dense MLP adapted) and experts adapted too. The share of the product rate sets the
+products that a step cannot do without beside one large product of LibTorch in the same dtype and threads.
+"""
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "tools")]
+HIDDEN, WIDTH, EXPERTS, TOP_K, DENSE = 2816, 704, 128, 8, 2112
+
+
+def arguments():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--bezel", default=ROOT / "build" / "bezel", type=Path)
+    p.add_argument("--work", default=ROOT / "build" / "bench", type=Path, help="folder for the checkpoint and the inputs")
+    p.add_argument("--vocab", default=262_144, type=int, help="rows of the embeddings; fewer where memory is short, which is printed")
+    p.add_argument("--tokens", default=512, type=int)
+    p.add_argument("--rounds", default=3, type=int)
+    p.add_argument("--steps", default=4, type=int, help="of a run; the first is left out of medians")
+    p.add_argument("--storage", default="dense", help="of Bezel's frozen weights")
+    p.add_argument("--no-peer", action="store_true")
+    return p.parse_args()
+
+
+def make_model(out: Path, vocab: int):
+    import torch
+    from transformers import Gemma4Config, Gemma4ForConditionalGeneration
+
+    text = dict(hidden_size=HIDDEN, intermediate_size=DENSE, num_hidden_layers=2, layer_types=["sliding_attention", "full_attention"], num_attention_heads=16,
+                num_key_value_heads=8, num_global_key_value_heads=2, head_dim=256, global_head_dim=512, attention_k_eq_v=True, sliding_window=1024, vocab_size=vocab,
+                hidden_size_per_layer_input=0, num_kv_shared_layers=0, final_logit_softcapping=30.0, enable_moe_block=True, num_experts=EXPERTS, top_k_experts=TOP_K,
+                moe_intermediate_size=WIDTH)
+    vision = dict(hidden_size=48, intermediate_size=80, num_hidden_layers=1, num_attention_heads=3, num_key_value_heads=3, head_dim=16, position_embedding_size=64,
+                  use_clipped_linears=False, standardize=True)
+    torch.manual_seed(0)
+    torch.set_default_dtype(torch.bfloat16)
+    ids = dict(image_token_id=4, video_token_id=5, boi_token_id=6, eoi_token_id=7, audio_token_id=8, boa_token_id=9, eoa_token_index=10)
+    model = Gemma4ForConditionalGeneration(Gemma4Config(text_config=text, vision_config=vision, audio_config=None, **ids))
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if ".experts." in name or "router.proj" in name:
+                p.normal_(0, p.shape[-1] ** -0.5)
+    model.save_pretrained(out, max_shard_size="4GB")
+
+
+def make_inputs(path: Path, vocab: int, tokens: int):
+    import torch
+
+    import bench_inputs
+
+    ids = torch.randint(11, vocab, (1, tokens), generator=torch.Generator().manual_seed(0))
+    bench_inputs.save(dict(input_ids=ids, mm_token_type_ids=torch.zeros_like(ids), attention_mask=torch.ones_like(ids), labels=bench_inputs.suffix(ids, tokens // 4)), path)
+
+
+def run(*command):
+    done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
+    if done.returncode != 0:
+        raise SystemExit(f"{' '.join(map(str, command))}\nexit {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def step_s(result):
+    return statistics.median(result["step_s"][1:] or result["step_s"])
+
+
+def needed_flops(tokens, vocab, adapts_experts):
+    """Of the products that a step cannot do without: forward, and the gradients of the inputs but for the embeddings'. Of the last layer
+    keys for all rows, the rest for those that predict a label."""
+    labelled = tokens // 4
+    feed_forward = 3 * HIDDEN * DENSE + TOP_K * 3 * HIDDEN * WIDTH
+    first = 2 * tokens * (HIDDEN * 256 * (16 + 8 + 8) + 2 * (16 * 256 * HIDDEN + feed_forward))  # q, k and v read the embeddings
+    second = 4 * tokens * HIDDEN * 512 * 2 + 4 * labelled * (2 * 16 * 512 * HIDDEN + feed_forward)
+    ranks = 6 * (tokens + labelled) * 16 * TOP_K * (2 * HIDDEN + 3 * WIDTH) if adapts_experts else 0
+    return first + second + ranks + 4 * labelled * vocab * HIDDEN
+
+
+def product_rate(threads):
+    """flops a second of one large product of LibTorch."""
+    import torch
+
+    torch.set_num_threads(threads)
+    x, w = torch.randn(512, 2048).bfloat16(), torch.randn(4096, 2048).bfloat16()
+    x @ w.t()
+    begin, times = time.perf_counter(), 0
+    while time.perf_counter() - begin < 1:
+        x @ w.t()
+        times += 1
+    return 2 * 512 * 2048 * 4096 * times / (time.perf_counter() - begin)
+
+
+def machine():
+    names = [line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    flags = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags"))
+    return f"{names[0]}, {len(os.sched_getaffinity(0))} cores" + "".join(f", {flag}" for flag in ("amx_bf16", "avx512_bf16", "avx512f", "avx2") if f" {flag}" in flags)
+
+
+def main():
+    options = arguments()
+    model, inputs = options.work / f"moe2-{options.vocab}", options.work / f"moe2-{options.vocab}-{options.tokens}.safetensors"
+    if not (model / "config.json").exists():
+        make_model(model, options.vocab)
+    if not inputs.exists():
+        make_inputs(inputs, options.vocab, options.tokens)
+    print(f"{machine()}; {options.tokens} tokens, vocabulary {options.vocab}, bfloat16, storage {options.storage}")
+    for name, towers, extra in (("experts frozen", "language", ()), ("experts adapted", "language,experts", ("--experts",))):
+        ours, theirs = [], []
+        for _ in range(options.rounds):
+            ours.append(run(options.bezel, "bench", "--model", model, "--inputs", inputs, "--steps", options.steps, "--lora-towers", towers, "--storage", options.storage, "--json"))
+            if not options.no_peer:
+                theirs.append(run(sys.executable, ROOT / "tools" / "hf_peft_bench.py", model, "--inputs", inputs, "--tuned", "--steps", options.steps, *extra))
+        seconds = statistics.median(map(step_s, ours))
+        share = needed_flops(options.tokens, options.vocab, bool(extra)) / seconds / product_rate(ours[0]["threads"])
+        print(f"{name}: Bezel {seconds:.2f} s a step, {options.tokens / seconds:.0f} tokens/s, {share:.2f} of the product rate, peak {ours[0]['peak_bytes'] / 2**30:.1f} GiB, "
+              f"loss {ours[0]['losses'][0]:.4f}")
+        if theirs:
+            peer = statistics.median(map(step_s, theirs))
+            print(f"    transformers + PEFT {peer:.2f} s, {peer / seconds:.2f} times Bezel's, peak {theirs[0]['peak_bytes'] / 2**30:.1f} GiB, loss {theirs[0]['losses'][0]:.4f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
