@@ -79,11 +79,14 @@ train::RunEvents json_line_events() {
   };
   events.on_step = [](const train::StepReport& report) { print_event(step_row(report)); };
   events.on_eval = [](const train::EvalReport& report) {
-    print_event({{"event", "eval"},
-                 {"step", report.step},
-                 {"loss", number(report.loss)},
-                 {"labels", report.num_labels},
-                 {"seconds", report.seconds}});
+    Json row = {{"event", "eval"},
+                {"step", report.step},
+                {"loss", number(report.loss)},
+                {"labels", report.num_labels},
+                {"seconds", report.seconds}};
+    if (report.accuracy) row["mean_token_accuracy"] = *report.accuracy;
+    if (report.exact_match) row["exact_match"] = *report.exact_match;
+    print_event(row);
   };
   events.on_saturation = [](std::int64_t step, const std::vector<train::LayerSaturation>& layers) {
     if (!layers.empty()) print_event(saturation_row(step, layers));
@@ -110,6 +113,8 @@ void print_json_end(const train::RunResult& result) {
                {"last_loss", number(summary.last_loss)},
                {"mean_loss", number(summary.mean_loss)},
                {"tokens", summary.num_tokens},
+               {"stopped_early", summary.stopped_early},
+               {"best_step", summary.best_loaded ? Json(summary.best_loaded->step) : Json(nullptr)},
                {"seconds", summary.seconds},
                {"skipped_steps", summary.skipped_steps},
                {"stopped", summary.stopped},

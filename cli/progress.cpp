@@ -111,7 +111,15 @@ void Progress::step(const train::StepReport& report) {
 void Progress::evaluation(const train::EvalReport& report) {
   char row[96];
   std::snprintf(row, sizeof row, "step %lld  held-out loss %.4f", static_cast<long long>(report.step), report.loss);
-  line(row);
+  std::string text = row;
+  const auto add = [&](const char* name, const std::optional<double>& share) {
+    if (!share) return;
+    std::snprintf(row, sizeof row, "  %s %.1f%%", name, *share * 100);
+    text += row;
+  };
+  add("token accuracy", report.accuracy);
+  add("exact match", report.exact_match);
+  line(text);
 }
 
 void Progress::left_out(const std::string& why) { line("left out: " + why); }

@@ -66,10 +66,12 @@ std::string summary_text(const report::RunHistory& history, const train::RunResu
   std::string steps = with_commas(summary.steps) + " in " + report::duration_text(summary.seconds);
   if (summary.skipped_steps > 0) steps += ", " + with_commas(summary.skipped_steps) + " skipped";
   if (summary.stopped) steps += ", stopped by a signal";
+  if (summary.stopped_early) steps += ", stopped early";
   std::string out = curve_rows("loss", losses) + curve_rows("held out", held_out) + row("steps", steps);
   const double speed = static_cast<double>(summary.num_tokens) / std::max(summary.seconds, 1e-9);
   out += row("tokens", with_commas(summary.num_tokens) + ", " + report::number_text(speed, 3) + " a second");
   out += row("memory", "at most " + bytes_text(memory_bytes)) + row("adapter", result.adapter);
+  if (summary.best_loaded) out += row("", "of step " + with_commas(summary.best_loaded->step) + ", the best");
   out += prediction_rows(history);
   const std::filesystem::path page = std::filesystem::path(result.adapter) / "report.html";
   std::error_code error;

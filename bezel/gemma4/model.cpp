@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "bezel/error.h"
+#include "bezel/gemma4/embedding_noise.h"
 #include "bezel/nn/clip_counts.h"
 #include "bezel/nn/functional.h"
 #include "bezel/nn/key_ranges.h"
@@ -113,7 +114,7 @@ Tensor ModelImpl::decode(const input::Batch& batch, const Encoded& encoded, cons
   Tensor ids = batch.input_ids;
   if (batch.placeholder_rows.defined() && batch.placeholder_rows.size(0) > 0)
     ids = ids.flatten().scatter(0, batch.placeholder_rows, pad).view(ids.sizes());
-  Tensor embeds = model->language_model->embed(ids, dtype_);  // [B, T, H]
+  Tensor embeds = EmbeddingNoise::add(model->language_model->embed(ids, dtype_));  // [B, T, H]
   if (encoded.rows.defined()) {
     TORCH_CHECK(batch.soft_rows.size(0) == encoded.rows.size(0), batch.soft_rows.size(0), " placeholders for ",
                 encoded.rows.size(0), " soft tokens");

@@ -192,7 +192,10 @@ void RunReports::add(const train::StepReport& report) {
 
 void RunReports::add(const train::EvalReport& report) {
   history_.evals.push_back({report.step, report.loss});
-  write_events(report.step, {{"eval/loss", report.loss}});
+  std::vector<Scalar> scalars = {{"eval/loss", report.loss}};
+  if (report.accuracy) scalars.push_back({"eval/mean_token_accuracy", *report.accuracy});
+  if (report.exact_match) scalars.push_back({"eval/exact_match", *report.exact_match});
+  write_events(report.step, std::move(scalars));
   write_page(false);
 }
 

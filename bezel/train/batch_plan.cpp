@@ -201,14 +201,23 @@ std::vector<BatchPlan::Prompt> BatchPlan::prompts(std::size_t count) const {
   std::vector<Prompt> prompts;
   for (const std::size_t idx : eval_idx_.empty() ? train_idx_ : eval_idx_) {
     if (prompts.size() == count) break;
-    const std::string source = data.source(idx);
-    try {
-      if (auto sample = data.load_prompt(idx)) prompts.push_back({source, std::move(*sample)});
-    } catch (const Error& error) {
-      if (error.kind() != ErrorKind::kData || !skip_sample(source, error.what())) throw;
-    }
+    if (auto asked = prompt(data, idx)) prompts.push_back(std::move(*asked));
   }
   return prompts;
+}
+
+std::optional<BatchPlan::Prompt> BatchPlan::eval_prompt(std::size_t idx) const {
+  return prompt(eval_ ? *eval_ : *train_, eval_idx_.at(idx));
+}
+
+std::optional<BatchPlan::Prompt> BatchPlan::prompt(const data::Dataset& data, std::size_t idx) const {
+  std::string source = data.source(idx);
+  try {
+    if (auto sample = data.load_prompt(idx)) return Prompt{std::move(source), std::move(*sample)};
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::kData || !skip_sample(source, error.what())) throw;
+  }
+  return std::nullopt;
 }
 
 std::int64_t BatchPlan::num_eval_batches() const {

@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -56,6 +57,8 @@ class BatchPlan {
   };
   /// The first `count` held-out samples that have a prompt, or where none is held out of those that are trained on.
   std::vector<Prompt> prompts(std::size_t count) const;
+  /// Held-out sample `idx`, below num_eval(); nothing when it has no prompt, or is left out.
+  std::optional<Prompt> eval_prompt(std::size_t idx) const;
   std::int64_t num_eval_batches() const;
   /// Without tokens when no sample is left.
   data::Batch eval_batch(std::int64_t idx, WorkNote& note) const;
@@ -73,6 +76,7 @@ class BatchPlan {
   void weigh_files();
   void find_media();
   data::SampleRows pack(const data::Dataset& data, std::vector<std::size_t> samples) const;
+  std::optional<Prompt> prompt(const data::Dataset& data, std::size_t idx) const;
   bool is_left_out(const std::string& source) const;
   data::Batch make_batch(const data::Dataset& data, std::span<const std::size_t> samples, WorkNote& note) const;
 

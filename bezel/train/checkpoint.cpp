@@ -62,12 +62,17 @@ TrainingState read_training_state(const std::string& folder) {
 }
 
 void restore_tensors(const std::string& folder, Optimizer& optimizer) {
-  StateFile values(in_folder(folder, kAdapter)), state(in_folder(folder, kOptimizer));
+  StateFile state(in_folder(folder, kOptimizer));
+  restore_parameters(folder, optimizer);
+  optimizer.load_state(state);
+  state.finish();
+}
+
+void restore_parameters(const std::string& folder, Optimizer& optimizer) {
+  StateFile values(in_folder(folder, kAdapter));
   const at::NoGradGuard no_grad;
   for (const auto& [name, tensor] : optimizer.parameters()) tensor.copy_(values.take_like(name, tensor));
-  optimizer.load_state(state);
   values.finish();
-  state.finish();
 }
 
 }  // namespace bezel::train

@@ -40,4 +40,7 @@ TrainingState read_training_state(const std::string& folder);
 /// `folder`. Throws Error naming the tensor when one is missing, left over or of another shape.
 void restore_tensors(const std::string& folder, Optimizer& optimizer);
 
+/// Replaces the parameters alone, by those of an adapter that this run saved.
+void restore_parameters(const std::string& folder, Optimizer& optimizer);
+
 }  // namespace bezel::train

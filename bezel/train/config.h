@@ -9,7 +9,9 @@
 
 #include "bezel/data/sample_files.h"
 #include "bezel/lora/config.h"
+#include "bezel/train/optimizer_settings.h"
 #include "bezel/train/schedule.h"
+#include "bezel/train/stopping.h"
 
 namespace bezel::train {
 
@@ -53,6 +55,9 @@ struct TrainConfig {
   ScheduleOptions lr_scheduler_kwargs;
   std::optional<double> warmup_ratio;        ///< nothing: 0.03 from ten updates on, else no warm-up
   std::optional<std::int64_t> warmup_steps;  ///< counts before warmup_ratio
+  OptimizerKind optimizer = OptimizerKind::kAdamW;
+  OptimizerOptions optim_args;
+  std::vector<RateGroup> lr_groups;
   double weight_decay = 0.0;
   double adam_beta1 = 0.9;
   double adam_beta2 = 0.999;
@@ -68,6 +73,8 @@ struct TrainConfig {
   bool shuffle = true;
   std::int64_t seed = 42;
   std::optional<bool> gradient_checkpointing;  ///< nothing: chosen by the trainer
+  double neftune_noise_alpha = 0.0;            ///< 0: no noise
+  double label_smoothing_factor = 0.0;
 
   bool train_on_inputs = false;
   bool mask_history = false;
@@ -82,13 +89,21 @@ struct TrainConfig {
   std::string cache_dir;                    ///< empty: "cache" in output_dir
   double cache_limit_gb = 4.0;
 
-  double val_set_size = 0.0;                    ///< below 1: share of the samples; else their number
-  std::string eval_strategy;                    ///< "no", "steps" or "epoch"
-  std::optional<double> eval_steps;             ///< below 1: share of all updates; nothing: once an epoch
+  double val_set_size = 0.0;         ///< below 1: share of the samples; else their number
+  std::string eval_strategy;         ///< "no", "steps" or "epoch"
+  double eval_delay = 0.0;           ///< before the first evaluation: epochs by eval_strategy epoch, else updates
+  std::optional<double> eval_steps;  ///< below 1: share of all updates; nothing: once an epoch
   std::optional<std::int64_t> evals_per_epoch;  ///< in place of eval_steps
   std::string logging_strategy;
   double logging_steps = 1;
-  std::string save_strategy;
+  bool eval_generate = false;              ///< held-out samples are answered as well
+  std::int64_t eval_max_new_tokens = 128;  ///< of such an answer
+  BestMetric metric_for_best_model = BestMetric::kLoss;
+  std::optional<bool> greater_is_better;                ///< as the metric has it, or nothing
+  std::optional<std::int64_t> early_stopping_patience;  ///< evaluations in a row without gain
+  double early_stopping_threshold = 0.0;
+  bool load_best_model_at_end = false;
+  std::string save_strategy;                    ///< or "best"
   double save_steps = 100;                      ///< 0: only at the end
   std::optional<std::int64_t> saves_per_epoch;  ///< in place of save_steps
   std::int64_t save_total_limit = 3;            ///< 0: keep all

@@ -4,6 +4,7 @@
 #include "bezel/error.h"
 #include "bezel/train/config_binding.h"
 #include "bezel/train/config_fields.h"
+#include "bezel/train/config_readers.h"
 
 namespace bezel::train {
 namespace {
@@ -73,6 +74,71 @@ void check_optimizer(const TrainConfig& config, const Checker& check) {
   check.range("max_grad_norm", config.max_grad_norm, 0.0, 1e12);
 }
 
+std::string joined(std::span<const std::string_view> names) {
+  std::string list;
+  for (const std::string_view name : names) list.append(list.empty() ? "" : ", ").append(name);
+  return list;
+}
+
+void check_optim_args(const TrainConfig& config, const Checker& check) {
+  const OptimizerOptions& options = config.optim_args;
+  const auto taken = options_of(config.optimizer);
+  for (const std::string& option : given_options(options))
+    if (std::ranges::find(taken, option) == taken.end())
+      check.fail("optim_args", "optimizer: ", write_optimizer(config), " takes no ", option, "; ",
+                 taken.empty() ? "delete it" : "it takes " + joined(taken));
+  if (options.min_8bit_size) check.count("min_8bit_size", *options.min_8bit_size, 1);
+  if (options.clip_threshold) check.range("clip_threshold", *options.clip_threshold, 1e-6, 1e6);
+  if (options.decay_rate) check.range("decay_rate", *options.decay_rate, -10.0, 0.0);
+  if (options.beta1) check.range("beta1", *options.beta1, 0.0, std::nextafter(1.0, 0.0));
+  if (options.momentum) check.range("momentum", *options.momentum, 0.0, std::nextafter(1.0, 0.0));
+  if (options.ns_steps) check.range<std::int64_t>("ns_steps", *options.ns_steps, 1, 99);
+  if (!options.adjust_lr_fn.empty())
+    check.one_of("adjust_lr_fn", options.adjust_lr_fn, {"match_rms_adamw", "original"});
+  for (const RateGroup& group : config.lr_groups) check.range("lr_groups", group.learning_rate, 0.0, 10.0);
+  if (!config.lr_groups.empty() && config.learning_rate == 0)
+    check.fail("lr_groups", "their rates follow the schedule of learning_rate, which is 0");
+}
+
+// transformers passes over them.
+void check_adam_keys(const TrainConfig& config, const Checker& check) {
+  const TrainConfig defaults;
+  const bool is_adafactor = config.optimizer == OptimizerKind::kAdafactor;
+  const auto refuse = [&](std::string_view key, double value, double fallback) {
+    if (value != fallback) check.fail(key, "optimizer: ", write_optimizer(config), " has none; delete it");
+  };
+  if (is_adafactor) refuse("adam_beta1", config.adam_beta1, defaults.adam_beta1);
+  if (is_adafactor) refuse("adam_beta2", config.adam_beta2, defaults.adam_beta2);
+  if (is_adafactor || config.optimizer == OptimizerKind::kLion)
+    refuse("adam_epsilon", config.adam_epsilon, defaults.adam_epsilon);
+}
+
+void check_stopping(const TrainConfig& config, const Checker& check) {
+  const BestMetric metric = config.metric_for_best_model;
+  if (config.greater_is_better && *config.greater_is_better != is_greater_better(metric))
+    check.fail("greater_is_better", metric_name(metric), " is better when it is ",
+               is_greater_better(metric) ? "greater; write true" : "less; write false", ", or delete it");
+  if (metric == BestMetric::kExactMatch && !config.eval_generate)
+    check.fail("metric_for_best_model", "eval_exact_match is measured with eval_generate: true alone");
+  if (config.early_stopping_patience) check.count("early_stopping_patience", *config.early_stopping_patience, 1);
+  check.range("early_stopping_threshold", config.early_stopping_threshold, 0.0, 1e9);
+  if (config.early_stopping_threshold > 0 && !config.early_stopping_patience)
+    check.fail("early_stopping_threshold", "needs early_stopping_patience, such as 3");
+  check.range("eval_delay", config.eval_delay, 0.0, 1e9);
+  check.range<std::int64_t>("eval_max_new_tokens", config.eval_max_new_tokens, 1, 65536);
+
+  const bool by_best = config.save_strategy == "best";
+  const std::string_view needs_evaluation = config.early_stopping_patience  ? "early_stopping_patience"
+                                            : config.load_best_model_at_end ? "load_best_model_at_end"
+                                            : by_best                       ? "save_strategy"
+                                                                            : "";
+  if (!needs_evaluation.empty() && (config.eval_strategy == "no" || config.evals_per_epoch == 0))
+    check.fail(needs_evaluation, "needs evaluations; write eval_strategy: steps or epoch");
+  const bool saves = by_best || (config.saves_per_epoch ? *config.saves_per_epoch > 0 : config.save_steps > 0);
+  if (config.load_best_model_at_end && (!saves || config.save_strategy == "no"))
+    check.fail("load_best_model_at_end", "needs checkpoints; write save_strategy: best, steps or epoch");
+}
+
 // Which options a schedule takes, and what they may be, as transformers checks it.
 void check_schedule(const TrainConfig& config, const Checker& check) {
   const ScheduleOptions& options = config.lr_scheduler_kwargs;
@@ -113,6 +179,8 @@ void check_loop(const TrainConfig& config, const Checker& check) {
   if (!(config.num_train_epochs > 0 && config.num_train_epochs <= 1e6))
     check.fail("num_train_epochs", config.num_train_epochs, " lies outside 0 … 1e6");
   if (config.max_steps) check.count("max_steps", *config.max_steps, 1);
+  check.range("neftune_noise_alpha", config.neftune_noise_alpha, 0.0, 1e6);
+  check.range("label_smoothing_factor", config.label_smoothing_factor, 0.0, std::nextafter(1.0, 0.0));
   check.range<std::int64_t>("seed", config.seed, 0, std::int64_t{1} << 53);
   if (config.threads) check.range<std::int64_t>("threads", *config.threads, 1, 4096);
   check_steps("logging_steps", config.logging_steps, false, check);
@@ -179,6 +247,9 @@ void check_train_config(const TrainConfig& config, const std::string& source, bo
   }
   check_device(config, check);
   check_optimizer(config, check);
+  check_optim_args(config, check);
+  check_adam_keys(config, check);
+  check_stopping(config, check);
   check_schedule(config, check);
   check_loop(config, check);
   check_data(config, check);

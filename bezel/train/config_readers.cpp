@@ -138,21 +138,6 @@ void read_trainable_tokens(TrainConfig& config, const ConfigValue& value) {
     assign(tokens.emplace_back("embed_tokens", std::vector<std::int64_t>{}).second, value);
 }
 
-void read_optimizer(TrainConfig& config, const ConfigValue& value) {
-  // The same update as torch.optim.AdamW; the other names differ from it in how moments are stored.
-  constexpr std::string_view kSame[] = {
-      "adamw",           "adamw_torch",           "adamw_torch_fused", "adamw_hf",   "adamw_apex_fused",
-      "adamw_torch_xla", "adamw_torch_npu_fused", "optimi_adamw",      "flash_adamw"};
-  constexpr std::string_view kStored[] = {"adamw_8bit",       "adamw_bnb_8bit",     "adamw_torch_8bit",
-                                          "adamw_torch_4bit", "adamw_anyprecision", "paged_adamw",
-                                          "paged_adamw_8bit", "paged_adamw_32bit",  "ao_adamw_8bit",
-                                          "ao_adamw_4bit",    "ao_adamw_fp8"};
-  const std::string name = value.lower_text();
-  if (std::ranges::find(kSame, name) != std::end(kSame)) return;
-  if (std::ranges::find(kStored, name) == std::end(kStored)) value.fail("adamw, the one optimizer that is built");
-  config.notes.push_back(value.key + " " + name + ": AdamW, with moments in float32; those of an adapter are small");
-}
-
 // lora_target_linear: axolotl's spelling of all-linear.
 void read_target_linear(TrainConfig& config, const ConfigValue& value) {
   if (value.as_bool()) config.lora.target_modules = lora::ModulePattern::from_text("all-linear");
@@ -199,7 +184,13 @@ void read_strategy(std::string& field, const ConfigValue& value) {
 }  // namespace
 
 void read_eval_strategy(TrainConfig& config, const ConfigValue& value) { read_strategy(config.eval_strategy, value); }
-void read_save_strategy(TrainConfig& config, const ConfigValue& value) { read_strategy(config.save_strategy, value); }
+// best: after evaluations that are the best so far.
+void read_save_strategy(TrainConfig& config, const ConfigValue& value) {
+  if (value.lower_text() == "best")
+    config.save_strategy = "best";
+  else
+    read_strategy(config.save_strategy, value);
+}
 void read_logging_strategy(TrainConfig& config, const ConfigValue& value) {
   read_strategy(config.logging_strategy, value);
 }

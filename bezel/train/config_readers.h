@@ -1,6 +1,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "bezel/train/config.h"
 #include "bezel/train/config_yaml.h"
@@ -26,6 +27,14 @@ void read_adapter_kind(TrainConfig& config, const ConfigValue& value);
 void read_init_lora_weights(TrainConfig& config, const ConfigValue& value);
 void read_trainable_tokens(TrainConfig& config, const ConfigValue& value);
 void read_optimizer(TrainConfig& config, const ConfigValue& value);
+std::string write_optimizer(const TrainConfig& config);
+void read_use_muon(TrainConfig& config, const ConfigValue& value);
+void read_optim_args(TrainConfig& config, const ConfigValue& value);
+std::string write_optim_args(const TrainConfig& config);
+void read_lr_groups(TrainConfig& config, const ConfigValue& value);
+std::string write_lr_groups(const TrainConfig& config);
+void read_best_metric(TrainConfig& config, const ConfigValue& value);
+std::string write_best_metric(const TrainConfig& config);
 void read_target_linear(TrainConfig& config, const ConfigValue& value);
 void read_warmup_steps(TrainConfig& config, const ConfigValue& value);
 void read_gradient_checkpointing(TrainConfig& config, const ConfigValue& value);
@@ -56,6 +65,9 @@ std::string write_message_properties(const TrainConfig& config);
 void read_role_names(TrainConfig& config, const ConfigValue& value);
 std::string write_role_names(const TrainConfig& config);
 void read_cosine_min_lr(TrainConfig& config, const ConfigValue& value);
+
+/// Names of the options that are given.
+std::vector<std::string> given_options(const OptimizerOptions& options);
 
 /// For ConfigBinding::is_neutral: false or the like; LoRA over whatever weights; bits that mean no quantization.
 bool turns_off(const ConfigValue& value);

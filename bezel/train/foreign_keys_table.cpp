@@ -91,11 +91,11 @@ constexpr ForeignKey kRows[] = {
 
     // Evaluation, logging, saving.
     {"per_device_eval_batch_size eval_batch_size eval_accumulation_steps eval_do_concat_batches eval_on_start "
-     "eval_delay eval_use_gather_object eval_on_each_dataset eval_sequence_len prediction_loss_only "
+     "eval_use_gather_object eval_on_each_dataset eval_sequence_len prediction_loss_only "
      "include_for_metrics batch_eval_metrics compute_accuracy do_eval do_causal_lm_eval eval_causal_lm_metrics "
-     "eval_table_size eval_max_new_tokens eval_num_beams bf16_full_eval fp16_full_eval predict_with_generate "
+     "eval_table_size eval_num_beams bf16_full_eval fp16_full_eval predict_with_generate "
      "do_predict do_bench_eval bench_dataset bench_split generate_samples num_generation_samples generation_*",
-     kIgnored, "", "evaluation measures the loss on held-out samples"},
+     kIgnored, "", "evaluation measures loss and token accuracy on held-out samples; eval_generate also answers them"},
     {"logging_dir logging_first_step logging_nan_inf_filter log_level log_level_replica log_on_each_node log_history "
      "disable_tqdm run_name project plot_loss debug skip_memory_metrics include_num_input_tokens_seen "
      "include_tokens_per_second include_tkps include_effective_tokens_per_second enable_torch_profiler profile_* "
@@ -112,15 +112,6 @@ constexpr ForeignKey kRows[] = {
      "restore_callback_states_from_checkpoint enable_jit_checkpoint tokenizer_save_jinja_files merge_lora "
      "merge_method adapter_folder dynamic_checkpoint",
      kIgnored, "", "checkpoints and the adapter have one form"},
-    {"load_best_model_at_end", kOff, "",
-     "the adapter is that of the last update; write false: the best checkpoint is kept, and trainer_state.json names "
-     "it"},
-    {"metric_for_best_model", kOnly, "loss eval_loss",
-     "the best checkpoint is that of the lowest held-out loss; write "
-     "eval_loss"},
-    {"greater_is_better", kOff, "", "the best checkpoint is that of the lowest held-out loss; write false"},
-    {"early_stopping_patience early_stopping_threshold early_stopping_steps", kOff, "",
-     "runs are not stopped early; delete it, and take the best checkpoint that trainer_state.json names"},
     {"ignore_data_skip", kOff, "", "a resumed run continues with the next sample; write false"},
 
     // What is trained, and how.
@@ -132,16 +123,14 @@ constexpr ForeignKey kRows[] = {
      kOff, "", "LoRA with supervised samples alone is built; delete it"},
     {"pref_* dpo_* kto_* simpo_* orpo_* cpo_* ppo_* rl_* ref_model* reward_model_* trl vllm ebft", kIgnored, "",
      "settings of training by preference, which stage or rl would ask for"},
-    {"optim_args optim_target_modules torchdistx_path adam_epsilon2 adam_beta3", kOff, "",
-     "AdamW has adam_beta1, adam_beta2, adam_epsilon and weight_decay; delete it"},
-    {"use_galore use_apollo use_badam use_muon use_adam_mini lisa_n_layers lisa_step_interval lisa_layers_attribute",
-     kOff, "", "AdamW alone is built; write false"},
+    {"optim_target_modules torchdistx_path adam_epsilon2 adam_beta3", kOff, "",
+     "optimizers have adam_beta1, adam_beta2, adam_epsilon, weight_decay and optim_args; delete it"},
+    {"use_galore use_apollo use_badam use_adam_mini lisa_n_layers lisa_step_interval lisa_layers_attribute", kOff, "",
+     "optimizers are adamw, adamw_8bit, adafactor, lion and muon; write false"},
     {"galore_* apollo_* badam_* qgalore_* dion_*", kIgnored, "", "settings of optimizers that are not built"},
-    {"embedding_lr embedding_lr_scale lr_groups lr_quadratic_warmup lr_div_factor cosine_constant_lr_ratio "
+    {"embedding_lr embedding_lr_scale lr_quadratic_warmup lr_div_factor cosine_constant_lr_ratio "
      "jagged_restart_* relora_*",
-     kOff, "", "all layers have one learning rate, by lr_scheduler and lr_scheduler_kwargs; delete it"},
-    {"neftune_noise_alpha", kOff, "", "noise on embeddings is not built; delete it"},
-    {"label_smoothing_factor", kOff, "", "labels are not smoothed; delete it"},
+     kOff, "", "learning rates go by lr_scheduler, lr_scheduler_kwargs and lr_groups; delete it"},
     {"loss_type", kOnly, "nll chunked_nll default", "the loss is the negative log likelihood; write nll"},
     {"use_dft_loss use_asft_loss use_eaft_loss use_eaft", kOff, "",
      "the loss is the negative log likelihood; write false"},

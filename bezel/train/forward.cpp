@@ -45,10 +45,11 @@ Tensor label_states(gemma4::Model& model, const data::Batch& batch, const gemma4
   return states;
 }
 
-Tensor loss_sum(gemma4::Model& model, const data::Batch& batch, const gemma4::PhaseObserver& observer) {
+Tensor loss_sum(gemma4::Model& model, const data::Batch& batch, const gemma4::PhaseObserver& observer,
+                double label_smoothing) {
   Tensor loss = cross_entropy_sum(label_states(model, batch, observer), *model->output_embedding(), batch.label_ids,
                                   model->config().text.final_logit_softcapping, model->trained_head->table().get(),
-                                  model->is_training());
+                                  model->is_training(), label_smoothing);
   if (observer) observer(gemma4::Phase::head());
   return loss;
 }

@@ -14,7 +14,8 @@ torch::Tensor label_states(gemma4::Model& model, const data::Batch& batch, const
 
 /// Sum of the cross-entropy over the batch's label tokens, a float32 scalar with a graph where adapters are. `observer`
 /// is called after each phase.
-torch::Tensor loss_sum(gemma4::Model& model, const data::Batch& batch, const gemma4::PhaseObserver& observer = {});
+torch::Tensor loss_sum(gemma4::Model& model, const data::Batch& batch, const gemma4::PhaseObserver& observer = {},
+                       double label_smoothing = 0.0);
 
 /// Mean loss over the batch's label tokens, a float32 scalar with a graph where adapters are.
 torch::Tensor mean_loss(gemma4::Model& model, const data::Batch& batch);

@@ -39,12 +39,17 @@ Intervals make_intervals(const TrainConfig& config, std::int64_t total_steps, st
   else
     out.eval = config.eval_strategy == "steps" ? out.logging : steps_per_epoch;
 
-  if (config.save_strategy == "no")
+  const bool by_epoch = config.eval_strategy == "epoch" || (config.eval_strategy.empty() && !config.eval_steps);
+  const double delay = config.eval_delay * (by_epoch ? static_cast<double>(steps_per_epoch) : 1.0);
+  out.first_eval = static_cast<std::int64_t>(std::ceil(delay));
+
+  if (config.save_strategy == "no" || config.save_strategy == "best")
     out.save = 0;
   else if (config.saves_per_epoch)
     out.save = *config.saves_per_epoch == 0 ? 0 : part_of_epoch(*config.saves_per_epoch, run);
   else
     out.save = config.save_strategy == "epoch" ? steps_per_epoch : every(config.save_steps, run);
+  out.save_best = out.save > 0 || config.save_strategy == "best";
   return out;
 }
 

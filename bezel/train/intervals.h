@@ -8,9 +8,11 @@ namespace bezel::train {
 
 /// Updates between two evaluations, checkpoints and lines of the log.
 struct Intervals {
-  std::int64_t eval = 0;     ///< 0: no evaluation
-  std::int64_t save = 0;     ///< 0: only at the end
-  std::int64_t logging = 1;  ///< at least 1
+  std::int64_t eval = 0;        ///< 0: no evaluation
+  std::int64_t save = 0;        ///< 0: only at the end
+  std::int64_t logging = 1;     ///< at least 1
+  std::int64_t first_eval = 0;  ///< no evaluation before this update, but the last one
+  bool save_best = false;       ///< after evaluations that are the best so far
 };
 
 /// What eval_steps, eval_strategy, evals_per_epoch and their like come to in a run of `total_steps` updates. As in

@@ -3,10 +3,12 @@
 #include <algorithm>
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <ATen/core/ivalue.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "bezel/kernels/cross_entropy.h"
+#include "bezel/kernels/smoothed_cross_entropy.h"
 
 namespace bezel::train {
 namespace {
@@ -18,19 +20,29 @@ using torch::autograd::variable_list;
 // What a call does with the head.
 struct HeadCall : torch::CustomClassHolder {
   const quant::Weight* head = nullptr;
-  double softcap = 0.0;
+  double softcap = 0.0, smoothing = 0.0;
   bool needs_graph = false;
   const nn::TrainedTable* trained = nullptr;  // what of the head gets gradients; null: nothing
   Tensor keep;                                // dropout before A: bool [L, H]; undefined without
+
+  // Of logits [count, V], which it overwrites.
+  Tensor loss(Tensor& logits, const Tensor& labels, bool gradient) const {
+    return smoothing == 0.0 ? kernels::cross_entropy(logits, labels, softcap, gradient)
+                            : kernels::smoothed_cross_entropy(logits, labels, softcap, smoothing, gradient);
+  }
+
+  // Rows whose logits are made at a time. Smoothing takes copies of the logits in float32.
+  std::int64_t step(std::int64_t rows) const {
+    const std::int64_t elements = smoothing == 0.0 ? kLogitsAtATime : kLogitsAtATime / 8;
+    return std::clamp<std::int64_t>(elements / head->shape()[0], 1, std::max<std::int64_t>(rows, 1));
+  }
 };
 
 class CrossEntropy : public torch::autograd::Function<CrossEntropy> {
  public:
   static Tensor forward(AutogradContext* context, const Tensor& hidden, const Tensor& labels, at::TensorList trained,
                         const c10::intrusive_ptr<HeadCall>& call) {
-    const std::int64_t rows = hidden.size(0);
-    const std::int64_t step =
-        std::clamp<std::int64_t>(kLogitsAtATime / call->head->shape()[0], 1, std::max<std::int64_t>(rows, 1));
+    const std::int64_t rows = hidden.size(0), step = call->step(rows);
     Tensor loss = at::zeros({}, hidden.options().dtype(torch::kFloat));
     Tensor dh = call->needs_graph ? at::empty_like(hidden) : Tensor();
     variable_list sums;  // gradients of what is trained
@@ -41,7 +53,7 @@ class CrossEntropy : public torch::autograd::Function<CrossEntropy> {
       const Tensor h = hidden.narrow(0, begin, count);
       const Tensor keep = call->keep.defined() ? call->keep.narrow(0, begin, count) : Tensor();
       Tensor logits = product(*call, h, keep);  // [count, V]
-      loss += kernels::cross_entropy(logits, labels.narrow(0, begin, count), call->softcap, call->needs_graph);
+      loss += call->loss(logits, labels.narrow(0, begin, count), call->needs_graph);
       if (!call->needs_graph) continue;
       dh.narrow(0, begin, count).copy_(product_transposed(*call, logits, keep));
       if (!sums.empty()) nn::add_head_gradients(*call->trained, h, dropped(*call, h, keep), logits, sums);
@@ -84,15 +96,20 @@ class CrossEntropy : public torch::autograd::Function<CrossEntropy> {
   }
 };
 
+void check_shapes(const Tensor& hidden, const Tensor& labels) {
+  TORCH_CHECK(hidden.dim() == 2 && labels.dim() == 1 && hidden.size(0) == labels.size(0),
+              "expected hidden [L, H] and labels [L], got ", hidden.sizes(), " and ", labels.sizes());
+}
+
 }  // namespace
 
 Tensor cross_entropy_sum(const Tensor& hidden, const quant::Weight& head, const Tensor& labels, double softcap,
-                         const nn::TrainedTable* trained, bool is_training) {
-  TORCH_CHECK(hidden.dim() == 2 && labels.dim() == 1 && hidden.size(0) == labels.size(0),
-              "expected hidden [L, H] and labels [L], got ", hidden.sizes(), " and ", labels.sizes());
+                         const nn::TrainedTable* trained, bool is_training, double smoothing) {
+  check_shapes(hidden, labels);
   auto call = c10::make_intrusive<HeadCall>();
   call->head = &head;
   call->softcap = softcap;
+  call->smoothing = smoothing;
   call->needs_graph = torch::GradMode::is_enabled() && (hidden.requires_grad() || trained != nullptr);
   std::vector<Tensor> tensors;
   if (trained != nullptr) {
@@ -103,6 +120,28 @@ Tensor cross_entropy_sum(const Tensor& hidden, const quant::Weight& head, const 
                        .bernoulli_(1.0 - trained->dropout);
   }
   return CrossEntropy::apply(hidden, labels, at::TensorList(tensors), call);
+}
+
+LabelSums label_sums(const Tensor& hidden, const quant::Weight& head, const Tensor& labels, double softcap,
+                     double smoothing) {
+  check_shapes(hidden, labels);
+  const at::NoGradGuard no_grad;
+  HeadCall call;
+  call.head = &head;
+  call.softcap = softcap;
+  call.smoothing = smoothing;
+  Tensor loss = at::zeros({}, hidden.options().dtype(torch::kFloat));
+  LabelSums sums;
+  const std::int64_t rows = hidden.size(0), step = call.step(rows);
+  for (std::int64_t begin = 0; begin < rows; begin += step) {
+    const std::int64_t count = std::min(step, rows - begin);
+    const Tensor some = labels.narrow(0, begin, count);
+    Tensor logits = head.matmul(hidden.narrow(0, begin, count));  // [count, V]
+    sums.correct += logits.argmax(1).eq(some).sum().item<std::int64_t>();
+    loss += call.loss(logits, some, false);
+  }
+  sums.loss = loss.item<double>();
+  return sums;
 }
 
 }  // namespace bezel::train

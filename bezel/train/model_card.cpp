@@ -58,6 +58,17 @@ void add_losses(std::ostream& out, const TrainSummary& summary, std::optional<do
   out << "\n\n";
 }
 
+// Which step's adapter this is, where it may not be the last one's.
+void add_choice(std::ostream& out, const TrainConfig& config, const TrainSummary& summary) {
+  const std::string_view metric = metric_name(config.metric_for_best_model);
+  if (summary.stopped_early)
+    out << "Stopped early, after " << *config.early_stopping_patience << " evaluations in a row without a better "
+        << metric << ".\n\n";
+  if (summary.best_loaded)
+    out << "The adapter is that of step " << summary.best_loaded->step << ", whose " << metric << ", "
+        << summary.best_loaded->value << ", is the best of the run.\n\n";
+}
+
 }  // namespace
 
 std::string model_card(const TrainConfig& config, const lora::AdapterBase& base, const TrainSummary& summary,
@@ -67,6 +78,7 @@ std::string model_card(const TrainConfig& config, const lora::AdapterBase& base,
   out << "# LoRA adapter for " << std::filesystem::path(base.path).filename().string() << "\n\n"
       << "Trained with Bezel on `" << train_data_names(config) << "`.\n\n";
   add_losses(out, summary, eval_loss);
+  add_choice(out, config, summary);
   add_towers(out, selection);
   if (!base.image_attention.empty()) add_image_attention(out, base.image_attention);
   add_use(out, base, config.output_dir);

@@ -1,29 +1,93 @@
 #include "bezel/train/optimizer.h"
 
 #include <algorithm>
+#include <map>
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
-#include <torch/optim/adamw.h>
+#include <ATen/core/grad_mode.h>
+
+#include "bezel/error.h"
+#include "bezel/train/adafactor.h"
+#include "bezel/train/adamw.h"
+#include "bezel/train/adamw_8bit.h"
+#include "bezel/train/lion.h"
+#include "bezel/train/muon.h"
 
 namespace bezel::train {
 
 using torch::Tensor;
 
-Optimizer::Optimizer(NamedTensors parameters, const AdamSettings& settings) : parameters_(std::move(parameters)) {
-  torch::optim::AdamWOptions options(0.0);
-  options.betas({settings.beta1, settings.beta2}).eps(settings.epsilon).weight_decay(settings.weight_decay);
+namespace {
+
+/// The rules of a run. Parameters that its own does not suit take AdamW: few elements whose moments are not worth
+/// codes, and what is no matrix A or B.
+class Rules {
+ public:
+  explicit Rules(const OptimizerSettings& settings) : settings_(settings) {}
+
+  const std::shared_ptr<const UpdateRule>& of(const std::string& name, const Tensor& parameter) {
+    const bool is_own = settings_.kind == OptimizerKind::kAdamW8bit ? takes_eight_bits(parameter, settings_)
+                        : settings_.kind == OptimizerKind::kMuon    ? takes_muon(name, parameter)
+                                                                    : true;
+    auto& rule = rules_[is_own ? settings_.kind : OptimizerKind::kAdamW];
+    if (!rule) rule = make(is_own ? settings_.kind : OptimizerKind::kAdamW);
+    return rule;
+  }
+
+ private:
+  std::shared_ptr<const UpdateRule> make(OptimizerKind kind) const {
+    switch (kind) {
+      case OptimizerKind::kAdamW8bit:
+        return std::make_shared<AdamW8bit>(settings_);
+      case OptimizerKind::kAdafactor:
+        return std::make_shared<Adafactor>(settings_);
+      case OptimizerKind::kLion:
+        return std::make_shared<Lion>(settings_);
+      case OptimizerKind::kMuon:
+        return std::make_shared<Muon>(settings_);
+      case OptimizerKind::kAdamW:
+        break;
+    }
+    return std::make_shared<AdamW>(settings_);
+  }
+
+  const OptimizerSettings& settings_;
+  std::map<OptimizerKind, std::shared_ptr<const UpdateRule>> rules_;
+};
+
+bool is_in(const RateGroup& group, const std::string& name) {
+  return std::ranges::any_of(group.modules,
+                             [&](const std::string& part) { return name.find(part) != std::string::npos; });
+}
+
+void check_groups(const std::vector<RateGroup>& groups, const NamedTensors& parameters) {
+  for (const RateGroup& group : groups)
+    if (std::ranges::none_of(parameters, [&](const auto& item) { return is_in(group, item.first); }))
+      throw Error(ErrorKind::kConfig, "lr_groups: no adapted module's name contains what modules of '", group.name,
+                  "' lists; names are such as ", parameters.empty() ? "" : parameters.front().first);
+}
+
+double rate_ratio(const OptimizerSettings& settings, const std::string& name) {
+  const auto found = std::ranges::find_if(settings.groups, [&](const RateGroup& group) { return is_in(group, name); });
+  return found == settings.groups.end() ? 1.0 : found->learning_rate / settings.learning_rate;
+}
+
+}  // namespace
+
+Optimizer::Optimizer(NamedTensors parameters, const OptimizerSettings& settings) : parameters_(std::move(parameters)) {
+  check_groups(settings.groups, parameters_);
+  Rules rules(settings);
   for (const auto& [name, tensor] : parameters_)
-    adams_.push_back(std::make_unique<torch::optim::AdamW>(std::vector<Tensor>{tensor}, options));
-  rate_factors_.assign(parameters_.size(), 1.0);
+    members_.push_back({.rule = rules.of(name, tensor),
+                        .rate_ratio = rate_ratio(settings, name),
+                        .weight_decay = decays(name) ? settings.weight_decay : 0.0});
 }
 
-void Optimizer::set_rate_factors(std::vector<double> factors) {
-  TORCH_CHECK(factors.size() == parameters_.size(), factors.size(), " factors for ", parameters_.size(), " parameters");
-  rate_factors_ = std::move(factors);
+void Optimizer::set_rate_factors(const std::vector<double>& factors) {
+  TORCH_CHECK(factors.size() == members_.size(), factors.size(), " factors for ", members_.size(), " parameters");
+  for (std::size_t i = 0; i < factors.size(); ++i) members_[i].rate_ratio *= factors[i];
 }
-
-Optimizer::~Optimizer() = default;
 
 double Optimizer::gradient_norm() const {
   std::vector<Tensor> norms;
@@ -42,30 +106,43 @@ void Optimizer::clip(double norm, double max_norm) {
 void Optimizer::step(double learning_rate) {
   // One parallel region over the parameters: each is small, and every operator on one would start a region of its own.
   // On another device the calling thread launches all kernels.
-  const auto count = static_cast<std::int64_t>(adams_.size());
+  const auto count = static_cast<std::int64_t>(members_.size());
   const bool on_cpu = std::ranges::all_of(parameters_, [](const auto& item) { return item.second.is_cpu(); });
   at::parallel_for(0, count, on_cpu ? 1 : count, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i) {
-      adams_[i]->param_groups()[0].options().set_lr(learning_rate * rate_factors_[static_cast<std::size_t>(i)]);
-      adams_[i]->step();
-    }
+    const at::NoGradGuard no_grad;  // of this thread
+    for (std::int64_t i = begin; i < end; ++i) update(static_cast<std::size_t>(i), learning_rate);
   });
 }
 
+void Optimizer::update(std::size_t idx, double learning_rate) {
+  const Tensor& parameter = parameters_[idx].second;
+  Member& member = members_[idx];
+  if (!parameter.grad().defined()) return;
+  if (member.steps == 0)
+    for (const Slot& slot : member.rule->slots(parameter))
+      member.state.push_back(at::zeros(slot.shape, parameter.options().dtype(slot.dtype).requires_grad(false)));
+  member.rule->apply({.parameter = parameter,
+                      .gradient = parameter.grad(),
+                      .state = member.state,
+                      .step = ++member.steps,
+                      .learning_rate = learning_rate * member.rate_ratio,
+                      .weight_decay = member.weight_decay});
+}
+
 void Optimizer::clear_gradients() {
-  for (auto& adam : adams_) adam->zero_grad(/*set_to_none=*/true);
+  for (auto& [name, tensor] : parameters_) tensor.mutable_grad().reset();
 }
 
 NamedTensors Optimizer::state() const {
   NamedTensors all;
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     const auto& [name, tensor] = parameters_[i];
-    const auto found = adams_[i]->state().find(tensor.unsafeGetTensorImpl());
-    if (found == adams_[i]->state().end()) continue;
-    const auto& state = static_cast<const torch::optim::AdamWParamState&>(*found->second);
-    all.emplace_back("exp_avg." + name, state.exp_avg());
-    all.emplace_back("exp_avg_sq." + name, state.exp_avg_sq());
-    all.emplace_back("step." + name, at::scalar_tensor(state.step(), torch::kLong));
+    const Member& member = members_[i];
+    if (member.steps == 0) continue;
+    const std::vector<Slot> slots = member.rule->slots(tensor);
+    for (std::size_t k = 0; k < slots.size(); ++k)
+      all.emplace_back(std::string(slots[k].name) + "." + name, member.state[k]);
+    all.emplace_back("step." + name, at::scalar_tensor(member.steps, torch::kLong));
   }
   return all;
 }
@@ -73,13 +150,13 @@ NamedTensors Optimizer::state() const {
 void Optimizer::load_state(StateFile& file) {
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     const auto& [name, tensor] = parameters_[i];
-    adams_[i]->state().clear();
+    Member& member = members_[i];
+    member.state.clear();
+    member.steps = 0;
     if (!file.has("step." + name)) continue;
-    auto state = std::make_unique<torch::optim::AdamWParamState>();
-    state->step(file.take("step." + name, {}, torch::kLong, torch::kCPU).item<std::int64_t>());
-    state->exp_avg(file.take_like("exp_avg." + name, tensor));
-    state->exp_avg_sq(file.take_like("exp_avg_sq." + name, tensor));
-    adams_[i]->state()[tensor.unsafeGetTensorImpl()] = std::move(state);
+    member.steps = file.take("step." + name, {}, torch::kLong, torch::kCPU).item<std::int64_t>();
+    for (const Slot& slot : member.rule->slots(tensor))
+      member.state.push_back(file.take(std::string(slot.name) + "." + name, slot.shape, slot.dtype, tensor.device()));
   }
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <utility>
@@ -7,30 +8,21 @@
 
 #include <torch/types.h>
 
+#include "bezel/train/optimizer_settings.h"
 #include "bezel/train/state_file.h"
-
-namespace torch::optim {
-class AdamW;
-}
+#include "bezel/train/update_rule.h"
 
 namespace bezel::train {
 
-struct AdamSettings {
-  double beta1 = 0.9;
-  double beta2 = 0.999;
-  double epsilon = 1e-8;
-  double weight_decay = 0.0;
-};
-
 using NamedTensors = std::vector<std::pair<std::string, torch::Tensor>>;
 
-/// AdamW over the adapter tensors. A parameter whose gradient is undefined is skipped by an update: no moments, no
-/// decay, no step count, as in PyTorch, so a tower that took no part stays as it is.
+/// Moves the adapter tensors by the rule that its settings name. A parameter whose gradient is undefined is skipped by
+/// an update: no moments, no decay, no step count, as in PyTorch, so a tower that took no part stays as it is.
 class Optimizer {
  public:
-  /// Names are unique; state() and load_state() refer to them.
-  Optimizer(NamedTensors parameters, const AdamSettings& settings);
-  ~Optimizer();
+  /// Names are unique; state() and load_state() refer to them. Throws Error (kConfig) when a group of the settings
+  /// matches no parameter.
+  Optimizer(NamedTensors parameters, const OptimizerSettings& settings);
 
   /// Euclidean norm of all gradients together; NaN or Inf when one of them holds such.
   double gradient_norm() const;
@@ -38,13 +30,13 @@ class Optimizer {
   void clip(double norm, double max_norm);
   /// Updates every parameter at `learning_rate` times its factor.
   void step(double learning_rate);
-  /// One for each of parameters(); all are 1 without this call.
-  void set_rate_factors(std::vector<double> factors);
+  /// Multiplies the rate of each of parameters() by its factor.
+  void set_rate_factors(const std::vector<double>& factors);
   /// Leaves every gradient undefined.
   void clear_gradients();
 
   const NamedTensors& parameters() const { return parameters_; }
-  /// For each parameter NAME that was updated: "exp_avg.NAME" and "exp_avg_sq.NAME", float32 of its shape, and
+  /// For each parameter NAME that was updated: its rule's slots as "SLOT.NAME", such as "exp_avg.NAME", and
   /// "step.NAME", int64 [], its number of updates. Not copied.
   NamedTensors state() const;
   /// Replaces the state by that of `file`, which holds what state() returned. A parameter without a "step" starts
@@ -52,9 +44,19 @@ class Optimizer {
   void load_state(StateFile& file);
 
  private:
+  /// How a parameter is updated, and what is kept for it.
+  struct Member {
+    std::shared_ptr<const UpdateRule> rule;
+    double rate_ratio = 1.0;
+    double weight_decay = 0.0;
+    std::int64_t steps = 0;
+    std::vector<torch::Tensor> state = {};  // empty before the first update
+  };
+
+  void update(std::size_t idx, double learning_rate);
+
   NamedTensors parameters_;
-  std::vector<std::unique_ptr<torch::optim::AdamW>> adams_;  // one for each parameter
-  std::vector<double> rate_factors_;                         // likewise
+  std::vector<Member> members_;  // one for each parameter
 };
 
 }  // namespace bezel::train

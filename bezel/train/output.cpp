@@ -71,11 +71,14 @@ Json to_json(const StepReport& report) {
 }
 
 Json to_json(const EvalReport& report) {
-  return {{"step", report.step},
-          {"epoch", report.epoch},
-          {"eval_loss", number(report.loss)},
-          {"eval_runtime", report.seconds},
-          {"eval_labels", report.num_labels}};
+  Json row = {{"step", report.step},
+              {"epoch", report.epoch},
+              {"eval_loss", number(report.loss)},
+              {"eval_runtime", report.seconds},
+              {"eval_labels", report.num_labels}};
+  if (report.accuracy) row["eval_mean_token_accuracy"] = *report.accuracy;
+  if (report.exact_match) row["eval_exact_match"] = *report.exact_match;
+  return row;
 }
 
 bool writes_metrics(const TrainConfig& config) {
@@ -197,7 +200,7 @@ std::string OutputFolder::state_text(const TrainerState& state, std::optional<st
   const std::optional<BestEval>& best = state.best;
   const bool has_best = best && (newest == best->step || std::ranges::count(checkpoints_, best->step) > 0);
   const Json json = {{"best_global_step", best ? Json(best->step) : Json(nullptr)},
-                     {"best_metric", best ? Json(best->loss) : Json(nullptr)},
+                     {"best_metric", best ? Json(best->value) : Json(nullptr)},
                      {"best_model_checkpoint", has_best ? Json(checkpoint_path(best->step)) : Json(nullptr)},
                      {"epoch", static_cast<double>(state.steps_done) / static_cast<double>(length_.steps_per_epoch)},
                      {"eval_steps", config_.eval_steps ? Json(*config_.eval_steps) : Json(nullptr)},

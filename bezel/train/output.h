@@ -51,16 +51,16 @@ class OutputFolder {
   void add(const EvalReport& report);
   void add(std::int64_t step, const std::vector<LayerLoad>& layers);
   /// checkpoint-N, wholly or not at all; `state` gets this run's id. Then the oldest ones of this run beyond
-  /// save_total_limit are removed, but for the best by held-out loss. Returns its path. Throws Error (kIo).
+  /// save_total_limit are removed, but for the best by metric_for_best_model. Returns its path. Throws Error (kIo).
   std::string save_checkpoint(TrainingState& state, const Trained& trained);
   /// The adapter and all that belongs to it. Returns the folder.
   std::string finish(const TrainerState& state, const TrainSummary& summary, const Trained& trained);
 
   const std::string& path() const { return path_; }
+  std::string checkpoint_path(std::int64_t step) const;
 
  private:
   std::string file(const std::string& name) const;
-  std::string checkpoint_path(std::int64_t step) const;
   void set_run_id(const std::string& id);
   void go_on_from(const ResumePoint& resume);
   void remove_old_checkpoints(const std::optional<BestEval>& best);

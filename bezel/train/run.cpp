@@ -12,6 +12,7 @@
 #include "bezel/error.h"
 #include "bezel/gemma4/load.h"
 #include "bezel/io/file_watch.h"
+#include "bezel/io/manifest.h"
 #include "bezel/io/sha256.h"
 #include "bezel/io/torn_map.h"
 #include "bezel/lora/adapter_io.h"
@@ -19,6 +20,7 @@
 #include "bezel/train/cost_model.h"
 #include "bezel/train/data_loader.h"
 #include "bezel/train/device.h"
+#include "bezel/train/eval_answers.h"
 #include "bezel/train/intervals.h"
 #include "bezel/train/objective.h"
 #include "bezel/train/output.h"
@@ -86,14 +88,17 @@ TrainerOptions trainer_options(const TrainConfig& config, const BatchPlan& batch
   options.total_steps = batches.total_steps();
   options.steps_per_epoch = batches.steps_per_epoch();
   options.max_grad_norm = config.max_grad_norm;
-  options.adam = {config.adam_beta1, config.adam_beta2, config.adam_epsilon, config.weight_decay};
+  options.optimizer = make_optimizer_settings(config);
   const Schedule schedule = make_schedule(config, options.total_steps);
   options.learning_rate = [schedule](std::int64_t step) { return schedule.rate(step); };
   options.loraplus = {config.loraplus_lr_ratio, config.loraplus_lr_embedding, config.learning_rate};
   const Intervals intervals = make_intervals(config, batches.total_steps(), batches.steps_per_epoch());
   options.logging_steps = intervals.logging;
   options.eval_steps = intervals.eval;
+  options.first_eval = intervals.first_eval;
   options.save_steps = intervals.save;
+  options.save_best = intervals.save_best;
+  options.stopping = {config.metric_for_best_model, config.early_stopping_patience, config.early_stopping_threshold};
   return options;
 }
 
@@ -102,6 +107,20 @@ std::vector<std::string> make_warnings(const TrainConfig& config, const BatchPla
   for (const data::Dataset* data : {&batches.train_data(), batches.eval_data()})
     if (data != nullptr) std::ranges::move(data->left_out_notes(), std::back_inserter(warnings));
   return warnings;
+}
+
+// What is asked of evaluations needs some.
+void check_evaluates(const TrainConfig& config, const BatchPlan& batches) {
+  if (batches.num_eval() > 0) return;
+  const std::string_view key = config.early_stopping_patience   ? "early_stopping_patience"
+                               : config.load_best_model_at_end  ? "load_best_model_at_end"
+                               : config.save_strategy == "best" ? "save_strategy"
+                               : config.eval_generate           ? "eval_generate"
+                                                                : "";
+  if (key.empty()) return;
+  throw Error(ErrorKind::kConfig, key,
+              ": no sample is held out, so nothing is evaluated; val_set_size: 0.1 holds out a ",
+              "tenth, eval_file names a file of them");
 }
 
 RunPlan make_plan(const lora::Selection& selection, const gemma4::Model& model, const BatchPlan& batches,
@@ -160,6 +179,7 @@ class Run {
     watch_ = watch_inputs(config_, *batches_);
     state_.facts = make_facts(wanted, *batches_, device_);  // as the user wrote it
     notes_ = config_.notes;
+    check_evaluates(config_, *batches_);
     if (asks_for_evaluation(config_) && batches_->num_eval() == 0)
       notes_.push_back("no sample is held out, so nothing is evaluated; val_set_size: 0.1 holds out a tenth");
     if (!config_.init_adapter.empty())
@@ -178,7 +198,8 @@ class Run {
       io::throw_if_torn();
       watch_.check();
     };
-    SupervisedObjective objective(model_, device_, residency_->observer());
+    SupervisedObjective objective(model_, device_, residency_->observer(),
+                                  {config_.label_smoothing_factor, config_.neftune_noise_alpha});
     Trainer trainer(*model_, selection_, objective, std::move(options));
     if (resume_) restore(trainer);
     output_.start({batches_->total_steps(), batches_->steps_per_epoch()}, resume_);
@@ -195,12 +216,14 @@ class Run {
     result.summary = trainer.run(source(trainer), trainer_events(trainer));
     tell_expert_load(trainer.state().steps_done);
     load_meter_.reset();
+    if (config_.load_best_model_at_end && !result.summary.stopped) load_best(trainer, result.summary);
     guarded([&] { tell_saturation(trainer.state().steps_done); });
     if (!result.summary.stopped) tell_predictions(&SamplePrediction::after);
     result.adapter = output_.finish(trainer.state(), result.summary, trained(trainer));
     result.problems = problems_;
     // The adapter is there, but what the run should go on from is not.
     if (save_error_) throw Error(*save_error_);
+    if (best_error_) throw Error(*best_error_);
     return result;
   }
 
@@ -246,12 +269,34 @@ class Run {
     };
     source.train = saving_work(source.train);
     source.eval = saving_work(source.eval);
+    if (config_.eval_generate)
+      source.exact_match = [this, answers = EvalAnswers(config_, *batches_)] {
+        return answers.exact_match(model_, residency_->observer());
+      };
     return source;
   }
 
   void save_work(Trainer& trainer) {
     save(trainer, trainer.state());
     guarded([&] { output_.finish(trainer.state(), trainer.summary(), trained(trainer)); });
+  }
+
+  // Of a checkpoint that is gone or damaged the last update is what there is, and the run ends as one that failed.
+  void load_best(Trainer& trainer, TrainSummary& summary) {
+    const std::optional<BestEval> best = trainer.state().best;
+    try {
+      if (!best)
+        throw Error(ErrorKind::kDiverged, "no evaluation had a finite ", metric_name(config_.metric_for_best_model));
+      if (best->step != trainer.state().steps_done) {
+        const std::string folder = output_.checkpoint_path(best->step);
+        io::check_manifest(folder);
+        restore_parameters(folder, trainer.optimizer());
+      }
+      summary.best_loaded = best;
+    } catch (const Error& error) {
+      best_error_.emplace(error.kind(), "load_best_model_at_end: ", error.what(), "; the adapter in ",
+                          config_.output_dir, " is that of the last update");
+    }
   }
 
   void restore(Trainer& trainer) {
@@ -357,6 +402,7 @@ class Run {
   std::optional<ExpertLoadMeter> load_meter_;  // of a mixture, while it trains
   bool told_load_ = false;
   std::optional<Error> save_error_;  // of the newest save
+  std::optional<Error> best_error_;
   std::vector<std::string> problems_;
 };
 

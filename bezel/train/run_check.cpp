@@ -44,6 +44,17 @@ Schedule make_schedule(const TrainConfig& config, std::int64_t total_steps) {
           config.lr_scheduler_kwargs};
 }
 
+OptimizerSettings make_optimizer_settings(const TrainConfig& config) {
+  return {.kind = config.optimizer,
+          .beta1 = config.adam_beta1,
+          .beta2 = config.adam_beta2,
+          .epsilon = config.adam_epsilon,
+          .weight_decay = config.weight_decay,
+          .options = config.optim_args,
+          .learning_rate = config.learning_rate,
+          .groups = config.lr_groups};
+}
+
 std::vector<std::string> check_learns(const TrainConfig& config, std::int64_t total_steps) {
   if (config.learning_rate == 0)
     throw Error(ErrorKind::kConfig,

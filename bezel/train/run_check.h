@@ -16,6 +16,9 @@ constexpr std::int64_t kFewUpdates = 10;
 /// all but the last one; with neither given, 3 % of the updates from kFewUpdates on and none below.
 Schedule make_schedule(const TrainConfig& config, std::int64_t total_steps);
 
+/// How the config has its adapter moved.
+OptimizerSettings make_optimizer_settings(const TrainConfig& config);
+
 /// Throws Error (kConfig) when no update has a learning rate above zero, or when warmup_steps is as long as the run or
 /// longer. Returns warnings: fewer than kFewUpdates updates, and a warm-up that make_schedule shortened.
 std::vector<std::string> check_learns(const TrainConfig& config, std::int64_t total_steps);

@@ -56,7 +56,7 @@ Trainer::Trainer(torch::nn::Module& model, const lora::Selection& selection, Obj
     : model_(model),
       objective_(objective),
       options_(std::move(options)),
-      optimizer_(selection.named_tensors(), options_.adam),
+      optimizer_(selection.named_tensors(), options_.optimizer),
       audit_(selection) {
   TORCH_CHECK(options_.learning_rate, "the trainer needs a learning rate");
   std::vector<double> factors;
@@ -122,21 +122,34 @@ EvalReport Trainer::evaluate(const BatchSource& source) {
   model_.eval();
   {
     const at::NoGradGuard no_grad;
-    double sum = 0.0;
+    EvalSums sums{.loss = 0.0, .correct = 0};
     for (std::int64_t i = 0; i < source.num_eval_batches; ++i) {
       const data::Batch batch = source.eval(i);
       const std::int64_t weight = objective_.weight(batch);
       if (weight == 0) continue;
-      sum += objective_.loss_sum(batch).item<double>();
+      const EvalSums some = objective_.evaluate(batch);
+      sums.loss += some.loss;
+      if (!some.correct) sums.correct.reset();
+      if (sums.correct) *sums.correct += *some.correct;
       report.num_labels += weight;
     }
     TORCH_CHECK(report.num_labels > 0, "the evaluation set has no label token");
-    report.loss = sum / static_cast<double>(report.num_labels);
+    const auto num_labels = static_cast<double>(report.num_labels);
+    report.loss = sums.loss / num_labels;
+    if (sums.correct) report.accuracy = static_cast<double>(*sums.correct) / num_labels;
+    if (source.exact_match) report.exact_match = source.exact_match();
   }
   model_.train();
   check_inputs();
   report.seconds = seconds_since(start);
   return report;
+}
+
+double EvalReport::metric(BestMetric metric) const {
+  constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
+  return metric == BestMetric::kLoss            ? loss
+         : metric == BestMetric::kTokenAccuracy ? accuracy.value_or(kNone)
+                                                : exact_match.value_or(kNone);
 }
 
 double Trainer::epoch_of(std::int64_t steps_done) const {
@@ -162,16 +175,28 @@ StepReport Trainer::make_report() {
           .skipped_steps = state_.skipped_steps};
 }
 
+// Whether it is the best so far.
+bool Trainer::evaluate(const BatchSource& source, const TrainerEvents& events) {
+  EvalReport report = evaluate(source);
+  report.step = state_.steps_done;
+  report.epoch = epoch_of(state_.steps_done);
+  const bool is_best = count_evaluation(state_, report.metric(options_.stopping.metric), options_.stopping);
+  if (events.on_eval) events.on_eval(report);
+  return is_best;
+}
+
 bool Trainer::is_save_due(bool is_last, bool stopped, bool new_best) const {
-  if (stopped) return true;
-  return options_.save_steps > 0 && (is_due(options_.save_steps, state_.steps_done) || is_last || new_best);
+  if (stopped || (new_best && options_.save_best)) return true;
+  return options_.save_steps > 0 && (is_due(options_.save_steps, state_.steps_done) || is_last);
 }
 
 TrainSummary Trainer::run(const BatchSource& source, const TrainerEvents& events) {
   Stopwatch watch;
   bool stopped = false;
   model_.train();
-  while (state_.steps_done < options_.total_steps && !stopped) {
+  // A run that goes on may have come to its end before.
+  bool stops = state_.steps_done < options_.total_steps && stops_early(state_, options_.stopping);
+  while (state_.steps_done < options_.total_steps && !stopped && !stops) {
     const std::int64_t idx = state_.steps_done;
     step(idx, source.train(idx));
     const double step_seconds = watch.lap();
@@ -185,19 +210,15 @@ TrainSummary Trainer::run(const BatchSource& source, const TrainerEvents& events
       if (events.on_step) events.on_step(report);
     }
     bool new_best = false;
-    if (source.num_eval_batches > 0 && (is_due(options_.eval_steps, done) || is_last)) {
-      EvalReport report = evaluate(source);
-      report.step = done;
-      report.epoch = epoch_of(done);
-      new_best = std::isfinite(report.loss) && !(state_.best && state_.best->loss <= report.loss);
-      if (new_best) state_.best = BestEval{report.loss, done};
-      if (events.on_eval) events.on_eval(report);
-    }
-    if (events.on_save && is_save_due(is_last, stopped, new_best)) events.on_save(state());
+    if (source.num_eval_batches > 0 && (is_last || (is_due(options_.eval_steps, done) && done >= options_.first_eval)))
+      new_best = evaluate(source, events);
+    stops = !is_last && stops_early(state_, options_.stopping);
+    if (events.on_save && is_save_due(is_last || stops, stopped, new_best)) events.on_save(state());
   }
   state_.seconds += watch.lap();
   TrainSummary result = summary();
-  result.stopped = stopped;
+  result.stopped = stopped && !stops;
+  result.stopped_early = stops;
   return result;
 }
 

@@ -14,6 +14,7 @@
 #include "bezel/train/loraplus.h"
 #include "bezel/train/objective.h"
 #include "bezel/train/optimizer.h"
+#include "bezel/train/stopping.h"
 #include "bezel/train/trainer_state.h"
 
 namespace bezel::train {
@@ -22,12 +23,15 @@ struct TrainerOptions {
   std::int64_t total_steps = 1;      ///< optimizer steps
   std::int64_t steps_per_epoch = 1;  ///< for the epoch shown in reports
   double max_grad_norm = 1.0;        ///< 0: gradients are not clipped
-  AdamSettings adam;
+  OptimizerSettings optimizer;
   std::function<double(std::int64_t)> learning_rate;  ///< rate of step n, counted from 0
   LoraPlus loraplus = {};                             ///< which tensors have another
   std::int64_t logging_steps = 1;
-  std::int64_t eval_steps = 0;     ///< 0: no evaluation on the way
-  std::int64_t save_steps = 0;     ///< 0: only when the run is stopped
+  std::int64_t eval_steps = 0;  ///< 0: no evaluation on the way
+  std::int64_t first_eval = 0;  ///< none before so many steps, but the last one
+  std::int64_t save_steps = 0;  ///< 0: only when the run is stopped
+  bool save_best = false;       ///< after evaluations that are the best so far
+  StoppingOptions stopping;
   std::int64_t max_bad_steps = 5;  ///< steps in a row without finite loss and gradients, after which the run stops
   /// Called whenever the model has been used, before the result counts; throws when its input cannot be trusted.
   std::function<void()> check_inputs = {};
@@ -39,6 +43,8 @@ struct BatchSource {
   std::function<std::vector<data::Batch>(std::int64_t)> train;
   std::int64_t num_eval_batches = 0;
   std::function<data::Batch(std::int64_t)> eval;
+  /// Share of the held-out samples whose answer the model gives; empty: not measured.
+  std::function<double()> exact_match = {};
 };
 
 /// One optimizer step.
@@ -71,6 +77,11 @@ struct EvalReport {
   double loss = 0.0;  ///< mean over the objective's units in the evaluation set
   std::int64_t num_labels = 0;
   double seconds = 0.0;
+  std::optional<double> accuracy = {};     ///< share of the units that the model gets right
+  std::optional<double> exact_match = {};  ///< share of the held-out samples, see BatchSource
+
+  /// NaN where it was not measured.
+  double metric(BestMetric metric) const;
 };
 
 /// What a run tells while it goes on; each may be empty.
@@ -90,7 +101,9 @@ struct TrainSummary {
   double seconds = 0.0;
   std::int64_t num_tokens = 0;
   std::int64_t skipped_steps = 0;
-  bool stopped = false;  ///< should_stop said so
+  bool stopped = false;                      ///< should_stop said so
+  bool stopped_early = false;                ///< patience came to its end
+  std::optional<BestEval> best_loaded = {};  ///< the adapter is that of this evaluation, not of the last step
 };
 
 /// The optimizer loop: accumulate, audit, clip, step, evaluate, report. Knows nothing of files.
@@ -122,6 +135,7 @@ class Trainer {
   void check_inputs() const;
   double epoch_of(std::int64_t steps_done) const;
   StepReport make_report();
+  bool evaluate(const BatchSource& source, const TrainerEvents& events);
   bool is_save_due(bool is_last, bool stopped, bool new_best) const;
 
   torch::nn::Module& model_;

@@ -34,8 +34,9 @@ Json to_json(const TrainerState& state) {
                {"seconds", state.seconds},
                {"window", to_json(state.window)},
                {"best", nullptr},
+               {"evals_without_gain", state.evals_without_gain},
                {"audited", nullptr}};
-  if (state.best) json["best"] = {{"loss", state.best->loss}, {"step", state.best->step}};
+  if (state.best) json["best"] = {{"value", state.best->value}, {"step", state.best->step}};
   if (state.audited) json["audited"] = *state.audited;
   return json;
 }
@@ -51,10 +52,11 @@ TrainerState read_trainer_state(const JsonView& json) {
                      .seconds = json.at("seconds").number(),
                      .window = read_window(json.at("window")),
                      .best = {},
+                     .evals_without_gain = json.at("evals_without_gain").whole(),
                      .audited = {}};
   // at(), so that a key that was lost is no "nothing".
   if (const JsonView best = json.at("best"); !best.is_null())
-    state.best = BestEval{best.at("loss").number(), best.at("step").whole()};
+    state.best = BestEval{best.at("value").number(), best.at("step").whole()};
   if (const JsonView audited = json.at("audited"); !audited.is_null()) {
     state.audited.emplace();
     for (const JsonView& name : audited.elements()) state.audited->push_back(name.text());

@@ -20,7 +20,7 @@ struct ReportWindow {
 };
 
 struct BestEval {
-  double loss = 0.0;
+  double value = 0.0;     ///< of the run's metric (BestMetric)
   std::int64_t step = 0;  ///< steps done when it was measured
 };
 
@@ -36,6 +36,7 @@ struct TrainerState {
   double seconds = 0.0;  ///< of training, the sessions before this one included
   ReportWindow window;
   std::optional<BestEval> best;
+  std::int64_t evals_without_gain = 0;              ///< evaluations since one that counts as better (StoppingOptions)
   std::optional<std::vector<std::string>> audited;  ///< adapter tensors that were seen to train; nothing: all were
 };
 

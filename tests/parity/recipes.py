@@ -71,7 +71,7 @@ def check_listed(stderr, wanted):
 def check_axolotl(folder):
     done = bezel("train", recipe("axolotl", folder), folder=folder)
     check_listed(done.stderr, ["strict", "liger_rope", "tf32", "flash_attention", "gradient_checkpointing_kwargs", "pad_to_sequence_len"])
-    assert "note: optimizer paged_adamw_8bit: AdamW" in done.stderr, done.stderr
+    assert "note: optimizer paged_adamw_8bit: moments stay in memory" in done.stderr, done.stderr
     check_trained(folder / "out-axolotl", "axolotl")
     resolved = (folder / "out-axolotl" / "config.resolved.yaml").read_text()
     for part in ("storage: \"nf4\"", "val_set_size: 0.1", "lora_alpha: 16", "lr_scheduler: cosine_with_min_lr", "min_lr_rate: 0.1"):
@@ -110,9 +110,9 @@ def check_trl(folder):
 
 
 def check_unsloth(folder):
-    done = bezel("train", recipe("unsloth", folder), "--train-file", folder / "chats.jsonl", folder=folder)
-    assert "note: optim adamw_8bit: AdamW" in done.stderr, done.stderr
+    bezel("train", recipe("unsloth", folder), "--train-file", folder / "chats.jsonl", folder=folder)
     check_trained(folder / "out-unsloth", "unsloth")
+    assert "optimizer: adamw_8bit" in (folder / "out-unsloth" / "config.resolved.yaml").read_text()
     assert len(rows_of(folder / "out-unsloth", "learning_rate")) == 12
 
 
@@ -151,8 +151,8 @@ def check_weights(folder):
 
 
 def check_refused(folder):
-    bad = {"neftune_noise_alpha": 5, "fp16": "true", "push_to_hub": "true", "pissa_init": "true", "rl": "dpo",
-           "report_to": "wandb", "optim": "lion_8bit", "lr_scheduler": "rex", "learning_rat": "1e-4", "load_best_model_at_end": "true",
+    bad = {"embedding_lr": "1e-5", "fp16": "true", "push_to_hub": "true", "pissa_init": "true", "rl": "dpo",
+           "report_to": "wandb", "optim": "lion_8bit", "lr_scheduler": "rex", "learning_rat": "1e-4", "metric_for_best_model": "rouge",
            "template": "llama3", "flash_atention": "true"}
     lines = ["seed: 1", *(f"{key}: {value}" for key, value in bad.items())]
     (folder / "bad.yaml").write_text("\n".join(lines) + "\n")

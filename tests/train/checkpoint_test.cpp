@@ -131,7 +131,8 @@ class ExactResume : public testing::Test {
     };
     if (numbers(after) != numbers(summary)) return "summary";
     const TrainerState &a = whole.trainer->state(), &b = resumed.trainer->state();
-    if (a.best->loss != b.best->loss || a.best->step != b.best->step) return "best";
+    if (a.best->value != b.best->value || a.best->step != b.best->step) return "best";
+    if (a.evals_without_gain != b.evals_without_gain) return "patience";
     return a.audited == b.audited ? "" : "audit";
   }
 

@@ -50,12 +50,12 @@ TEST(ForeignKeys, WhatTouchesSpeedOrLoggingAloneIsListedInOneNote) {
 
 TEST(ForeignKeys, WhatWouldChangeWhatIsLearntIsRefusedAllAtOnceWithItsLine) {
   const std::string message = refusal(
-      "seed: 1\nneftune_noise_alpha: 5\nfp16: true\npush_to_hub: true\nearly_stopping_patience: 3\nnonsense_key: 1\n"
+      "seed: 1\nuse_badam: true\nfp16: true\npush_to_hub: true\nembedding_lr: 1e-5\nnonsense_key: 1\n"
       "pissa_init: true\nstage: dpo\n");
   for (const char* part :
-       {"c.yaml:2: key 'neftune_noise_alpha'", "c.yaml:3: key 'fp16'", "bf16: true", "c.yaml:4: key 'push_to_hub'",
-        "hf upload", "c.yaml:5: key 'early_stopping_patience'", "c.yaml:6: unknown key 'nonsense_key'",
-        "c.yaml:7: key 'pissa_init'", "c.yaml:8: key 'stage'", "sft"})
+       {"c.yaml:2: key 'use_badam'", "c.yaml:3: key 'fp16'", "bf16: true", "c.yaml:4: key 'push_to_hub'", "hf upload",
+        "c.yaml:5: key 'embedding_lr'", "c.yaml:6: unknown key 'nonsense_key'", "c.yaml:7: key 'pissa_init'",
+        "c.yaml:8: key 'stage'", "sft"})
     EXPECT_TRUE(test::says(message, part));
 }
 
@@ -77,15 +77,78 @@ TEST(ForeignKeys, WhatIsDoneInAnotherWayIsSaid) {
   EXPECT_EQ(parse("image_max_pixels: 262144\n").notes,
             std::vector<std::string>{
                 "image_max_pixels: images are scaled by the model's own rule; max_soft_tokens sets their size"});
-  for (const char* name : {"adamw_8bit", "adamw_bnb_8bit", "paged_adamw_32bit", "adamw_torch_8bit"}) {
+  for (const char* name : {"paged_adamw_8bit", "paged_adamw_32bit", "adamw_torch_8bit", "ao_adamw_4bit"}) {
     const TrainConfig config = parse(std::string("optim: ") + name + "\n");
     ASSERT_EQ(config.notes.size(), 1u) << name;
-    EXPECT_TRUE(test::says(config.notes[0], std::string(name) + ": AdamW"));
+    EXPECT_TRUE(test::says(config.notes[0], std::string("optim ") + name + ": "));
   }
-  for (const char* name : {"adamw_torch", "adamw_torch_fused", "adamw_hf"})
-    EXPECT_TRUE(parse(std::string("optimizer: ") + name + "\n").notes.empty()) << name;
-  for (const char* name : {"lion_32bit", "adafactor", "sgd", "muon"})
+}
+
+TEST(ForeignKeys, OptimizersGoByTheNamesOfOtherTools) {
+  using enum OptimizerKind;
+  const std::pair<const char*, OptimizerKind> names[] = {
+      {"adamw_torch", kAdamW},       {"adamw_torch_fused", kAdamW}, {"adamw_hf", kAdamW},
+      {"paged_adamw_32bit", kAdamW}, {"adamw_8bit", kAdamW8bit},    {"adamw_bnb_8bit", kAdamW8bit},
+      {"adafactor", kAdafactor},     {"lion_32bit", kLion},         {"Muon", kMuon}};
+  for (const auto& [name, kind] : names) {
+    const TrainConfig config = parse(std::string("optim: ") + name + "\n");
+    EXPECT_EQ(config.optimizer, kind) << name;
+    EXPECT_EQ(parse(to_yaml(config)).optimizer, kind) << name;
+  }
+  EXPECT_EQ(parse("use_muon: true\n").optimizer, kMuon);
+  EXPECT_TRUE(test::says(refusal("use_muon: true\noptim: lion_32bit\n"), "contradicts"));
+  EXPECT_EQ(parse("use_muon: false\noptim: lion_32bit\n").optimizer, kLion);
+  for (const char* name : {"lion_8bit", "sgd", "galore_adamw", "schedule_free_adamw"})
     EXPECT_TRUE(test::says(refusal(std::string("optim: ") + name + "\n"), name));
+}
+
+TEST(ForeignKeys, OptimizersTakeTheirOptions) {
+  const TrainConfig map = parse("optim: muon\noptim_args: {momentum: 0.9, nesterov: false, adjust_lr_fn: original}\n");
+  EXPECT_EQ(map.optim_args.momentum, 0.9);
+  EXPECT_EQ(map.optim_args.nesterov, false);
+  EXPECT_EQ(parse(to_yaml(map)).optim_args, map.optim_args);
+  const TrainConfig text = parse("optim: muon\noptim_args: momentum=0.9,nesterov=False,adjust_lr_fn=original\n");
+  EXPECT_EQ(text.optim_args, map.optim_args);
+  EXPECT_EQ(parse("optim: adafactor\noptim_args: {scale_parameter: false, relative_step: False}\n").optim_args,
+            OptimizerOptions{});
+  EXPECT_TRUE(test::says(refusal("optim: adafactor\noptim_args: {relative_step: true}\n"), "relative_step"));
+  EXPECT_TRUE(test::says(refusal("optim_args: {momentum: 0.9}\n"), "adamw takes no momentum"));
+  EXPECT_TRUE(test::says(refusal("optim: lion\noptim_args:\n  betas: 1\n"), "c.yaml:3: key 'betas'"));
+  EXPECT_TRUE(test::says(refusal("optim: adafactor\nadam_beta2: 0.95\n"), "adam_beta2"));
+  EXPECT_EQ(parse("optim: lion\nadam_beta2: 0.95\n").adam_beta2, 0.95);
+}
+
+TEST(ForeignKeys, GroupsHaveRates) {
+  const TrainConfig config =
+      parse("lr_groups:\n  - {name: b, modules: [lora_B, o_proj], lr: 1e-3}\n  - {modules: v_proj, lr: 0}\n");
+  ASSERT_EQ(config.lr_groups.size(), 2u);
+  EXPECT_EQ(config.lr_groups[0], (RateGroup{"b", {"lora_B", "o_proj"}, 1e-3}));
+  EXPECT_EQ(config.lr_groups[1].name, "2");
+  EXPECT_EQ(parse(to_yaml(config)).lr_groups, config.lr_groups);
+  EXPECT_TRUE(test::says(refusal("lr_groups: [{modules: [q], rate: 1}]\n"), "rate"));
+  EXPECT_TRUE(test::says(refusal("lr_groups: [{modules: [q]}]\n"), "modules and lr"));
+}
+
+TEST(ForeignKeys, StoppingAndChoosingGoByTransformersNames) {
+  const TrainConfig config = parse(
+      "early_stopping_patience: 3\nearly_stopping_threshold: 0.01\nload_best_model_at_end: true\n"
+      "metric_for_best_model: accuracy\ngreater_is_better: true\neval_strategy: steps\nsave_strategy: best\n");
+  EXPECT_EQ(config.early_stopping_patience, 3);
+  EXPECT_EQ(config.metric_for_best_model, BestMetric::kTokenAccuracy);
+  EXPECT_EQ(parse(to_yaml(config)).metric_for_best_model, BestMetric::kTokenAccuracy);
+  EXPECT_EQ(parse("early_stopping_steps: 2\n").early_stopping_patience, 2);
+  EXPECT_EQ(parse("early_stopping_patience: false\n").early_stopping_patience, std::nullopt);
+  EXPECT_EQ(parse("metric_for_best_model: loss\ngreater_is_better: false\n").metric_for_best_model, BestMetric::kLoss);
+  const std::pair<const char*, const char*> refused[] = {
+      {"greater_is_better: true\n", "eval_loss is better when it is less"},
+      {"metric_for_best_model: rouge-l\n", "exact_match"},
+      {"metric_for_best_model: eval_exact_match\n", "eval_generate: true"},
+      {"early_stopping_threshold: 0.1\n", "needs early_stopping_patience"},
+      {"early_stopping_patience: 2\neval_strategy: no\n", "needs evaluations"},
+      {"load_best_model_at_end: true\nsave_strategy: no\n", "needs checkpoints"},
+      {"load_best_model_at_end: true\nsave_steps: 0\n", "needs checkpoints"},
+      {"label_smoothing_factor: 1\n", "label_smoothing_factor"}};
+  for (const auto& [yaml, part] : refused) EXPECT_TRUE(test::says(refusal(yaml), part)) << yaml;
 }
 
 TEST(ForeignKeys, OtherToolsSpellingsOfSettingsAreUsed) {

@@ -44,6 +44,19 @@ TEST(Intervals, AStrategyCountsBeforeTheSteps) {
   EXPECT_EQ(of("logging_strategy: no\n").logging, 100);
 }
 
+TEST(Intervals, TheBestAreSavedWithOrWithoutOthers) {
+  EXPECT_TRUE(of("").save_best);
+  EXPECT_TRUE(of("save_strategy: best\n").save_best);
+  EXPECT_EQ(of("save_strategy: best\n").save, 0);
+  EXPECT_FALSE(of("save_strategy: no\n").save_best);
+  EXPECT_FALSE(of("save_steps: 0\n").save_best);
+}
+
+TEST(Intervals, TheFirstEvaluationMayWait) {
+  EXPECT_EQ(of("eval_delay: 1.5\n").first_eval, 60) << "epochs";
+  EXPECT_EQ(of("eval_delay: 7\neval_strategy: steps\neval_steps: 2\n").first_eval, 7);
+}
+
 TEST(Intervals, EvaluationIsAskedForByName) {
   const auto asks = [](const std::string& yaml) {
     return asks_for_evaluation(parse_train_config(yaml, "c.yaml", {}, false));

@@ -17,7 +17,8 @@ TrainerState some_state() {
           .last_loss = 1e-300,
           .seconds = 2.5,
           .window = {.loss = 0.7, .grad_norm = 1e10, .learning_rate = 2e-4, .seconds = 0.5, .steps = 3, .tokens = 40},
-          .best = BestEval{.loss = 0.1, .step = 6},
+          .best = BestEval{.value = 0.1, .step = 6},
+          .evals_without_gain = 3,
           .audited = std::vector<std::string>{"a.lora_B"}};
 }
 

@@ -86,6 +86,7 @@ TEST(Trainer, LossFallsAndReportsCome) {
   run.options.logging_steps = 20;
   run.options.eval_steps = 30;
   run.options.save_steps = 25;
+  run.options.save_best = true;
   BatchSource source;
   source.train = [](std::int64_t) { return std::vector<data::Batch>{batch_of(2, 1), batch_of(3, 2)}; };
   source.num_eval_batches = 2;
@@ -169,6 +170,66 @@ TEST(Trainer, SavesWhenStoppedThoughNoneIsDue) {
   EXPECT_EQ(saved, 0) << "save_steps is 0";
   run.trainer().run(source, {.on_save = on_save, .should_stop = [] { return true; }});
   EXPECT_EQ(saved, 1);
+}
+
+/// Evaluations of a run that stops early, once whole and once from the state that was saved after `from` steps.
+struct EarlyRun {
+  explicit EarlyRun(TinyRun& run) {
+    run.options.total_steps = 30;
+    run.options.eval_steps = 2;
+    run.options.save_steps = 3;
+    run.options.stopping = {.patience = 2};
+    // Down, then uphill for good.
+    run.options.learning_rate = [](std::int64_t step) { return step < 6 ? 0.02 : -0.02; };
+    source.train = [](std::int64_t) { return std::vector<data::Batch>{batch_of(2, 1)}; };
+    source.num_eval_batches = 1;
+    source.eval = [](std::int64_t) { return batch_of(1, 2); };
+    events.on_eval = [this](const EvalReport& report) { evaluated.push_back(report.step); };
+    events.on_save = [this](const TrainerState& state) { saved.push_back(state); };
+  }
+
+  BatchSource source;
+  TrainerEvents events;
+  std::vector<std::int64_t> evaluated;
+  std::vector<TrainerState> saved;
+};
+
+TEST(Trainer, StopsEarlyAfterEvaluationsWithoutGain) {
+  TinyRun run;
+  EarlyRun early(run);
+  Trainer trainer = run.trainer();
+  const TrainSummary summary = trainer.run(early.source, early.events);
+  EXPECT_TRUE(summary.stopped_early);
+  EXPECT_FALSE(summary.stopped);
+  const std::int64_t best = trainer.state().best->step;
+  EXPECT_EQ(summary.steps, best + 4) << "two evaluations";
+  EXPECT_EQ(early.saved.back().steps_done, summary.steps) << "the last step is saved though none is due";
+  EXPECT_EQ(early.evaluated.back(), summary.steps);
+
+  // What has come to its end goes on to the same end, and what was saved before to the same decision.
+  for (const TrainerState& state : {early.saved.back(), early.saved[1]}) {
+    TinyRun again;
+    EarlyRun rest(again);
+    Trainer resumed = again.trainer();
+    resumed.restore(state);
+    const TrainSummary after = resumed.run(rest.source, rest.events);
+    EXPECT_EQ(after.stopped_early, true);
+    if (state.steps_done == summary.steps) EXPECT_EQ(after.steps, summary.steps);
+  }
+}
+
+TEST(Trainer, WhatEvaluationsMeasureDecides) {
+  TinyRun run;
+  EarlyRun early(run);
+  run.options.stopping = {.metric = BestMetric::kExactMatch, .patience = 3};
+  run.options.first_eval = 4;
+  early.source.exact_match = [call = 0]() mutable { return std::vector<double>{0.2, 0.5, 0.1, 0.5, 0.5, 0.6}[call++]; };
+  Trainer trainer = run.trainer();
+  const TrainSummary summary = trainer.run(early.source, early.events);
+  EXPECT_EQ(early.evaluated, (std::vector<std::int64_t>{4, 6, 8, 10, 12}));
+  EXPECT_TRUE(summary.stopped_early);
+  EXPECT_EQ(trainer.state().best->step, 6);
+  EXPECT_EQ(trainer.state().best->value, 0.5);
 }
 
 TEST(Trainer, StopsWhenToldTo) {
