@@ -21,6 +21,18 @@ using torch::Tensor;
 constexpr const char* kWeightsFile = "adapter_model.safetensors";
 constexpr const char* kConfigFile = "adapter_config.json";
 
+// What other tools read is LoRA on linear layers.
+void refuse_other_kinds(const StoredPair& pair, const std::string& source) {
+  const char* what = pair.magnitude.defined()                            ? "is of DoRA"
+                     : pair.is_embedding                                 ? "is of embeddings"
+                     : pair.stored.find(".experts") != std::string::npos ? "is of experts"
+                                                                         : nullptr;
+  if (what != nullptr)
+    throw Error(source, ": tensor '", pair.a_key, "' ", what,
+                ", which this form has no place for; merge the adapter into ",
+                "its base (bezel merge) and take the result");
+}
+
 // x with zeros behind it along `dim`, up to `size`.
 Tensor padded(const Tensor& x, std::int64_t dim, std::int64_t size) {
   if (x.size(dim) == size) return x.to(torch::kFloat).contiguous();
@@ -62,6 +74,7 @@ UniformAdapter read_uniform_adapter(const std::string& folder) {
   UniformAdapter adapter{.config = file.lora, .base_model = file.base_model, .pairs = read_pairs(weights)};
   std::int64_t rank = 0;
   for (const auto& [module, pair] : adapter.pairs) {
+    refuse_other_kinds(pair, weights);
     check_pair(pair, weights);
     rank = std::max(rank, pair.a.size(0));
   }
