@@ -112,13 +112,17 @@ io::Json sample_json(const report::SampleView& view) {
   Json media = Json::array();
   for (const data::MediaInfo& item : view.media) {
     media.push_back(
-        {{"kind", input::kMediaWords[item.kind].part}, {"path", item.path}, {"soft_tokens", item.soft_tokens}});
-    if (item.kind == input::MediaKind::kImage) {
-      media.back()["width"] = item.size.width;
-      media.back()["height"] = item.size.height;
-    } else {
+        {{"kind", input::kMediaWords[item.kind].part}, {"path", item.path}, {"soft_tokens", item.soft_tokens()}});
+    if (item.kind == input::MediaKind::kAudio) {
       media.back()["seconds"] = static_cast<double>(item.samples) / input::kAudioSampleRate;
+      continue;
     }
+    media.back()["width"] = item.size.width;
+    media.back()["height"] = item.size.height;
+    if (item.kind != input::MediaKind::kVideo) continue;
+    media.back()["frames"] = item.num_frames;
+    media.back()["fps"] = item.fps;
+    media.back()["times"] = item.tokens.times;
   }
   std::string text;
   for (const report::SampleStretch& stretch : view.stretches)

@@ -229,6 +229,9 @@ void add_data_options(CLI::App& command, train::TrainConfig& config) {
       ->check(CLI::Range(1, 1 << 24))
       ->capture_default_str();
   command.add_option("--max-soft-tokens", config.max_soft_tokens, "of an image: 70, 140, 280, 560 or 1120");
+  command.add_option("--video-frames", config.video.num_frames, "of each video: 32");
+  command.add_option("--video-fps", config.video.fps, "frames of each second of a video, in place of that");
+  command.add_option("--video-soft-tokens", config.video.soft_tokens, "budget of a frame: 70, 140, 280, 560 or 1120");
   command.add_option("--chat-template", config.chat_template, "file that renders chats (default: the checkpoint's)");
   command.add_option("--chat-format", config.chat_format, "auto: by the chat template, or without one as the model is")
       ->check(CLI::IsMember({"auto", "edge", "large", "gemma3"}))

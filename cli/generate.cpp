@@ -192,7 +192,7 @@ void Session::compare(const data::Batch& prompt) {
   }
 }
 
-// "/image FILE", "/audio FILE"
+// "/image FILE", "/audio FILE", "/video FILE"
 bool take_media(generate::Question& question) {
   for (const input::MediaKind kind : input::kMediaKinds) {
     const std::string command = "/" + std::string(input::kMediaWords[kind].part) + " ";
@@ -222,7 +222,8 @@ void Session::chat() {
   take(adapter);
   const bool is_terminal = ::isatty(STDIN_FILENO) == 1;
   if (is_terminal)
-    std::fprintf(stderr, "/image FILE and /audio FILE go with the next question; /new forgets, /quit ends\n");
+    std::fprintf(stderr,
+                 "/image FILE, /audio FILE and /video FILE go with the next question; /new forgets, /quit ends\n");
   generate::Question question = options_.question;
   bool asked = options_.has_prompt;
   while (stop_signal == 0 && (asked || read_question(question))) {
@@ -265,7 +266,9 @@ void add_input_options(CLI::App& command, GenerateArguments& options) {
   command.add_option("--image", options.question.media[input::MediaKind::kImage],
                      "JPEG, PNG, WebP, GIF, BMP or TIFF; stands before the text");
   command.add_option("--audio", options.question.media[input::MediaKind::kAudio],
-                     "WAV, FLAC, MP3 or OGG; stands before the text");
+                     "WAV, FLAC, MP3, OGG, M4A or WebM; stands before the text");
+  command.add_option("--video", options.question.media[input::MediaKind::kVideo],
+                     "MP4, MOV, WebM, MKV, AVI or GIF; stands before the text");
   command.add_flag("--chat", options.chat, "a conversation, a question a line");
   command.add_option("--system", options.conversation.system, "text of the system turn");
   command.add_option("--chat-template", options.conversation.chat_template,
@@ -274,6 +277,11 @@ void add_input_options(CLI::App& command, GenerateArguments& options) {
   command.add_flag("--raw", options.conversation.raw, "no chat template: the model goes on where the prompt ends");
   command.add_option("--max-soft-tokens", options.conversation.max_soft_tokens,
                      "budget of an image: 70, 140, 280, 560 or 1120");
+  command.add_option("--video-frames", options.conversation.video.num_frames, "of each video: 32");
+  command.add_option("--video-fps", options.conversation.video.fps,
+                     "frames of each second of a video, in place of that");
+  command.add_option("--video-soft-tokens", options.conversation.video.soft_tokens,
+                     "budget of a frame: 70, 140, 280, 560 or 1120");
   command.add_option("--inputs", options.inputs, "safetensors file with in.input_ids, in.pixel_values … as a prompt");
 }
 

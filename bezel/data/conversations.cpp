@@ -34,19 +34,25 @@ std::string_view role_of(std::string_view from) {
   return "";
 }
 
-Json content_of(std::string_view text, bool images, bool audios) {
+Json content_of(std::string_view text, const input::PerKind<bool>& kinds) {
   Json parts = Json::array();
   const auto add_text = [&](std::string_view piece) {
     if (!piece.empty()) parts.push_back({{"type", "text"}, {"text", std::string(piece)}});
   };
   while (true) {
-    const auto image = images ? text.find("<image>") : std::string_view::npos;
-    const auto audio = audios ? text.find("<audio>") : std::string_view::npos;
-    const auto tag = std::min(image, audio);
+    std::size_t tag = std::string_view::npos;
+    input::MediaKind first{};
+    for (const input::MediaKind kind : input::kMediaKinds) {
+      const auto at = kinds[kind] ? text.find("<" + std::string(input::kMediaWords[kind].part) + ">") : text.npos;
+      if (at < tag) {
+        tag = at;
+        first = kind;
+      }
+    }
     if (tag == std::string_view::npos) break;
     add_text(text.substr(0, tag));
-    parts.push_back({{"type", tag == image ? "image" : "audio"}});
-    text.remove_prefix(tag + 7);
+    parts.push_back({{"type", input::kMediaWords[first].part}});
+    text.remove_prefix(tag + input::kMediaWords[first].part.size() + 2);
   }
   if (parts.empty()) return Json(std::string(text));
   add_text(text);
@@ -145,13 +151,13 @@ void add_system(const JsonView& line, Json& messages) {
   messages.insert(messages.begin(), message);
 }
 
-void split_tags(Json& messages, bool images, bool audios) {
+void split_tags(Json& messages, const input::PerKind<bool>& kinds) {
   if (!messages.is_array()) return;
   for (Json& message : messages) {
     if (!message.is_object() || !message.contains("role") || message["role"] != "user") continue;
     const auto content = message.find("content");
     if (content != message.end() && content->is_string())
-      *content = content_of(content->get_ref<const std::string&>(), images, audios);
+      *content = content_of(content->get_ref<const std::string&>(), kinds);
   }
 }
 

@@ -2,6 +2,7 @@
 
 #include <string_view>
 
+#include "bezel/input/media_kind.h"
 #include "bezel/io/json.h"
 
 namespace bezel::data {
@@ -19,8 +20,8 @@ io::Json messages_of_instruction(const io::JsonView& line);
 /// Puts the line's `system` before `messages`. Throws Error when they begin with a system message of another text.
 void add_system(const io::JsonView& line, io::Json& messages);
 
-/// Makes parts of the <image> tags (with `images`) and <audio> tags (with `audios`) in the plain texts of user
-/// messages, as LLaMA-Factory writes them. What is no message stays as it is.
-void split_tags(io::Json& messages, bool images, bool audios);
+/// Makes parts of the <image>, <audio> and <video> tags of `kinds` in the plain texts of user messages, as
+/// LLaMA-Factory writes them. What is no message stays as it is.
+void split_tags(io::Json& messages, const input::PerKind<bool>& kinds);
 
 }  // namespace bezel::data

@@ -1,6 +1,7 @@
 #include "bezel/data/dataset.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include <ATen/Parallel.h>
@@ -31,16 +32,20 @@ Error located(const Error& error, const std::string& source) {
 
 }  // namespace
 
-std::optional<Sample> make_sample(const Tokenizer& tokenizer, const SampleText& text, std::vector<Media> media,
+std::optional<Sample> make_sample(const Tokenizer& tokenizer, const SampleText& text, std::vector<LoadedMedia> media,
                                   std::size_t max_tokens) {
-  std::vector<std::int64_t> soft_tokens;
-  for (const Media& item : media) soft_tokens.push_back(item.num_soft_tokens);
-  auto tokens = tokenize_sample(tokenizer, expand_placeholders(text, soft_tokens), max_tokens);
+  std::vector<MediaTokens> media_tokens;
+  std::vector<Media> items;
+  for (LoadedMedia& item : media) {
+    media_tokens.push_back(std::move(item.tokens));
+    std::ranges::move(item.items, std::back_inserter(items));
+  }
+  auto tokens = tokenize_sample(tokenizer, expand_placeholders(text, media_tokens), max_tokens);
   if (!tokens) return std::nullopt;
   return Sample{.input_ids = std::move(tokens->input_ids),
                 .labels = std::move(tokens->labels),
                 .token_types = std::move(tokens->token_types),
-                .media = std::move(media)};
+                .media = std::move(items)};
 }
 
 Dataset::Dataset(DatasetOptions options, std::shared_ptr<const Tokenizer> tokenizer)
@@ -67,6 +72,7 @@ SampleText Dataset::read_line(std::size_t line_idx) const {
     if (count > 0 && !options_.allowed[kind])
       throw Error(source, ": has ", count, " ", input::kMediaWords[kind].count, ", but the model has no ",
                   input::kMediaWords[kind].encoder);
+    if (count > 0) check_placeholder(*tokenizer_, kind, options_.ids);
   }
   return text;
 }
@@ -93,9 +99,9 @@ Dataset::ScannedLine Dataset::scan_line(std::size_t line_idx) const {
     const SampleText text = read_line(line_idx);
     line.notes = text.notes;
     line.media = probe(text, line_idx);
-    std::vector<std::int64_t> soft_tokens;
-    for (const MediaInfo& media : line.media) soft_tokens.push_back(media.soft_tokens);
-    const auto tokens = tokenize_sample(*tokenizer_, expand_placeholders(text, soft_tokens), options_.max_seq_length);
+    std::vector<MediaTokens> media_tokens;
+    for (const MediaInfo& media : line.media) media_tokens.push_back(media.tokens);
+    const auto tokens = tokenize_sample(*tokenizer_, expand_placeholders(text, media_tokens), options_.max_seq_length);
     line.too_long = !tokens;
     if (line.too_long) return line;
     check_rows(tokens->input_ids);
@@ -105,7 +111,7 @@ Dataset::ScannedLine Dataset::scan_line(std::size_t line_idx) const {
     for (const MediaInfo& media : line.media) {
       MediaCount& count = line.size.media[media.kind];
       ++count.items;
-      count.soft_tokens += static_cast<std::size_t>(media.soft_tokens);
+      count.soft_tokens += static_cast<std::size_t>(media.soft_tokens());
     }
   } catch (const Error& error) {
     line.error.emplace(located(error, source));
@@ -171,7 +177,7 @@ std::optional<Sample> Dataset::load_text_and_media(const SampleText& text, std::
                                                    std::size_t max_tokens) const {
   const std::string name = file_.source(line_idx);
   num_decoded_ += text.media.size();
-  std::vector<Media> media;
+  std::vector<LoadedMedia> media;
   for (const MediaSource& item : text.media)
     media.push_back(load_media(item, media_root(line_idx), name, options_.media));
   auto sample = make_sample(*tokenizer_, text, std::move(media), max_tokens);

@@ -28,19 +28,19 @@ struct Sample {
   std::vector<std::int64_t> input_ids;
   std::vector<std::int64_t> labels;       ///< kIgnoreLabel where no loss falls; not shifted
   std::vector<std::int64_t> token_types;  ///< MediaWords::token_type on placeholders, else 0
-  std::vector<Media> media;               ///< in the order of their placeholders
+  std::vector<Media> media;               ///< in the order of their placeholders; of a video each frame
   std::size_t line = 0;                   ///< in the file, from 1; 0: of none
 };
 
 /// Tokens and labels of `text`, whose media are given decoded, in the order of their placeholders; nothing when it is
 /// longer than `max_tokens` (0: no bound) and cannot be cut.
-std::optional<Sample> make_sample(const Tokenizer& tokenizer, const SampleText& text, std::vector<Media> media,
+std::optional<Sample> make_sample(const Tokenizer& tokenizer, const SampleText& text, std::vector<LoadedMedia> media,
                                   std::size_t max_tokens);
 
 /// A sample to be answered.
 struct PromptSample {
   Sample sample;       ///< the prompt, without labels
-  std::string prompt;  ///< its text, one placeholder for each image and audio clip
+  std::string prompt;  ///< its text, one placeholder for each item of media
   std::string answer;  ///< what should be said, as answer_text() gives it
 };
 
@@ -66,7 +66,7 @@ struct DatasetOptions {
   std::vector<SampleFile> files;      ///< in place of `file` and `media_root`: several, or one with its own names
   std::size_t max_seq_length = 2048;  ///< 0: no bound
   bool skip_bad_samples = false;      ///< leave bad lines out instead of stopping at the first
-  input::PerKind<bool> allowed{{true, true}};  ///< kinds that the model has an encoder for
+  input::PerKind<bool> allowed{{true, true, true}};  ///< kinds that the model has an encoder for
   SampleOptions sample;
   MediaSettings media;
   MediaTokenIds ids;  ///< must be those of the tokenizer
@@ -112,7 +112,7 @@ class Dataset {
   Sample load(std::size_t idx, bool whole = false) const;
   /// Sample `idx` as a prompt for its last answer, whatever its length. Nothing where it has no prompt (plain text).
   std::optional<PromptSample> load_prompt(std::size_t idx) const;
-  /// Images and audio clips that were decoded until now, by load() and load_prompt().
+  /// Items of media that were decoded until now, by load() and load_prompt().
   std::size_t num_decoded() const { return num_decoded_; }
   /// The text of sample `idx` before tokenization.
   SampleText load_text(std::size_t idx) const { return read_line(entries_[idx].line_idx); }

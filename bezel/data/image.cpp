@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <fstream>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "bezel/error.h"
@@ -37,14 +38,39 @@ input::ImageSize target_size(const input::ImageSize& size, const ImageSettings& 
                                    settings.pooling);
 }
 
-}  // namespace
-
-torch::Tensor decode_image(std::span<const std::byte> bytes, std::string_view source) {
-  auto image = std::make_shared<RgbImage>(decode_rgb(bytes, source));
+// uint8 [3, H, W]
+torch::Tensor pixels_of(RgbImage decoded) {
+  auto image = std::make_shared<RgbImage>(std::move(decoded));
   const auto release = [image](void*) {};  // the tensor owns the pixels
   const auto pixels = torch::from_blob(image->pixels.data(), {image->size.height, image->size.width, 3}, release,
                                        torch::TensorOptions().dtype(torch::kUInt8));  // [H, W, 3]
   return pixels.permute({2, 0, 1});                                                   // [3, H, W]
+}
+
+// Patches as bytes.
+Media cut_patches(const torch::Tensor& image, const ImageSettings& settings, MediaKind kind) {
+  const std::int64_t patch = settings.patch_size, pooling = settings.pooling;
+  TORCH_CHECK(image.dim() == 3 && image.size(0) == 3 && image.size(1) % (patch * pooling) == 0 &&
+                  image.size(2) % (patch * pooling) == 0,
+              "make_patches: expected [3, H, W] with sides that are multiples of ", patch * pooling, ", got ",
+              image.sizes());
+  const std::int64_t rows = image.size(1) / patch, columns = image.size(2) / patch;
+  Media out{.kind = kind};
+  out.features = image.reshape({3, rows, patch, columns, patch})
+                     .permute({1, 3, 2, 4, 0})
+                     .reshape({rows * columns, 3 * patch * patch});  // [P, 3 * patch^2]
+  const auto index = torch::arange(rows * columns, torch::kInt64);
+  const auto x = index.remainder(columns), y = index.floor_divide(columns);  // [P]
+  out.layout = torch::stack({x, y}, 1);                                      // [P, 2]
+  out.soft_index = x.floor_divide(pooling) + y.floor_divide(pooling) * (columns / pooling);
+  out.num_soft_tokens = (rows / pooling) * (columns / pooling);
+  return out;
+}
+
+}  // namespace
+
+torch::Tensor decode_image(std::span<const std::byte> bytes, std::string_view source) {
+  return pixels_of(decode_rgb(bytes, source));
 }
 
 torch::Tensor resize_image(const torch::Tensor& image, const ImageSettings& settings) {
@@ -60,23 +86,15 @@ torch::Tensor resize_image(const torch::Tensor& image, const ImageSettings& sett
 }
 
 Media make_patches(const torch::Tensor& image, const ImageSettings& settings) {
-  const std::int64_t patch = settings.patch_size, pooling = settings.pooling;
-  TORCH_CHECK(image.dim() == 3 && image.size(0) == 3 && image.size(1) % (patch * pooling) == 0 &&
-                  image.size(2) % (patch * pooling) == 0,
-              "make_patches: expected [3, H, W] with sides that are multiples of ", patch * pooling, ", got ",
-              image.sizes());
-  const std::int64_t rows = image.size(1) / patch, columns = image.size(2) / patch;
-  Media out{.kind = MediaKind::kImage};
-  out.features = image.reshape({3, rows, patch, columns, patch})
-                     .permute({1, 3, 2, 4, 0})
-                     .reshape({rows * columns, 3 * patch * patch})
-                     .to(torch::kFloat32)
-                     .mul_(settings.rescale);  // [P, 3 * patch^2]
-  const auto index = torch::arange(rows * columns, torch::kInt64);
-  const auto x = index.remainder(columns), y = index.floor_divide(columns);  // [P]
-  out.layout = torch::stack({x, y}, 1);                                      // [P, 2]
-  out.soft_index = x.floor_divide(pooling) + y.floor_divide(pooling) * (columns / pooling);
-  out.num_soft_tokens = (rows / pooling) * (columns / pooling);
+  Media out = cut_patches(image, settings, MediaKind::kImage);
+  out.features = out.features.to(torch::kFloat32).mul_(settings.rescale);
+  return out;
+}
+
+Media make_frame(RgbImage frame, const ImageSettings& settings) {
+  const torch::NoGradGuard no_grad;
+  Media out = cut_patches(resize_image(pixels_of(std::move(frame)), settings), settings, MediaKind::kVideo);
+  out.features = out.features.contiguous();
   return out;
 }
 

@@ -24,6 +24,10 @@ torch::Tensor resize_image(const torch::Tensor& image, const ImageSettings& sett
 /// into the soft token of its window.
 Media make_patches(const torch::Tensor& image, const ImageSettings& settings);
 
+/// Resizes and cuts a frame of a video. Its features stay bytes, which are divided by 255 when they are encoded: a
+/// video is 32 of them, and its values are x / 255 where an image's are x * (1 / 255).
+Media make_frame(RgbImage frame, const ImageSettings& settings);
+
 /// Decodes, resizes and cuts an image held in memory.
 Media load_image(std::span<const std::byte> bytes, std::string_view source, const ImageSettings& settings);
 

@@ -36,6 +36,12 @@ RgbImage decode_bmp(ImageBytes bytes, const ImageHeader& header, std::string_vie
 RgbImage decode_gif(ImageBytes bytes, const ImageHeader& header, std::string_view source);
 RgbImage decode_tiff(ImageBytes bytes, const ImageHeader& header, std::string_view source);
 
+/// Orientations 5 to 8 swap rows and columns.
+bool swaps_sides(int orientation);
+
+/// Turns stored pixels upright by their EXIF orientation.
+RgbImage make_upright(RgbImage stored, int orientation);
+
 /// Orientation tag of an EXIF block, with or without its "Exif" prefix, as Pillow reads it: 0 for a value that is none
 /// of 1 to 8, nothing where the tag is missing.
 std::optional<int> exif_orientation(ImageBytes exif);

@@ -62,11 +62,12 @@ ImageHeader read_header(Format format, ImageBytes bytes, std::string_view source
   return header;
 }
 
-/// Orientations 5 to 8 swap rows and columns.
+}  // namespace
+
 bool swaps_sides(int orientation) { return orientation >= 5; }
 
-/// Turns stored pixels upright. Orientation n means that the first stored row and column are, in order of n:
-/// top left, top right, bottom right, bottom left, left top, right top, right bottom, left bottom.
+// Orientation n means that the first stored row and column are, in order of n:
+// top left, top right, bottom right, bottom left, left top, right top, right bottom, left bottom.
 RgbImage make_upright(RgbImage stored, int orientation) {
   if (orientation == 1) return stored;
   const bool swap = swaps_sides(orientation);
@@ -87,8 +88,6 @@ RgbImage make_upright(RgbImage stored, int orientation) {
   }
   return out;
 }
-
-}  // namespace
 
 RgbImage decode_rgb(std::span<const std::byte> bytes, std::string_view source) {
   const Format format = detect_format(bytes, source);

@@ -71,7 +71,8 @@ int base64_value(char c) {
 
 }  // namespace
 
-std::string resolve_media_path(const std::string& root, const std::string& path, std::string_view source) {
+std::string resolve_media_path(const std::string& root, const std::string& path, std::string_view source,
+                               bool or_folder) {
   const auto refuse = [&](std::string_view why) {
     throw Error(source, ": media path '", std::string_view(path).substr(0, std::min<std::size_t>(path.find('\0'), 200)),
                 "' ", why, "; give a path below the media root '", root, "'");
@@ -91,7 +92,7 @@ std::string resolve_media_path(const std::string& root, const std::string& path,
   if (file.compare(0, prefix.size(), prefix) != 0) refuse("leads out of the media root through a symlink");
   struct stat info {};
   if (::stat(file.c_str(), &info) != 0) throw Error(source, ": media file '", file, "': ", std::strerror(errno));
-  if (!S_ISREG(info.st_mode)) refuse("is not a regular file");
+  if (!S_ISREG(info.st_mode) && !(or_folder && S_ISDIR(info.st_mode))) refuse("is not a regular file");
   return file;
 }
 

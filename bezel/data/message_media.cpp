@@ -17,7 +17,8 @@ struct Kind {
 };
 
 constexpr Kind kKinds[] = {{"images", "image", "image", "<image>", "<|image|>"},
-                           {"audios", "audio", "audio", "<audio>", "<|audio|>"}};
+                           {"audios", "audio", "audio", "<audio>", "<|audio|>"},
+                           {"videos", "video", "video", "<video>", "<|video|>"}};
 
 // The media of one kind that a message lists, taken out of it.
 Json take_listed(Json& message, const Kind& kind) {

@@ -14,6 +14,8 @@ namespace {
 
 constexpr std::array<std::int64_t, 5> kBudgets = {70, 140, 280, 560, 1120};
 constexpr const char* kBudgetList = "70, 140, 280, 560 or 1120";
+constexpr std::int64_t kMaxFrames = 1 << 20;
+constexpr double kMaxRate = 1000;
 constexpr std::int64_t kBicubic = 3;  // PIL.Image.Resampling
 
 bool is_budget(std::int64_t value) {
@@ -53,8 +55,7 @@ void read_number(const io::JsonView& section, const char* name, double min, doub
   if (!(out >= min && out <= max)) value->fail("a number from " + std::to_string(min) + " to " + std::to_string(max));
 }
 
-ImageSettings read_image(const io::JsonView& section) {
-  ImageSettings out;
+ImageSettings read_image(const io::JsonView& section, ImageSettings out = {}) {
   if (const auto value = section.find("patch_size")) out.patch_size = value->whole(1, 256);
   if (const auto value = section.find("pooling_kernel_size")) out.pooling = value->whole(1, 64);
   if (const auto value = section.find("max_soft_tokens")) {
@@ -70,6 +71,25 @@ ImageSettings read_image(const io::JsonView& section) {
     require_constant_list(section, "image_std", 1.0);
   }
   read_number(section, "rescale_factor", 1e-9, 1e9, out.rescale);
+  return out;
+}
+
+VideoSettings read_video(const io::JsonView& section) {
+  VideoSettings out;
+  out.frame = read_image(section, out.frame);
+  if (const auto factor = section.find("rescale_factor"); factor && std::abs(out.frame.rescale * 255 - 1) > 1e-6)
+    factor->fail("1 / 255 (the only one that is known for videos)");
+  const auto number = section.find("num_frames");
+  if (number) out.num_frames = number->whole(1, kMaxFrames);
+  // As in the reference: a rate counts only where num_frames is null, and without both every frame is taken.
+  const bool by_rate = !number && section.value().contains("num_frames");
+  if (const auto value = section.find("fps")) {
+    const double fps = value->number();
+    if (!(fps > 0 && fps <= kMaxRate)) value->fail("frames a second, above 0 and at most 1000");
+    if (by_rate) out.fps = fps;
+  }
+  out.takes_all = by_rate && !out.fps;
+  if (const auto value = section.find("do_sample_frames"); value && !value->boolean()) out.takes_all = true;
   return out;
 }
 
@@ -114,15 +134,23 @@ AudioSettings read_frames(const io::JsonView& section) {
 using AudioReader = AudioSettings (*)(const io::JsonView& section);
 
 /// preprocessor_config.json holds the settings of one processor at its top level; which one, its keys say.
-MediaSettings read_single(const io::JsonView& root, AudioReader audio) {
-  MediaSettings out;
+void read_single(const io::JsonView& root, AudioReader audio, MediaSettings& out) {
   if (root.find("max_soft_tokens") || root.find("image_processor_type")) out.image = read_image(root);
   if (root.find("feature_size") || root.find("feature_extractor_type")) out.audio = audio(root);
-  return out;
 }
 
-std::optional<MediaSettings> read_file(const std::string& model_dir, AudioReader audio_reader) {
+// Older folders have a file of its own for videos.
+void read_video_file(const std::filesystem::path& dir, MediaSettings& settings) {
+  const std::string path = (dir / "video_preprocessor_config.json").string();
+  if (!io::is_there(path)) return;
+  const io::Json json = io::read_json_file(path);
+  settings.video = read_video(io::JsonView(json, path));
+}
+
+MediaSettings read_files(const std::string& model_dir, AudioReader audio_reader) {
   const std::filesystem::path dir(model_dir);
+  MediaSettings out;
+  read_video_file(dir, out);
   for (const char* name : {"processor_config.json", "preprocessor_config.json"}) {
     const std::string path = (dir / name).string();
     if (!io::is_there(path)) continue;
@@ -130,13 +158,17 @@ std::optional<MediaSettings> read_file(const std::string& model_dir, AudioReader
     const io::JsonView root(json, path);
     const auto image = root.find("image_processor");
     const auto audio = root.find("feature_extractor");
-    if (!image && !audio) return read_single(root, audio_reader);
-    MediaSettings out;
+    const auto video = root.find("video_processor");
+    if (!image && !audio && !video) {
+      read_single(root, audio_reader, out);
+      return out;
+    }
     if (image) out.image = read_image(*image);
     if (audio) out.audio = audio_reader(*audio);
+    if (video) out.video = read_video(*video);
     return out;
   }
-  return std::nullopt;
+  return out;
 }
 
 // What a processor makes must be what the model takes.
@@ -147,9 +179,11 @@ void require_fit(const std::string& model_dir, const char* what, std::int64_t ma
 }
 
 MediaSettings unified_settings(const std::string& model_dir, const gemma4::ModelConfig& config) {
-  MediaSettings out = read_file(model_dir, read_frames).value_or(MediaSettings{});
-  out.image.patch_size *= out.image.pooling;
-  out.image.pooling = 1;
+  MediaSettings out = read_files(model_dir, read_frames);
+  for (ImageSettings* size : {&out.image, &out.video.frame}) {
+    size->patch_size *= size->pooling;
+    size->pooling = 1;
+  }
   if (config.vision) {
     require_fit(model_dir, "patches with a side", out.image.patch_size, config.vision->patch_size);
     if (out.image.max_soft_tokens > config.vision->position_embedding_size)
@@ -168,12 +202,49 @@ MediaSettings unified_settings(const std::string& model_dir, const gemma4::Model
 }  // namespace
 
 std::int64_t MediaSettings::max_soft_tokens(input::MediaKind kind) const {
-  if (kind == input::MediaKind::kImage) return image.max_soft_tokens;
+  switch (kind) {
+    case input::MediaKind::kImage:
+      return image.max_soft_tokens;
+    case input::MediaKind::kVideo:
+      return video.num_frames * video.frame.max_soft_tokens;
+    case input::MediaKind::kAudio:
+      break;
+  }
   return audio.frame_samples > 0 ? audio.max_samples / audio.frame_samples : input::kMaxAudioTokens;
 }
 
 std::int64_t MediaSettings::rows_per_soft_token(input::MediaKind kind) const {
-  return kind == input::MediaKind::kImage ? image.pooling * image.pooling : 1;
+  switch (kind) {
+    case input::MediaKind::kImage:
+      return image.pooling * image.pooling;
+    case input::MediaKind::kVideo:
+      return video.frame.pooling * video.frame.pooling;
+    case input::MediaKind::kAudio:
+      break;
+  }
+  return 1;
+}
+
+void apply(const VideoChoice& choice, VideoSettings& settings) {
+  if (choice.num_frames && choice.fps)
+    throw Error(ErrorKind::kConfig, "video_frames and video_fps are both given; keep one");
+  if (choice.num_frames) {
+    if (*choice.num_frames < 1 || *choice.num_frames > kMaxFrames)
+      throw Error(ErrorKind::kConfig, "video_frames: got ", *choice.num_frames, ", expected 1 to ", kMaxFrames);
+    settings.num_frames = *choice.num_frames;
+    settings.fps = std::nullopt;
+    settings.takes_all = false;
+  }
+  if (choice.fps) {
+    if (!(*choice.fps > 0 && *choice.fps <= kMaxRate))
+      throw Error(ErrorKind::kConfig, "video_fps: got ", *choice.fps, ", expected above 0 and at most ", kMaxRate);
+    settings.fps = choice.fps;
+    settings.takes_all = false;
+  }
+  if (!choice.soft_tokens) return;
+  if (!is_budget(*choice.soft_tokens))
+    throw Error(ErrorKind::kConfig, "video_soft_tokens: got ", *choice.soft_tokens, ", expected ", kBudgetList);
+  settings.frame.max_soft_tokens = *choice.soft_tokens;
 }
 
 void check_image_budget(std::int64_t max_soft_tokens) {
@@ -181,9 +252,7 @@ void check_image_budget(std::int64_t max_soft_tokens) {
   throw Error(ErrorKind::kConfig, "max_soft_tokens: got ", max_soft_tokens, ", expected ", kBudgetList);
 }
 
-MediaSettings read_processor_config(const std::string& model_dir) {
-  return read_file(model_dir, read_audio).value_or(MediaSettings{});
-}
+MediaSettings read_processor_config(const std::string& model_dir) { return read_files(model_dir, read_audio); }
 
 MediaSettings media_settings(const std::string& model_dir, const gemma4::ModelConfig& config) {
   return config.is_unified() ? unified_settings(model_dir, config) : read_processor_config(model_dir);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "bezel/gemma4/config.h"
@@ -29,9 +30,18 @@ struct AudioSettings {
   std::int64_t max_samples = input::kMaxAudioSamples;  ///< at 16 kHz; the rest of an audio clip is not read
 };
 
+/// How videos become frames (video_processor of processor_config.json). Frames are cut into patches as images are.
+struct VideoSettings {
+  ImageSettings frame{.max_soft_tokens = 70};
+  std::int64_t num_frames = 32;  ///< of one video, where it has as many
+  std::optional<double> fps{};   ///< frames for each second in place of num_frames
+  bool takes_all = false;        ///< every frame (do_sample_frames: false)
+};
+
 struct MediaSettings {
   ImageSettings image;
   AudioSettings audio;
+  VideoSettings video;
 
   /// The most soft tokens that one item of a kind makes.
   std::int64_t max_soft_tokens(input::MediaKind kind) const;
@@ -39,11 +49,21 @@ struct MediaSettings {
   std::int64_t rows_per_soft_token(input::MediaKind kind) const;
 };
 
+/// Settings of a run in place of the checkpoint's; at most one of the first two.
+struct VideoChoice {
+  std::optional<std::int64_t> num_frames{};   ///< of each video
+  std::optional<double> fps{};                ///< frames of each second
+  std::optional<std::int64_t> soft_tokens{};  ///< budget of a frame: 70, 140, 280, 560 or 1120
+};
+
+/// Puts what is given into `settings`. Throws Error (kConfig) on both num_frames and fps, and on a value out of range.
+void apply(const VideoChoice& choice, VideoSettings& settings);
+
 /// Throws Error (kConfig) unless `max_soft_tokens` is one of the five budgets that Gemma 4 knows.
 void check_image_budget(std::int64_t max_soft_tokens);
 
-/// Reads processor_config.json of a model folder, or preprocessor_config.json where there is none; defaults for what
-/// neither says. Throws Error naming file and key on a setting that Bezel cannot follow.
+/// Reads processor_config.json of a model folder, or preprocessor_config.json and video_preprocessor_config.json where
+/// there is none; defaults for what none says. Throws Error naming file and key on a setting that Bezel cannot follow.
 MediaSettings read_processor_config(const std::string& model_dir);
 
 /// The same for the model that `config` describes: of the unified one patches of the size of a soft token, and frames

@@ -1,5 +1,6 @@
 #include "bezel/data/sample_columns.h"
 
+#include <algorithm>
 #include <array>
 #include <initializer_list>
 #include <optional>
@@ -16,11 +17,15 @@ using io::JsonView;
 
 constexpr std::string_view kTranscribe = "Transcribe the audio.";
 constexpr std::string_view kDescribe = "Describe the image.";
+constexpr std::string_view kDescribeVideo = "Describe the video.";
 constexpr std::array<const char*, 5> kTranscripts = {"text", "sentence", "transcription", "transcript", "caption"};
 constexpr std::array<const char*, 8> kImageColumns = {"image",       "image_path", "img",      "img_path",
                                                       "image_paths", "image_file", "pictures", "picture"};
 constexpr std::array<const char*, 7> kAudioColumns = {
     "audio", "audio_filepath", "audio_path", "audio_paths", "audio_file", "wav", "wav_path"};
+
+constexpr std::array<const char*, 4> kVideoColumns = {"video", "video_path", "video_file", "video_paths"};
+constexpr std::array<const char*, 3> kMediaLists = {"images", "audios", "videos"};
 
 bool holds_something(const Json& value) {
   return !value.is_null() && !(value.is_string() && value.get_ref<const std::string&>().empty()) &&
@@ -74,13 +79,14 @@ void place_file_name(Json& line, const char* key, const std::string& source) {
   const std::string name = JsonView(line, source).at(key).text();
   if (ends_with_any(name, {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}))
     list_column(line, key, "images", source);
-  else if (ends_with_any(name, {".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus"}))
+  else if (ends_with_any(name, {".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".aac"}))
     list_column(line, key, "audios", source);
+  else if (ends_with_any(name, {".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi"}))
+    list_column(line, key, "videos", source);
   else
-    throw Error(
-        source, ": key '", key, "': '", name.substr(0, 200),
-        "' is no kind of file that is read; write it as 'images' (JPEG, PNG, WebP, GIF, BMP, TIFF) or 'audios' ",
-        "(WAV, FLAC, MP3, OGG)");
+    throw Error(source, ": key '", key, "': '", name.substr(0, 200),
+                "' is no kind of file that is read; write it as 'images' (JPEG, PNG, WebP, GIF, BMP, TIFF), 'audios' ",
+                "(WAV, FLAC, MP3, OGG) or 'videos' (MP4, MOV, WebM, MKV, AVI)");
 }
 
 std::optional<std::string> transcript_key(const JsonView& line) {
@@ -118,23 +124,29 @@ std::optional<std::string> answer_key(const JsonView& line, bool listed) {
   return key;
 }
 
+bool has_any_media(const Json& line) {
+  return std::ranges::any_of(kMediaLists, [&](const char* list) { return has(line, list); });
+}
+
+std::string_view usual_request(const Json& line) {
+  return has(line, "audios") ? kTranscribe : has(line, "images") ? kDescribe : kDescribeVideo;
+}
+
 // A medium with what is said or seen in it becomes a chat. Returns whether its request is ours.
 bool make_chat(Json& line, bool listed, const std::string& source) {
   for (const char* key : {"messages", "conversations", "completion", "output"})
     if (has(line, key)) return false;
   const auto key = answer_key(JsonView(line, source), listed);
-  const bool is_audio = has(line, "audios");
-  if (!key || (!is_audio && !has(line, "images"))) return false;
+  if (!key || !has_any_media(line)) return false;
   const std::string answer = JsonView(line, source).at(*key).text();
   // Plain text with its media.
-  for (const char* mark : {"<|image|>", "<|audio|>", "<image>", "<audio>"})
+  for (const char* mark : {"<|image|>", "<|audio|>", "<|video|>", "<image>", "<audio>", "<video>"})
     if (count_of(answer, mark) != 0) return false;
   drop_manifest_keys(line);
   const auto request = take_request(line, source);
   line.erase(*key);
-  line["messages"] =
-      Json::array({{{"role", "user"}, {"content", request.value_or(std::string(is_audio ? kTranscribe : kDescribe))}},
-                   {{"role", "assistant"}, {"content", answer}}});
+  line["messages"] = Json::array({{{"role", "user"}, {"content", request.value_or(std::string(usual_request(line)))}},
+                                  {{"role", "assistant"}, {"content", answer}}});
   return !request;
 }
 
@@ -168,17 +180,14 @@ KnownColumns with_known_columns(const JsonView& line) {
   Json& out = known.line;
   if (!out.is_object()) return known;
   const std::string& source = line.source();
-  for (const char* key : {"video", "videos"})
-    if (has(out, key))
-      throw Error(source, ": key '", key, "': video is not supported yet; give its frames as 'images'");
-  for (const char* key : {"messages", "conversations", "images", "audios"}) parse_column(out, key, source);
-  const bool listed = has(out, "images") || has(out, "audios");
+  for (const char* key : {"messages", "conversations", "images", "audios", "videos"}) parse_column(out, key, source);
+  const bool listed = has_any_media(out);
   for (const char* key : kImageColumns) list_column(out, key, "images", source);
   for (const char* key : kAudioColumns) list_column(out, key, "audios", source);
+  for (const char* key : kVideoColumns) list_column(out, key, "videos", source);
   for (const char* key : {"file_name", "path"})
-    if (!has(out, "images") && !has(out, "audios") && (key[0] == 'f' || !is_chat(out)))
-      place_file_name(out, key, source);
-  for (const char* key : {"images", "audios"})
+    if (!has_any_media(out) && (key[0] == 'f' || !is_chat(out))) place_file_name(out, key, source);
+  for (const char* key : kMediaLists)
     if (has(out, key) && !out[key].is_array()) out[key] = Json::array({out[key]});
   rename_column(out, "functions", "tools", source);
   rename_column(out, "system_prompt", "system", source);
@@ -192,7 +201,8 @@ void mark_listed_media(const JsonView& line, Json& messages) {
   if (!messages.is_array()) return;
   Json parts = Json::array();
   for (const auto& [list, type, placeholder] :
-       {std::array{"images", "image", "<|image|>"}, std::array{"audios", "audio", "<|audio|>"}}) {
+       {std::array{"images", "image", "<|image|>"}, std::array{"audios", "audio", "<|audio|>"},
+        std::array{"videos", "video", "<|video|>"}}) {
     if (!has_media(line, list) || marks_media(messages, type, placeholder)) continue;
     for (std::size_t i = 0; i < line.value()[list].size(); ++i) parts.push_back({{"type", type}});
   }

@@ -105,6 +105,9 @@ const Names& harmless_of_lines() {
                                "lang_group_id",
                                "image_id",
                                "audio_id",
+                               "video_id",
+                               "video_metadata",
+                               "duration_sec",
                                "image_size",
                                "image_width",
                                "image_height"};
@@ -143,6 +146,11 @@ constexpr Hint kHints[] = {
     {"thought", kThoughts},
     {"images", "list images beside 'conversations' and mark their places with <image>"},
     {"audios", "list audio clips beside 'conversations' and mark their places with <audio>"},
+    {"videos", "list videos beside 'conversations' and mark their places with <video>"},
+    {"max_frames", "video_frames in the config sets how many frames of each video are taken"},
+    {"max_pixels", "video_soft_tokens in the config sets the size of frames, max_soft_tokens that of images"},
+    {"video_start", "cut the video and leave the key out: ffmpeg -ss BEGIN -to END -i IN OUT.mp4"},
+    {"video_end", "cut the video and leave the key out: ffmpeg -ss BEGIN -to END -i IN OUT.mp4"},
     {"function_call", "write it as 'tool_calls': [{\"function\": {\"name\": …, \"arguments\": …}}]"},
     {"offset", "cut the audio clip and leave the key out"},
     {"system", "write it as the first message, of the role system, of a list of messages"},
@@ -205,12 +213,13 @@ Names joined(Names names, const Names& more) {
 void check_parts(const JsonView& content) {
   static const Names kUsed = {"type",  "text",   "path",      "image",     "audio",       "url",
                               "bytes", "base64", "image_url", "audio_url", "input_audio", "input_image"};
+  static const Names kVideo = joined(kUsed, {"video", "video_url", "input_video", "frames", "fps"});
   static const Names kHarmless = {"id", "index", "detail", "format", "mime_type", "cache_control", "width", "height"};
   if (!content.is_array()) return;
   for (const JsonView& part : content.elements()) {
     const auto type = part.is_object() ? part.find("type") : std::nullopt;
-    if (type && type->is_string() && type->text() == "video") continue;  // refused by its type
-    check(part, "a part of the content", kUsed, kHarmless);
+    const bool is_video = type && type->is_string() && type->text().find("video") != std::string::npos;
+    check(part, "a part of the content", is_video ? kVideo : kUsed, kHarmless);
   }
 }
 
@@ -224,13 +233,13 @@ void check_calls(const JsonView& calls) {
 }
 
 Names line_keys(SampleForm form) {
-  const Names chat = {"system", "tools", "images", "audios", "chat_template_kwargs"};
+  const Names chat = {"system", "tools", "images", "audios", "videos", "chat_template_kwargs"};
   if (form == SampleForm::kMessages) return joined({"messages"}, chat);
   if (form == SampleForm::kConversations) return joined({"conversations"}, chat);
-  if (form == SampleForm::kPrompt) return {"prompt", "completion", "images", "audios"};
+  if (form == SampleForm::kPrompt) return {"prompt", "completion", "images", "audios", "videos"};
   if (form == SampleForm::kChatPrompt) return joined({"prompt", "completion"}, chat);
   if (form == SampleForm::kInstruction) return joined({"instruction", "input", "output", "history"}, chat);
-  return {"text", "images", "audios"};
+  return {"text", "images", "audios", "videos"};
 }
 
 // Columns that repeat what is used: Alpaca's rendered `text`, and the `prompt` of UltraChat.

@@ -15,11 +15,12 @@ using input::kMediaWords;
 using Sources = std::vector<MediaSource>;
 
 // Whether `text` is a file in base64, by the first bytes of the kinds that are read: JPEG, PNG, RIFF (WebP, WAV), GIF,
-// BMP, TIFF, FLAC, Ogg and MP3 with a tag. File names of that length without a dot do not occur.
+// BMP, TIFF, FLAC, Ogg, MP3 with a tag, Matroska and MP4. File names of that length without a dot do not occur.
 bool is_bare_base64(std::string_view text) {
   if (text.size() < 40 || text.find('.') != std::string_view::npos) return false;
   for (const std::string_view begin :
-       {"/9j/", "iVBORw0KGgo", "UklGR", "R0lGOD", "Qk0", "Qk1", "Qk2", "Qk3", "SUkq", "TU0A", "ZkxhQ", "T2dnU", "SUQz"})
+       {"/9j/", "iVBORw0KGgo", "UklGR", "R0lGOD", "Qk0", "Qk1", "Qk2", "Qk3", "SUkq", "TU0A", "ZkxhQ", "T2dnU", "SUQz",
+        "GkXfo", "AAAAGGZ0eX", "AAAAHGZ0eX", "AAAAIGZ0eX"})
     if (text.starts_with(begin)) return true;
   return false;
 }
@@ -49,9 +50,48 @@ std::optional<MediaSource> openai_source(const JsonView& part, MediaKind kind) {
   return std::nullopt;
 }
 
+// A video that is a list of images.
+MediaSource frames_source(const JsonView& list, std::optional<double> fps) {
+  MediaSource source{.kind = MediaKind::kVideo, .fps = fps};
+  if (!fps)
+    throw Error(
+        list.source(), ": key '", list.key(), "': a list of frames needs their rate; write the video as ",
+        "{\"type\": \"video\", \"frames\": [FILES], \"fps\": 24} (24 is what transformers takes where it is unknown)");
+  for (const JsonView& frame : list.elements()) source.frames.push_back(frame.text());
+  if (source.frames.empty()) throw Error(list.source(), ": key '", list.key(), "': a video without frames");
+  return source;
+}
+
+std::optional<double> rate_of(const JsonView& part) {
+  const auto fps = part.find("fps");
+  if (!fps) return std::nullopt;
+  return fps->number();
+}
+
+std::optional<MediaSource> own_source(const JsonView& part, MediaKind kind);
+
+// The frames of an object, or what it names with their rate beside it.
+std::optional<MediaSource> video_source(const JsonView& part) {
+  const std::optional<double> fps = rate_of(part);
+  for (const std::string_view key : {"frames", "video", "path", "url"})
+    if (const auto value = part.find(key); value && (value->is_array() || key == "frames"))
+      return frames_source(*value, fps);
+  for (const std::string_view key : {"path", "video", "url"})
+    if (const auto value = part.find(key); value && fps && value->is_string()) {
+      MediaSource source = source_of(*value, MediaKind::kVideo);
+      source.fps = fps;
+      return source;
+    }
+  return std::nullopt;
+}
+
 // What a part, or an entry of a list, names itself; nothing when it only marks a place.
 std::optional<MediaSource> own_source(const JsonView& part, MediaKind kind) {
   if (part.is_string()) return source_of(part, kind);
+  if (kind == MediaKind::kVideo) {
+    if (part.is_array()) return frames_source(part, std::nullopt);
+    if (auto source = video_source(part)) return source;
+  }
   // The data sets library writes {"bytes": …, "path": …}, where the path is a name only once there are bytes.
   for (const char* key : {"bytes", "base64"})
     if (const auto bytes = part.find(key)) return MediaSource{kind, "", decode_base64(bytes->text(), part.source())};
@@ -74,8 +114,6 @@ std::vector<JsonView> media_parts(const JsonView& messages, MediaKind kind) {
     for (const JsonView& part : content->elements()) {
       const auto type = part.find("type");
       if (!type || !type->is_string()) continue;
-      if (type->text() == "video")
-        throw Error(part.source(), ": key '", part.key(), "': video is not supported; give its frames as images");
       if (is_type_of(type->text(), kind)) out.push_back(part);
     }
   }
@@ -149,8 +187,6 @@ void collect_media(const JsonView& line, const Json* messages, SampleText& sampl
   input::PerKind<Sources> sources;
   for (const MediaKind kind : input::kMediaKinds) sources[kind] = collect_kind(line, view, kind, sample.text);
   sample.media = in_placeholder_order(sample.text, sources);
-  if (count_of(sample.text, "<|video|>") != 0)
-    throw Error(line.source(), ": the text holds <|video|>, but video is not supported; give its frames as images");
 }
 
 }  // namespace bezel::data

@@ -12,9 +12,9 @@
 
 namespace bezel::data {
 
-/// Fills sample.media from the media parts of `messages` (may be null) and the lists `images` and `audios` of `line`;
-/// sample.text must be rendered already. Throws Error when their number is not that of the
-/// placeholders in the text.
+/// Fills sample.media from the media parts of `messages` (may be null) and the lists `images`, `audios` and `videos` of
+/// `line`; sample.text must be rendered already. Throws Error when their number is not that of the placeholders in the
+/// text.
 void collect_media(const io::JsonView& line, const io::Json* messages, SampleText& sample);
 
 /// How often `part`, a placeholder, stands in `text`.

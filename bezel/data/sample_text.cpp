@@ -66,7 +66,7 @@ ChatOptions line_options(const JsonView& line, ChatOptions options) {
 
 SampleText read_chat(const JsonView& line, Json messages, const SampleOptions& options) {
   place_message_media(messages, line.source());
-  split_tags(messages, has_media(line, "images"), has_media(line, "audios"));
+  split_tags(messages, {{has_media(line, "images"), has_media(line, "audios"), has_media(line, "videos")}});
   check_message_keys(JsonView(messages, line.source(), "messages"));
   mark_listed_media(line, messages);
   const Json tools = read_tools(line);
@@ -105,10 +105,11 @@ void mask_from_loss(Json& message) {
   message["train"] = false;
 }
 
-// A text that is no chat, its <image> and <audio> tags as placeholders where the line has such media.
+// A text that is no chat, its <image>, <audio> and <video> tags as placeholders where the line has such media.
 std::string with_placeholders(const JsonView& line, std::string text) {
   for (const auto& [list, tag, placeholder] : {std::array<std::string_view, 3>{"images", "<image>", "<|image|>"},
-                                               std::array<std::string_view, 3>{"audios", "<audio>", "<|audio|>"}}) {
+                                               std::array<std::string_view, 3>{"audios", "<audio>", "<|audio|>"},
+                                               std::array<std::string_view, 3>{"videos", "<video>", "<|video|>"}}) {
     if (!has_media(line, list.data())) continue;
     for (auto at = text.find(tag); at != std::string::npos; at = text.find(tag, at + placeholder.size()))
       text.replace(at, tag.size(), placeholder);

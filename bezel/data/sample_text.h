@@ -18,7 +18,7 @@ struct SampleOptions {
   bool takes_notes = true;       ///< fills SampleText::notes, for which chats with thoughts are rendered again
 };
 
-/// One line of a data set as text, with one placeholder for each image and audio clip.
+/// One line of a data set as text, with one placeholder for each item of media.
 struct SampleText {
   std::string text;                                               ///< <bos> included
   std::vector<std::pair<std::size_t, std::size_t>> loss_spans{};  ///< byte ranges, in order, not overlapping
@@ -31,10 +31,10 @@ struct SampleText {
 
 /// Reads one of these forms, told apart by their keys: `messages`, `conversations` (ShareGPT), `prompt` + `completion`
 /// (strings or messages), `instruction` + `output` (+ `input`, `history`), `text`. `system`, `tools` and
-/// `chat_template_kwargs` go with all that are chats; `images` and `audios` fill media parts, <image> and <audio> tags
-/// and typed placeholders that name no file. Columns of other tools are read as with_known_columns() says. Throws Error
-/// starting with `source` on anything else, on keys that nothing uses, on no assistant turn, on nothing to learn, and
-/// when media and placeholders do not match in number.
+/// `chat_template_kwargs` go with all that are chats; `images`, `audios` and `videos` fill media parts, <image>,
+/// <audio> and <video> tags and typed placeholders that name no file. Columns of other tools are read as
+/// with_known_columns() says. Throws Error starting with `source` on anything else, on keys that nothing uses, on no
+/// assistant turn, on nothing to learn, and when media and placeholders do not match in number.
 SampleText read_sample(const io::Json& line, const std::string& source, const SampleOptions& options = {});
 
 }  // namespace bezel::data

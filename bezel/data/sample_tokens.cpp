@@ -13,10 +13,19 @@ using Span = ExpandedText::Span;
 
 constexpr std::int64_t kIgnore = -100;  // kIgnoreLabel of batch.h, which needs LibTorch
 
-std::string media_text(const input::MediaWords& words, std::int64_t soft_tokens) {
+std::string block_text(const input::MediaWords& words, std::int64_t soft_tokens) {
   std::string out(words.open);
   for (std::int64_t i = 0; i < soft_tokens; ++i) out += words.placeholder;
   return out + std::string(words.close);
+}
+
+// Reference: Gemma4Processor.replace_video_token.
+std::string media_text(const input::MediaWords& words, const MediaTokens& media) {
+  const std::string block = block_text(words, media.soft_tokens);
+  if (media.times.empty()) return block;
+  std::string out;
+  for (const std::string& time : media.times) out += (out.empty() ? "" : " ") + time + " " + block;
+  return out;
 }
 
 // Where offsets of the old text lie in the new one; asked for in rising order.
@@ -66,14 +75,14 @@ std::map<std::int64_t, std::int64_t> placeholder_types(const Tokenizer& tokenize
 
 }  // namespace
 
-ExpandedText expand_placeholders(const SampleText& sample, std::span<const std::int64_t> soft_tokens) {
+ExpandedText expand_placeholders(const SampleText& sample, std::span<const MediaTokens> given) {
   ExpandedText out;
   Shift shift;
   std::size_t done = 0, next = 0;
   for (auto hit = next_placeholder(sample.text, 0); hit; hit = next_placeholder(sample.text, done)) {
     const input::MediaWords& words = input::kMediaWords[hit->kind];
-    if (next == soft_tokens.size()) throw Error("more ", words.placeholder, " in the text than media");
-    const std::string media = media_text(words, soft_tokens[next++]);
+    if (next == given.size()) throw Error("more ", words.placeholder, " in the text than media");
+    const std::string media = media_text(words, given[next++]);
     out.text.append(sample.text, done, hit->begin - done);
     out.media_spans.emplace_back(out.text.size(), out.text.size() + media.size());
     out.text += media;

@@ -12,17 +12,28 @@
 
 namespace bezel::data {
 
-/// A text whose placeholders stand for all the soft tokens of their image or audio clip.
+/// What stands in the text for an item of media.
+struct MediaTokens {
+  std::int64_t soft_tokens = 0;      ///< of a video: of each frame
+  std::vector<std::string> times{};  ///< of a video: "mm:ss" before each frame
+
+  std::int64_t total() const {
+    return times.empty() ? soft_tokens : soft_tokens * static_cast<std::int64_t>(times.size());
+  }
+};
+
+/// A text whose placeholders stand for all the soft tokens of their item of media.
 struct ExpandedText {
   using Span = std::pair<std::size_t, std::size_t>;
   std::string text;
   std::vector<Span> loss_spans;   ///< byte ranges
-  std::vector<Span> media_spans;  ///< byte ranges, their opening and closing tokens included
+  std::vector<Span> media_spans;  ///< byte ranges, their opening and closing tokens and a video's times included
 };
 
 /// Turns each <|image|> into <|image> + n times <|image|> + <image|>, and the same for audio, as the processor does
-/// before it tokenizes. `soft_tokens` gives n of each in the order of the text.
-ExpandedText expand_placeholders(const SampleText& sample, std::span<const std::int64_t> soft_tokens);
+/// before it tokenizes. <|video|> becomes "mm:ss <|image>" + n times <|video|> + "<image|>" for each frame, one blank
+/// between them. `given` has n of each in the order of the text.
+ExpandedText expand_placeholders(const SampleText& sample, std::span<const MediaTokens> given);
 
 struct SampleTokens {
   std::vector<std::int64_t> input_ids;

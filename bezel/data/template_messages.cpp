@@ -15,6 +15,7 @@ void rename_part(Json& part) {
   const std::string type = part["type"].get<std::string>();
   if (type == "image_url" || type == "input_image") part["type"] = "image";
   if (type == "audio_url" || type == "input_audio") part["type"] = "audio";
+  if (type == "video_url" || type == "input_video") part["type"] = "video";
 }
 
 // {type, function: {name, arguments}} of a call or a tool that may lack the object around its function.

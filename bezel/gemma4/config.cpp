@@ -341,7 +341,7 @@ std::string first_architecture(const JsonView& json) {
 
 std::string ModelConfig::missing_row(std::int64_t id) const {
   const input::MediaTokenIds& ids = placeholder_ids;
-  if (vision && (id == ids[input::MediaKind::kImage] || id == ids.video)) return "";
+  if (vision && (id == ids[input::MediaKind::kImage] || id == ids[input::MediaKind::kVideo])) return "";
   if (audio && id == ids[input::MediaKind::kAudio]) return "";
   const auto past = [&](const char* table, const char* key, std::int64_t rows) {
     return std::string("the ") + table + " end at row " + std::to_string(rows - 1) + " (" + key + ": " +
@@ -397,7 +397,6 @@ ModelConfig read_model_config(const JsonView& json) {
   if (const auto audio = json.find("audio_config"))
     config.audio = unified ? read_unified_audio(*audio) : read_audio(*audio);
   input::MediaTokenIds& ids = config.placeholder_ids;
-  ids.video = count_or(json, "video_token_id", ids.video, 0);
   for (const input::MediaKind kind : input::kMediaKinds) {
     const std::string key = std::string(input::kMediaWords[kind].part) + "_token_id";
     ids.of[kind] = count_or(json, key.c_str(), ids[kind], 0);

@@ -136,7 +136,7 @@ struct ModelConfig {
   std::vector<std::string> warnings;  ///< where the weights are other than config.json says, and what is done then
 
   /// Kinds of media that the model has an encoder for.
-  input::PerKind<bool> media() const { return {{vision.has_value(), audio.has_value()}}; }
+  input::PerKind<bool> media() const { return {{vision.has_value(), audio.has_value(), vision.has_value()}}; }
   bool is_unified() const { return family == Family::kGemma4Unified; }
   /// Whether both rules of ImageAttention are in use for this model, so that it must be said which one is meant.
   bool has_image_attention() const { return is_unified() && vision && text.bidirectional_vision; }

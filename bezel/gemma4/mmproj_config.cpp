@@ -100,7 +100,8 @@ void read_mmproj_config(const io::GgufModel& model, ModelConfig& config) {
     // No key says it: among released models, those without per-layer embeddings see all of an image at once.
     config.text.bidirectional_vision = config.text.hidden_size_per_layer_input == 0;
     config.placeholder_ids.of[input::MediaKind::kImage] = placeholders.at("<|image|>");
-    config.placeholder_ids.video = placeholders.find("<|video|>").value_or(config.placeholder_ids.video);
+    std::int64_t& video = config.placeholder_ids.of[input::MediaKind::kVideo];
+    video = placeholders.find("<|video|>").value_or(video);
   }
   if (has(towers, "clip.has_audio_encoder")) {
     config.audio = read_audio(towers);

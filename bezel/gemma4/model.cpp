@@ -13,6 +13,16 @@ namespace bezel::gemma4 {
 
 using torch::Tensor;
 
+namespace {
+
+// Frames are kept as bytes until they are encoded.
+input::Media with_values(input::Media media) {
+  if (media.features.scalar_type() == torch::kByte) media.features = media.features.to(torch::kFloat).div_(255);
+  return media;
+}
+
+}  // namespace
+
 EmbedderImpl::EmbedderImpl(std::int64_t soft_width, std::int64_t text_width, double eps, bool quantizable) : eps_(eps) {
   embedding_projection = register_module(
       "embedding_projection", nn::Linear(soft_width, text_width, nn::LinearImpl::Options{.quantizable = quantizable}));
@@ -56,18 +66,18 @@ input::Batch ModelImpl::make_batch(const input::RawInputs& raw) const {
 }
 
 Tensor ModelImpl::soft_tokens(const MediaInput& path, const input::Media& media) {
-  const auto run = [&] { return path.encoder->encode(media, dtype_); };
+  const auto run = [&] { return path.encoder->encode(with_values(media), dtype_); };
   const bool may_cache = soft_token_cache_ && nn::ClipCounting::current() == nullptr &&
                          !path.encoder->layers()->is_empty() && nn::adapter_tensors(*path.encoder).empty();
   return may_cache ? soft_token_cache_->get(path.part->label, {media.features, media.layout}, run) : run();
 }
 
-// Soft tokens of each item of one kind.
+// Soft tokens of each item that one encoder reads.
 std::vector<Tensor> ModelImpl::encode_kind(const MediaInput& path, const std::vector<input::Media>& media) {
   std::vector<Tensor> soft;
   std::vector<std::int64_t> sizes;
   for (const input::Media& item : media) {
-    if (item.kind != path.kind()) continue;
+    if (input::encoder_kind(item.kind) != path.kind()) continue;
     soft.push_back(soft_tokens(path, item));
     sizes.push_back(item.num_soft_tokens);
   }
@@ -84,11 +94,14 @@ Encoded ModelImpl::encode(const input::Batch& batch, const PhaseObserver& observ
                   input::kMediaWords[kind].encoder);
   for (const MediaInput& path : model->media_inputs) {
     soft[path.kind()] = encode_kind(path, batch.media);
-    if (encoded.kinds[path.kind()] && observer) observer(Phase::encoder(path.kind()));
+    if (!soft[path.kind()].empty() && observer) observer(Phase::encoder(path.kind()));
   }
   std::vector<Tensor> ordered;
   input::PerKind<std::size_t> next;
-  for (const input::Media& item : batch.media) ordered.push_back(soft[item.kind][next[item.kind]++]);
+  for (const input::Media& item : batch.media) {
+    const input::MediaKind kind = input::encoder_kind(item.kind);
+    ordered.push_back(soft[kind][next[kind]++]);
+  }
   if (!ordered.empty()) encoded.rows = at::cat(ordered);
   return encoded;
 }
@@ -124,10 +137,11 @@ Tensor ModelImpl::decode(const input::Batch& batch, const Encoded& encoded, cons
                  .view(embeds.sizes());
   }
   const Tensor real = batch.has_padding ? batch.attention_mask : Tensor();
-  const bool bidirectional = config_.text.bidirectional_vision && encoded.kinds[input::MediaKind::kImage];
+  const bool sees_pixels = encoded.kinds[input::MediaKind::kImage] || encoded.kinds[input::MediaKind::kVideo];
+  const bool bidirectional = config_.text.bidirectional_vision && sees_pixels;
   const Tensor ends = bidirectional ? nn::image_run_ends(batch.mm_token_type_ids, batch.segment_start) : Tensor();
   const bool in_all_layers = bidirectional && config_.text.image_attention == ImageAttention::kAllLayers;
-  const Tensor begins = in_all_layers ? nn::picture_begins(ends) : Tensor();
+  const Tensor begins = in_all_layers ? nn::image_run_begins(ends) : Tensor();
   return model->language_model(embeds, model->language_model->per_layer_inputs(ids, embeds),
                                Context{real, batch.segment_start, ends, begins, queries, past});
 }

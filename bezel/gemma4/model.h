@@ -28,7 +28,7 @@ class EmbedderImpl : public torch::nn::Module {
 };
 TORCH_MODULE(Embedder);
 
-/// How media of one kind reach the decoder.
+/// How media of one kind, and of those that its encoder reads too, reach the decoder.
 struct MediaInput {
   const Part* part = nullptr;  ///< of known_parts(): the encoder, or where that has no tensors the projector
   std::shared_ptr<Encoder> encoder;

@@ -199,8 +199,8 @@ AttentionContext TextModelImpl::attention_context(LayerType type, const Tensor& 
                       .window = sliding ? config_.sliding_window : 0,
                       .attention_mask = context.attention_mask,
                       .segment_start = context.segment_start,
-                      .image_run_end = sliding || context.picture_begin.defined() ? context.image_run_end : Tensor(),
-                      .picture_begin = context.picture_begin,
+                      .image_run_end = sliding || context.image_run_begin.defined() ? context.image_run_end : Tensor(),
+                      .image_run_begin = context.image_run_begin,
                       .queries = queries},
                      embeds.device());
   return inputs;

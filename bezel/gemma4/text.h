@@ -44,9 +44,9 @@ struct Context {
   torch::Tensor segment_start;  ///< int64 [B, T], where the sample of each position begins; undefined: one sample a row
   torch::Tensor
       image_run_end;  ///< int64 [B, T], opens sliding attention inside an image (nn::image_run_ends); or undefined
-  torch::Tensor picture_begin;  ///< int64 [B, T] (nn::picture_begins): images are seen whole in all layers;
-                                ///< undefined: as ImageAttention::kSlidingLayers
-  torch::Tensor queries;        ///< int64 [B, Q], the positions whose states are wanted; undefined: all
+  torch::Tensor image_run_begin;  ///< int64 [B, T] (nn::image_run_begins): images are seen whole in all layers;
+                                  ///< undefined: as ImageAttention::kSlidingLayers
+  torch::Tensor queries;          ///< int64 [B, Q], the positions whose states are wanted; undefined: all
   KvCache* past =
       nullptr;  ///< what came before, to be extended by this call; null: nothing. B = 1, one sample, no padding
 };

@@ -54,6 +54,7 @@ Conversation::Conversation(const std::string& folder, const gemma4::ModelConfig&
     data::check_image_budget(*options_.max_soft_tokens);
     media_settings_.image.max_soft_tokens = *options_.max_soft_tokens;
   }
+  data::apply(options_.video, media_settings_.video);
   data::check_tokens(tokenizer_, format_, ids_, allowed_);
   clear();
 }
@@ -64,9 +65,8 @@ void Conversation::check_media(const Question& question) const {
     if (!files.empty() && !allowed_[kind])
       throw Error(files[0], ": the model has no ", input::kMediaWords[kind].encoder);
     check_count(question.text, input::kMediaWords[kind], files.size());
+    if (!files.empty()) data::check_placeholder(tokenizer_, kind, ids_);
   }
-  if (data::count_of(question.text, "<|video|>") != 0)
-    throw Error("the prompt holds <|video|>, but video is not supported");
 }
 
 void Conversation::ask(const Question& question) {

@@ -9,6 +9,7 @@
 
 #include "bezel/data/batch.h"
 #include "bezel/data/chat_template.h"
+#include "bezel/data/media.h"
 #include "bezel/data/processor_config.h"
 #include "bezel/data/tokenizer.h"
 #include "bezel/gemma4/config.h"
@@ -28,6 +29,7 @@ struct ConversationOptions {
   bool thinking = false;                        ///< the template's enable_thinking
   bool raw = false;                             ///< no chat template: <bos> and the text of the one question
   std::optional<std::int64_t> max_soft_tokens;  ///< budget of an image in place of the checkpoint's
+  data::VideoChoice video;                      ///< frames of a video in place of the checkpoint's
 };
 
 /// A conversation and the prompt that asks for its next turn.
@@ -63,7 +65,7 @@ class Conversation {
   gemma4::ModelConfig config_;
   input::PerKind<bool> allowed_;  // kinds that the model has an encoder for
   io::Json messages_ = io::Json::array();
-  input::PerKind<std::vector<input::Media>> media_;
+  input::PerKind<std::vector<data::LoadedMedia>> media_;
 };
 
 }  // namespace bezel::generate

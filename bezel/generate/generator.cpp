@@ -37,12 +37,13 @@ input::PerKind<bool> kinds_at(std::span<const std::int64_t> types, std::int64_t 
   return kinds;
 }
 
-// Where to end a chunk that should end at `end`, so that it holds images as a whole.
+// Where to end a chunk that should end at `end`, so that it holds images and frames as a whole.
 std::int64_t chunk_end(std::span<const std::int64_t> types, std::int64_t begin, std::int64_t end) {
   constexpr std::int64_t kImage = input::kMediaWords[input::MediaKind::kImage].token_type;
+  constexpr std::int64_t kFrame = input::kMediaWords[input::MediaKind::kVideo].token_type;
   const auto size = static_cast<std::int64_t>(types.size());
   const auto inside = [&](std::int64_t at) {  // a cut before `at` would split an image
-    return at > begin && at < size && types[at] == kImage && types[at - 1] == kImage;
+    return at > begin && at < size && types[at - 1] == types[at] && (types[at] == kImage || types[at] == kFrame);
   };
   end = std::min(end, size);
   std::int64_t cut = end;

@@ -13,11 +13,13 @@ namespace bezel::input {
 /// Label value of positions that carry no loss (transformers' ignore index).
 inline constexpr std::int64_t kIgnoreLabel = -100;
 
-/// One image or audio clip as its encoder reads it.
+/// One image, frame of a video or audio clip as its encoder reads it.
 ///           features                          layout                      soft_index
 /// image     float32 [P, 3 * patch_size^2],    int64 [P, 2], (x, y)        int64 [P], the soft token that
 ///           its real patches, 0..1, by row,   of each patch               each patch is averaged into
 ///           column and channel
+/// video     the same of one frame, or uint8   as of an image              as of an image
+///           that is divided by 255
 /// audio     float32 [F, 128], log-mel         bool [F], true              int64 [M], the rows after
 ///           frames; zero on padding           on real frames              subsampling that are soft tokens
 /// In the unified model a patch is a soft token, and so is a frame: of 640 samples, not of mel bands.
@@ -33,7 +35,7 @@ struct Media {
 struct Batch {
   torch::Tensor input_ids;          ///< int64 [B, T]
   torch::Tensor attention_mask;     ///< bool [B, T], true on real tokens, which padding only follows or precedes
-  torch::Tensor mm_token_type_ids;  ///< int64 [B, T], 0 on text, 2 on video, else MediaWords::token_type
+  torch::Tensor mm_token_type_ids;  ///< int64 [B, T], 0 on text, else MediaWords::token_type
   torch::Tensor segment_start;      ///< int64 [B, T], where in its row the sample of each position begins; undefined:
                                     ///< each row is one sample
   torch::Tensor label_flat_index;   ///< int64 [L], flat index into B*T of the positions that predict a label

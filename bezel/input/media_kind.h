@@ -8,9 +8,12 @@
 namespace bezel::input {
 
 /// Kinds of media that a sample may hold, in the order in which their encoders run.
-enum class MediaKind { kImage, kAudio };
+enum class MediaKind { kImage, kAudio, kVideo };
 
-inline constexpr MediaKind kMediaKinds[] = {MediaKind::kImage, MediaKind::kAudio};
+inline constexpr MediaKind kMediaKinds[] = {MediaKind::kImage, MediaKind::kAudio, MediaKind::kVideo};
+
+/// The kind whose encoder reads media of `kind`: the frames of a video are read as images are.
+constexpr MediaKind encoder_kind(MediaKind kind) { return kind == MediaKind::kVideo ? MediaKind::kImage : kind; }
 
 /// One value for each kind, in the order of kMediaKinds.
 template <typename Value>
@@ -28,7 +31,7 @@ struct MediaWords {
   std::string_view list;         ///< "images": key of a sample, a list of files
   std::string_view url, data;    ///< types and keys of OpenAI's parts with a URL and with base64
   std::string_view placeholder;  ///< one soft token, or before its expansion all of them
-  std::string_view open, close;  ///< tokens around the soft tokens
+  std::string_view open, close;  ///< tokens around the soft tokens, of a video around those of each frame
   std::int64_t token_type;       ///< value in mm_token_type_ids
   std::string_view item, items;  ///< "image", "images": in messages
   std::string_view count;        ///< "images": a number of them
@@ -40,21 +43,19 @@ inline constexpr PerKind<MediaWords> kMediaWords{{
      "vision tower"},
     {"audio", "audios", "audio_url", "input_audio", "<|audio|>", "<|audio>", "<audio|>", 3, "audio clip", "audio clips",
      "audio_clips", "audio tower"},
+    {"video", "videos", "video_url", "input_video", "<|video|>", "<|image>", "<image|>", 2, "video", "videos", "videos",
+     "vision tower"},
 }};
-
-/// mm_token_type_ids of video, which has placeholders and no encoder yet.
-inline constexpr std::int64_t kVideoTokenType = 2;
 
 /// Token ids of the placeholders (config.json: image_token_id, audio_token_id, video_token_id).
 struct MediaTokenIds {
-  PerKind<std::int64_t> of{{258880, 258881}};
-  std::int64_t video = 258884;
+  PerKind<std::int64_t> of{{258880, 258881, 258884}};
 
   std::int64_t operator[](MediaKind kind) const { return of[kind]; }
   bool contains(std::int64_t id) const {
     for (const std::int64_t placeholder : of.values)
       if (id == placeholder) return true;
-    return id == video;
+    return false;
   }
 };
 

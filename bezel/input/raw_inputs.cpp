@@ -21,14 +21,23 @@ void require(bool ok, const char* name, const char* wanted, const Tensor& found)
 
 Tensor flat_positions(const Tensor& mask) { return at::nonzero(mask.flatten()).flatten(); }
 
-/// One image out of a padded batch.
-Media unpad_image(const Tensor& patches, const Tensor& positions, std::int64_t pooling) {
+/// Names of the tensors that hold images or frames.
+struct PixelNames {
+  MediaKind kind;
+  const char *pixels, *positions;
+};
+
+constexpr PixelNames kImageNames{MediaKind::kImage, "pixel_values", "image_position_ids"};
+constexpr PixelNames kFrameNames{MediaKind::kVideo, "pixel_values_videos", "video_position_ids"};
+
+/// One image or frame out of a padded batch.
+Media unpad_image(const Tensor& patches, const Tensor& positions, std::int64_t pooling, const PixelNames& names) {
   const Tensor real = flat_positions(positions.ne(-1).all(1));
-  Media image{.kind = MediaKind::kImage,
+  Media image{.kind = names.kind,
               .features = patches.index_select(0, real).contiguous(),
               .layout = positions.index_select(0, real).contiguous()};
-  if (real.size(0) == 0) throw Error("input 'image_position_ids': an image without a single real patch");
-  if (image.layout.min().item<std::int64_t>() < 0) throw Error("input 'image_position_ids': a negative position");
+  if (real.size(0) == 0) throw Error("input '", names.positions, "': an image without a single real patch");
+  if (image.layout.min().item<std::int64_t>() < 0) throw Error("input '", names.positions, "': a negative position");
   const std::int64_t columns = (image.layout.select(1, 0).max().item<std::int64_t>() + 1) / pooling;
   const Tensor window = at::div(image.layout, pooling, "floor");
   const Tensor token = window.select(1, 0) + columns * window.select(1, 1);  // [P]
@@ -49,17 +58,17 @@ Media audio_clip(const Tensor& features, const Tensor& mask, std::int64_t frames
   return clip;
 }
 
-std::vector<Media> images_of(const RawInputs& raw, std::int64_t pooling) {
+std::vector<Media> images_of(const Tensor& pixels, const Tensor& positions, const PixelNames& names,
+                             std::int64_t pooling) {
   std::vector<Media> images;
-  if (!raw.pixel_values.defined()) return images;
-  require(raw.pixel_values.dim() == 3, "pixel_values", "[images, patches, values]", raw.pixel_values);
-  if (!raw.image_position_ids.defined()) throw Error("input 'image_position_ids' is missing beside 'pixel_values'");
-  require(raw.image_position_ids.dim() == 3 && raw.image_position_ids.size(2) == 2 &&
-              raw.image_position_ids.size(0) == raw.pixel_values.size(0) &&
-              raw.image_position_ids.size(1) == raw.pixel_values.size(1),
-          "image_position_ids", "[images, patches, 2] as in 'pixel_values'", raw.image_position_ids);
-  for (std::int64_t i = 0; i < raw.pixel_values.size(0); ++i)
-    images.push_back(unpad_image(raw.pixel_values[i], raw.image_position_ids[i].to(torch::kLong), pooling));
+  if (!pixels.defined()) return images;
+  require(pixels.dim() == 3, names.pixels, "[images, patches, values]", pixels);
+  if (!positions.defined()) throw Error("input '", names.positions, "' is missing beside '", names.pixels, "'");
+  require(positions.dim() == 3 && positions.size(2) == 2 && positions.size(0) == pixels.size(0) &&
+              positions.size(1) == pixels.size(1),
+          names.positions, ("[images, patches, 2] as in '" + std::string(names.pixels) + "'").c_str(), positions);
+  for (std::int64_t i = 0; i < pixels.size(0); ++i)
+    images.push_back(unpad_image(pixels[i], positions[i].to(torch::kLong), pooling, names));
   return images;
 }
 
@@ -152,7 +161,7 @@ Batch make_batch(const RawInputs& raw, const MediaTokenIds& ids, std::int64_t po
   batch.num_tokens = batch.attention_mask.sum().item<std::int64_t>();
   batch.has_padding = batch.num_tokens != batch.input_ids.numel();
 
-  Tensor types = kVideoTokenType * batch.input_ids.eq(ids.video).to(torch::kLong);
+  Tensor types = at::zeros_like(batch.input_ids);
   for (const MediaKind kind : kMediaKinds)
     types = types + kMediaWords[kind].token_type * batch.input_ids.eq(ids[kind]).to(torch::kLong);
   batch.placeholder_rows = flat_positions(types);
@@ -160,7 +169,10 @@ Batch make_batch(const RawInputs& raw, const MediaTokenIds& ids, std::int64_t po
   require(batch.mm_token_type_ids.sizes() == shape, "mm_token_type_ids", "the shape of 'input_ids'",
           batch.mm_token_type_ids);
   if (raw.labels.defined()) add_labels(raw.labels, batch);
-  add_media({{images_of(raw, pooling), audio_clips_of(raw, frames_per_token)}}, ids, batch);
+  add_media({{images_of(raw.pixel_values, raw.image_position_ids, kImageNames, pooling),
+              audio_clips_of(raw, frames_per_token),
+              images_of(raw.pixel_values_videos, raw.video_position_ids, kFrameNames, pooling)}},
+            ids, batch);
   return batch;
 }
 
@@ -173,6 +185,8 @@ RawInputs read_raw_inputs(const std::string& path) {
                                      {"in.mm_token_type_ids", &raw.mm_token_type_ids},
                                      {"in.pixel_values", &raw.pixel_values},
                                      {"in.image_position_ids", &raw.image_position_ids},
+                                     {"in.pixel_values_videos", &raw.pixel_values_videos},
+                                     {"in.video_position_ids", &raw.video_position_ids},
                                      {"in.input_features", &raw.input_features},
                                      {"in.input_features_mask", &raw.input_features_mask}})
     if (const auto found = tensors.find(name); found != tensors.end()) *tensor = found->second;

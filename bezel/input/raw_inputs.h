@@ -17,6 +17,8 @@ struct RawInputs {
   torch::Tensor mm_token_type_ids;    ///< int64 [B, T]
   torch::Tensor pixel_values;         ///< float32 [I, P, 3 * patch_size^2], unified [I, M, 3 * model_patch_size^2]
   torch::Tensor image_position_ids;   ///< int64 [I, P, 2], (-1, -1) on padding
+  torch::Tensor pixel_values_videos;  ///< float32 [N, P, 3 * patch_size^2], N frames of all videos
+  torch::Tensor video_position_ids;   ///< int64 [N, P, 2], (-1, -1) on padding
   torch::Tensor input_features;       ///< float32 [A, F, 128], unified [A, F, samples of a frame]
   torch::Tensor input_features_mask;  ///< bool [A, F]
 };

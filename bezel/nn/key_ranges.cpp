@@ -27,8 +27,8 @@ KeyRanges key_ranges(const MaskSpec& rule, torch::Device device) {
       rule.queries.defined() ? rule.queries + rule.num_past : count_from(rule.num_past, rule.num_keys, device);
   KeyRanges ranges{at::zeros_like(query), query + 1};
   if (window) ranges.first = (query - (rule.window - 1)).clamp_min(0);
-  if (rule.picture_begin.defined())
-    ranges.first = at::minimum(ranges.first, of_query(rule.picture_begin) + rule.num_past);
+  if (rule.image_run_begin.defined())
+    ranges.first = at::minimum(ranges.first, of_query(rule.image_run_begin) + rule.num_past);
   if (rule.segment_start.defined()) ranges.first = at::maximum(ranges.first, of_query(rule.segment_start));
   if (rule.attention_mask.defined())
     ranges.first = at::maximum(ranges.first, rule.attention_mask.to(torch::kLong).argmax(1, /*keepdim=*/true));
@@ -63,7 +63,7 @@ Tensor image_run_ends(const Tensor& token_types, const Tensor& segment_start) {
   return at::where(seen, end, at::zeros_like(end));
 }
 
-Tensor picture_begins(const Tensor& ends) {
+Tensor image_run_begins(const Tensor& ends) {
   const Tensor place = count_from(0, ends.size(1), ends.device()).expand_as(ends);
   const Tensor starts = ends.ne(0).bitwise_and(previous(ends, 0).ne(ends));  // runs side by side end elsewhere
   const Tensor last_start = std::get<0>(at::cummax(at::where(starts, place, at::zeros_like(place)), 1));

@@ -20,12 +20,12 @@ struct MaskSpec {
   torch::Tensor attention_mask = {};  ///< bool [B, T], false on padding, which is at the ends of a row; undefined: none
   torch::Tensor segment_start = {};   ///< int64 [B, T], where the sample of each position begins; undefined: at 0
   torch::Tensor image_run_end = {};   ///< int64 [B, T] of image_run_ends, in layers that see them whole; or undefined
-  torch::Tensor picture_begin = {};   ///< int64 [B, T] of picture_begins, where no window cuts them; or undefined
-  torch::Tensor queries = {};         ///< int64 [B, Q], the positions that ask; undefined: all T
+  torch::Tensor image_run_begin = {};  ///< int64 [B, T] of image_run_begins, where no window cuts them; or undefined
+  torch::Tensor queries = {};          ///< int64 [B, Q], the positions that ask; undefined: all T
 };
 
 /// Query q sees key k of its own sample where k > q - window, and k <= q or both are in one image, and k is no
-/// padding. With picture_begin it also sees the begin of its image, whatever the window. Tensors of the rule, where
+/// padding. With image_run_begin it also sees the begin of its image, whatever the window. Tensors of the rule, where
 /// there are any, lie on `device`. References: create_masks_for_vision_model, and create_masks_for_generate of the
 /// unified model.
 KeyRanges key_ranges(const MaskSpec& rule, torch::Device device);
@@ -42,6 +42,6 @@ torch::Tensor dense_mask(const KeyRanges& ranges, std::int64_t num_queries, std:
 torch::Tensor image_run_ends(const torch::Tensor& token_types, const torch::Tensor& segment_start = {});
 
 /// The begins of the runs that `ends` [B, T], from image_run_ends, has the ends of; T outside of runs.
-torch::Tensor picture_begins(const torch::Tensor& ends);
+torch::Tensor image_run_begins(const torch::Tensor& ends);
 
 }  // namespace bezel::nn

@@ -36,7 +36,8 @@ train::Work work_of(const DataCheck& check, const RunEstimate& run, const data::
                    .tokens = scaled(check.tokens()),
                    .label_tokens = scaled(check.label_tokens)};
   for (const input::MediaKind kind : input::kMediaKinds)
-    work.encoder_rows[kind] = scaled(check.media[kind].soft_tokens) * media.rows_per_soft_token(kind);
+    work.encoder_rows[input::encoder_kind(kind)] +=
+        scaled(check.media[kind].soft_tokens) * media.rows_per_soft_token(kind);
   return work;
 }
 
@@ -49,7 +50,8 @@ train::StepSize largest_batch(const DataCheck& check, const train::TrainConfig& 
   };
   train::StepSize size{.tokens = rows(check.longest())};
   for (const input::MediaKind kind : input::kMediaKinds)
-    size.encoder_rows[kind] = rows(check.most_soft_tokens[kind]) * media.rows_per_soft_token(kind);
+    size.encoder_rows[input::encoder_kind(kind)] +=
+        rows(check.most_soft_tokens[kind]) * media.rows_per_soft_token(kind);
   return size;
 }
 
@@ -82,7 +84,8 @@ RunEstimate estimate_run(const train::TrainConfig& config, const train::BatchPla
   run.recompute = train::wants_recompute(config, model_config, batches, train::choose_device(config.device), run.notes);
   const data::MediaSettings& media = batches.train_data().options().media;
   input::PerKind<bool> kinds;
-  for (const input::MediaKind kind : input::kMediaKinds) kinds[kind] = check.media[kind].items > 0;
+  for (const input::MediaKind kind : input::kMediaKinds)
+    kinds[input::encoder_kind(kind)] = kinds[input::encoder_kind(kind)] || check.media[kind].items > 0;
   run.memory = train::memory_need(model, selection.parameters(),
                                   {.storage = {.storage = quant::parse_storage(config.storage),
                                                .skip = config.quantize_skip,

@@ -1,5 +1,6 @@
 #include "bezel/report/sample_view.h"
 
+#include <algorithm>
 #include <optional>
 #include <span>
 
@@ -45,7 +46,11 @@ SampleView view_sample(const data::Dataset& data, std::size_t idx) {
     view.words.push_back(data.tokenizer().word(view.ids[i]));
     view.num_labels += view.learnt.back() && i > 0;
   }
-  for (std::size_t i = 0; i < view.media.size(); ++i) view.media[i].soft_tokens = sample.media[i].num_soft_tokens;
+  std::size_t next = 0;
+  for (data::MediaInfo& media : view.media) {
+    media.tokens.soft_tokens = sample.media[next].num_soft_tokens;
+    next += std::max<std::size_t>(1, media.tokens.times.size());
+  }
   const std::size_t max_tokens = data.options().max_seq_length;
   if (max_tokens == 0 || view.ids.size() < max_tokens) return view;
   const data::Sample whole = data.load(idx, /*whole=*/true);

@@ -29,7 +29,7 @@ input::RawInputs synthetic_raw_inputs(const gemma4::ModelConfig& config) {
   input::RawInputs raw;
   // Small ids, which stay clear of the placeholders.
   const input::MediaTokenIds& placeholders = config.placeholder_ids;
-  std::int64_t bound = std::min(config.text.vocab_size, placeholders.video);
+  std::int64_t bound = config.text.vocab_size;
   for (const std::int64_t id : placeholders.of.values) bound = std::min(bound, id);
   Tensor words = at::randint(3, std::max<std::int64_t>(4, bound), {kWords}, random, at::kLong);
   std::vector<Tensor> ids{words.narrow(0, 0, kWords - kLabels)};

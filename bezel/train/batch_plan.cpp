@@ -80,6 +80,7 @@ data::DatasetOptions BatchPlan::dataset_options(const gemma4::ModelConfig& model
   options.sample.chat.mask_history = config_.mask_history;
   if (model.vision || model.audio) options.media = data::media_settings(config_.base_model, model);
   if (config_.max_soft_tokens) options.media.image.max_soft_tokens = *config_.max_soft_tokens;
+  data::apply(config_.video, options.media.video);
   options.ids = model.placeholder_ids;
   options.missing_row = [model](std::int64_t id) { return model.missing_row(id); };
   return options;
@@ -122,9 +123,11 @@ void BatchPlan::find_media() {
     return !config_.init_adapter.empty() || std::ranges::find(config_.lora.towers, tower) != config_.lora.towers.end();
   };
   for (const gemma4::Part& part : gemma4::known_parts())
-    if (part.media && adapts(part.tower) && !has_media_[*part.media])
-      has_media_[*part.media] =
-          std::ranges::any_of(train_idx_, [&](std::size_t idx) { return train_->has_media(idx, *part.media); });
+    for (const input::MediaKind kind : input::kMediaKinds) {
+      if (!part.media || !adapts(part.tower) || input::encoder_kind(kind) != *part.media || has_media_[kind]) continue;
+      has_media_[kind] = std::ranges::any_of(train_idx_, [&](std::size_t idx) { return train_->has_media(idx, kind); });
+      has_media_[*part.media] = has_media_[*part.media] || has_media_[kind];
+    }
 }
 
 data::SampleRows BatchPlan::pack(const data::Dataset& data, std::vector<std::size_t> samples) const {

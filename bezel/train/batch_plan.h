@@ -45,7 +45,7 @@ class BatchPlan {
   /// max_steps, or what num_train_epochs makes.
   std::int64_t total_steps() const;
   /// Kinds of media that samples that are trained on have, as far as an encoder or projector that is adapted depends on
-  /// them.
+  /// them; those of video count as images too, whose encoder reads them.
   const input::PerKind<bool>& has_media() const { return has_media_; }
 
   /// Micro-batches of a step, counted from 0. Throws Error when no sample of the step is left.

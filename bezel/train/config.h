@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "bezel/data/processor_config.h"
 #include "bezel/data/sample_files.h"
 #include "bezel/lora/config.h"
 #include "bezel/train/optimizer_settings.h"
@@ -82,6 +83,7 @@ struct TrainConfig {
   std::string chat_format = "auto";  ///< or "edge" (E2B, E4B), "large", "gemma3": no template is run
   std::optional<std::int64_t> max_soft_tokens;
   std::string image_attention;  ///< "all_layers" or "sliding_layers"; empty: the model's
+  data::VideoChoice video;      ///< video_frames, video_fps, video_soft_tokens
   bool skip_bad_samples = false;
   std::int64_t dataloader_num_workers = 1;  ///< 0: samples are read between steps
   double data_timeout_s = 300.0;            ///< for one sample, in a worker; 0: for ever

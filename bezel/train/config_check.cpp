@@ -191,6 +191,20 @@ void check_loop(const TrainConfig& config, const Checker& check) {
   check.range<std::int64_t>("sample_predictions", config.sample_predictions, 0, 1000);
 }
 
+void check_budget(const char* key, const std::optional<std::int64_t>& soft_tokens, const Checker& check) {
+  const std::int64_t allowed[] = {70, 140, 280, 560, 1120};
+  if (soft_tokens && std::ranges::find(allowed, *soft_tokens) == std::end(allowed))
+    check.fail(key, "got ", *soft_tokens, ", expected one of: 70, 140, 280, 560, 1120");
+}
+
+void check_media(const TrainConfig& config, const Checker& check) {
+  check_budget("max_soft_tokens", config.max_soft_tokens, check);
+  check_budget("video_soft_tokens", config.video.soft_tokens, check);
+  if (config.video.num_frames) check.count("video_frames", *config.video.num_frames, 1);
+  if (config.video.fps) check.range("video_fps", *config.video.fps, 1e-6, 1000.0);
+  if (config.video.num_frames && config.video.fps) check.fail("video_fps", "video_frames is given as well; keep one");
+}
+
 void check_data(const TrainConfig& config, const Checker& check) {
   check.range("val_set_size", config.val_set_size, 0.0, 1e9);
   if (config.val_set_size >= 1 && config.val_set_size != std::floor(config.val_set_size))
@@ -210,10 +224,7 @@ void check_data(const TrainConfig& config, const Checker& check) {
   if (config.train_on_inputs && config.mask_history)
     check.fail("mask_history", "contradicts train_on_inputs: loss falls on the last answer, or on everything");
   check.range("cache_limit_gb", config.cache_limit_gb, 0.0, 1e6);
-  if (!config.max_soft_tokens) return;
-  const std::int64_t allowed[] = {70, 140, 280, 560, 1120};
-  if (std::ranges::find(allowed, *config.max_soft_tokens) == std::end(allowed))
-    check.fail("max_soft_tokens", "got ", *config.max_soft_tokens, ", expected one of: 70, 140, 280, 560, 1120");
+  check_media(config, check);
 }
 
 void check_device(const TrainConfig& config, const Checker& check) {

@@ -25,6 +25,15 @@ std::string write_lora(const TrainConfig& config) {
   return show(config.lora.*Field);
 }
 
+template <auto Field>
+void read_video(TrainConfig& config, const ConfigValue& value) {
+  assign(config.video.*Field, value);
+}
+template <auto Field>
+std::string write_video(const TrainConfig& config) {
+  return show(config.video.*Field);
+}
+
 // true, false, or auto: left to the run.
 template <auto Field>
 void read_auto(TrainConfig& config, const ConfigValue& value) {
@@ -40,6 +49,7 @@ std::string write_auto(const TrainConfig& config) {
 
 using Config = TrainConfig;
 using Lora = lora::LoraConfig;
+using Video = data::VideoChoice;
 
 template <auto Field>
 constexpr ConfigBinding bind(ConfigKey key) {
@@ -48,6 +58,10 @@ constexpr ConfigBinding bind(ConfigKey key) {
 template <auto Field>
 constexpr ConfigBinding bind_lora(ConfigKey key) {
   return {key, key.name, read_lora<Field>, write_lora<Field>};
+}
+template <auto Field>
+constexpr ConfigBinding bind_video(ConfigKey key) {
+  return {key, key.name, read_video<Field>, write_video<Field>};
 }
 /// Another tool's spelling of what `slot` sets.
 constexpr ConfigBinding alias_of(std::string_view slot, ConfigKey key, decltype(ConfigBinding::read) read,
@@ -302,6 +316,11 @@ constexpr ConfigBinding kBindings[] = {
         {"image_attention", "", "text", "all_layers for the 12B",
          "where tokens of an image see what is behind them: all_layers (transformers), sliding_layers (vLLM, "
          "llama.cpp, Google's code); gemma4_unified alone has the choice"}),
+    bind_video<&Video::num_frames>({"video_frames", "", "whole", "the processor's", "of each video: 32"}),
+    bind_video<&Video::fps>(
+        {"video_fps", "", "number", "", "frames of each second of a video, in place of video_frames"}),
+    bind_video<&Video::soft_tokens>(
+        {"video_soft_tokens", "", "whole", "the processor's", "of a frame: 70, 140, 280, 560, 1120"}),
     bind<&Config::skip_bad_samples>({"skip_bad_samples", "", "true|false", "false", "leave them out and count", true}),
     bind<&Config::dataloader_num_workers>(
         {"dataloader_num_workers", "", "whole", "1", "threads that read samples ahead; 0: read between steps"}),

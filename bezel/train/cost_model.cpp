@@ -152,7 +152,8 @@ bool wants_recompute(const TrainConfig& config, const gemma4::ModelConfig& model
   for (const input::MediaKind kind : input::kMediaKinds) {
     const std::int64_t soft_tokens =
         batches.packs() ? size.tokens : config.micro_batch_size * media.max_soft_tokens(kind);
-    if (batches.has_media()[kind]) size.encoder_rows[kind] = soft_tokens * media.rows_per_soft_token(kind);
+    std::int64_t& rows = size.encoder_rows[input::encoder_kind(kind)];
+    if (batches.has_media()[kind]) rows = std::max(rows, soft_tokens * media.rows_per_soft_token(kind));
   }
   const std::int64_t needed = activation_bytes(gemma4::parts_of(model), size, config.dtype == "float32" ? 4 : 2);
   const std::int64_t available = available_memory_bytes();

@@ -17,7 +17,7 @@ namespace bezel::train {
 /// What one micro-batch looks like, at most.
 struct StepSize {
   std::int64_t tokens = 0;                      ///< of all its rows
-  input::PerKind<std::int64_t> encoder_rows{};  ///< patches of all its images, frames of all its audio clips
+  input::PerKind<std::int64_t> encoder_rows{};  ///< patches of all its images and videos, frames of all its audio clips
 };
 
 /// About how many bytes the layers of `parts` keep for the backward pass of such a micro-batch when nothing is

@@ -27,14 +27,12 @@ void read_columns(const JsonView& columns, bool is_turns, data::ColumnMap& map) 
     if (name == "chosen" || name == "rejected" || name == "kto_tag" || name == "ranking")
       throw Error(ErrorKind::kConfig, columns.source(), ": key '", value.key(),
                   "': preference pairs are not supported; name a data set of plain answers");
-    if (name == "videos")
-      throw Error(ErrorKind::kConfig, columns.source(), ": key '", value.key(), "': videos are not read");
     const std::string known = known_column(name, !is_turns);
     const auto all = data::mapped_columns();
     if (std::ranges::find(all, known) == all.end())
       throw Error(ErrorKind::kConfig, columns.source(), ": key '", value.key(),
                   "' is no column; expected prompt, query, ",
-                  "response, history, messages, system, tools, images or audios");
+                  "response, history, messages, system, tools, images, audios or videos");
     map.columns.emplace_back(known, value.text());
   }
 }

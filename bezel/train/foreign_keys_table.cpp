@@ -86,7 +86,10 @@ constexpr ForeignKey kRows[] = {
     {"train_on_eos train_on_eot", kOnly, "turn", "loss falls on the end of each assistant's turn; write turn"},
     {"image_max_pixels image_min_pixels image_do_pan_and_scan crop_to_patches image_size image_resize_algorithm",
      kNoted, "", "images are scaled by the model's own rule; max_soft_tokens sets their size"},
-    {"video_* use_audio_in_video", kIgnored, "", "videos are not read"},
+    {"video_max_pixels video_min_pixels", kNoted, "",
+     "frames are scaled by the model's own rule; video_soft_tokens sets their size"},
+    {"video_maxlen", kOff, "", "write video_frames: the number of frames of each video"},
+    {"use_audio_in_video", kOff, "", "the sound of a video is not read; list it as an audio clip beside the video"},
     {"audio_sampling_rate", kOnly, "16000", "audio clips are read at 16 kHz; write 16000"},
 
     // Evaluation, logging, saving.

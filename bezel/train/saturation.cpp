@@ -43,10 +43,9 @@ std::vector<LayerSaturation> measure_saturation(gemma4::Model& model, const Next
     std::erase_if(sample->media, [&](const input::Media& media) { return !wanted[media.kind]; });
     model->encode(sample->to(device), observer);
     const input::PerKind<bool> seen = sample->kinds();
-    for (const input::MediaKind kind : input::kMediaKinds) {
-      samples[kind] += seen[kind];
-      wanted[kind] = samples[kind] < num_samples;
-    }
+    for (const input::MediaKind kind : input::kMediaKinds) samples[input::encoder_kind(kind)] += seen[kind];
+    for (const input::MediaKind kind : input::kMediaKinds)
+      wanted[kind] = samples[input::encoder_kind(kind)] < num_samples;
   }
   if (was_training) model->train();
   std::vector<LayerSaturation> out;

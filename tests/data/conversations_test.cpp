@@ -40,13 +40,13 @@ TEST(Conversations, SystemOfTheLineComesFirstUnlessATurnHasOne) {
 }
 
 TEST(Conversations, TagsBecomePartsInOrder) {
-  io::Json got = messages(R"({"conversations":[{"from":"human","value":"a<image>b<audio><image>"}]})");
+  io::Json got = messages(R"({"conversations":[{"from":"human","value":"a<image>b<audio><image><video>"}]})");
   const io::Json plain = got;
-  split_tags(got, false, false);
+  split_tags(got, {});
   EXPECT_EQ(got, plain);
-  split_tags(got, true, true);
+  split_tags(got, {{true, true, true}});
   EXPECT_EQ(got[0]["content"].dump(), R"([{"type":"text","text":"a"},{"type":"image"},{"type":"text","text":"b"},)"
-                                      R"({"type":"audio"},{"type":"image"}])");
+                                      R"({"type":"audio"},{"type":"image"},{"type":"video"}])");
 }
 
 TEST(Conversations, CallsAndAnswersArePaired) {

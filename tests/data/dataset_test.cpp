@@ -56,7 +56,7 @@ class DatasetTest : public ::testing::Test {
     options_.file = folder_ + "/t.jsonl";
     options_.ids.of[MediaKind::kImage] = tiny()->token_id("<|image|>").value();
     options_.ids.of[MediaKind::kAudio] = tiny()->token_id("<|audio|>").value();
-    options_.ids.video = tiny()->token_id("<|video|>").value();
+    options_.ids.of[MediaKind::kVideo] = tiny()->token_id("<|video|>").value();
   }
   void TearDown() override { fs::remove_all(folder_); }
 

@@ -82,7 +82,7 @@ Dataset open(const fs::path& file) {
   options.media.image.max_soft_tokens = 70;
   options.ids.of[MediaKind::kImage] = tokenizer->token_id("<|image|>").value();
   options.ids.of[MediaKind::kAudio] = tokenizer->token_id("<|audio|>").value();
-  options.ids.video = tokenizer->token_id("<|video|>").value();
+  options.ids.of[MediaKind::kVideo] = tokenizer->token_id("<|video|>").value();
   return Dataset(options, tokenizer);
 }
 

@@ -77,14 +77,29 @@ TEST(ProcessorConfig, ReadsThePreprocessorForm) {
       70);
 }
 
+TEST(ProcessorConfig, ReadsTheVideoSection) {
+  const VideoSettings usual = read("{}").video;
+  EXPECT_EQ(usual.num_frames, 32);
+  EXPECT_EQ(usual.frame.max_soft_tokens, 70);
+  EXPECT_FALSE(usual.fps);
+  const VideoSettings given = read(R"({"video_processor": {"num_frames": 8, "max_soft_tokens": 140, "fps": 3}})").video;
+  EXPECT_EQ(given.num_frames, 8);
+  EXPECT_EQ(given.frame.max_soft_tokens, 140);
+  EXPECT_FALSE(given.fps) << "num_frames wins where both are there";
+  EXPECT_EQ(read(R"({"video_processor": {"num_frames": null, "fps": 2}})").video.fps, 2.0);
+  EXPECT_TRUE(read(R"({"video_processor": {"do_sample_frames": false}})").video.takes_all);
+  EXPECT_EQ(read(R"({"num_frames": 4})", "video_preprocessor_config.json").video.num_frames, 4);
+}
+
 TEST(ProcessorConfig, RefusesWhatItCannotFollow) {
   for (const char* bad :
        {R"({"image_processor": {"max_soft_tokens": 100}})", R"({"image_processor": {"max_soft_tokens": -70}})",
         R"({"image_processor": {"do_resize": false}})", R"({"image_processor": {"resample": 2}})",
         R"({"image_processor": {"do_normalize": true, "image_mean": [0.5, 0.5, 0.5]}})",
-        R"({"image_processor": {"patch_size": 0}})", R"({"feature_extractor": {"sampling_rate": 8000}})",
-        R"({"feature_extractor": {"per_bin_mean": [1.0]}})", R"({"feature_extractor": {"fft_overdrive": true}})",
-        R"({"feature_extractor": {"mel_floor": "x"}})", R"([])"}) {
+        R"({"image_processor": {"patch_size": 0}})", R"({"video_processor": {"max_soft_tokens": 100}})",
+        R"({"video_processor": {"num_frames": 0}})", R"({"video_processor": {"num_frames": null, "fps": 0}})",
+        R"({"feature_extractor": {"sampling_rate": 8000}})", R"({"feature_extractor": {"per_bin_mean": [1.0]}})",
+        R"({"feature_extractor": {"fft_overdrive": true}})", R"({"feature_extractor": {"mel_floor": "x"}})", R"([])"}) {
     EXPECT_THROW(read(bad), Error) << bad;
   }
 }

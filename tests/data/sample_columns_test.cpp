@@ -67,9 +67,17 @@ TEST(SampleColumns, MessagesMayBeWrittenAsText) {
   EXPECT_EQ(read(R"({"images":"1.png",)" + kChat).media.at(0).path, "1.png");
 }
 
-TEST(SampleColumns, VideoIsRefusedByName) {
-  EXPECT_TRUE(says(failure(R"({"videos":["a.mp4"],)" + kChat), "key 'videos': video is not supported yet"));
+TEST(SampleColumns, VideosAreListedAsImagesAre) {
   EXPECT_EQ(read(R"({"videos":[],)" + kChat).text, read("{" + kChat).text);
+  for (const char* line : {R"({"videos":["a.mp4"],)", R"({"video":"a.mp4",)", R"({"video_path":"a.mp4",)"}) {
+    const SampleText sample = read(line + kChat);
+    EXPECT_EQ(sample.text, "<bos><|turn>user\n<|video|>q<turn|>\n<|turn>model\na<turn|>\n") << line;
+    EXPECT_EQ(sample.media.at(0).kind, MediaKind::kVideo);
+    EXPECT_EQ(sample.media.at(0).path, "a.mp4");
+  }
+  const SampleText described = read(R"({"file_name":"a.MP4","caption":"a cat"})");
+  EXPECT_EQ(described.text, "<bos><|turn>user\n<|video|>Describe the video.<turn|>\n<|turn>model\na cat<turn|>\n");
+  EXPECT_TRUE(says(failure(R"({"video":"a.mp4","videos":["b.mp4"],)" + kChat), "side by side"));
 }
 
 TEST(SampleColumns, ARecordingAndItsTextAreATranscription) {

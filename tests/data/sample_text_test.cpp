@@ -173,7 +173,10 @@ TEST(SampleMedia, BadMediaNameTheLine) {
   const auto error = [](const std::string& part) {
     return error_of(R"({"messages":[{"role":"user","content":[)" + part + R"(]},{"role":"assistant","content":"a"}]})");
   };
-  EXPECT_TRUE(says(error(R"({"type":"video","path":"v.mp4"})"), "video is not supported"));
+  EXPECT_TRUE(says(error(R"({"type":"video","frames":["1.png","2.png"]})"), "needs their rate"));
+  EXPECT_TRUE(says(error(R"({"type":"video","frames":[],"fps":2})"), "a video without frames"));
+  EXPECT_TRUE(says(error(R"({"type":"image","path":"1.png","fps":2})"), "fps' is not used"));
+  EXPECT_TRUE(says(error(R"({"type":"video","path":"v.mp4","max_frames":8})"), "video_frames in the config"));
   EXPECT_TRUE(says(error(R"({"type":"image_url","image_url":{"url":"data:image/png,raw"}})"), "without ';base64,'"));
   EXPECT_TRUE(says(error(R"({"type":"input_audio","input_audio":{"data":"!!"}})"), "not base64"));
   EXPECT_TRUE(says(error(R"({"type":"input_audio","input_audio":{"format":"wav"}})"), "url"));
@@ -186,11 +189,37 @@ TEST(SampleMedia, BadMediaNameTheLine) {
   EXPECT_TRUE(says(error_of(R"({"text":"<|image|>","images":[3]})"), "images"));
 }
 
+TEST(SampleMedia, AVideoIsAFileAFolderOrItsFrames) {
+  const auto video = [](const std::string& part) {
+    return read(R"({"messages":[{"role":"user","content":[)" + part + R"(]},{"role":"assistant","content":"a"}]})")
+        .media.at(0);
+  };
+  for (const char* part :
+       {R"({"type":"video","video":"v.mp4"})", R"({"type":"video","path":"v.mp4"})",
+        R"({"type":"video","url":"v.mp4"})", R"({"type":"video_url","video_url":{"url":"v.mp4"}})"}) {
+    EXPECT_EQ(video(part).kind, MediaKind::kVideo) << part;
+    EXPECT_EQ(video(part).path, "v.mp4") << part;
+    EXPECT_FALSE(video(part).fps) << part;
+  }
+  for (const char* part : {R"({"type":"video","frames":["1.png","2.png"],"fps":2.5})",
+                           R"({"type":"video","video":["1.png","2.png"],"fps":2.5})",
+                           R"({"type":"video","video":{"frames":["1.png","2.png"],"fps":2.5}})"}) {
+    EXPECT_EQ(video(part).frames, (std::vector<std::string>{"1.png", "2.png"})) << part;
+    EXPECT_EQ(video(part).fps, 2.5) << part;
+    EXPECT_EQ(video(part).path, "") << part;
+  }
+  const MediaSource folder = video(R"({"type":"video","path":"frames","fps":2})");
+  EXPECT_EQ(folder.path, "frames");
+  EXPECT_EQ(folder.fps, 2.0);
+  EXPECT_EQ(read(R"({"text":"<video> and <|image|>","images":["1.png"],"videos":["v.mp4"]})").text,
+            "<bos><|video|> and <|image|><eos>");
+}
+
 TEST(SampleMedia, TypedPlaceholdersMustMatchTheMedia) {
   EXPECT_EQ(read(R"({"text":"<|image|> and <|image|>","images":["1.png","2.png"]})").media.size(), 2u);
   EXPECT_TRUE(says(error_of(R"({"text":"<|image|>"})"), "holds 1 <|image|>, but 0 images are given"));
   EXPECT_TRUE(says(error_of(R"({"text":"x","audios":["1.wav"]})"), "holds 0 <|audio|>, but 1 audios are given"));
-  EXPECT_TRUE(says(error_of(R"({"text":"<|video|>"})"), "video"));
+  EXPECT_TRUE(says(error_of(R"({"text":"<|video|>"})"), "holds 1 <|video|>, but 0 videos are given"));
   EXPECT_TRUE(says(error_of(R"({"messages":[{"role":"user","content":[{"type":"image","path":"1.png"},
       {"type":"text","text":"<|image|>"}]},{"role":"assistant","content":"a"}],"images":["2.png"]})"),
                    "typed in the text"));

@@ -24,7 +24,7 @@ SampleText chat() {
                      "t");
 }
 
-const std::vector<std::int64_t> kSoftTokens = {3, 4, 2};
+const std::vector<MediaTokens> kSoftTokens = {{3}, {4}, {2}};
 
 // What the labels say, each run of them followed by "|".
 std::string label_text(const SampleTokens& tokens) {
@@ -51,6 +51,20 @@ TEST(ExpandPlaceholders, FramesAndRepeatsThem) {
   ASSERT_EQ(text.media_spans.size(), 3u);
   EXPECT_EQ(text.text.substr(text.media_spans[2].first, text.media_spans[2].second - text.media_spans[2].first),
             "<|image><|image|><|image|><image|>");
+}
+
+TEST(ExpandPlaceholders, FramesOfAVideoHaveTheirTimes) {
+  SampleText sample{.text = "<bos>a<|video|>b", .loss_spans = {{15, 16}}};
+  const std::vector<MediaTokens> media = {{2, {"00:00", "01:05"}}};
+  const ExpandedText text = expand_placeholders(sample, media);
+  EXPECT_EQ(text.text, "<bos>a00:00 <|image><|video|><|video|><image|> 01:05 <|image><|video|><|video|><image|>b");
+  ASSERT_EQ(text.media_spans.size(), 1u);
+  EXPECT_EQ(text.media_spans[0], std::pair(std::size_t{6}, text.text.size() - 1));
+  EXPECT_EQ(text.loss_spans[0], std::pair(text.text.size() - 1, text.text.size()));
+  const auto tokens = tokenize_sample(tiny(), text, 0);
+  ASSERT_TRUE(tokens);
+  EXPECT_EQ(std::count(tokens->token_types.begin(), tokens->token_types.end(), 2), 4);
+  EXPECT_EQ(label_text(*tokens), "b|") << "no time is learnt";
 }
 
 TEST(TokenizeSample, LabelsAreTheAssistantsTokens) {

@@ -308,9 +308,16 @@ def sentencepiece_seeds():
     yield "no_number", piece(b"a", float("nan"))
 
 
+def video_seeds():
+    clips = ROOT / "tests" / "data" / "video"
+    yield "mp4", (clips / "short.mp4").read_bytes()
+    yield "gif", (clips / "c.gif").read_bytes()[:6000]
+    yield "playlist", b"#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXTINF:6.0,\n/etc/hostname\n#EXT-X-ENDLIST\n"
+
+
 SEEDS = {"safetensors": safetensors_seeds, "json": json_seeds, "tokenizer": tokenizer_seeds, "jsonl": jsonl_seeds, "image": image_seeds,
          "tiff": tiff_seeds, "csv": csv_seeds, "audio": audio_seeds, "config": config_seeds, "adapter_config": adapter_config_seeds, "gguf": gguf_seeds, "ocdbt": ocdbt_seeds,
-         "jinja": jinja_seeds, "sentencepiece": sentencepiece_seeds}
+         "jinja": jinja_seeds, "sentencepiece": sentencepiece_seeds, "video": video_seeds}
 
 
 def main():

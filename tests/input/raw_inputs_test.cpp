@@ -37,26 +37,31 @@ TEST(MakeBatch, DropsLabelsThatPaddingWouldPredict) {
 
 // An image of 2 x 1 windows between two audio clips, whose placeholders are their own.
 TEST(MakeBatch, MediaComeInTheOrderOfTheirPlaceholders) {
-  constexpr int kImage = 60, kAudio = 61;
+  constexpr int kImage = 60, kAudio = 61, kVideo = 62;
   RawInputs raw;
-  raw.input_ids = torch::tensor({{2, kAudio, 5, kImage, kImage, 7}, {2, 62, kAudio, kAudio, kAudio, 9}});
+  raw.input_ids = torch::tensor({{2, kAudio, 5, kImage, kImage, 7}, {2, kVideo, kAudio, kAudio, kAudio, kVideo}});
   raw.pixel_values = torch::rand({1, 2, 3});
   raw.image_position_ids = torch::tensor({{{0, 0}, {1, 0}}});
   raw.input_features = torch::rand({2, 12, 128});
   raw.input_features_mask = torch::arange(12).expand({2, 12}) < torch::tensor({{1}, {12}});
-  const Batch batch = make_batch(raw, {{{kImage, kAudio}}, 62}, /*pooling=*/1);
-  ASSERT_EQ(batch.media.size(), 3u);
+  raw.pixel_values_videos = torch::rand({2, 2, 3});  // two frames of one patch
+  raw.video_position_ids = torch::tensor({{{0, 0}, {-1, -1}}, {{0, 0}, {-1, -1}}});
+  const Batch batch = make_batch(raw, {{{kImage, kAudio, kVideo}}}, /*pooling=*/1);
+  ASSERT_EQ(batch.media.size(), 5u);
   EXPECT_EQ(batch.media[0].kind, MediaKind::kAudio);
   EXPECT_EQ(batch.media[0].num_soft_tokens, 1);
   EXPECT_TRUE(batch.media[0].features.equal(raw.input_features[0]));
   EXPECT_EQ(batch.media[1].kind, MediaKind::kImage);
   EXPECT_EQ(batch.media[1].num_soft_tokens, 2);
-  EXPECT_TRUE(batch.media[2].features.equal(raw.input_features[1]));
-  EXPECT_EQ(batch.media[2].num_soft_tokens, 3);
-  EXPECT_TRUE(batch.soft_rows.equal(torch::tensor({1, 3, 4, 8, 9, 10})));
-  EXPECT_TRUE(batch.placeholder_rows.equal(torch::tensor({1, 3, 4, 7, 8, 9, 10}))) << "of video too";
-  EXPECT_TRUE(batch.mm_token_type_ids.equal(torch::tensor({{0, 3, 0, 1, 1, 0}, {0, 2, 3, 3, 3, 0}})));
-  EXPECT_EQ(batch.kinds(), (PerKind<bool>{{true, true}}));
+  EXPECT_EQ(batch.media[2].kind, MediaKind::kVideo);
+  EXPECT_TRUE(batch.media[2].features.equal(raw.pixel_values_videos[0].narrow(0, 0, 1)));
+  EXPECT_TRUE(batch.media[3].features.equal(raw.input_features[1]));
+  EXPECT_EQ(batch.media[3].num_soft_tokens, 3);
+  EXPECT_TRUE(batch.media[4].features.equal(raw.pixel_values_videos[1].narrow(0, 0, 1))) << "each frame by itself";
+  EXPECT_TRUE(batch.soft_rows.equal(torch::tensor({1, 3, 4, 7, 8, 9, 10, 11})));
+  EXPECT_TRUE(batch.placeholder_rows.equal(batch.soft_rows));
+  EXPECT_TRUE(batch.mm_token_type_ids.equal(torch::tensor({{0, 3, 0, 1, 1, 0}, {0, 2, 3, 3, 3, 2}})));
+  EXPECT_EQ(batch.kinds(), (PerKind<bool>{{true, true, true}}));
 }
 
 TEST(MakeBatch, PlaceholdersAndSoftTokensMustMatchByKind) {

@@ -52,7 +52,7 @@ TEST(KeyRanges, FollowTheDefinitionOfTheMask) {
 // The rule of the unified model: (k <= q and k > q - window) or both in one image.
 TEST(KeyRanges, WholeImagesFollowTheDefinitionOfTheMask) {
   const Rows rows;
-  const Tensor ends = image_run_ends(rows.types, rows.sample), begins = picture_begins(ends);
+  const Tensor ends = image_run_ends(rows.types, rows.sample), begins = image_run_begins(ends);
   for (const std::int64_t window : {0, 1, 2, 3})
     for (const Tensor& queries : {Tensor(), torch::tensor({{4, 9, 8}, {0, 2, 6}})}) {
       const KeyRanges ranges = key_ranges({.num_keys = 10,
@@ -60,7 +60,7 @@ TEST(KeyRanges, WholeImagesFollowTheDefinitionOfTheMask) {
                                            .attention_mask = rows.real,
                                            .segment_start = rows.sample,
                                            .image_run_end = ends,
-                                           .picture_begin = begins,
+                                           .image_run_begin = begins,
                                            .queries = queries},
                                           torch::kCPU);
       const std::int64_t num_queries = queries.defined() ? 3 : 10;
@@ -81,7 +81,7 @@ TEST(KeyRanges, WholeImagesFollowTheDefinitionOfTheMask) {
 TEST(KeyRanges, CountThePastAmongTheKeysOfWholeImages) {
   const Tensor ends = image_run_ends(torch::tensor({{0, 1, 1, 1}}));
   const KeyRanges ranges = key_ranges(
-      {.num_keys = 9, .num_past = 5, .window = 2, .image_run_end = ends, .picture_begin = picture_begins(ends)},
+      {.num_keys = 9, .num_past = 5, .window = 2, .image_run_end = ends, .image_run_begin = image_run_begins(ends)},
       torch::kCPU);
   EXPECT_TRUE(torch::equal(ranges.first, torch::tensor({{4, 5, 6, 6}})));
   EXPECT_TRUE(torch::equal(ranges.end, torch::tensor({{6, 9, 9, 9}})));

@@ -117,7 +117,11 @@ def media_lines(raw):
     yield "50", {"images": [raw], **ask("<image>Which bird?", "An owl.")}, picture
     yield "51", {"images": [{"bytes": raw, "path": None}], **ask("<image>Which bird?", "An owl.")}, picture
     yield "51", {"images": [{"bytes": None, "path": "owl.png"}], **ask("<image>Which bird?", "An owl.")}, picture
-    yield "48", {"videos": ["owl.mp4"], **ask("<video>Which bird?", "An owl.")}, Refused("'videos'", "video is not supported", "'images'")
+    frames = {"frames": ["owl.png", "owl.png"], "fps": 2}
+    video = chat("<|video|>Which bird?", "An owl.")
+    yield "48", {"videos": [frames], **ask("<video>Which bird?", "An owl.")}, video
+    yield "48", ask([{"type": "video", **frames}, {"type": "text", "text": "Which bird?"}], "An owl."), video
+    yield "48", {"videos": [["owl.png", "owl.png"]], **ask("<video>Which bird?", "An owl.")}, Refused("'videos", "needs their rate", "\"fps\"")
     yield "49", {"file_name": "owl.png", "text": "An owl."}, chat("<|image|>Describe the image.", "An owl.")
     yield "49", {"file_name": "owl.png", "caption": "An owl.", "prompt": "Which bird?"}, picture
     for line in ({"audio": "hoo.wav", "text": "hoo hoo"}, {"audio": {"path": "hoo.wav"}, "sentence": "hoo hoo", "speaker_id": 4},

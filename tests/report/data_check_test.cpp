@@ -45,8 +45,8 @@ class DataCheckTest : public ::testing::Test {
   DataCheckTest() {
     options_.file = folder() + "/t.jsonl";
     options_.skip_bad_samples = true;
-    options_.ids = {{{tokenizer_->token_id("<|image|>").value(), tokenizer_->token_id("<|audio|>").value()}},
-                    tokenizer_->token_id("<|video|>").value()};
+    options_.ids = {{{tokenizer_->token_id("<|image|>").value(), tokenizer_->token_id("<|audio|>").value(),
+                      tokenizer_->token_id("<|video|>").value()}}};
   }
 
   std::string folder() const { return temp_.path().string(); }

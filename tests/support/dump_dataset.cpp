@@ -18,7 +18,7 @@ int run(const std::string& file, const std::string& tokenizer_path, std::int64_t
   options.max_seq_length = 0;
   options.media.image.max_soft_tokens = max_soft_tokens;
   if (const auto image = tokenizer->token_id("<|image|>")) {
-    options.ids = {{{*image, tokenizer->token_id("<|audio|>").value()}}, tokenizer->token_id("<|video|>").value()};
+    options.ids = {{{*image, tokenizer->token_id("<|audio|>").value(), tokenizer->token_id("<|video|>").value()}}};
   } else {
     options.allowed = {};
     options.sample.chat.format = bezel::data::ChatFormat::kGemma3;

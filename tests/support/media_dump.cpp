@@ -6,6 +6,7 @@
 //   decode PATH OUT            writes pixels [3, H, W]
 //   resize PATH OUT BUDGET     writes pixels [3, h, w], resized
 //   image PATH OUT BUDGET      writes patches, positions, pool_index and counts [num_soft_tokens]
+//   video PATH OUT             writes patches [F, P, V], 0..1, and positions [F, P, 2]
 //   audio PATH OUT             writes waveform, features, mask, soft_rows
 //   image-of PATH OUT MODEL    writes features, layout and counts [num_soft_tokens], by the model's own settings
 //   audio-of PATH OUT MODEL    the same
@@ -48,6 +49,15 @@ void write_image(const Fields& f) {
                                         {"positions", image.layout},
                                         {"pool_index", image.soft_index},
                                         {"counts", torch::tensor({image.num_soft_tokens})}});
+}
+
+void write_video(const Fields& f) {
+  std::vector<torch::Tensor> patches, positions;
+  for (const data::Media& frame : data::load_media(data::MediaKind::kVideo, f.at(1), {}).items) {
+    patches.push_back(frame.features.to(torch::kFloat).div(255));
+    positions.push_back(frame.layout);
+  }
+  bezel::io::save_safetensors(f.at(2), {{"patches", torch::stack(patches)}, {"positions", torch::stack(positions)}});
 }
 
 void write_audio(const Fields& f) {
@@ -97,6 +107,7 @@ std::string answer(const Fields& f) {
       write_pixels(f, data::resize_image(data::decode_image(read_bytes(f.at(1)), f.at(1)), budget(f.at(3))));
     }
     if (what == "image") write_image(f);
+    if (what == "video") write_video(f);
     if (what == "audio") write_audio(f);
     if (what == "image-of") write_media(f, bezel::input::MediaKind::kImage);
     if (what == "audio-of") write_media(f, bezel::input::MediaKind::kAudio);
