@@ -101,7 +101,9 @@ class ModelImpl : public torch::nn::Module {
   torch::Tensor logits(const torch::Tensor& hidden);
 
   /// The output matrix [V, H], with what is trained of it: the token embeddings where they are tied.
-  const std::shared_ptr<const quant::Weight>& head() const { return trained_head->over(frozen_head()); }
+  const std::shared_ptr<const quant::Weight>& output_embedding() const { return trained_head->over(frozen_head()); }
+  /// Device of the head, and so of the whole model.
+  torch::Device device() const { return frozen_head()->device(); }
   /// The same as it is in the checkpoint.
   const std::shared_ptr<const quant::Weight>& frozen_head() const;
 

@@ -122,21 +122,23 @@ EvalReport Trainer::evaluate(const BatchSource& source) {
   model_.eval();
   {
     const at::NoGradGuard no_grad;
-    EvalSums sums{.loss = 0.0, .correct = 0};
+    double loss = 0.0;
+    std::int64_t correct = 0;
+    bool counts_correct = true;
     for (std::int64_t i = 0; i < source.num_eval_batches; ++i) {
       const data::Batch batch = source.eval(i);
       const std::int64_t weight = objective_.weight(batch);
       if (weight == 0) continue;
       const EvalSums some = objective_.evaluate(batch);
-      sums.loss += some.loss;
-      if (!some.correct) sums.correct.reset();
-      if (sums.correct) *sums.correct += *some.correct;
+      loss += some.loss;
+      correct += some.correct.value_or(0);
+      counts_correct = counts_correct && some.correct.has_value();
       report.num_labels += weight;
     }
     TORCH_CHECK(report.num_labels > 0, "the evaluation set has no label token");
     const auto num_labels = static_cast<double>(report.num_labels);
-    report.loss = sums.loss / num_labels;
-    if (sums.correct) report.accuracy = static_cast<double>(*sums.correct) / num_labels;
+    report.loss = loss / num_labels;
+    if (counts_correct) report.accuracy = static_cast<double>(correct) / num_labels;
     if (source.exact_match) report.exact_match = source.exact_match();
   }
   model_.train();
