@@ -127,16 +127,18 @@ io::Json sample_json(const report::SampleView& view) {
   std::string text;
   for (const report::SampleStretch& stretch : view.stretches)
     text += stretch.media ? std::string(input::kMediaWords[*stretch.media].placeholder) : stretch.text;
-  return {{"source", view.source},
-          {"text", text},
-          {"tokens", view.ids.size()},
-          {"label_tokens", view.num_labels},
-          {"tokens_before_cut", view.whole_tokens},
-          {"cut_text", view.cut_text},
-          {"media", media},
-          {"input_ids", view.ids},
-          {"words", view.words},
-          {"learnt", view.learnt}};
+  Json json = {{"source", view.source},
+               {"text", text},
+               {"tokens", view.ids.size()},
+               {"label_tokens", view.num_labels},
+               {"tokens_before_cut", view.whole_tokens},
+               {"cut_text", view.cut_text},
+               {"media", media},
+               {"input_ids", view.ids},
+               {"words", view.words},
+               {"learnt", view.learnt}};
+  if (!view.answer.empty()) json["answer"] = view.answer;
+  return json;
 }
 
 io::Json check_json(const data::Dataset& data, const report::DataCheck& check) {

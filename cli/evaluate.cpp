@@ -17,6 +17,7 @@
 #include "bezel/train/device.h"
 #include "bezel/train/use_adapter.h"
 #include "cli/command.h"
+#include "cli/evaluate_pairs.h"
 
 namespace bezel::cli {
 namespace {
@@ -33,7 +34,7 @@ struct EvaluateArguments {
   std::size_t limit = 0;
   std::int64_t max_new_tokens = 256;
   int threads = 0;
-  bool generate = false, ignore_case = false, json = false;
+  bool generate = false, ignore_case = false, json = false, pairs = false;
 };
 
 Json means_json(const train::EvaluationMeans& means) {
@@ -191,10 +192,28 @@ train::EvaluateOptions evaluate_options(const EvaluateArguments& options, const 
   return made;
 }
 
+void print_json(const Json& summary) {
+  std::printf("%s\n", summary.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
+}
+
+void evaluate_pairs(const EvaluateArguments& options, const data::Dataset& data,
+                    const train::PairEvaluation& evaluation) {
+  for (const std::string& message : evaluation.bad) std::fprintf(stderr, "left out: %s\n", message.c_str());
+  if (evaluation.pairs.empty()) throw Error(data.name(), ": no pair is left to evaluate");
+  if (!options.per_sample.empty()) write_pairs(options.per_sample, evaluation);
+  const Json summary =
+      pairs_json(evaluation, !options.adapter.empty(), data.report().num_too_long + data.report().num_bad);
+  if (options.json)
+    print_json(summary);
+  else
+    print_pairs(summary);
+}
+
 void evaluate(const EvaluateArguments& options) {
   if (options.threads > 0) at::set_num_threads(options.threads);
   train::TrainConfig config = options.config;
   config.train_file = data_file(config.train_file);
+  if (options.pairs) config.preference.objective = train::ObjectiveKind::kDpo;
   const torch::Device device = train::choose_device(config.device);
   const train::BatchPlan batches(config, gemma4::read_model_config(config.base_model));
   const gemma4::LoadedModel loaded =
@@ -211,6 +230,10 @@ void evaluate(const EvaluateArguments& options) {
     selection = std::move(adapter.selection);
   }
   const data::Dataset& data = batches.train_data();
+  if (options.pairs)
+    return evaluate_pairs(options, data,
+                          train::evaluate_pairs(model, adapted ? &selection : nullptr, data,
+                                                evaluate_options(options, data.tokenizer(), device)));
   const train::Evaluation evaluation =
       train::evaluate(model, adapted ? &selection : nullptr, data, evaluate_options(options, data.tokenizer(), device));
   for (const std::string& message : evaluation.bad) std::fprintf(stderr, "left out: %s\n", message.c_str());
@@ -218,7 +241,7 @@ void evaluate(const EvaluateArguments& options) {
   if (!options.per_sample.empty()) write_samples(options.per_sample, evaluation);
   const Json summary = summary_json(evaluation, options, data.report());
   if (options.json)
-    std::printf("%s\n", summary.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
+    print_json(summary);
   else
     print(summary);
 }
@@ -260,6 +283,8 @@ void add_evaluate(CLI::App& app, int&) {
       ->needs(generate)
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 30))
       ->capture_default_str();
+  command->add_flag("--pairs", options->pairs, "samples have a chosen and a rejected answer: which is the likelier?")
+      ->excludes(generate);
   command->add_flag("--ignore-case", options->ignore_case, "A to Z as a to z where answers are compared")
       ->needs(generate);
   add_data_options(*command, config);

@@ -55,18 +55,24 @@ Json saturation_row(std::int64_t step, const std::vector<train::LayerSaturation>
   return {{"event", "saturation"}, {"step", step}, {"layers", rows}};
 }
 
+Json with_metrics(Json row, const std::map<std::string, double>& metrics) {
+  for (const auto& [name, value] : metrics) row[name] = number(value);
+  return row;
+}
+
 Json step_row(const train::StepReport& report) {
-  return {{"event", "step"},
-          {"step", report.step},
-          {"total_steps", report.total_steps},
-          {"epoch", report.epoch},
-          {"loss", number(report.loss)},
-          {"learning_rate", report.learning_rate},
-          {"grad_norm", number(report.grad_norm)},
-          {"tokens_per_second", number(report.tokens_per_s)},
-          {"seconds_left", report.seconds_left},
-          {"peak_memory_bytes", report.peak_memory_bytes},
-          {"skipped_steps", report.skipped_steps}};
+  Json row = {{"event", "step"},
+              {"step", report.step},
+              {"total_steps", report.total_steps},
+              {"epoch", report.epoch},
+              {"loss", number(report.loss)},
+              {"learning_rate", report.learning_rate},
+              {"grad_norm", number(report.grad_norm)},
+              {"tokens_per_second", number(report.tokens_per_s)},
+              {"seconds_left", report.seconds_left},
+              {"peak_memory_bytes", report.peak_memory_bytes},
+              {"skipped_steps", report.skipped_steps}};
+  return with_metrics(std::move(row), report.metrics);
 }
 
 }  // namespace
@@ -86,7 +92,10 @@ train::RunEvents json_line_events() {
                 {"seconds", report.seconds}};
     if (report.accuracy) row["mean_token_accuracy"] = *report.accuracy;
     if (report.exact_match) row["exact_match"] = *report.exact_match;
-    print_event(row);
+    print_event(with_metrics(std::move(row), report.metrics));
+  };
+  events.on_reference = [](std::size_t done, std::size_t total) {
+    if (done == total) print_event({{"event", "reference"}, {"samples", total}});
   };
   events.on_saturation = [](std::int64_t step, const std::vector<train::LayerSaturation>& layers) {
     if (!layers.empty()) print_event(saturation_row(step, layers));

@@ -110,13 +110,13 @@ train::BatchPlan read_data(train::TrainConfig config) {
 
 Json show(const data::Dataset& data, const PreprocessOptions& options) {
   Json rows = Json::array();
+  std::size_t shown = 0;
   const bool color = options.color == "always" || (options.color == "auto" && ::isatty(STDOUT_FILENO) == 1);
   for (std::size_t i = 0; i < std::min(*options.show, data.size()); ++i) {
-    const report::SampleView view = report::view_sample(data, i);
-    if (options.json)
-      rows.push_back(sample_json(view));
-    else
-      std::printf("%s%s", i > 0 ? "\n" : "", sample_text(view, color, options.whole).c_str());
+    for (const report::SampleView& view : report::view_answers(data, i)) {
+      if (!options.json) std::printf("%s%s", shown++ > 0 ? "\n" : "", sample_text(view, color, options.whole).c_str());
+      if (options.json) rows.push_back(sample_json(view));
+    }
   }
   return rows;
 }

@@ -34,10 +34,26 @@ std::string bar(const train::StepReport& report) {
   return text;
 }
 
+// What training by preference is judged by: "  margin 0.120  accuracy 75%".
+std::string preference_text(const std::map<std::string, double>& metrics) {
+  std::string text;
+  char buffer[64];
+  if (const auto margin = metrics.find("rewards/margins"); margin != metrics.end()) {
+    std::snprintf(buffer, sizeof buffer, "  margin %.3f", margin->second);
+    text += buffer;
+  }
+  if (const auto accuracy = metrics.find("rewards/accuracies"); accuracy != metrics.end()) {
+    std::snprintf(buffer, sizeof buffer, "  accuracy %.0f%%", 100 * accuracy->second);
+    text += buffer;
+  }
+  return text;
+}
+
 std::string numbers(const train::StepReport& report) {
-  char buffer[200];
-  std::snprintf(buffer, sizeof buffer, "loss %.4f  lr %.2e  grad %.3f  %.0f tok/s  left %s  peak %s", report.loss,
-                report.learning_rate, report.grad_norm, report.tokens_per_s, time_text(report.seconds_left).c_str(),
+  char buffer[260];
+  std::snprintf(buffer, sizeof buffer, "loss %.4f%s  lr %.2e  grad %.3f  %.0f tok/s  left %s  peak %s", report.loss,
+                preference_text(report.metrics).c_str(), report.learning_rate, report.grad_norm, report.tokens_per_s,
+                time_text(report.seconds_left).c_str(),
                 bytes_text(static_cast<double>(report.peak_memory_bytes)).c_str());
   std::string text = buffer;
   if (report.skipped_steps > 0) text += "  skipped " + std::to_string(report.skipped_steps);
@@ -119,7 +135,16 @@ void Progress::evaluation(const train::EvalReport& report) {
   };
   add("token accuracy", report.accuracy);
   add("exact match", report.exact_match);
-  line(text);
+  line(text + preference_text(report.metrics));
+}
+
+void Progress::reference(std::size_t done, std::size_t total) {
+  if (is_terminal_) {
+    std::fprintf(stderr, "\r\033[Kreference %zu/%zu", done, total);
+    std::fflush(stderr);
+    has_bar_ = true;
+  }
+  if (done == total) line("the reference has answered " + with_commas(static_cast<std::int64_t>(total)) + " samples");
 }
 
 void Progress::left_out(const std::string& why) { line("left out: " + why); }

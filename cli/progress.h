@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,7 @@ class Progress {
   void saved(const std::string& folder);
   void save_failed(const std::string& why);
   void left_out(const std::string& why);
+  void reference(std::size_t done, std::size_t total);
   /// Ends the bar's line.
   void finish();
 

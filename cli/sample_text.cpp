@@ -78,7 +78,8 @@ std::string media_line(const data::MediaInfo& media) {
 }
 
 std::string head(const SampleView& view) {
-  std::string out = view.source + ": " + counted(view.ids.size(), "token", "tokens") + ", " +
+  std::string out = view.source + (view.answer.empty() ? "" : ", " + view.answer) + ": " +
+                    counted(view.ids.size(), "token", "tokens") + ", " +
                     with_commas(static_cast<long long>(view.num_labels)) + " with loss";
   if (view.whole_tokens > view.ids.size())
     out += ", cut from " + with_commas(static_cast<long long>(view.whole_tokens)) + " to max_seq_length";

@@ -60,6 +60,7 @@ train::RunEvents display_events(Display display, Progress& progress) {
   events.on_save = [&](const std::string& folder) { progress.saved(folder); };
   events.on_save_failed = [&](const std::string& why) { progress.save_failed(why); };
   events.on_left_out = [&](const std::string& why) { progress.left_out(why); };
+  events.on_reference = [&](std::size_t done, std::size_t total) { progress.reference(done, total); };
   return events;
 }
 

@@ -11,7 +11,7 @@ namespace bezel::cli {
 std::string train_keys_help() {
   std::ostringstream out;
   out << "  --quiet        print nothing but errors\n"
-         "  --json-lines   print one JSON object a line on stdout: start, saturation, predictions,\n"
+         "  --json-lines   print one JSON object a line on stdout: reference, start, saturation, predictions,\n"
          "                 step, expert_load, eval, save, end\n\n"
          "Keys, in CONFIG.yaml as `key: value`, or as flags `--key value`:\n";
   for (const train::ConfigKey& key : train::config_keys()) {

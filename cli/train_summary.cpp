@@ -41,6 +41,25 @@ std::string prediction_rows(const report::RunHistory& history) {
   return out;
 }
 
+// How sure the model has become of what is preferred, in the held-out samples where there are some.
+std::string preference_rows(const report::RunHistory& history) {
+  std::string out;
+  const auto add = [&](const std::string& name, const std::vector<report::Preference>& rows) {
+    if (rows.empty() || !std::isfinite(rows.back().margin)) return;
+    std::string text = report::number_text(rows.front().margin) + " → " + report::number_text(rows.back().margin);
+    if (std::isfinite(rows.back().accuracy))
+      text += ", accuracy " + report::number_text(100 * rows.front().accuracy, 3) + " % → " +
+              report::number_text(100 * rows.back().accuracy, 3) + " %";
+    out += row(name, text);
+  };
+  std::vector<report::Preference> steps, evals;
+  for (const report::StepRow& step : history.steps) steps.push_back(step.preference);
+  for (const report::EvalRow& eval : history.evals) evals.push_back(eval.preference);
+  add("margin", steps);
+  add("held out", evals);
+  return out;
+}
+
 // "2.306 → 0.921   lowest 0.88" and the curve below it.
 std::string curve_rows(const std::string& name, const std::vector<double>& values) {
   std::vector<double> finite;
@@ -56,6 +75,7 @@ std::string curve_rows(const std::string& name, const std::vector<double>& value
 
 std::string summary_text(const report::RunHistory& history, const train::RunResult& result) {
   const train::TrainSummary& summary = result.summary;
+  if (result.adapter.empty()) return "stopped before the first step; what the reference has answered is kept\n";
   std::vector<double> losses, held_out;
   double memory_bytes = 0;
   for (const report::StepRow& step : history.steps) {
@@ -68,6 +88,7 @@ std::string summary_text(const report::RunHistory& history, const train::RunResu
   if (summary.stopped) steps += ", stopped by a signal";
   if (summary.stopped_early) steps += ", stopped early";
   std::string out = curve_rows("loss", losses) + curve_rows("held out", held_out) + row("steps", steps);
+  out += preference_rows(history);
   const double speed = static_cast<double>(summary.num_tokens) / std::max(summary.seconds, 1e-9);
   out += row("tokens", with_commas(summary.num_tokens) + ", " + report::number_text(speed, 3) + " a second");
   out += row("memory", "at most " + bytes_text(memory_bytes)) + row("adapter", result.adapter);

@@ -12,6 +12,7 @@ using input::make_batch;
 using input::Media;
 using input::MediaKind;
 using input::MediaTokenIds;
+using input::PreferenceRows;
 using input::RawInputs;
 using input::read_raw_inputs;
 

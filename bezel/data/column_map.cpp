@@ -10,9 +10,9 @@ namespace {
 using io::Json;
 using io::JsonView;
 
-constexpr std::string_view kColumns[] = {"messages", "conversations", "prompt", "completion", "instruction",
-                                         "output",   "text",          "input",  "history",    "system",
-                                         "tools",    "images",        "audios", "videos"};
+constexpr std::string_view kColumns[] = {"messages", "conversations", "prompt",  "completion", "instruction", "output",
+                                         "text",     "input",         "history", "system",     "tools",       "images",
+                                         "audios",   "videos",        "chosen",  "rejected",   "label"};
 // The first of them make a form of sample and must be there; the rest may be missing from a line.
 constexpr std::size_t kNumForms = 7;
 constexpr std::size_t kNumFormColumns = 9;
@@ -88,6 +88,13 @@ std::span<const std::string_view> mapped_columns() { return kColumns; }
 Json apply_column_map(const JsonView& line, const ColumnMap& map) {
   if (map.empty() || !line.is_object()) return line.value();
   Json out = rename_columns(line, map.columns);
+  for (const char* column : {"chosen", "rejected"}) {
+    const auto answer = out.find(column);
+    if (answer == out.end()) continue;
+    if (answer->is_object()) rename_message(*answer, map);
+    if (answer->is_array())
+      for (Json& message : *answer) rename_message(message, map);
+  }
   for (const char* column : {"messages", "conversations"}) {
     const auto found = out.find(column);
     if (found == out.end()) continue;

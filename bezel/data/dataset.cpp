@@ -64,18 +64,28 @@ void Dataset::check_tokenizer() const {
   check_tokens(*tokenizer_, options_.sample.chat.format, options_.ids, options_.allowed);
 }
 
-SampleText Dataset::read_line(std::size_t line_idx) const {
+std::vector<AnswerText> Dataset::read_line(std::size_t line_idx) const {
   const std::string source = file_.source(line_idx);
-  SampleText text = read_sample(file_.read_json(line_idx), source, options_.sample);
+  std::vector<AnswerText> answers =
+      read_answers(file_.read_json(line_idx), source, options_.kind, options_.learns_prompt, options_.sample);
   for (const MediaKind kind : input::kMediaKinds) {
-    const auto count = std::ranges::count(text.media, kind, &MediaSource::kind);
+    const auto count = std::ranges::count(answers[0].text.media, kind, &MediaSource::kind);
     if (count > 0 && !options_.allowed[kind])
       throw Error(source, ": has ", count, " ", input::kMediaWords[kind].count, ", but the model has no ",
                   input::kMediaWords[kind].encoder);
     if (count > 0) check_placeholder(*tokenizer_, kind, options_.ids);
   }
-  return text;
+  return answers;
 }
+
+// Those that sample `idx` is made of.
+std::vector<AnswerText> Dataset::answers_of(std::size_t idx) const {
+  std::vector<AnswerText> answers = read_line(entries_[idx].line_idx);
+  if (options_.kind != LineKind::kLabelled) return answers;
+  return {std::move(answers.at(entries_[idx].part))};
+}
+
+SampleText Dataset::load_text(std::size_t idx) const { return std::move(answers_of(idx)[0].text); }
 
 void Dataset::read_lines() {
   report_.num_lines = file_.size();
@@ -88,31 +98,57 @@ void Dataset::read_lines() {
     for (std::size_t i = 0; i < lines.size(); ++i) add_line(begin + i, lines[i]);
     if (options_.on_progress) options_.on_progress(begin + lines.size(), file_.size());
   }
+  // Good answers of pairs before bad ones: neighbors are of different prompts, which KTO's divergence needs.
+  std::ranges::stable_sort(entries_, {}, &Entry::part);
   options_.on_progress = nullptr;       // what it stands for may not outlive this
   options_.sample.takes_notes = false;  // report_ has them
+}
+
+// A pair as one sample.
+Dataset::Measured Dataset::joined(const Measured& chosen, const Measured& rejected) {
+  Measured pair = chosen;
+  pair.too_long = chosen.too_long || rejected.too_long;
+  pair.was_cut = chosen.was_cut || rejected.was_cut;
+  pair.size.tokens += rejected.size.tokens;
+  pair.size.label_tokens += rejected.size.label_tokens;
+  for (const MediaKind kind : input::kMediaKinds) {
+    pair.size.media[kind].items += rejected.size.media[kind].items;
+    pair.size.media[kind].soft_tokens += rejected.size.media[kind].soft_tokens;
+  }
+  return pair;
+}
+
+Dataset::Measured Dataset::measure(const AnswerText& answer, std::span<const MediaInfo> media) const {
+  std::vector<MediaTokens> media_tokens;
+  for (const MediaInfo& item : media) media_tokens.push_back(item.tokens);
+  const auto tokens =
+      tokenize_sample(*tokenizer_, expand_placeholders(answer.text, media_tokens), options_.max_seq_length);
+  Measured measured{.too_long = !tokens};
+  if (measured.too_long) return measured;
+  check_rows(tokens->input_ids);
+  if (tokens->num_labels == 0) throw Error("no token carries loss, so there is nothing to learn");
+  measured.was_cut = tokens->was_cut;
+  measured.size = {.tokens = tokens->input_ids.size(), .label_tokens = tokens->num_labels};
+  for (const MediaInfo& item : media) {
+    MediaCount& count = measured.size.media[item.kind];
+    ++count.items;
+    count.soft_tokens += static_cast<std::size_t>(item.soft_tokens());
+  }
+  return measured;
 }
 
 Dataset::ScannedLine Dataset::scan_line(std::size_t line_idx) const {
   const std::string source = file_.source(line_idx);
   ScannedLine line;
   try {
-    const SampleText text = read_line(line_idx);
-    line.notes = text.notes;
-    line.media = probe(text, line_idx);
-    std::vector<MediaTokens> media_tokens;
-    for (const MediaInfo& media : line.media) media_tokens.push_back(media.tokens);
-    const auto tokens = tokenize_sample(*tokenizer_, expand_placeholders(text, media_tokens), options_.max_seq_length);
-    line.too_long = !tokens;
-    if (line.too_long) return line;
-    check_rows(tokens->input_ids);
-    if (tokens->num_labels == 0) throw Error(source, ": no token carries loss, so there is nothing to learn");
-    line.was_cut = tokens->was_cut;
-    line.size = {.tokens = tokens->input_ids.size(), .label_tokens = tokens->num_labels};
-    for (const MediaInfo& media : line.media) {
-      MediaCount& count = line.size.media[media.kind];
-      ++count.items;
-      count.soft_tokens += static_cast<std::size_t>(media.soft_tokens());
+    const std::vector<AnswerText> answers = read_line(line_idx);
+    line.notes = answers[0].text.notes;
+    line.media = probe(answers[0].text, line_idx);
+    for (const AnswerText& answer : answers) {
+      line.roles.push_back(answer.role);
+      line.samples.push_back(measure(answer, line.media));
     }
+    if (options_.kind == LineKind::kPair) line.samples = {joined(line.samples[0], line.samples[1])};
   } catch (const Error& error) {
     line.error.emplace(located(error, source));
   }
@@ -138,18 +174,27 @@ void Dataset::add_line(std::size_t line_idx, const ScannedLine& line) {
   if (line.error) {
     if (!options_.skip_bad_samples) throw *line.error;
     if (report_.num_bad++ < kMaxListed) report_.bad.push_back(line.error->what());
-  } else if (line.too_long) {
-    if (report_.num_too_long++ == 0) report_.first_too_long = file_.source(line_idx);
-  } else {
-    report_.num_cut += line.was_cut;
-    report_.num_tokens += line.size.tokens;
-    report_.num_labels += line.size.label_tokens;
-    const std::string source = file_.source(line_idx);
+    return;
+  }
+  const std::string source = file_.source(line_idx);
+  bool is_used = false;
+  for (std::size_t part = 0; part < line.samples.size(); ++part) {
+    const Measured& sample = line.samples[part];
+    if (sample.too_long) {
+      if (report_.num_too_long++ == 0) report_.first_too_long = source;
+      continue;
+    }
+    report_.num_cut += sample.was_cut;
+    report_.num_tokens += sample.size.tokens;
+    report_.num_labels += sample.size.label_tokens;
+    entries_.push_back({line_idx, sample.size, line.roles[part], part});
+    is_used = true;
+  }
+  if (is_used) {
     report_.thoughts.add(line.notes.thoughts_left_out, source);
     report_.added_requests.add(line.notes.added_requests, source);
     report_.empty_answers.add(line.notes.empty_answers, source);
     for (const MediaInfo& media : line.media) report_.long_audio_clips.add(media.is_cut, source);
-    entries_.push_back({line_idx, line.size});
   }
 }
 
@@ -173,38 +218,78 @@ std::vector<MediaInfo> Dataset::probe(const SampleText& text, std::size_t line_i
 
 std::vector<MediaInfo> Dataset::media(std::size_t idx) const { return probe(load_text(idx), entries_[idx].line_idx); }
 
-std::optional<Sample> Dataset::load_text_and_media(const SampleText& text, std::size_t line_idx,
-                                                   std::size_t max_tokens) const {
+std::vector<LoadedMedia> Dataset::decode(const SampleText& text, std::size_t line_idx) const {
   const std::string name = file_.source(line_idx);
   num_decoded_ += text.media.size();
   std::vector<LoadedMedia> media;
   for (const MediaSource& item : text.media)
     media.push_back(load_media(item, media_root(line_idx), name, options_.media));
-  auto sample = make_sample(*tokenizer_, text, std::move(media), max_tokens);
-  if (sample) sample->line = file_.line_number(line_idx);
-  return sample;
+  return media;
+}
+
+Sample Dataset::make_row(const AnswerText& answer, std::vector<LoadedMedia> media, std::size_t line_idx,
+                         bool whole) const {
+  const std::size_t max_tokens = whole ? 0 : options_.max_seq_length;
+  auto sample = make_sample(*tokenizer_, answer.text, media, max_tokens);
+  if (!sample) throw Error("longer than max_seq_length once its media are decoded");
+  // No position predicts the first token.
+  if (!whole && std::all_of(sample->labels.begin() + 1, sample->labels.end(),
+                            [](std::int64_t label) { return label == kIgnoreLabel; }))
+    throw Error("no token carries loss once its media are decoded, so there is nothing to learn");
+  sample->line = file_.line_number(line_idx);
+  sample->role = answer.role;
+  if (answer.prompt_spans.empty()) return std::move(*sample);
+  SampleText all = answer.text;
+  all.loss_spans = answer.prompt_spans;
+  sample->answer_labels =
+      std::exchange(sample->labels, make_sample(*tokenizer_, all, std::move(media), max_tokens)->labels);
+  return std::move(*sample);
 }
 
 Sample Dataset::load(std::size_t idx, bool whole) const {
   const std::string source = this->source(idx);
   try {
-    auto sample = load_text_and_media(load_text(idx), entries_[idx].line_idx, whole ? 0 : options_.max_seq_length);
-    if (!sample) throw Error(source, ": longer than max_seq_length once its media are decoded");
-    // The first token is predicted by none.
-    if (!whole && std::all_of(sample->labels.begin() + 1, sample->labels.end(),
-                              [](std::int64_t label) { return label == kIgnoreLabel; }))
-      throw Error(source, ": no token carries loss once its media are decoded, so there is nothing to learn");
-    return std::move(*sample);
+    const AnswerText answer = std::move(answers_of(idx)[0]);
+    return make_row(answer, decode(answer.text, entries_[idx].line_idx), entries_[idx].line_idx, whole);
   } catch (const Error& error) {
     throw located(error, source);
   }
+}
+
+std::vector<Sample> Dataset::load_rows(std::size_t idx, bool whole) const {
+  const std::string source = this->source(idx);
+  try {
+    const std::vector<AnswerText> answers = answers_of(idx);
+    const std::vector<LoadedMedia> media = decode(answers[0].text, entries_[idx].line_idx);  // the prompt's
+    std::vector<Sample> rows;
+    for (const AnswerText& answer : answers) rows.push_back(make_row(answer, media, entries_[idx].line_idx, whole));
+    return rows;
+  } catch (const Error& error) {
+    throw located(error, source);
+  }
+}
+
+Sample Dataset::load_tokens(std::size_t idx) const {
+  const AnswerText answer = std::move(answers_of(idx)[0]);
+  std::vector<MediaTokens> media_tokens;
+  for (const MediaInfo& item : probe(answer.text, entries_[idx].line_idx)) media_tokens.push_back(item.tokens);
+  auto tokens = tokenize_sample(*tokenizer_, expand_placeholders(answer.text, media_tokens), options_.max_seq_length);
+  if (!tokens) throw Error(source(idx), ": longer than max_seq_length");
+  return {.input_ids = std::move(tokens->input_ids),
+          .labels = std::move(tokens->labels),
+          .token_types = std::move(tokens->token_types),
+          .media = {},
+          .line = file_.line_number(entries_[idx].line_idx),
+          .role = answer.role};
 }
 
 std::optional<PromptSample> Dataset::load_prompt(std::size_t idx) const {
   try {
     auto asked = split_answer(load_text(idx), options_.sample.chat.format);
     if (!asked) return std::nullopt;
-    auto sample = load_text_and_media(asked->prompt, entries_[idx].line_idx, /*max_tokens=*/0);
+    auto sample = make_sample(*tokenizer_, asked->prompt, decode(asked->prompt, entries_[idx].line_idx),
+                              /*max_tokens=*/0);
+    sample->line = line(idx);
     return PromptSample{std::move(*sample), std::move(asked->prompt.text), std::move(asked->answer)};
   } catch (const Error& error) {
     throw located(error, source(idx));

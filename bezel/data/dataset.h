@@ -13,6 +13,7 @@
 #include "bezel/data/batch.h"
 #include "bezel/data/dataset_report.h"
 #include "bezel/data/media.h"
+#include "bezel/data/preference.h"
 #include "bezel/data/processor_config.h"
 #include "bezel/data/sample_files.h"
 #include "bezel/data/sample_text.h"
@@ -23,13 +24,17 @@
 
 namespace bezel::data {
 
-/// One line of the data set, ready to be put into a batch.
+using input::AnswerRole;
+
+/// One line of the data set, or an answer of it, ready to be put into a batch.
 struct Sample {
   std::vector<std::int64_t> input_ids;
   std::vector<std::int64_t> labels;       ///< kIgnoreLabel where no loss falls; not shifted
   std::vector<std::int64_t> token_types;  ///< MediaWords::token_type on placeholders, else 0
   std::vector<Media> media;               ///< in the order of their placeholders; of a video each frame
   std::size_t line = 0;                   ///< in the file, from 1; 0: of none
+  AnswerRole role = AnswerRole::kOnly;
+  std::vector<std::int64_t> answer_labels{};  ///< where `labels` hold the prompt's too: those of the answer alone
 };
 
 /// Tokens and labels of `text`, whose media are given decoded, in the order of their placeholders; nothing when it is
@@ -49,7 +54,7 @@ struct MediaCount {
   std::size_t soft_tokens = 0;
 };
 
-/// How large a sample is; of one with audio `tokens` and the soft tokens are upper bounds that may be one too large.
+/// Size of a sample, or of both answers of a pair; with audio `tokens` and soft tokens are at most one too large.
 struct SampleSize {
   std::size_t tokens = 0;
   std::size_t label_tokens = 0;
@@ -65,6 +70,8 @@ struct DatasetOptions {
   std::string media_root;             ///< empty: the folder of `file`
   std::vector<SampleFile> files;      ///< in place of `file` and `media_root`: several, or one with its own names
   std::size_t max_seq_length = 2048;  ///< 0: no bound
+  LineKind kind = LineKind::kSample;  ///< what a line holds
+  bool learns_prompt = false;         ///< of a pair: loss on the chosen answer's prompt, too
   bool skip_bad_samples = false;      ///< leave bad lines out instead of stopping at the first
   input::PerKind<bool> allowed{{true, true, true}};  ///< kinds that the model has an encoder for
   SampleOptions sample;
@@ -107,15 +114,20 @@ class Dataset {
   /// begin, middle and end.
   const std::string& fingerprint() const { return fingerprint_; }
 
-  /// Reads sample `idx` and decodes its media; `whole` leaves its end on. Throws Error "file:line: ...", also when the
-  /// file has changed.
+  /// Reads sample `idx`, of a pair the chosen answer, and decodes its media; `whole` leaves its end on. Throws Error
+  /// "file:line: ...", also when the file has changed.
   Sample load(std::size_t idx, bool whole = false) const;
+  /// The rows of sample `idx`: itself, or of a pair the chosen answer and the rejected one.
+  std::vector<Sample> load_rows(std::size_t idx, bool whole = false) const;
+  /// Sample `idx` as load() gives it, but without its media, which are not decoded.
+  Sample load_tokens(std::size_t idx) const;
+  AnswerRole role(std::size_t idx) const { return entries_[idx].role; }
   /// Sample `idx` as a prompt for its last answer, whatever its length. Nothing where it has no prompt (plain text).
   std::optional<PromptSample> load_prompt(std::size_t idx) const;
   /// Items of media that were decoded until now, by load() and load_prompt().
   std::size_t num_decoded() const { return num_decoded_; }
   /// The text of sample `idx` before tokenization.
-  SampleText load_text(std::size_t idx) const { return read_line(entries_[idx].line_idx); }
+  SampleText load_text(std::size_t idx) const;
   /// The media of sample `idx`, in the order of their placeholders.
   std::vector<MediaInfo> media(std::size_t idx) const;
 
@@ -123,14 +135,21 @@ class Dataset {
   struct Entry {
     std::size_t line_idx = 0;
     SampleSize size;
+    AnswerRole role = AnswerRole::kOnly;
+    std::size_t part = 0;  ///< which of the line's answers, where each is a sample
+  };
+  /// What is known of an answer once it is tokenized.
+  struct Measured {
+    bool too_long = false;
+    bool was_cut = false;
+    SampleSize size{};
   };
 
   /// What reading a line once gives.
   struct ScannedLine {
     std::optional<Error> error{};
-    bool too_long = false;
-    bool was_cut = false;
-    SampleSize size{};
+    std::vector<Measured> samples{};
+    std::vector<AnswerRole> roles{};
     SampleNotes notes{};
     std::vector<MediaInfo> media{};
   };
@@ -140,10 +159,14 @@ class Dataset {
   ScannedLine scan_line(std::size_t line_idx) const;
   void check_rows(std::span<const std::int64_t> ids) const;
   void add_line(std::size_t line_idx, const ScannedLine& line);
-  SampleText read_line(std::size_t line_idx) const;
+  std::vector<AnswerText> read_line(std::size_t line_idx) const;
+  std::vector<AnswerText> answers_of(std::size_t idx) const;
+  static Measured joined(const Measured& chosen, const Measured& rejected);
+  Measured measure(const AnswerText& answer, std::span<const MediaInfo> media) const;
   std::vector<MediaInfo> probe(const SampleText& text, std::size_t line_idx) const;
   const std::string& media_root(std::size_t line_idx) const;
-  std::optional<Sample> load_text_and_media(const SampleText& text, std::size_t line_idx, std::size_t max_tokens) const;
+  std::vector<LoadedMedia> decode(const SampleText& text, std::size_t line_idx) const;
+  Sample make_row(const AnswerText& answer, std::vector<LoadedMedia> media, std::size_t line_idx, bool whole) const;
 
   DatasetOptions options_;
   std::shared_ptr<const Tokenizer> tokenizer_;

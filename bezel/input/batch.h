@@ -1,11 +1,13 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include <torch/types.h>
 
 #include "bezel/input/media_kind.h"
+#include "bezel/input/preference_rows.h"
 
 /// What a model reads. Stands below `data`, which makes it, and `gemma4`, which reads it.
 namespace bezel::input {
@@ -45,8 +47,9 @@ struct Batch {
   torch::Tensor placeholder_rows;   ///< int64 [.], flat positions of every placeholder, filled or not
   torch::Tensor soft_rows;          ///< int64 [M], flat positions that the soft tokens of `media` fill, item by item
   std::vector<Media> media;         ///< in the order of their placeholders
-  bool has_padding = false;         ///< some position of attention_mask is false
-  std::int64_t num_tokens = 0;      ///< real tokens
+  std::shared_ptr<const PreferenceRows> preferences;  ///< null: supervised samples
+  bool has_padding = false;                           ///< some position of attention_mask is false
+  std::int64_t num_tokens = 0;                        ///< real tokens
   /// Labels that were dropped because padding stands where they would be predicted: no key is seen there.
   std::int64_t num_unpredictable = 0;
 

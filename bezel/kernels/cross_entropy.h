@@ -9,7 +9,11 @@ namespace bezel::kernels {
 /// Returns a float32 scalar.
 torch::Tensor cross_entropy(torch::Tensor& logits, const torch::Tensor& labels, double cap, bool gradient);
 
-/// The same in ATen's operators, on any device; the reference for its test.
+/// The same for each row by itself: float32 [N]; with `gradient` each row of logits becomes the gradient of its own
+/// value.
+torch::Tensor cross_entropy_rows(torch::Tensor& logits, const torch::Tensor& labels, double cap, bool gradient);
+
+/// cross_entropy in ATen's operators, on any device; the reference for its test.
 torch::Tensor cross_entropy_plain(torch::Tensor& logits, const torch::Tensor& labels, double cap, bool gradient);
 
 }  // namespace bezel::kernels

@@ -2,10 +2,17 @@
 
 #include <array>
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <vector>
 
 namespace bezel::report {
+
+/// Of training by preference; NaN elsewhere.
+struct Preference {
+  double margin = std::numeric_limits<double>::quiet_NaN();    ///< of the rewards
+  double accuracy = std::numeric_limits<double>::quiet_NaN();  ///< share of pairs whose chosen answer is rewarded more
+};
 
 /// What a run said at a step; means since the last report. What is not known is NaN.
 struct StepRow {
@@ -16,11 +23,13 @@ struct StepRow {
   double grad_norm = 0.0;
   double tokens_per_s = 0.0;
   double memory_bytes = 0.0;  ///< the most so far
+  Preference preference{};
 };
 
 struct EvalRow {
   std::int64_t step = 0;
   double loss = 0.0;
+  Preference preference{};
 };
 
 struct TowerRow {

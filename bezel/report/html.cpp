@@ -31,12 +31,32 @@ std::vector<Line> noisy(std::vector<Point> points) {
 }
 
 Chart loss_chart(const RunHistory& history) {
-  Chart chart{"loss", "Loss", "nats a token", noisy(points_of(history.steps, &StepRow::loss)), false};
+  const bool by_preference = !history.steps.empty() && std::isfinite(history.steps.back().preference.margin);
+  Chart chart{"loss", "Loss", by_preference ? "a pair or answer" : "nats a token",
+              noisy(points_of(history.steps, &StepRow::loss)), false};
   if (!chart.lines.empty()) chart.lines.back().name = chart.lines.size() > 1 ? "training, smoothed" : "training";
   std::vector<Point> held;
   for (const EvalRow& row : history.evals) held.push_back({static_cast<double>(row.step), row.loss});
   if (!held.empty()) chart.lines.push_back({"held out", "held", std::move(held), true});
   return chart;
+}
+
+// A curve of training by preference; "" for any other run.
+std::string preference_chart(const RunHistory& history, const char* id, const char* title, const char* unit,
+                             double Preference::*member, double factor) {
+  const auto points = [&](const auto& rows) {
+    std::vector<Point> out;
+    for (const auto& row : rows)
+      if (std::isfinite(row.preference.*member))
+        out.push_back({static_cast<double>(row.step), row.preference.*member * factor});
+    return out;
+  };
+  Chart chart{id, title, unit, noisy(points(history.steps)), false};
+  if (chart.lines.empty()) return "";
+  chart.lines.back().name = chart.lines.size() > 1 ? "training, smoothed" : "training";
+  if (std::vector<Point> held = points(history.evals); !held.empty())
+    chart.lines.push_back({"held out", "held", std::move(held), true});
+  return chart_html(chart);
 }
 
 std::string charts(const RunHistory& history) {
@@ -51,6 +71,8 @@ std::string charts(const RunHistory& history) {
   if (loss.empty()) return "<p class=\"lead\">No step is done yet.</p>";
   loss.replace(loss.find("\"chart\""), 7, "\"chart wide\"");
   return "<div class=\"charts\">" + loss +
+         preference_chart(history, "margin", "Reward margin", "chosen less rejected", &Preference::margin, 1) +
+         preference_chart(history, "accuracy", "Preference accuracy", "% of the pairs", &Preference::accuracy, 100) +
          chart_html({"rate", "Learning rate", "", line(&StepRow::learning_rate), true}) +
          chart_html(
              {"norm", "Gradient norm", "before clipping", noisy(points_of(history.steps, &StepRow::grad_norm)), true}) +
@@ -74,6 +96,18 @@ double median_speed(const std::vector<StepRow>& steps) {
   return *middle;
 }
 
+// Of the held-out samples where there are some.
+std::string preference_tiles(const RunHistory& history) {
+  const bool held_out = !history.evals.empty();
+  if (!held_out && history.steps.empty()) return "";
+  const Preference& last = held_out ? history.evals.back().preference : history.steps.back().preference;
+  const char* const of = held_out ? "held out" : "training";
+  std::string out;
+  if (std::isfinite(last.margin)) out += tile("Reward margin", number_text(last.margin), of);
+  if (std::isfinite(last.accuracy)) out += tile("Preference accuracy", number_text(100 * last.accuracy, 3) + " %", of);
+  return out;
+}
+
 std::string loss_tiles(const RunHistory& history) {
   std::string out;
   std::vector<double> losses;
@@ -95,7 +129,7 @@ std::string tiles(const RunHistory& history) {
     layers += tower.layers;
   }
   const std::int64_t step = history.steps.empty() ? 0 : history.steps.back().step;
-  std::string out = "<dl class=\"tiles\">" + loss_tiles(history);
+  std::string out = "<dl class=\"tiles\">" + loss_tiles(history) + preference_tiles(history);
   out += tile("Steps", count_text(step),
               "of " + count_text(history.total_steps) +
                   (history.skipped_steps > 0 ? ", " + count_text(history.skipped_steps) + " skipped" : ""));

@@ -69,6 +69,8 @@ RunEstimate estimate_run(const train::TrainConfig& config, const train::BatchPla
   std::vector<std::string> notes = model_config.warnings;
   if (std::string note = train::frozen_experts_note(model_config, config); !note.empty())
     notes.push_back(std::move(note));
+  if (config.preference.uses_reference())
+    notes.emplace_back("before the first step the reference reads every answer once, which is not in the time below");
   std::ranges::move(train::check_learns(config, batches.total_steps()), std::back_inserter(notes));
   const lora::Selection selection = selection_of(model, config, batches, notes);
   RunEstimate run{.towers = lora::with_frozen_experts(selection.counts(), *model),

@@ -74,6 +74,18 @@ ClipRow row_of(const train::LayerSaturation& layer) {
 
 }  // namespace
 
+namespace {
+
+Preference preference_of(const std::map<std::string, double>& metrics) {
+  Preference preference;
+  if (const auto found = metrics.find("rewards/margins"); found != metrics.end()) preference.margin = found->second;
+  if (const auto found = metrics.find("rewards/accuracies"); found != metrics.end())
+    preference.accuracy = found->second;
+  return preference;
+}
+
+}  // namespace
+
 void read_metrics(const std::string& path, RunHistory& history) {
   const data::JsonlFile file(path);
   for (std::size_t i = 0; i < file.size(); ++i) {
@@ -84,10 +96,18 @@ void read_metrics(const std::string& path, RunHistory& history) {
       return value ? value->number() : std::numeric_limits<double>::quiet_NaN();
     };
     if (row.find("eval_loss"))
-      history.evals.push_back({row.at("step").whole(), number("eval_loss")});
+      history.evals.push_back({row.at("step").whole(),
+                               number("eval_loss"),
+                               {number("eval_rewards/margins"), number("eval_rewards/accuracies")}});
     else if (row.find("learning_rate"))
-      history.steps.push_back({row.at("step").whole(), number("epoch"), number("loss"), number("learning_rate"),
-                               number("grad_norm"), number("tokens_per_second"), number("peak_memory_bytes")});
+      history.steps.push_back({row.at("step").whole(),
+                               number("epoch"),
+                               number("loss"),
+                               number("learning_rate"),
+                               number("grad_norm"),
+                               number("tokens_per_second"),
+                               number("peak_memory_bytes"),
+                               {number("rewards/margins"), number("rewards/accuracies")}});
   }
 }
 
@@ -180,21 +200,25 @@ void RunReports::add(const train::StepReport& report) {
   history_.skipped_steps = report.skipped_steps;
   history_.seconds_left = report.seconds_left;
   history_.steps.push_back({report.step, report.epoch, report.loss, report.learning_rate, report.grad_norm,
-                            report.tokens_per_s, static_cast<double>(report.peak_memory_bytes)});
-  write_events(report.step, {{"train/loss", report.loss},
-                             {"train/learning_rate", report.learning_rate},
-                             {"train/grad_norm", report.grad_norm},
-                             {"train/tokens_per_second", report.tokens_per_s},
-                             {"train/peak_memory_mib", static_cast<double>(report.peak_memory_bytes) / (1 << 20)},
-                             {"train/epoch", report.epoch}});
+                            report.tokens_per_s, static_cast<double>(report.peak_memory_bytes),
+                            preference_of(report.metrics)});
+  std::vector<Scalar> scalars = {{"train/loss", report.loss},
+                                 {"train/learning_rate", report.learning_rate},
+                                 {"train/grad_norm", report.grad_norm},
+                                 {"train/tokens_per_second", report.tokens_per_s},
+                                 {"train/peak_memory_mib", static_cast<double>(report.peak_memory_bytes) / (1 << 20)},
+                                 {"train/epoch", report.epoch}};
+  for (const auto& [name, value] : report.metrics) scalars.push_back({"train/" + name, value});
+  write_events(report.step, std::move(scalars));
   write_page(false);
 }
 
 void RunReports::add(const train::EvalReport& report) {
-  history_.evals.push_back({report.step, report.loss});
+  history_.evals.push_back({report.step, report.loss, preference_of(report.metrics)});
   std::vector<Scalar> scalars = {{"eval/loss", report.loss}};
   if (report.accuracy) scalars.push_back({"eval/mean_token_accuracy", *report.accuracy});
   if (report.exact_match) scalars.push_back({"eval/exact_match", *report.exact_match});
+  for (const auto& [name, value] : report.metrics) scalars.push_back({"eval/" + name, value});
   write_events(report.step, std::move(scalars));
   write_page(false);
 }

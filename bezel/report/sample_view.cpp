@@ -1,6 +1,7 @@
 #include "bezel/report/sample_view.h"
 
 #include <algorithm>
+#include <functional>
 #include <optional>
 #include <span>
 
@@ -32,11 +33,16 @@ std::vector<SampleStretch> stretches_of(const data::Tokenizer& tokenizer, const 
   return out;
 }
 
-}  // namespace
+std::string answer_name(data::AnswerRole role) {
+  constexpr const char* kNames[] = {"", "chosen", "rejected", "desirable", "undesirable"};
+  return kNames[static_cast<int>(role)];
+}
 
-SampleView view_sample(const data::Dataset& data, std::size_t idx) {
-  const data::Sample sample = data.load(idx);
+// `whole` loads the sample before its end was cut off.
+SampleView view_row(const data::Dataset& data, std::size_t idx, const data::Sample& sample,
+                    const std::function<data::Sample()>& whole) {
   SampleView view{.source = data.source(idx),
+                  .answer = answer_name(sample.role),
                   .stretches = stretches_of(data.tokenizer(), sample),
                   .ids = sample.input_ids,
                   .whole_tokens = sample.input_ids.size(),
@@ -53,10 +59,24 @@ SampleView view_sample(const data::Dataset& data, std::size_t idx) {
   }
   const std::size_t max_tokens = data.options().max_seq_length;
   if (max_tokens == 0 || view.ids.size() < max_tokens) return view;
-  const data::Sample whole = data.load(idx, /*whole=*/true);
-  view.whole_tokens = whole.input_ids.size();
-  view.cut_text = data.tokenizer().decode(std::span(whole.input_ids).subspan(view.ids.size()));
+  const data::Sample all = whole();
+  view.whole_tokens = all.input_ids.size();
+  view.cut_text = data.tokenizer().decode(std::span(all.input_ids).subspan(view.ids.size()));
   return view;
+}
+
+}  // namespace
+
+SampleView view_sample(const data::Dataset& data, std::size_t idx) {
+  return view_row(data, idx, data.load(idx), [&] { return data.load(idx, /*whole=*/true); });
+}
+
+std::vector<SampleView> view_answers(const data::Dataset& data, std::size_t idx) {
+  const std::vector<data::Sample> rows = data.load_rows(idx);
+  std::vector<SampleView> views;
+  for (std::size_t i = 0; i < rows.size(); ++i)
+    views.push_back(view_row(data, idx, rows[i], [&] { return data.load_rows(idx, /*whole=*/true)[i]; }));
+  return views;
 }
 
 }  // namespace bezel::report

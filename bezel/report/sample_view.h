@@ -20,7 +20,8 @@ struct SampleStretch {
 
 /// A sample as the model sees it.
 struct SampleView {
-  std::string source;  ///< "file:line"
+  std::string source;    ///< "file:line"
+  std::string answer{};  ///< "chosen", "rejected", "desirable" or "undesirable"; "" for a supervised sample
   std::vector<SampleStretch> stretches;
   std::vector<std::int64_t> ids;
   std::vector<bool> learnt{};        ///< of each token, whether it is a label
@@ -33,5 +34,7 @@ struct SampleView {
 
 /// Sample `idx`, media decoded, so that the numbers of soft tokens are those of training. Throws Error "file:line: …".
 SampleView view_sample(const data::Dataset& data, std::size_t idx);
+/// Each answer of sample `idx`: itself, or of a pair the chosen one and the rejected one.
+std::vector<SampleView> view_answers(const data::Dataset& data, std::size_t idx);
 
 }  // namespace bezel::report

@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <numeric>
 #include <utility>
 
 #include "bezel/data/checkpoint_template.h"
+#include "bezel/data/preference_batch.h"
 #include "bezel/error.h"
 #include "bezel/train/run_check.h"
 
@@ -54,9 +56,14 @@ BatchPlan::BatchPlan(const TrainConfig& config, const gemma4::ModelConfig& model
   } else if (config.val_set_size > 0) {
     split_off(config.val_set_size);
   }
+  if (config_.preference.uses_preferences()) {
+    find_partners(*train_, train_idx_);
+    find_partners(eval_ ? *eval_ : *train_, eval_idx_);
+  }
   weigh_files();
   find_media();
-  packs_ = config_.packing.value_or(!has_any_media(*train_) && !(eval_ && has_any_media(*eval_)));
+  packs_ = !config_.preference.uses_preferences() &&
+           config_.packing.value_or(!has_any_media(*train_) && !(eval_ && has_any_media(*eval_)));
   num_rows_ = static_cast<std::int64_t>(epoch_rows(0)->size());
   // Rows of many samples would leave a small data set with hardly an update.
   if (packs_ && !config_.packing && !config_.max_steps && total_steps() < kFewUpdates) {
@@ -72,6 +79,10 @@ data::DatasetOptions BatchPlan::dataset_options(const gemma4::ModelConfig& model
   options.files = files_.train;
   options.max_seq_length = static_cast<std::size_t>(config_.max_seq_length);
   options.skip_bad_samples = config_.skip_bad_samples;
+  if (config_.preference.uses_preferences())
+    options.kind =
+        config_.preference.objective == ObjectiveKind::kKto ? data::LineKind::kLabelled : data::LineKind::kPair;
+  options.learns_prompt = config_.preference.objective == ObjectiveKind::kOrpo;
   options.allowed = model.media();
   options.sample.train_on_inputs = config_.train_on_inputs;
   options.sample.chat.format = chat_format(config_, model);
@@ -84,6 +95,44 @@ data::DatasetOptions BatchPlan::dataset_options(const gemma4::ModelConfig& model
   options.ids = model.placeholder_ids;
   options.missing_row = [model](std::int64_t id) { return model.missing_row(id); };
   return options;
+}
+
+// As TRL pairs them: the answers of a micro-batch of neighbors, each put to the prompt behind its own. One that would
+// be left alone takes the answer before it.
+void BatchPlan::find_partners(const data::Dataset& data, std::vector<std::size_t> samples) {
+  std::vector<std::size_t>& partners = partners_[is_eval(data) ? 1 : 0];
+  partners.resize(data.size());
+  const auto group = static_cast<std::size_t>(config_.micro_batch_size);
+  for (std::size_t begin = 0; begin < samples.size(); begin += group) {
+    const std::size_t end = std::min(begin + group, samples.size());
+    for (std::size_t i = begin; i < end; ++i)
+      partners[samples[i]] = samples[i > begin ? i - 1 : end - begin > 1 || begin == 0 ? end - 1 : begin - 1];
+  }
+  for (const std::size_t idx : samples) reference_samples_.emplace_back(is_eval(data), idx);
+}
+
+data::Batch BatchPlan::collate_preferences(const data::Dataset& data, std::span<const std::size_t> samples,
+                                           std::vector<data::Sample> rows) const {
+  const bool is_labelled = config_.preference.objective == ObjectiveKind::kKto;
+  const std::size_t first = is_eval(data) ? train_->size() : 0;
+  std::vector<std::int64_t> answers, mismatched_answers;
+  std::vector<data::Sample> mismatched;
+  for (std::size_t i = 0; i < samples.size(); ++i) {
+    answers.push_back(static_cast<std::int64_t>(2 * (first + samples[i])));
+    mismatched_answers.push_back(answers.back() + 1);
+    if (!is_labelled)
+      answers.push_back(mismatched_answers.back());
+    else
+      mismatched.push_back(data::mismatched(rows[i], data.load_tokens(partners_[is_eval(data) ? 1 : 0][samples[i]]),
+                                            data.options().max_seq_length));
+  }
+  data::Batch batch = data::collate_answers(rows, answers, pad_id_);
+  if (!is_labelled) return batch;
+  auto preferences = std::make_shared<data::PreferenceRows>(*batch.preferences);
+  preferences->mismatched =
+      std::make_shared<data::Batch>(data::collate_answers(mismatched, mismatched_answers, pad_id_));
+  batch.preferences = std::move(preferences);
+  return batch;
 }
 
 void BatchPlan::split_off(double val_set_size) {
@@ -169,17 +218,20 @@ std::int64_t BatchPlan::total_steps() const {
 data::Batch BatchPlan::make_batch(const data::Dataset& data, std::span<const std::size_t> samples,
                                   WorkNote& note) const {
   std::vector<data::Sample> loaded;
+  std::vector<std::size_t> used;
   for (const std::size_t idx : samples) {
     const std::string source = data.source(idx);
     if (is_left_out(source)) continue;
     note.begin(source);
     try {
-      loaded.push_back(data.load(idx));
+      std::ranges::move(data.load_rows(idx), std::back_inserter(loaded));
+      used.push_back(idx);
     } catch (const Error& error) {
       if (error.kind() != ErrorKind::kData || !skip_sample(source, error.what())) throw;
     }
   }
   if (loaded.empty()) return {};
+  if (config_.preference.uses_preferences()) return collate_preferences(data, used, std::move(loaded));
   return packs_ ? data::collate_packed(loaded) : data::collate(loaded, pad_id_);
 }
 
@@ -230,6 +282,16 @@ std::int64_t BatchPlan::num_eval_batches() const {
 data::Batch BatchPlan::eval_batch(std::int64_t idx, WorkNote& note) const {
   const auto rows = static_cast<std::size_t>(config_.micro_batch_size), first = static_cast<std::size_t>(idx) * rows;
   return make_batch(eval_ ? *eval_ : *train_, eval_rows_.rows(first, first + rows), note);
+}
+
+std::int64_t BatchPlan::reference_answer(std::int64_t idx) const {
+  const auto& [of_eval, sample] = reference_samples_[static_cast<std::size_t>(idx)];
+  return static_cast<std::int64_t>(2 * ((of_eval ? train_->size() : 0) + sample));
+}
+
+data::Batch BatchPlan::reference_batch(std::int64_t idx, WorkNote& note) const {
+  const auto& [of_eval, sample] = reference_samples_[static_cast<std::size_t>(idx)];
+  return make_batch(of_eval ? *eval_ : *train_, {&sample, 1}, note);
 }
 
 data::Batch BatchPlan::media_sample(std::int64_t idx, WorkNote& note) const {

@@ -8,6 +8,7 @@
 #include <set>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "bezel/data/dataset.h"
@@ -62,6 +63,14 @@ class BatchPlan {
   std::int64_t num_eval_batches() const;
   /// Without tokens when no sample is left.
   data::Batch eval_batch(std::int64_t idx, WorkNote& note) const;
+  /// Samples that the reference of training by preference is asked about, each once.
+  std::int64_t num_reference_batches() const { return static_cast<std::int64_t>(reference_samples_.size()); }
+  /// The number of its first answer; the second has the next one.
+  std::int64_t reference_answer(std::int64_t idx) const;
+  /// One of these by itself; without tokens when it is left out.
+  data::Batch reference_batch(std::int64_t idx, WorkNote& note) const;
+  /// Numbers that PreferenceRows::answers may hold.
+  std::size_t num_answers() const { return 2 * (train_->size() + (eval_ ? eval_->size() : 0)); }
   /// Sample `idx` of train_data() by itself; without tokens when it is left out.
   data::Batch media_sample(std::int64_t idx, WorkNote& note) const;
 
@@ -79,6 +88,10 @@ class BatchPlan {
   std::optional<Prompt> prompt(const data::Dataset& data, std::size_t idx) const;
   bool is_left_out(const std::string& source) const;
   data::Batch make_batch(const data::Dataset& data, std::span<const std::size_t> samples, WorkNote& note) const;
+  bool is_eval(const data::Dataset& data) const { return &data == eval_.get(); }
+  void find_partners(const data::Dataset& data, std::vector<std::size_t> samples);
+  data::Batch collate_preferences(const data::Dataset& data, std::span<const std::size_t> samples,
+                                  std::vector<data::Sample> rows) const;
 
   const TrainConfig config_;
   DataFiles files_;
@@ -91,6 +104,8 @@ class BatchPlan {
   bool packs_ = false;
   std::int64_t num_rows_ = 0;
   data::SampleRows eval_rows_;
+  std::vector<std::size_t> partners_[2];  // of each sample of train_ and eval_, whose answer KTO puts to its prompt
+  std::vector<std::pair<bool, std::size_t>> reference_samples_;  // of eval_ or not, and which
 
   mutable std::mutex mutex_;  // of all below
   mutable std::int64_t ordered_epoch_ = -1;

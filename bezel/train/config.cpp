@@ -10,6 +10,7 @@
 #include "bezel/io/hub_cache.h"
 #include "bezel/train/config_binding.h"
 #include "bezel/train/config_reader.h"
+#include "bezel/train/preference_keys.h"
 
 namespace bezel::train {
 namespace {
@@ -161,6 +162,9 @@ TrainConfig parse_train_config(std::string_view yaml, const std::string& source,
   if ((file.has("cosine_min_lr_ratio") || flags.has("cosine_min_lr_ratio")) &&
       config.lr_scheduler == ScheduleKind::kCosine)
     config.lr_scheduler = ScheduleKind::kCosineWithMinLr;
+  settle_preferences(config.preference);
+  if (config.preference.uses_preferences() && !file.has("learning_rate") && !flags.has("learning_rate"))
+    config.learning_rate = kPreferenceLearningRate;
   expand_homes(config);
   note_ignored(config, file, flags);
   check_train_config(config, source, require_paths);

@@ -11,6 +11,7 @@
 #include "bezel/data/sample_files.h"
 #include "bezel/lora/config.h"
 #include "bezel/train/optimizer_settings.h"
+#include "bezel/train/preference_config.h"
 #include "bezel/train/schedule.h"
 #include "bezel/train/stopping.h"
 
@@ -48,6 +49,8 @@ struct TrainConfig {
 
   lora::LoraConfig lora;
   std::string init_adapter;
+
+  PreferenceConfig preference;
 
   double learning_rate = 2e-4;
   std::optional<double> loraplus_lr_ratio;  ///< see train/loraplus.h

@@ -5,6 +5,7 @@
 #include "bezel/train/config_binding.h"
 #include "bezel/train/config_fields.h"
 #include "bezel/train/config_readers.h"
+#include "bezel/train/preference_keys.h"
 
 namespace bezel::train {
 namespace {
@@ -111,6 +112,20 @@ void check_adam_keys(const TrainConfig& config, const Checker& check) {
   if (is_adafactor) refuse("adam_beta2", config.adam_beta2, defaults.adam_beta2);
   if (is_adafactor || config.optimizer == OptimizerKind::kLion)
     refuse("adam_epsilon", config.adam_epsilon, defaults.adam_epsilon);
+}
+
+// What is of supervised samples alone.
+void check_beside_preferences(const TrainConfig& config, const Checker& check) {
+  if (!config.preference.uses_preferences()) return;
+  constexpr std::string_view kSupervised = "is of objective: sft alone; delete it";
+  if (config.neftune_noise_alpha > 0) check.fail("neftune_noise_alpha", kSupervised);
+  if (config.label_smoothing_factor > 0)
+    check.fail("label_smoothing_factor", kSupervised, ", or write label_smoothing, which is of pairs");
+  if (config.eval_generate) check.fail("eval_generate", kSupervised);
+  if (config.metric_for_best_model != BestMetric::kLoss)
+    check.fail("metric_for_best_model", "held-out samples have a loss alone here; write loss");
+  if (!config.lora.modules_to_save.empty()) check.fail("modules_to_save", kSupervised);
+  if (!config.lora.trainable_token_indices.empty()) check.fail("trainable_token_indices", kSupervised);
 }
 
 void check_stopping(const TrainConfig& config, const Checker& check) {
@@ -260,10 +275,12 @@ void check_train_config(const TrainConfig& config, const std::string& source, bo
   check_optimizer(config, check);
   check_optim_args(config, check);
   check_adam_keys(config, check);
+  check_beside_preferences(config, check);
   check_stopping(config, check);
   check_schedule(config, check);
   check_loop(config, check);
   check_data(config, check);
+  check_preferences(config, source);
 }
 
 }  // namespace bezel::train

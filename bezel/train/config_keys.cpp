@@ -4,6 +4,7 @@
 #include "bezel/train/config_binding.h"
 #include "bezel/train/config_fields.h"
 #include "bezel/train/config_readers.h"
+#include "bezel/train/preference_keys.h"
 
 namespace bezel::train {
 namespace {
@@ -19,6 +20,14 @@ std::string write(const TrainConfig& config) {
 template <auto Field>
 void read_lora(TrainConfig& config, const ConfigValue& value) {
   assign(config.lora.*Field, value);
+}
+template <auto Field>
+void read_preference(TrainConfig& config, const ConfigValue& value) {
+  assign(config.preference.*Field, value);
+}
+template <auto Field>
+std::string write_preference(const TrainConfig& config) {
+  return show(config.preference.*Field);
 }
 template <auto Field>
 std::string write_lora(const TrainConfig& config) {
@@ -50,6 +59,7 @@ std::string write_auto(const TrainConfig& config) {
 using Config = TrainConfig;
 using Lora = lora::LoraConfig;
 using Video = data::VideoChoice;
+using Preference = PreferenceConfig;
 
 template <auto Field>
 constexpr ConfigBinding bind(ConfigKey key) {
@@ -62,6 +72,10 @@ constexpr ConfigBinding bind_lora(ConfigKey key) {
 template <auto Field>
 constexpr ConfigBinding bind_video(ConfigKey key) {
   return {key, key.name, read_video<Field>, write_video<Field>};
+}
+template <auto Field>
+constexpr ConfigBinding bind_preference(ConfigKey key) {
+  return {key, key.name, read_preference<Field>, write_preference<Field>};
 }
 /// Another tool's spelling of what `slot` sets.
 constexpr ConfigBinding alias_of(std::string_view slot, ConfigKey key, decltype(ConfigBinding::read) read,
@@ -208,7 +222,40 @@ constexpr ConfigBinding kBindings[] = {
     bind<&Config::loraplus_lr_embedding>(
         {"loraplus_lr_embedding", "", "number", "1e-6", "LoRA+: the rate of LoRA on the embeddings"}),
 
-    bind<&Config::learning_rate>({"learning_rate", "lr", "number", "2e-4", "after warm-up"}),
+    {{"objective", "rl stage", "text", "sft",
+      "what is minimized: sft, or by preference dpo, orpo, simpo, kto; see docs/preferences.md"},
+     "objective",
+     read_objective,
+     write_objective,
+     turns_off},
+    {{"dpo_loss", "loss_type pref_loss dpo_loss_type", "list", "[sigmoid]",
+      "sigmoid, ipo, hinge, sft (the chosen answers' loss), or several of them"},
+     "dpo_loss",
+     read_dpo_loss,
+     write_dpo_loss,
+     is_plain_loss},
+    {{"loss_weights", "dpo_loss_weights", "list", "1 each", "of the losses of dpo_loss"},
+     "loss_weights",
+     read_loss_weights,
+     write_loss_weights},
+    alias_of("rpo_alpha",
+             {"rpo_alpha", "pref_ftx dpo_ftx", "number", "0", "dpo_loss has sft as well, with this weight"},
+             read_rpo_alpha, is_zero_weight),
+    bind_preference<&Preference::beta>({"beta", "pref_beta dpo_beta rl_beta orpo_alpha orpo_beta kto_beta simpo_beta",
+                                        "number", "0.1",
+                                        "how closely the model keeps to the reference; factor of rewards"}),
+    bind_preference<&Preference::label_smoothing>(
+        {"label_smoothing", "dpo_label_smoothing", "number", "0",
+         "of dpo_loss sigmoid and simpo: share of the pairs that may be the wrong way round"}),
+    bind_preference<&Preference::simpo_gamma>({"simpo_gamma", "", "number", "0.5", "the margin that simpo asks for"}),
+    bind_preference<&Preference::cpo_alpha>(
+        {"cpo_alpha", "", "number", "0", "of simpo: weight of the chosen answers' loss"}),
+    bind_preference<&Preference::desirable_weight>(
+        {"desirable_weight", "kto_desirable_weight kto_chosen_weight", "number", "1", "of kto's good answers"}),
+    bind_preference<&Preference::undesirable_weight>(
+        {"undesirable_weight", "kto_undesirable_weight kto_rejected_weight", "number", "1", "of kto's bad answers"}),
+
+    bind<&Config::learning_rate>({"learning_rate", "lr", "number", "2e-4; 5e-6 by preference", "after warm-up"}),
     bind<&Config::lr_scheduler>(
         {"lr_scheduler", "lr_scheduler_type", "text", "cosine",
          "cosine, linear, constant, constant_with_warmup, cosine_with_restarts, cosine_with_min_lr, "

@@ -148,10 +148,12 @@ bool wants_recompute(const TrainConfig& config, const gemma4::ModelConfig& model
   if (config.gradient_checkpointing) return *config.gradient_checkpointing;
   if (!device.is_cpu()) return false;
   const data::MediaSettings& media = batches.train_data().options().media;
-  StepSize size{.tokens = config.micro_batch_size * config.max_seq_length};
+  // A pair is two rows.
+  const bool has_pairs = config.preference.uses_preferences() && config.preference.objective != ObjectiveKind::kKto;
+  const std::int64_t num_rows = config.micro_batch_size * (has_pairs ? 2 : 1);
+  StepSize size{.tokens = num_rows * config.max_seq_length};
   for (const input::MediaKind kind : input::kMediaKinds) {
-    const std::int64_t soft_tokens =
-        batches.packs() ? size.tokens : config.micro_batch_size * media.max_soft_tokens(kind);
+    const std::int64_t soft_tokens = batches.packs() ? size.tokens : num_rows * media.max_soft_tokens(kind);
     std::int64_t& rows = size.encoder_rows[input::encoder_kind(kind)];
     if (batches.has_media()[kind]) rows = std::max(rows, soft_tokens * media.rows_per_soft_token(kind));
   }

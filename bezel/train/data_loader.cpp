@@ -26,6 +26,16 @@ BatchSource DataLoader::source(std::int64_t first_step) {
   return source;
 }
 
+std::function<data::Batch()> DataLoader::reference_batches(std::vector<std::int64_t> samples) {
+  const auto count = static_cast<std::int64_t>(samples.size());
+  singles_.emplace(
+      [batches = batches_, samples = std::move(samples)](std::int64_t i, WorkNote& note) {
+        return Prefetch::Batches{batches->reference_batch(samples[static_cast<std::size_t>(i)], note)};
+      },
+      0, count, options_);
+  return [this] { return std::move(next(*singles_).front()); };
+}
+
 NextMediaSample DataLoader::media_samples() {
   return [this, idx = std::size_t{0}](const input::PerKind<bool>& wanted) mutable -> std::optional<data::Batch> {
     const data::Dataset& data = batches_->train_data();

@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "bezel/train/batch_plan.h"
 #include "bezel/train/prefetch.h"
@@ -22,6 +23,8 @@ class DataLoader {
 
   /// Of the steps from `first_step` to the last, each asked for once and in turn.
   BatchSource source(std::int64_t first_step);
+  /// BatchPlan::reference_batch of `samples`, one a call, in turn.
+  std::function<data::Batch()> reference_batches(std::vector<std::int64_t> samples);
   /// The samples of the training data that have media, from the first on. Decodes only what is asked for.
   NextMediaSample media_samples();
 

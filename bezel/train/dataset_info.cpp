@@ -24,15 +24,12 @@ std::string name_list(const std::vector<std::string_view>& names) {
 void read_columns(const JsonView& columns, bool is_turns, data::ColumnMap& map) {
   for (const auto& [name, value] : columns.members()) {
     if (value.is_null() || (value.is_string() && value.text().empty())) continue;
-    if (name == "chosen" || name == "rejected" || name == "kto_tag" || name == "ranking")
-      throw Error(ErrorKind::kConfig, columns.source(), ": key '", value.key(),
-                  "': preference pairs are not supported; name a data set of plain answers");
     const std::string known = known_column(name, !is_turns);
     const auto all = data::mapped_columns();
     if (std::ranges::find(all, known) == all.end())
       throw Error(ErrorKind::kConfig, columns.source(), ": key '", value.key(),
                   "' is no column; expected prompt, query, ",
-                  "response, history, messages, system, tools, images, audios or videos");
+                  "response, history, messages, chosen, rejected, kto_tag, system, tools, images, audios or videos");
     map.columns.emplace_back(known, value.text());
   }
 }
@@ -77,9 +74,6 @@ void read_setting(const std::string& key, const JsonView& value, bool is_turns, 
     read_columns(value, is_turns, entry.file.columns);
   else if (key == "tags")
     read_tags(value, entry.file.columns);
-  else if (key == "ranking" && value.boolean())
-    throw Error(ErrorKind::kConfig, value.source(), ": key '", value.key(),
-                "': preference pairs are not supported; name a data set of plain answers");
   else if (key == "subset" || key == "folder")
     throw Error(ErrorKind::kConfig, value.source(), ": key '", value.key(),
                 "': files have no parts; name the file as file_name");

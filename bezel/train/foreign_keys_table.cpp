@@ -119,13 +119,26 @@ constexpr ForeignKey kRows[] = {
 
     // What is trained, and how.
     {"do_train use_peft", kOnly, "true yes 1", "Bezel trains LoRA adapters; write true, or delete it"},
-    {"stage", kOnly, "sft", "supervised fine-tuning alone is built; write sft"},
     {"finetuning_type", kOnly, "lora", "LoRA alone is built; write lora"},
-    {"full_finetuning rl reward_model process_reward_model reward_funcs use_llama_pro use_mca use_hyper_parallel "
+    {"full_finetuning reward_model process_reward_model reward_funcs use_llama_pro use_mca use_hyper_parallel "
      "use_megatron_bridge use_kt trainer_cls relora train_from_scratch reinit_weights",
      kOff, "", "LoRA with supervised samples alone is built; delete it"},
-    {"pref_* dpo_* kto_* simpo_* orpo_* cpo_* ppo_* rl_* ref_model* reward_model_* trl vllm ebft", kIgnored, "",
-     "settings of training by preference, which stage or rl would ask for"},
+    {"use_weighting dpo_use_weighting ld_alpha dpo_ld_alpha dpo_norm_loss pref_bco_weight sync_ref_model "
+     "reference_free "
+     "force_use_ref_model ref_model_adapters ref_adapter_name",
+     kOff, "", "the reference is the model before training, and losses are those of dpo_loss; delete it"},
+    {"ref_model", kOff, "",
+     "the reference is the base, or the adapter that the run starts from (init_adapter); delete it"},
+    {"f_divergence_type", kOnly, "reverse_kl fdivergencetype.reverse_kl",
+     "the divergence is the reverse KL; delete it"},
+    {"disable_dropout", kNoted, "", "dropout is lora_dropout alone, and 0 unless you write it"},
+    {"precompute_ref_log_probs precompute_ref_batch_size use_logits_to_keep dpo_use_logits_to_keep dpo_padding_free "
+     "generate_during_eval model_adapter_name base_model_attribute_name",
+     kIgnored, "", "the reference is computed once, before training"},
+    {"f_alpha_divergence_coef discopop_tau ref_model_mixup_alpha ref_model_sync_steps", kIgnored, "",
+     "settings of losses that are not built"},
+    {"pref_* dpo_* kto_* simpo_* orpo_* cpo_* ppo_* rl_* ref_model_* reward_model_* trl vllm ebft", kIgnored, "",
+     "settings of training with rewards, which stage or rl would ask for"},
     {"optim_target_modules torchdistx_path adam_epsilon2 adam_beta3", kOff, "",
      "optimizers have adam_beta1, adam_beta2, adam_epsilon, weight_decay and optim_args; delete it"},
     {"use_galore use_apollo use_badam use_adam_mini lisa_n_layers lisa_step_interval lisa_layers_attribute", kOff, "",
@@ -134,7 +147,6 @@ constexpr ForeignKey kRows[] = {
     {"embedding_lr embedding_lr_scale lr_quadratic_warmup lr_div_factor cosine_constant_lr_ratio "
      "jagged_restart_* relora_*",
      kOff, "", "learning rates go by lr_scheduler, lr_scheduler_kwargs and lr_groups; delete it"},
-    {"loss_type", kOnly, "nll chunked_nll default", "the loss is the negative log likelihood; write nll"},
     {"use_dft_loss use_asft_loss use_eaft_loss use_eaft", kOff, "",
      "the loss is the negative log likelihood; write false"},
     {"asft_alpha eaft_alpha eaft_k", kIgnored, "", "settings of losses that are not built"},

@@ -5,6 +5,7 @@
 
 #include "bezel/io/json.h"
 #include "bezel/train/data_files.h"
+#include "bezel/train/preference_keys.h"
 
 namespace bezel::train {
 namespace {
@@ -76,7 +77,10 @@ std::string model_card(const TrainConfig& config, const lora::AdapterBase& base,
   std::ostringstream out;
   add_header(out, base);
   out << "# LoRA adapter for " << std::filesystem::path(base.path).filename().string() << "\n\n"
-      << "Trained with Bezel on `" << train_data_names(config) << "`.\n\n";
+      << "Trained with Bezel on `" << train_data_names(config) << "`"
+      << (config.preference.uses_preferences() ? ", by preference (" + objective_name(config.preference.objective) + ")"
+                                               : "")
+      << ".\n\n";
   add_losses(out, summary, eval_loss);
   add_choice(out, config, summary);
   add_towers(out, selection);

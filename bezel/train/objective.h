@@ -8,6 +8,7 @@
 #include "bezel/data/batch.h"
 #include "bezel/gemma4/model.h"
 #include "bezel/gemma4/phase.h"
+#include "bezel/train/metrics.h"
 
 namespace bezel::train {
 
@@ -28,6 +29,8 @@ class Objective {
   virtual torch::Tensor loss_sum(const data::Batch& batch) = 0;
   /// The same without a graph, and what else is known of the batch then.
   virtual EvalSums evaluate(const data::Batch& batch);
+  /// What loss_sum() measured beside the loss since the last call.
+  virtual Metrics take_metrics() { return {}; }
 };
 
 struct SupervisedOptions {

@@ -59,15 +59,22 @@ void copy_file(const std::string& from, const std::string& to) {
 /// JSON has no NaN: a loss that is none is written as null.
 Json number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
 
+// Beside what is there, "eval_" before the names of an evaluation.
+Json with_metrics(Json row, const std::map<std::string, double>& metrics, const std::string& prefix = "") {
+  for (const auto& [name, value] : metrics) row[prefix + name] = number(value);
+  return row;
+}
+
 Json to_json(const StepReport& report) {
-  return {{"step", report.step},
-          {"epoch", report.epoch},
-          {"loss", number(report.loss)},
-          {"grad_norm", number(report.grad_norm)},
-          {"learning_rate", report.learning_rate},
-          {"tokens_per_second", number(report.tokens_per_s)},
-          {"peak_memory_bytes", report.peak_memory_bytes},
-          {"skipped_steps", report.skipped_steps}};
+  Json row = {{"step", report.step},
+              {"epoch", report.epoch},
+              {"loss", number(report.loss)},
+              {"grad_norm", number(report.grad_norm)},
+              {"learning_rate", report.learning_rate},
+              {"tokens_per_second", number(report.tokens_per_s)},
+              {"peak_memory_bytes", report.peak_memory_bytes},
+              {"skipped_steps", report.skipped_steps}};
+  return with_metrics(std::move(row), report.metrics);
 }
 
 Json to_json(const EvalReport& report) {
@@ -78,7 +85,7 @@ Json to_json(const EvalReport& report) {
               {"eval_labels", report.num_labels}};
   if (report.accuracy) row["eval_mean_token_accuracy"] = *report.accuracy;
   if (report.exact_match) row["eval_exact_match"] = *report.exact_match;
-  return row;
+  return with_metrics(std::move(row), report.metrics, "eval_");
 }
 
 bool writes_metrics(const TrainConfig& config) {
@@ -180,11 +187,12 @@ void OutputFolder::go_on_from(const ResumePoint& resume) {
 
 void OutputFolder::add(const StepReport& report) {
   metrics_.add(to_json(report));
-  history_.add({{"epoch", report.epoch},
-                {"grad_norm", number(report.grad_norm)},
-                {"learning_rate", report.learning_rate},
-                {"loss", number(report.loss)},
-                {"step", report.step}});
+  history_.add(with_metrics({{"epoch", report.epoch},
+                             {"grad_norm", number(report.grad_norm)},
+                             {"learning_rate", report.learning_rate},
+                             {"loss", number(report.loss)},
+                             {"step", report.step}},
+                            report.metrics));
 }
 
 void OutputFolder::add(const EvalReport& report) {

@@ -51,6 +51,8 @@ constexpr const char* kText = "text";
 constexpr const char* kInstruction = "instruction";
 constexpr const char* kInput = "input";
 constexpr const char* kOutput = "output";
+constexpr const char* kChosen = "chosen";
+constexpr const char* kRejected = "rejected";
 constexpr const char* kRole = "role";
 constexpr const char* kContent = "content";
 constexpr const char* kTrain = "train";
@@ -152,6 +154,8 @@ constexpr ItemKey kKeys[] = {
     {"field_instruction", read_field<kInstruction>},
     {"field_input", read_field<kInput>},
     {"field_output", read_field<kOutput>},
+    {"field_chosen", read_field<kChosen>},
+    {"field_rejected", read_field<kRejected>},
     {"message_field_role", read_message_field<kRole>},
     {"message_field_content", read_message_field<kContent>},
     {"message_field_training", read_message_field<kTrain>},
@@ -264,6 +268,7 @@ void set_split(DatasetEntry& entry, const std::string& split, const std::string&
 std::string known_column(const std::string& name, bool is_instruction) {
   if (name == "query") return "input";
   if (name == "response") return "output";
+  if (name == "kto_tag") return "label";
   return name == "prompt" && is_instruction ? "instruction" : name;
 }
 
@@ -280,7 +285,7 @@ Names read_columns(const ConfigValue& value) {
     if (std::ranges::find(known, name) == known.end())
       throw Error(ErrorKind::kConfig, member.value.where, ": '", member.name.substr(0, 80),
                   "' is no column that can be named; expected messages, prompt, completion, instruction, input, "
-                  "output, history, text, system, tools, images or audios");
+                  "output, history, text, system, tools, images, audios, chosen, rejected or label");
     names.emplace_back(name, member.value.as_text());
   }
   return names;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <iterator>
+#include <memory>
 
 #include <ATen/Parallel.h>
 #include <ATen/Utils.h>
@@ -24,7 +25,9 @@
 #include "bezel/train/intervals.h"
 #include "bezel/train/objective.h"
 #include "bezel/train/output.h"
+#include "bezel/train/preference_objective.h"
 #include "bezel/train/random_state.h"
+#include "bezel/train/reference_pass.h"
 #include "bezel/train/residency.h"
 #include "bezel/train/resolve_config.h"
 #include "bezel/train/run_check.h"
@@ -192,15 +195,20 @@ class Run {
   }
 
   RunResult train() {
-    load();
+    load_base();
+    if (!make_reference()) {
+      RunResult none;
+      none.summary.stopped = true;
+      return none;
+    }
+    load_adapters();
     TrainerOptions options = trainer_options(config_, *batches_);
     options.check_inputs = [this] {
       io::throw_if_torn();
       watch_.check();
     };
-    SupervisedObjective objective(model_, device_, residency_->observer(),
-                                  {config_.label_smoothing_factor, config_.neftune_noise_alpha});
-    Trainer trainer(*model_, selection_, objective, std::move(options));
+    const std::unique_ptr<Objective> objective = make_objective();
+    Trainer trainer(*model_, selection_, *objective, std::move(options));
     if (resume_) restore(trainer);
     output_.start({batches_->total_steps(), batches_->steps_per_epoch()}, resume_);
     if (events_.on_start) events_.on_start(plan(trainer.state().steps_done));
@@ -228,7 +236,7 @@ class Run {
   }
 
  private:
-  void load() {
+  void load_base() {
     const torch::ScalarType dtype = config_.dtype == "float32" ? torch::kFloat : torch::kBFloat16;
     const gemma4::LoadedModel loaded =
         gemma4::load_model(config_.base_model, {dtype,
@@ -241,16 +249,54 @@ class Run {
     warnings_.insert(warnings_.end(), loaded.warnings.begin(), loaded.warnings.end());
     if (std::string note = frozen_experts_note(model_config_, config_); !note.empty())
       notes_.push_back(std::move(note));
+    model_->set_soft_token_cache(
+        make_soft_token_cache(config_, state_.facts, batches_->total_steps() > batches_->steps_per_epoch()));
+  }
+
+  /// What the model says before it is trained, from the file beside the run or computed now; false when stopped.
+  bool make_reference() {
+    if (!config_.preference.uses_reference()) return true;
+    reference_.emplace(reference_path(config_), reference_facts(config_, state_.facts, *batches_),
+                       batches_->num_answers());
+    const std::vector<std::int64_t> missing = missing_samples(*batches_, *reference_);
+    if (missing.empty()) return true;
+    std::error_code error;
+    if (!config_.init_adapter.empty() && !std::filesystem::exists(config_.init_adapter, error))
+      throw Error(ErrorKind::kConfig, reference_path(config_), ": lacks the reference's answers to ", missing.size(),
+                  " samples, and init_adapter ", config_.init_adapter,
+                  ", which is the reference, is not there any more");
+    // No adapter is attached yet: the model is its base.
+    const bool starts_from_adapter = !config_.init_adapter.empty();
+    if (starts_from_adapter) lora::load_adapter(*model_, config_.init_adapter, model_->config().text_only);
+    const bool done =
+        compute_reference(model_, device_, feed_, {missing, events_.should_stop, events_.on_reference}, *reference_);
+    if (starts_from_adapter) lora::detach_all(*model_);
+    watch_.check();
+    return done;
+  }
+
+  std::unique_ptr<Objective> make_objective() {
+    if (!config_.preference.uses_preferences())
+      return std::make_unique<SupervisedObjective>(
+          model_, device_, residency_->observer(),
+          SupervisedOptions{config_.label_smoothing_factor, config_.neftune_noise_alpha});
+    return std::make_unique<PreferenceObjective>(model_, device_, config_.preference,
+                                                 reference_ ? &*reference_ : nullptr, residency_->observer());
+  }
+
+  void load_adapters() {
     selection_ = adapt(model_, config_, *batches_, resume_, notes_);
     check_towers_see_data(selection_.counts(), *batches_);
+    if (config_.preference.uses_preferences() && !selection_.tables.empty())
+      throw Error(ErrorKind::kConfig, "objective: '", selection_.tables[0].name,
+                  "' is trained too (target_modules, modules_to_save or init_adapter), which objective: sft alone ",
+                  "can do; leave embeddings and head out");
     // How much memory is free may have changed; what a run does may not.
     state_.recompute = resume_ && !config_.gradient_checkpointing
                            ? resume_->state.recompute
                            : wants_recompute(config_, model_config_, *batches_, device_, notes_);
     residency_.emplace(model_);
     model_->set_recompute(state_.recompute);
-    model_->set_soft_token_cache(
-        make_soft_token_cache(config_, state_.facts, batches_->total_steps() > batches_->steps_per_epoch()));
     base_ = base_of(config_, model_config_);
   }
 
@@ -396,6 +442,7 @@ class Run {
   std::optional<ResumePoint> resume_;
   bool is_same_run_ = true;
   gemma4::Model model_{nullptr};
+  std::optional<ReferenceLogps> reference_;
   std::optional<Residency> residency_;  // once adapters are attached
   lora::Selection selection_;
   lora::AdapterBase base_;

@@ -47,10 +47,12 @@ struct RunEvents {
   /// A sample could not be decoded, or not in time, and takes no part from now on (skip_bad_samples).
   std::function<void(const std::string& why)> on_left_out = {};
   std::function<bool()> should_stop;
+  /// Of training by preference: so many samples have been asked of the reference, before anything else.
+  std::function<void(std::size_t done, std::size_t total)> on_reference = {};
 };
 
 struct RunResult {
-  std::string adapter;  ///< the output folder
+  std::string adapter;  ///< the output folder; "" when the run was stopped before its first step
   TrainSummary summary;
   std::vector<std::string> problems;  ///< what is missing beside the adapter, and why
 };

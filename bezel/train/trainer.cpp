@@ -45,6 +45,7 @@ void add_step(TrainerState& state, const StepResult& step) {
   ++state.window.steps;
   state.window.loss += step.loss;
   state.window.grad_norm += step.grad_norm;
+  add_metrics(state.window.metrics, step.metrics);
 }
 
 bool is_due(std::int64_t every, std::int64_t steps_done) { return every > 0 && steps_done % every == 0; }
@@ -72,6 +73,7 @@ void Trainer::accumulate(std::span<const data::Batch> batches, StepResult& resul
     if (objective_.weight(batch) == 0) continue;
     const torch::Tensor loss = objective_.loss_sum(batch) / static_cast<double>(result.num_labels);
     result.loss += loss.item<double>();
+    add_metrics(result.metrics, objective_.take_metrics());
     if (!std::isfinite(result.loss)) break;  // NaN or Inf: skip the remaining micro-batches
     loss.backward();
   }
@@ -125,6 +127,7 @@ EvalReport Trainer::evaluate(const BatchSource& source) {
     double loss = 0.0;
     std::int64_t correct = 0;
     bool counts_correct = true;
+    Metrics metrics;
     for (std::int64_t i = 0; i < source.num_eval_batches; ++i) {
       const data::Batch batch = source.eval(i);
       const std::int64_t weight = objective_.weight(batch);
@@ -133,6 +136,7 @@ EvalReport Trainer::evaluate(const BatchSource& source) {
       loss += some.loss;
       correct += some.correct.value_or(0);
       counts_correct = counts_correct && some.correct.has_value();
+      add_metrics(metrics, objective_.take_metrics());
       report.num_labels += weight;
     }
     TORCH_CHECK(report.num_labels > 0, "the evaluation set has no label token");
@@ -140,6 +144,7 @@ EvalReport Trainer::evaluate(const BatchSource& source) {
     report.loss = loss / num_labels;
     if (counts_correct) report.accuracy = static_cast<double>(correct) / num_labels;
     if (source.exact_match) report.exact_match = source.exact_match();
+    report.metrics = metric_means(metrics);
   }
   model_.train();
   check_inputs();
@@ -174,7 +179,8 @@ StepReport Trainer::make_report() {
           .tokens_per_s = static_cast<double>(window.tokens) / std::max(window.seconds, 1e-9),
           .seconds_left = state_.seconds / done * (static_cast<double>(options_.total_steps) - done),
           .peak_memory_bytes = peak_memory_bytes(),
-          .skipped_steps = state_.skipped_steps};
+          .skipped_steps = state_.skipped_steps,
+          .metrics = metric_means(window.metrics)};
 }
 
 // Whether it is the best so far.

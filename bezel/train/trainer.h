@@ -2,8 +2,10 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include <torch/nn/module.h>
@@ -54,6 +56,7 @@ struct StepResult {
   double learning_rate = 0.0;
   std::int64_t num_tokens = 0;
   std::int64_t num_labels = 0;  ///< the objective's units
+  Metrics metrics{};            ///< the objective's
   bool skipped = false;         ///< the loss or a gradient was NaN or Inf; nothing was updated
 };
 
@@ -67,8 +70,9 @@ struct StepReport {
   double grad_norm = 0.0;
   double tokens_per_s = 0.0;
   double seconds_left = 0.0;
-  std::int64_t peak_memory_bytes = 0;  ///< of the process
-  std::int64_t skipped_steps = 0;      ///< of the whole run
+  std::int64_t peak_memory_bytes = 0;       ///< of the process
+  std::int64_t skipped_steps = 0;           ///< of the whole run
+  std::map<std::string, double> metrics{};  ///< means of what the objective measures
 };
 
 struct EvalReport {
@@ -79,6 +83,7 @@ struct EvalReport {
   double seconds = 0.0;
   std::optional<double> accuracy = {};     ///< share of the units that the model gets right
   std::optional<double> exact_match = {};  ///< share of the held-out samples, see BatchSource
+  std::map<std::string, double> metrics = {};
 
   /// NaN where it was not measured.
   double metric(BestMetric metric) const;

@@ -7,9 +7,29 @@ using io::JsonView;
 
 namespace {
 
+Json to_json(const Metrics& metrics) {
+  Json json = Json::object();
+  for (const auto& [name, metric] : metrics) json[name] = {metric.sum, metric.weight};
+  return json;
+}
+
 Json to_json(const ReportWindow& window) {
-  return {{"loss", window.loss},       {"grad_norm", window.grad_norm}, {"learning_rate", window.learning_rate},
-          {"seconds", window.seconds}, {"steps", window.steps},         {"tokens", window.tokens}};
+  Json json = {{"loss", window.loss},       {"grad_norm", window.grad_norm}, {"learning_rate", window.learning_rate},
+               {"seconds", window.seconds}, {"steps", window.steps},         {"tokens", window.tokens}};
+  if (!window.metrics.empty()) json["metrics"] = to_json(window.metrics);
+  return json;
+}
+
+Metrics read_metric_sums(const JsonView& window) {
+  Metrics metrics;
+  const auto json = window.find("metrics");
+  if (!json) return metrics;
+  for (const auto& [name, value] : json->members()) {
+    const std::vector<JsonView> sum = value.elements();
+    if (sum.size() != 2) value.fail("a sum and its weight");
+    metrics[name] = {sum[0].number(), sum[1].number()};
+  }
+  return metrics;
 }
 
 ReportWindow read_window(const JsonView& json) {
@@ -18,7 +38,8 @@ ReportWindow read_window(const JsonView& json) {
           .learning_rate = json.at("learning_rate").number(),
           .seconds = json.at("seconds").number(),
           .steps = json.at("steps").whole(),
-          .tokens = json.at("tokens").whole()};
+          .tokens = json.at("tokens").whole(),
+          .metrics = read_metric_sums(json)};
 }
 
 }  // namespace

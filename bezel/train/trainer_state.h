@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "bezel/io/json.h"
+#include "bezel/train/metrics.h"
 
 namespace bezel::train {
 
@@ -17,6 +18,7 @@ struct ReportWindow {
   double seconds = 0.0;
   std::int64_t steps = 0;  ///< that were not skipped
   std::int64_t tokens = 0;
+  Metrics metrics{};
 };
 
 struct BestEval {

@@ -32,7 +32,7 @@ TEST(SampleKeys, UnknownKeysOfALineNameTheNearest) {
   EXPECT_TRUE(says(failure(R"({"sytem":"s",)" + kMessages + "}"),
                    "t.jsonl:4: key 'sytem' is not used in this form of sample; did you mean 'system'?"));
   EXPECT_TRUE(says(failure(R"({"weight":0,)" + kMessages + "}"), "weights of samples are not supported"));
-  EXPECT_TRUE(says(failure(R"({"chosen":"x","prompt":"q","completion":"a"})"), "preference pairs"));
+  EXPECT_TRUE(says(failure(R"({"chosen":"x","prompt":"q","completion":"a"})"), "preference pairs need objective: dpo"));
   EXPECT_TRUE(says(failure(R"({"instruction":"q","output":"a","context":"c"})"), "'input'"));
   EXPECT_TRUE(says(failure(R"({"zzzzzz":1,"text":"a"})"), "used here are text, images, audios"));
   EXPECT_TRUE(says(failure(R"({"prompt":"other",)" + kMessages + "}"), "key 'prompt' is not used"));

@@ -151,7 +151,7 @@ def check_weights(folder):
 
 
 def check_refused(folder):
-    bad = {"embedding_lr": "1e-5", "fp16": "true", "push_to_hub": "true", "pissa_init": "true", "rl": "dpo",
+    bad = {"embedding_lr": "1e-5", "fp16": "true", "push_to_hub": "true", "pissa_init": "true", "rl": "grpo",
            "report_to": "wandb", "optim": "lion_8bit", "lr_scheduler": "rex", "learning_rat": "1e-4", "metric_for_best_model": "rouge",
            "template": "llama3", "flash_atention": "true"}
     lines = ["seed: 1", *(f"{key}: {value}" for key, value in bad.items())]

@@ -99,7 +99,7 @@ TEST(Datasets, WhatWouldBeReadOtherwiseIsRefusedWithItsLine) {
   EXPECT_TRUE(test::says(item("    weight: 0\n"), "c.yaml:3: key 'weight'"));
   EXPECT_TRUE(test::says(item("    split: 'train[50%:]'\n"), "train[:10%]"));
   EXPECT_TRUE(test::says(item("    ds_type: parquet\n"), "JSON Lines"));
-  EXPECT_TRUE(test::says(item("    columns: {chosen: x}\n"), "'chosen'"));
+  EXPECT_TRUE(test::says(item("    columns: {choosen: x}\n"), "'choosen'"));
   EXPECT_TRUE(test::says(refusal("datasets:\n  - type: alpaca\n"), "path"));
   EXPECT_TRUE(test::says(refusal("datasets:\n  - path: json\n"), "data_files"));
   EXPECT_EQ(parse("datasets: [{path: a.jsonl, type: alpaca}]").notes.size(), 1u);
@@ -164,7 +164,7 @@ TEST_F(NamedDatasets, WhatIsMissingOrMeansSomethingElseIsNamed) {
   EXPECT_TRUE(test::says(error("zzzzzzzzzz"), "alpaca_like, chat_like"));
   EXPECT_TRUE(test::says(error("hub"), "key 'hub.hf_hub_url'"));
   EXPECT_TRUE(test::says(error("hub"), "somebody/data"));
-  EXPECT_TRUE(test::says(error("pairs"), "preference pairs"));
+  EXPECT_EQ(find("pairs").train[0].columns.columns, (Names{{"chosen", "c"}, {"rejected", "r"}}));
   EXPECT_TRUE(test::says(error("odd"), "key 'odd.colums'"));
   const std::string message =
       test::error_of([] { find_data_files(parse("dataset: identity\ndataset_dir: /nowhere\n")); });

@@ -51,11 +51,11 @@ TEST(ForeignKeys, WhatTouchesSpeedOrLoggingAloneIsListedInOneNote) {
 TEST(ForeignKeys, WhatWouldChangeWhatIsLearntIsRefusedAllAtOnceWithItsLine) {
   const std::string message = refusal(
       "seed: 1\nuse_badam: true\nfp16: true\npush_to_hub: true\nembedding_lr: 1e-5\nnonsense_key: 1\n"
-      "pissa_init: true\nstage: dpo\n");
+      "pissa_init: true\nstage: ppo\n");
   for (const char* part :
        {"c.yaml:2: key 'use_badam'", "c.yaml:3: key 'fp16'", "bf16: true", "c.yaml:4: key 'push_to_hub'", "hf upload",
         "c.yaml:5: key 'embedding_lr'", "c.yaml:6: unknown key 'nonsense_key'", "c.yaml:7: key 'pissa_init'",
-        "c.yaml:8: key 'stage'", "sft"})
+        "c.yaml:8: key 'stage'", "docs/preferences.md"})
     EXPECT_TRUE(test::says(message, part));
 }
 

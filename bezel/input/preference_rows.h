@@ -1,0 +1,29 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+namespace bezel::input {
+
+struct Batch;
+
+/// What an answer is to its objective.
+enum class AnswerRole {
+  kOnly,         ///< of a supervised sample
+  kChosen,       ///< of a pair
+  kRejected,     ///< of the same pair, in the row behind
+  kDesirable,    ///< labelled as good
+  kUndesirable,  ///< labelled as bad
+};
+
+/// What training by preference must know of the rows of a batch.
+struct PreferenceRows {
+  std::vector<AnswerRole> roles;      ///< [B]
+  std::vector<std::int64_t> answers;  ///< [B], the number that the reference's log probability is kept under
+  std::vector<bool> is_answer;        ///< [L], whether label_ids is of the answer; the others are of its prompt
+  /// Each prompt before the answer to another, for the divergence of KTO; its rows have numbers, too. Null: none.
+  std::shared_ptr<const Batch> mismatched;
+};
+
+}  // namespace bezel::input
