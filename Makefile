@@ -1,7 +1,7 @@
 # The two commands: `make demo` and `make test`. Each sets up what is missing first.
 #
 # LIBTORCH=/some/libtorch   build on that LibTorch instead of the one in .venv
-.PHONY: setup build wheel demo test test-llama test-asan fuzz bench soak reference clean format
+.PHONY: setup build wheel demo demo-preferences test test-llama test-asan fuzz bench soak reference clean format
 
 PYTHON := .venv/bin/python3
 
@@ -25,6 +25,15 @@ demo:
 	@$(PYTHON) demo/capitals.py
 	@demo/run.sh
 	@demo/capitals.sh
+
+# Preference training (docs/preferences.md) on Gemma 3 270M.
+demo-preferences:
+	@tools/setup.sh demo
+	@cmake --preset release
+	@cmake --build --preset release --target bezel_cli
+	@$(PYTHON) demo/capitals.py
+	@$(PYTHON) demo/preferences.py
+	@demo/preferences.sh
 
 # Test programs run side by side: threads that spin while they wait would starve each other.
 test:
@@ -76,7 +85,7 @@ reference: build
 	@build/bezel reference > docs/REFERENCE.md
 
 clean:
-	rm -rf build build-dev build-asan build-fuzz dist demo/out demo/assets demo/out-capitals demo/capitals
+	rm -rf build build-dev build-asan build-fuzz dist demo/out demo/assets demo/out-capitals demo/capitals demo/out-preferences demo/preferences
 
 format:
 	@git ls-files '*.h' '*.cpp' | xargs clang-format -i

