@@ -33,7 +33,8 @@ TEST(ProcessorConfig, ReadsBothSections) {
 }
 
 gemma4::ModelConfig unified_model() {
-  gemma4::ModelConfig config{.family = gemma4::Family::kGemma4Unified};
+  gemma4::ModelConfig config;
+  config.family = gemma4::Family::kGemma4Unified;
   config.text.max_position_embeddings = 1000;
   config.vision =
       gemma4::VisionConfig{.num_layers = 0, .patch_size = 48, .pooling_kernel_size = 1, .position_embedding_size = 280};

@@ -29,7 +29,7 @@ DISK = (("embed_vision.patch_dense", "vision_embedder.patch_dense"),
 # Bezel's targets in all towers, and PEFT's target_modules
 TARGETS = (("all-linear", "all-linear"),
            ("q_proj,v_proj,patch_dense,embedding_projection", ["q_proj", "v_proj", "patch_dense", "embedding_projection"]),
-           (r"re:.*\.embed_\w+\.\w+|.*o_proj|.*multimodal_embedder\..*", r".*\.embed_\w+\.\w+|.*o_proj|.*multimodal_embedder\..*"))
+           (r"re:.*\.embed_vision\.\w+_dense|.*\.o_proj|.*\.embed_audio\.\w+_projection", r".*\.embed_vision\.\w+_dense|.*\.o_proj|.*\.embed_audio\.\w+_projection"))
 
 
 def inputs_of(case):
@@ -61,11 +61,13 @@ def targets(root, tmp):
         wanted = get_peft_model_state_dict(model)
         check(got.keys() == wanted.keys(), f"targets {mine}: {sorted(got.keys() ^ wanted.keys())[:4]}")
         check(mine != "all-linear" or len(got) == 2 * (2 * 7 + 6 + 3), f"all-linear: {len(got)} tensors")
-    try:
-        adapter_parity.fresh(folder, tmp / "disk", "vision", r"re:model\.vision_embedder\.patch_dense")
-        check(False, "a name on disk is no target, as in PEFT")
-    except SystemExit as refused:
-        check("patch_dense" in str(refused), f"the refusal names what is there: {refused}")
+    for tower, name, there in (("vision", r"re:model\.vision_embedder\.patch_dense", "patch_dense"),
+                               ("projectors", r"re:model\.embed_vision\.embedding_projection", "embedding_projection")):
+        try:
+            adapter_parity.fresh(folder, tmp / f"disk-{tower}", tower, name)
+            check(False, f"{name}, a name on disk, is no target in PEFT")
+        except SystemExit as refused:
+            check(f"nearest: {there}" in str(refused), f"the refusal names what is there: {refused}")
 
 
 def disk_names(root, tmp):
@@ -160,7 +162,7 @@ def image_attention(root, tmp):
     check("image_attention: sliding_layers" in told, f"verify-adapter says the rule: {told}")
     config["auto_mapping"]["image_attention"] = "some_layers"
     (adapter / "adapter_config.json").write_text(json.dumps(config))
-    told = bezel("verify-adapter", "--model", folder / "model", "--adapter", adapter, code=2).stderr
+    told = bezel("verify-adapter", "--model", folder / "model", "--adapter", adapter, code=3).stderr
     check("some_layers" in told and "adapter_config.json" in told, f"a rule that is none: {told}")
     merged = bezel("merge", "--model", folder / "model", "--adapter", tmp / "unified-adapter", "--output", tmp / "merged")
     check("image_attention" not in merged.stderr, "merge has nothing to warn of")
