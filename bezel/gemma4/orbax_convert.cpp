@@ -75,6 +75,10 @@ io::Json config_of(const OrbaxOptions& options, const Arrays& arrays) {
 ModelConfig checked_config(const io::Json& config, const OrbaxOptions& options) {
   const std::string source = options.config.empty() ? options.model : options.config;
   const ModelConfig read = read_model_config(io::JsonView(config, source));
+  if (read.is_unified())
+    throw Error(ErrorKind::kConfig, source,
+                ": the config of the unified model (12B), whose form in Orbax is not known; ",
+                "take its checkpoint of Hugging Face");
   if (read.family != Family::kGemma4) throw Error(ErrorKind::kConfig, source, ": not the config of a Gemma 4");
   if (config.contains("quantization_config") && !config["quantization_config"].is_null())
     throw Error(ErrorKind::kConfig, source, ": key 'quantization_config': expected none, the arrays are not quantized");

@@ -110,6 +110,9 @@ def real_names(tmp):
         damaged = inspect(folder, code=3)
         last = name.removesuffix(".weight").split(".")[-1]
         check(not damaged["loads"] and any(last in item for item in damaged["missing_tensors"] + damaged["wrong_shapes"]), f"12B without {name}")
+    write_sparse(folder, {k: v for k, v in tensors.items() if "vision_embedder" not in k})
+    stripped = inspect(folder)
+    check(stripped["loads"] and any("images" in warning for warning in stripped["warnings"]), f"12B without its embedder: {stripped['warnings']}")
     write_sparse(folder, tensors | {"model.vision_tower.patch_embedder.input_proj.weight": [1, 1]})
     check(len(inspect(folder, code=3)["unexpected_tensors"]) == 1, "12B with a tower")
 
@@ -192,6 +195,9 @@ def generation(root, tmp):
             tuned = PeftModel.from_pretrained(model, root / "adapter").eval()
             ties += generate.compare(f"unified/{case}, adapter", tuned, root / "model", inputs, tmp, "--adapter", root / "adapter")
         print(f"generate {case}: 3 x 64 tokens, {ties} near ties")
+    whole = generate.greedy(root / "model", inputs, tmp, 64)
+    for size in (1, 5, 50):
+        check(generate.greedy(root / "model", inputs, tmp, 64, "--prefill-tokens", size) == whole, f"read {size} at a time")
 
 
 def gguf(root, tmp):
