@@ -17,12 +17,12 @@ import tempfile
 import warnings
 from pathlib import Path
 
+from _reference import PRESETS, bezel, check, finish, forward, portable_bitsandbytes, reference, run
+
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from transformers import Gemma4ForCausalLM, Gemma4ForConditionalGeneration
-
-from _reference import PRESETS, bezel, check, finish, forward, portable_bitsandbytes, reference, run
 
 TEST_BIN = Path(sys.argv[2] if len(sys.argv) > 2 else os.environ["BEZEL_TEST_BIN"])
 BOTH = ["experts.gate_up_proj", "experts.down_proj"]
