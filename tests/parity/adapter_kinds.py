@@ -28,6 +28,7 @@ TEST_BIN = Path(sys.argv[2] if len(sys.argv) > 2 else os.environ["BEZEL_TEST_BIN
 EMBEDDINGS, HEAD = "model.language_model.embed_tokens.weight", "lm_head.weight"
 DECODER = r".*language_model.*\.(q|k|v|o|gate|up|down)_proj"
 TOWERS = DECODER + r"|.*tower.*\.(q|k|v|o|gate|up|down)_proj\.linear|.*tower.*\.(ffw_layer_[12]|linear_start)\.linear"
+RATE, RATIO = 1e-5, 8.0
 TOKENS = [262, 301, 17, 5, 400]  # of them <|turn> and letters, which the cases hold
 
 KINDS = {
@@ -220,7 +221,7 @@ def dora_of_the_reference(root, tmp):
 
 
 def trajectory(name, folder, config, files, tmp, optimizer_of, *flags):
-    """Some steps of Bezel's trainer beside PyTorch's, as trajectory_parity.py."""
+    """Some steps of Bezel's trainer beside PyTorch's, as trajectory_parity.py, at a rate at which both stay close."""
     model = tuned(folder, config, seed=4)
     quiet(lambda: model.save_pretrained(tmp / "start", save_embedding_layers=False))
     before = get_peft_model_state_dict(model, save_embedding_layers=False)
@@ -234,7 +235,7 @@ def trajectory(name, folder, config, files, tmp, optimizer_of, *flags):
         optimizer.step()
         optimizer.zero_grad()
         losses.append(out.loss.item())
-    told = train_steps(*flags, folder, tmp / "start", tmp / "end", 8, 1e-4, 0.01, *files)
+    told = train_steps(*flags, folder, tmp / "start", tmp / "end", 8, RATE, 0.01, *files)
     error = max(abs(a - b) for (a, _), b in zip(told, losses, strict=True))
     after = get_peft_model_state_dict(model, save_embedding_layers=False)
     got = load_file(tmp / "end" / "adapter_model.safetensors")
@@ -244,15 +245,20 @@ def trajectory(name, folder, config, files, tmp, optimizer_of, *flags):
     update = (off.norm() / moved.norm()).item()
     check(error <= 5e-3, f"{name}: losses {error:.1e}")
     check(update <= 5e-2, f"{name}: update {update:.1e}")
+    for part in ("lora_A", "lora_B", "lora_embedding", "magnitude"):
+        keys = [k for k in after if part in k]
+        if keys:
+            each = (torch.cat([(got[k] - after[k]).flatten() for k in keys]).norm() / torch.cat([(after[k] - before[k]).flatten() for k in keys]).norm()).item()
+            check(each <= 5e-2, f"{name}: update of {part} {each:.1e}")
     print(f"{name}: 8 steps, losses {error:.1e}, update {update:.1e}", flush=True)
 
 
 def adam(model, parameters):
-    return torch.optim.AdamW(parameters, lr=1e-4, weight_decay=0.01)
+    return torch.optim.AdamW(parameters, lr=RATE, weight_decay=0.01)
 
 
 def loraplus(model, parameters):
-    return create_loraplus_optimizer(model, torch.optim.AdamW, lr=1e-4, loraplus_lr_ratio=16.0, loraplus_lr_embedding=3e-5,
+    return create_loraplus_optimizer(model, torch.optim.AdamW, lr=RATE, loraplus_lr_ratio=RATIO, loraplus_lr_embedding=3 * RATE,
                                      loraplus_weight_decay=0.01)
 
 
@@ -277,8 +283,8 @@ def main():
         trajectory("dora", tied, KINDS["dora"], files, fresh(), adam)
         trajectory("embeddings and head", tied, KINDS["embeddings and head"], files, fresh(), adam)
         trajectory("tokens", tied, KINDS["tokens"], files, fresh(), adam)
-        trajectory("LoRA+", tied, KINDS["embeddings and head"], files, fresh(), loraplus, "--loraplus", 16, 3e-5)
-        trajectory("LoRA+ and DoRA", tied, KINDS["dora"], files, fresh(), loraplus, "--loraplus", 16, 3e-5)
+        trajectory("LoRA+", tied, KINDS["embeddings and head"], files, fresh(), loraplus, "--loraplus", RATIO, 3 * RATE)
+        trajectory("LoRA+ and DoRA", tied, KINDS["dora"], files, fresh(), loraplus, "--loraplus", RATIO, 3 * RATE)
     return finish()
 
 
