@@ -115,7 +115,7 @@ Tensor cross_entropy_sum(const Tensor& hidden, const quant::Weight& head, const 
   if (trained != nullptr) {
     call->trained = trained;
     tensors = trained->tensors();
-    if (is_training && trained->dropout > 0)
+    if (is_training && trained->is_low_rank() && trained->dropout > 0)
       call->keep = at::empty(hidden.sizes(), hidden.options().dtype(torch::kBool).requires_grad(false))
                        .bernoulli_(1.0 - trained->dropout);
   }

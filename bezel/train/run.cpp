@@ -58,7 +58,7 @@ lora::Selection adapt(gemma4::Model& model, const TrainConfig& config, const Bat
     target.adapter()->dropout = config.lora.dropout;
   }
   for (const lora::TableTarget& table : loaded.selection.tables)
-    if (!table.table->is_embedding) table.table->dropout = config.lora.dropout;
+    if (table.table->is_low_rank() && !table.table->is_embedding) table.table->dropout = config.lora.dropout;
   return loaded.selection;
 }
 

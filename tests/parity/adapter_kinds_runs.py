@@ -59,6 +59,7 @@ def check_next(runs, name, flags, tensors):
     config, before = (json.loads((runs.folder / out / "adapter_config.json").read_text()) for out in (f"{name}-still", name))
     for one in (config, before):
         one["target_modules"].sort()
+        one["modules_to_save"] = sorted(one["modules_to_save"] or [])
         del one["lora_dropout"]  # of this run
     assert config == before, [(key, config[key], before[key]) for key in before if config[key] != before[key]]
     begun = {"init_adapter": runs.folder / name, "save_steps": 6, **plain}

@@ -290,7 +290,7 @@ def features(d: Door):
         adapter = d.adapted({**d.lora, **tensors}, **config)
         d.refused(row, what, d.bezel("forward", "--model", d.model, "--adapter", adapter, "--inputs", d.case, "--output", d.folder()), word, codes=(3,))
         code, said = d.bezel("inspect", adapter)
-        d.tell(row, f"inspect reads it: {what}", "rank" in said and (named is None or named in said), f"exit {code}: {said[-300:]}")
+        d.tell(row, f"inspect reads it: {what}", "alpha" in said and (named is None or named in said), f"exit {code}: {said[-300:]}")
 
 
 def experts(d: Door):
