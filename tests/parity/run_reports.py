@@ -23,7 +23,8 @@ MODEL, ASSETS = ROOT / "demo" / "model", ROOT / "demo" / "assets"
 QUESTIONS = ["What is in the cup?", "Where is the cat?", "Is it raining?"]
 STEPS = 12
 TAGS = {"train/loss": "loss", "train/learning_rate": "learning_rate", "train/grad_norm": "grad_norm",
-        "train/tokens_per_second": "tokens_per_second", "train/epoch": "epoch", "eval/loss": "eval_loss"}
+        "train/tokens_per_second": "tokens_per_second", "train/epoch": "epoch", "eval/loss": "eval_loss",
+        "eval/mean_token_accuracy": "eval_mean_token_accuracy"}
 
 
 def command(out, *extra):

@@ -19,9 +19,15 @@ from transformers import EarlyStoppingCallback
 from _runs import MODEL, PATIENCE_S, Runs, kill, signals
 
 RESUME = "--resume-from-checkpoint=auto"
-# Learns fast and then unlearns what the held-out samples ask.
-LONG = {"max_steps": 40, "eval_steps": 2, "save_steps": 3, "learning_rate": 0.03, "lr_scheduler": "constant", "save_total_limit": 1}
+LONG = {"max_steps": 40, "eval_steps": 2, "save_steps": 3, "learning_rate": 0.02, "lr_scheduler": "constant", "save_total_limit": 1,
+        "val_set_size": 0}
 NAMES = {"eval_loss": False, "eval_mean_token_accuracy": True, "eval_exact_match": True}
+
+
+def write(path, answers):
+    rows = [[{"role": "user", "content": f"Number {i}?"}, {"role": "assistant", "content": say}] for i, say in enumerate(answers)]
+    path.write_text("".join(json.dumps({"messages": row}) + "\n" for row in rows))
+    return path
 
 
 def evaluations(runs, out):
@@ -46,7 +52,7 @@ def decision(rows, metric, patience, threshold):
 
 def check_early(runs, whole, metric, patience, threshold):
     """Returns the results of a run that stopped early."""
-    out = f"early-{metric}"
+    out = f"early-{metric}-{threshold}"
     stop, best = decision(whole, metric, patience, threshold)
     assert stop is not None and best < stop, (metric, stop, best, [row[metric] for row in whole])
     flags = LONG | {"early_stopping_patience": patience, "early_stopping_threshold": threshold, "metric_for_best_model": metric,
@@ -68,7 +74,7 @@ def check_early(runs, whole, metric, patience, threshold):
 
 def check_resumes(runs, flags, stop):
     """Stopped by a signal, killed, resumed: the same decision, adapter, card, metrics and history; and once more from its end."""
-    out, wanted = "stopped", runs.results("early-eval_loss")
+    out, wanted = "stopped", runs.results("early-eval_loss-0.0")
     code, _ = runs.run_until(out, "step 4/40", signals(15), **flags)
     assert code == 143, code
     newest = runs.checkpoints(out)[-1]
@@ -78,7 +84,7 @@ def check_resumes(runs, flags, stop):
     for _ in range(2):
         runs.run(out, RESUME, **flags)
         runs.same(out, wanted)
-    cards = [(runs.folder / name / "README.md").read_text().replace(str(runs.folder / name), "OUT") for name in (out, "early-eval_loss")]
+    cards = [(runs.folder / name / "README.md").read_text().replace(str(runs.folder / name), "OUT") for name in (out, "early-eval_loss-0.0")]
     assert cards[0].split("## Settings")[0] == cards[1].split("## Settings")[0], cards
     refused = runs.run(out, RESUME, expect=2, **flags | {"early_stopping_patience": 9})
     assert "early_stopping_patience: was" in refused, refused
@@ -102,8 +108,8 @@ def check_delay(runs):
 def check_lost_best(runs, flags):
     """A best checkpoint that is gone is told of, and the run fails; the last adapter is there."""
     out = runs.folder / "lost"
-    shutil.copytree(runs.folder / "early-eval_loss", out)
-    best = runs.results("early-eval_loss")["state"]["best_global_step"]
+    shutil.copytree(runs.folder / "early-eval_loss-0.0", out)
+    best = runs.results("early-eval_loss-0.0")["state"]["best_global_step"]
     shutil.rmtree(out / f"checkpoint-{best}")
     text = runs.run("lost", RESUME, expect=4, **flags)
     last = runs.checkpoints("lost")[-1]
@@ -115,44 +121,42 @@ def check_refused(runs):
     for flags, part in [({"load_best_model_at_end": "true", "val_set_size": 0}, "no sample is held out"),
                         ({"eval_generate": "true", "val_set_size": 0}, "no sample is held out"),
                         ({"early_stopping_patience": 2, "eval_strategy": "no"}, "needs evaluations")]:
-        text = runs.run("refused", expect=2, **flags)
+        text = runs.run("refused", expect=2, **{"eval_file": ""} | flags)
         assert part in text, (flags, text)
 
 
 def check_measures(runs):
     """Token accuracy and exact match of the last evaluation against `bezel evaluate` on the adapter that was saved."""
-    def write(path, pairs):
-        path.write_text("".join(json.dumps({"messages": [{"role": "user", "content": ask}, {"role": "assistant", "content": say}]}) + "\n" for ask, say in pairs))
-        return path
-
-    train = write(runs.folder / "cups.jsonl", [(f"Number {i}?", "a cup of tea") for i in range(12)])
-    held = write(runs.folder / "held.jsonl", [(f"Number {i}?", say) for i, say in enumerate(["a cup of tea", "a cup of tea", "rain", "two cats", "a cup of tea"])])
-    runs.run("measured", train_file=train, eval_file=held, val_set_size=0, eval_generate="true", eval_max_new_tokens=8, max_steps=30,
+    runs.run("measured", val_set_size=0, eval_generate="true", eval_max_new_tokens=8, max_steps=30,
              eval_steps=10, metric_for_best_model="exact_match", lora_dropout=0)
     rows = evaluations(runs, "measured")
-    done = subprocess.run([str(item) for item in (runs.bezel, "evaluate", "--model", MODEL, "--data", held, "--adapter", runs.folder / "measured", "--dtype",
+    done = subprocess.run([str(item) for item in (runs.bezel, "evaluate", "--model", MODEL, "--data", runs.flags["eval-file"], "--adapter", runs.folder / "measured", "--dtype",
                                                   "float32", "--threads", 1, "--generate", "--max-new-tokens", 8, "--json")],
                           capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stderr
     alone = json.loads(done.stdout)["adapter"]
     last = rows[-1]
     print("exact match on the way:", [row["eval_exact_match"] for row in rows], "token accuracy:", [round(row["eval_mean_token_accuracy"], 3) for row in rows])
-    assert last["eval_exact_match"] == alone["exact_match"] == 0.6, (last, alone)
-    assert abs(last["eval_mean_token_accuracy"] - alone["accuracy"]) < 1e-12 and abs(last["eval_loss"] - alone["loss"]) < 1e-5, (last, alone)
+    assert last["eval_exact_match"] == alone["exact_match"] and 0 < alone["exact_match"] < 1, (last, alone)
+    assert abs(last["eval_mean_token_accuracy"] - alone["token_accuracy"]) < 1e-12 and abs(last["eval_loss"] - alone["loss"]) < 1e-5, (last, alone)
     assert runs.results("measured")["state"]["best_metric"] == max(row["eval_exact_match"] for row in rows)
 
 
 def main():
     with tempfile.TemporaryDirectory() as name:
-        runs = Runs(Path(sys.argv[1]) / "bezel", Path(name))
+        # One answer is learnt, which is that of some held-out samples; the others are unlearnt in the end.
+        held = ["a cup of tea", "rain", "two cats in the rain", "the sofa and two cats", "a cup of tea"]
+        runs = Runs(Path(sys.argv[1]) / "bezel", Path(name), train_file=write(Path(name) / "cups.jsonl", ["a cup of tea"] * 12),
+                    eval_file=write(Path(name) / "held.jsonl", held))
         check_refused(runs)
         check_measures(runs)
         runs.run("whole", **LONG)
         whole = evaluations(runs, "whole")
         print("held-out losses:", [round(row["eval_loss"], 3) for row in whole])
         print("token accuracies:", [round(row["eval_mean_token_accuracy"], 3) for row in whole], flush=True)
-        flags, stop = check_early(runs, whole, "eval_loss", 3, 0.05)
-        check_early(runs, whole, "eval_mean_token_accuracy", 2, 0.0)
+        flags, stop = check_early(runs, whole, "eval_loss", 3, 0.0)
+        check_early(runs, whole, "eval_loss", 3, 0.05)
+        check_early(runs, whole, "eval_mean_token_accuracy", 3, 0.0)
         check_resumes(runs, flags, stop)
         check_lost_best(runs, flags)
         check_best_only(runs)

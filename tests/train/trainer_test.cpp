@@ -214,7 +214,9 @@ TEST(Trainer, StopsEarlyAfterEvaluationsWithoutGain) {
     resumed.restore(state);
     const TrainSummary after = resumed.run(rest.source, rest.events);
     EXPECT_EQ(after.stopped_early, true);
-    if (state.steps_done == summary.steps) EXPECT_EQ(after.steps, summary.steps);
+    if (state.steps_done == summary.steps) {
+      EXPECT_EQ(after.steps, summary.steps);
+    }
   }
 }
 
