@@ -157,7 +157,6 @@ Pair split_pair(Json line, const std::string& source) {
   const bool are_whole = is_whole_chat(chosen) && is_whole_chat(rejected);
   line.erase("chosen");
   line.erase("rejected");
-  line.erase("label");
   if (is_whole_chat(chosen) != is_whole_chat(rejected) || chosen.is_string() != rejected.is_string())
     throw Error(source, ": 'chosen' and 'rejected' are of different forms");
   std::optional<Json> prompt;
