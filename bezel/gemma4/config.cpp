@@ -155,6 +155,15 @@ TextConfig read_shared(const JsonView& text, std::int64_t default_vocab, std::in
   return config;
 }
 
+void read_ropes(const JsonView& text, TextConfig& config) {
+  const auto rope = text.find("rope_parameters");
+  if (!rope) return;
+  if (!rope->find("sliding_attention") && !rope->find("full_attention"))
+    rope->fail("sections sliding_attention and full_attention, one for each kind of layer");
+  if (const auto part = rope->find("sliding_attention")) config.sliding_rope = read_rope(*part, config.sliding_rope);
+  if (const auto part = rope->find("full_attention")) config.full_rope = read_rope(*part, config.full_rope);
+}
+
 // Features of the family that no unified model has; 0, null and false in its config.
 void refuse_in_unified(const JsonView& text, const TextConfig& config) {
   if (config.hidden_size_per_layer_input != 0)
@@ -179,13 +188,7 @@ TextConfig read_text(const JsonView& text, bool unified = false) {
     if (mode->text() != "vision") mode->fail("null or \"vision\"");
     config.bidirectional_vision = true;
   }
-  if (const auto rope = text.find("rope_parameters")) {
-    if (!rope->find("sliding_attention") && !rope->find("full_attention"))
-      rope->fail("sections sliding_attention and full_attention, one for each kind of layer");
-    if (const auto part = rope->find("sliding_attention")) config.sliding_rope = read_rope(*part, config.sliding_rope);
-    if (const auto part = rope->find("full_attention")) config.full_rope = read_rope(*part, config.full_rope);
-  }
-
+  read_ropes(text, config);
   const bool key_is_value = flag_or(text, "attention_k_eq_v", false);
   const bool double_wide = flag_or(text, "use_double_wide_mlp", false);
   std::vector<LayerType> types = read_layer_types(text, config.num_layers, 6);
@@ -319,6 +322,17 @@ AudioConfig read_audio(const JsonView& audio) {
   return config;
 }
 
+// The sections of what is not text.
+void read_media(const JsonView& json, ModelConfig& config) {
+  if (const auto vision = json.find("vision_config"))
+    config.vision = config.is_unified() ? read_unified_vision(*vision) : read_vision(*vision);
+  if (const auto audio = json.find("audio_config"))
+    config.audio = config.is_unified() ? read_unified_audio(*audio) : read_audio(*audio);
+  input::MediaTokenIds& ids = config.placeholder_ids;
+  for (const input::MediaKind kind : input::kMediaKinds)
+    ids.of[kind] = count_or(json, std::string(input::kMediaWords[kind].part) + "_token_id", ids[kind], 0);
+}
+
 // config.json of a folder; an error says what the folder holds instead.
 std::string config_path(const std::string& folder) {
   io::check_checkpoint_folder(folder);
@@ -369,16 +383,7 @@ ModelConfig read_model_config(const JsonView& json) {
   config.text_only = architecture == "Gemma4ForCausalLM" || architecture == "Gemma4UnifiedForCausalLM";
   config.text = read_text(json.at("text_config"), unified);
   if (const auto tie = json.find("tie_word_embeddings")) config.text.tie_word_embeddings = tie->boolean();
-  if (config.text_only) return config;
-  if (const auto vision = json.find("vision_config"))
-    config.vision = unified ? read_unified_vision(*vision) : read_vision(*vision);
-  if (const auto audio = json.find("audio_config"))
-    config.audio = unified ? read_unified_audio(*audio) : read_audio(*audio);
-  input::MediaTokenIds& ids = config.placeholder_ids;
-  for (const input::MediaKind kind : input::kMediaKinds) {
-    const std::string key = std::string(input::kMediaWords[kind].part) + "_token_id";
-    ids.of[kind] = count_or(json, key.c_str(), ids[kind], 0);
-  }
+  if (!config.text_only) read_media(json, config);
   return config;
 }
 
