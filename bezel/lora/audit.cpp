@@ -24,8 +24,8 @@ GradientAudit::GradientAudit(const Selection& selection) {
     auto part = std::ranges::find(parts_, name, &Part::name);
     if (part == parts_.end()) part = parts_.insert(part, {.name = name, .tensors = {}});
     const nn::Adapter& adapter = *target.adapter();
-    part->tensors.push_back({target.name + ".lora_B", adapter.b, adapter.a});
     part->tensors.push_back({target.name + ".lora_A", adapter.a, adapter.b});
+    part->tensors.push_back({target.name + ".lora_B", adapter.b, adapter.a});
     if (adapter.magnitude.defined())
       part->tensors.push_back({target.name + ".lora_magnitude_vector", adapter.magnitude});
     ++part->num_layers;
@@ -36,8 +36,8 @@ GradientAudit::GradientAudit(const Selection& selection) {
     part.num_layers = 1;
     const nn::TrainedTable& table = *target.table;
     if (table.is_low_rank()) {
-      part.tensors.push_back({target.name + ".lora_B", table.b, table.a});
       part.tensors.push_back({target.name + ".lora_A", table.a, table.b});
+      part.tensors.push_back({target.name + ".lora_B", table.b, table.a});
     } else {
       part.tensors.push_back({target.name, table.tensors()[0]});
     }

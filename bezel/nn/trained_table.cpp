@@ -76,7 +76,7 @@ class ChangedHead final : public quant::Weight {
   }
 
   Tensor dequantize(torch::ScalarType dtype) const override {
-    Tensor all = base_->dequantize(torch::kFloat);
+    Tensor all = base_->dequantize(torch::kFloat).clone();  // which may be the matrix itself
     put_into_rows(*table_, all, 0);
     return all.to(dtype);
   }

@@ -186,7 +186,8 @@ class Run {
     if (asks_for_evaluation(config_) && batches_->num_eval() == 0)
       notes_.push_back("no sample is held out, so nothing is evaluated; val_set_size: 0.1 holds out a tenth");
     if (!config_.init_adapter.empty())
-      notes_.push_back("rank, alpha and layers are those of init_adapter " + config_.init_adapter);
+      notes_.push_back("rank, alpha, layers and what is trained beside them are those of init_adapter " +
+                       config_.init_adapter);
     resume_ = find_resume_point(config_, output_.run_id(), warnings_);
     if (resume_) is_same_run_ = check_same_run(*resume_, state_.facts, config_.force_resume, warnings_);
     if (!is_same_run_) resume_->state.run_id.clear();
