@@ -11,13 +11,11 @@ class AdamW : public UpdateRule {
   explicit AdamW(const OptimizerSettings& settings);
   std::vector<Slot> slots(const torch::Tensor& parameter) const override;
   void apply(const Update& update) const override;
+  /// The same from these moments, float32 of the parameter's shape, which it moves first.
+  void apply(const Update& update, torch::Tensor& exp_avg, torch::Tensor& exp_avg_sq) const;
 
  private:
   double beta1_, beta2_, epsilon_;
 };
-
-/// The same from moments [any shape] in float32, which it moves first; what AdamW is where they come from codes.
-void apply_adamw(const Update& update, torch::Tensor& exp_avg, torch::Tensor& exp_avg_sq, double beta1, double beta2,
-                 double epsilon);
 
 }  // namespace bezel::train

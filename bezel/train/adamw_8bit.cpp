@@ -5,8 +5,6 @@
 
 #include <ATen/ATen.h>
 
-#include "bezel/train/adamw.h"
-
 namespace bezel::train {
 
 using torch::Tensor;
@@ -66,11 +64,7 @@ bool takes_eight_bits(const Tensor& parameter, const OptimizerSettings& settings
 }
 
 AdamW8bit::AdamW8bit(const OptimizerSettings& settings)
-    : beta1_(settings.beta1),
-      beta2_(settings.beta2),
-      epsilon_(settings.epsilon),
-      signed_map_(dynamic_map(true)),
-      unsigned_map_(dynamic_map(false)) {}
+    : adamw_(settings), signed_map_(dynamic_map(true)), unsigned_map_(dynamic_map(false)) {}
 
 std::vector<Slot> AdamW8bit::slots(const Tensor& parameter) const {
   const std::vector<std::int64_t> shape = parameter.sizes().vec(), blocks = {num_blocks(parameter.numel())};
@@ -85,7 +79,7 @@ void AdamW8bit::apply(const Update& update) const {
   const Tensor signed_map = signed_map_.to(device), unsigned_map = unsigned_map_.to(device);
   Tensor exp_avg = dequantize_blocks({update.state[0], update.state[2]}, signed_map);
   Tensor exp_avg_sq = dequantize_blocks({update.state[1], update.state[3]}, unsigned_map);
-  apply_adamw(update, exp_avg, exp_avg_sq, beta1_, beta2_, epsilon_);
+  adamw_.apply(update, exp_avg, exp_avg_sq);
   const BlockCodes first = quantize_blocks(exp_avg, signed_map), second = quantize_blocks(exp_avg_sq, unsigned_map);
   update.state[0].copy_(first.codes);
   update.state[2].copy_(first.absmax);

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "bezel/train/adamw.h"
 #include "bezel/train/optimizer_settings.h"
 #include "bezel/train/update_rule.h"
 
@@ -35,7 +36,7 @@ class AdamW8bit : public UpdateRule {
   void apply(const Update& update) const override;
 
  private:
-  double beta1_, beta2_, epsilon_;
+  AdamW adamw_;
   torch::Tensor signed_map_, unsigned_map_;  // on the CPU
 };
 

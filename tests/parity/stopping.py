@@ -88,6 +88,8 @@ def check_resumes(runs, flags, stop):
     assert cards[0].split("## Settings")[0] == cards[1].split("## Settings")[0], cards
     refused = runs.run(out, RESUME, expect=2, **flags | {"early_stopping_patience": 9})
     assert "early_stopping_patience: was" in refused, refused
+    runs.run(out, RESUME, "--force-resume", **flags | {"early_stopping_patience": 9})
+    assert runs.results(out)["state"]["global_step"] > stop, "more patience goes on"
 
 
 def check_best_only(runs):
