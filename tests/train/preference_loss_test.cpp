@@ -43,6 +43,13 @@ TEST(LabelLogps, SumToTheCrossEntropyInBfloat16) {
   EXPECT_NEAR(-label_logps(hidden, *weight, labels, 30.0).sum().item<double>(), sum, 1e-4 * sum);
 }
 
+PreferenceConfig config_of(ObjectiveKind objective, double beta) {
+  PreferenceConfig config;
+  config.objective = objective;
+  config.beta = beta;
+  return config;
+}
+
 PairScores scores_of(double chosen, double rejected) {
   const auto one = [](double value) { return torch::full({1}, value); };
   return {.chosen = one(chosen),
@@ -62,7 +69,7 @@ double log_sigmoid(double x) { return -std::log1p(std::exp(-x)); }
 
 // Log ratios are 1 and -2; per token 0.5 and -0.5.
 TEST(PairLoss, IsThatOfThePapers) {
-  PreferenceConfig dpo{.objective = ObjectiveKind::kDpo, .beta = 0.5};
+  PreferenceConfig dpo = config_of(ObjectiveKind::kDpo, 0.5);
   EXPECT_NEAR(loss_of(dpo), -log_sigmoid(1.5), 1e-6);
   dpo.label_smoothing = 0.25;
   EXPECT_NEAR(loss_of(dpo), -0.75 * log_sigmoid(1.5) - 0.25 * log_sigmoid(-1.5), 1e-6);
@@ -76,9 +83,11 @@ TEST(PairLoss, IsThatOfThePapers) {
   dpo.dpo_loss = {"hinge", "sft"};
   dpo.loss_weights = {2, 3};
   EXPECT_NEAR(loss_of(dpo), 2 * 0.7 + 3 * 1.5, 1e-6);
-  const PreferenceConfig simpo{.objective = ObjectiveKind::kSimpo, .beta = 2, .simpo_gamma = 1, .cpo_alpha = 0.5};
+  PreferenceConfig simpo = config_of(ObjectiveKind::kSimpo, 2);
+  simpo.simpo_gamma = 1;
+  simpo.cpo_alpha = 0.5;
   EXPECT_NEAR(loss_of(simpo), -log_sigmoid(2 * (-1 + 1.5) - 1) + 0.5 * 1.5, 1e-6);
-  const PreferenceConfig orpo{.objective = ObjectiveKind::kOrpo, .beta = 0.2};
+  const PreferenceConfig orpo = config_of(ObjectiveKind::kOrpo, 0.2);
   const auto log_odds = [](double p) { return p - std::log(-std::expm1(p)); };
   EXPECT_NEAR(loss_of(orpo), 1.5 - 0.2 * log_sigmoid(log_odds(-1) - log_odds(-1.5)), 1e-6);
 }
@@ -89,7 +98,7 @@ TEST(PairLoss, RewardsAndAccuracyAreMeansOverPairs) {
                          &two.rejected_tokens})
     *tensor = at::cat({*tensor, *tensor});
   two.rejected[1] = 0;  // the rejected answer gained more
-  const auto means = metric_means(pair_loss(two, {.objective = ObjectiveKind::kDpo, .beta = 0.5}).metrics);
+  const auto means = metric_means(pair_loss(two, config_of(ObjectiveKind::kDpo, 0.5)).metrics);
   EXPECT_NEAR(means.at("rewards/chosen"), 0.5, 1e-6);
   EXPECT_NEAR(means.at("rewards/rejected"), 0.5, 1e-6);  // of -1 and 2
   EXPECT_NEAR(means.at("rewards/accuracies"), 0.5, 1e-6);
@@ -100,7 +109,7 @@ TEST(PairLoss, OddsOfCertainAndOfImpossibleAnswersHaveGradients) {
   for (const auto& [chosen, rejected] : {std::pair(-1e-5, -200.0), {-200.0, -1e-5}, {-1e-5, -1e-5}}) {
     PairScores scores = scores_of(chosen, rejected);
     scores.chosen.requires_grad_();
-    pair_loss(scores, {.objective = ObjectiveKind::kOrpo}).sum.backward();
+    pair_loss(scores, config_of(ObjectiveKind::kOrpo, 0.1)).sum.backward();
     EXPECT_TRUE(scores.chosen.grad().isfinite().all().item<bool>()) << chosen << " " << rejected;
   }
 }
@@ -111,8 +120,9 @@ TEST(LabelledLoss, TheDivergenceIsNeverBelowZeroAndHasNoGradient) {
                         .is_desirable = torch::tensor({true, false}),
                         .mismatched = torch::tensor({-5.0f, -5.0f}),
                         .mismatched_reference = torch::tensor({-4.0f, -4.0f})};
-  const PreferenceConfig kto{
-      .objective = ObjectiveKind::kKto, .beta = 0.5, .desirable_weight = 2, .undesirable_weight = 3};
+  PreferenceConfig kto = config_of(ObjectiveKind::kKto, 0.5);
+  kto.desirable_weight = 2;
+  kto.undesirable_weight = 3;
   const auto value = [](double x) { return 1 / (1 + std::exp(-x)); };
   EXPECT_NEAR(labelled_loss(scores, kto).sum.item<double>(), 2 * (1 - value(0.5)) + 3 * (1 - value(0.5)), 1e-6);
   scores.mismatched = torch::tensor({-3.0f, -3.0f}).requires_grad_();  // a divergence of 1
