@@ -26,6 +26,7 @@ struct Scan {
   std::vector<FramePacket> frames;  // by time
   std::vector<std::size_t> keys;    // of each frame the last key frame that is not after it
   std::int64_t end = 0;
+  bool lacks_times = false;  // some packet has a time of decoding only, as in AVI; then frames are told by their number
 };
 
 void check_bounds(const Scan& scan, const AVStream& stream, const std::string& name) {
@@ -80,6 +81,7 @@ class Scanner {
     const std::int64_t time = time_of(packet);
     if (time == AV_NOPTS_VALUE) throw Error(input_.name(), ": a frame without a time");
     const std::int64_t dts = packet.dts != AV_NOPTS_VALUE ? packet.dts : time;
+    scan_.lacks_times = scan_.lacks_times || packet.pts == AV_NOPTS_VALUE;
     if (last_) {
       const bool follows = has_distances_ && dts > last_->dts;
       scan_.end = std::max(scan_.end, end_of(last_->time, follows ? dts - last_->dts : last_duration_));
@@ -192,10 +194,12 @@ class VideoReader::State {
     input_ = std::make_unique<AvInput>(file_, AVMEDIA_TYPE_VIDEO);
     decoder_ = input_->open_decoder();
     has_frame_ = is_drained_ = has_packet_ = false;
+    num_decoded_ = 0;
   }
 
   // Decodes up to frame `idx`; false where something else comes in its place.
   bool find(std::size_t idx) {
+    if (scan_.lacks_times) return find_by_number(idx);
     const std::int64_t wanted = scan_.frames[idx].time;
     if (!seek_before(idx)) return false;
     while (!has_frame_ || time_of_frame(*frame_) < wanted)
@@ -203,6 +207,12 @@ class VideoReader::State {
     // A packet may make no frame of its own, as VP8's alternative references do: then the next one stands for it.
     const std::int64_t found = time_of_frame(*frame_);
     return found == wanted || (idx + 1 < scan_.frames.size() && found <= scan_.frames[idx + 1].time);
+  }
+
+  bool find_by_number(std::size_t idx) {
+    while (num_decoded_ < idx + 1)
+      if (!next_frame()) return false;
+    return true;
   }
 
   // To the key frame of frame `idx` where decoding has not come as far.
@@ -224,7 +234,10 @@ class VideoReader::State {
   bool next_frame() {
     while (true) {
       const int code = av().avcodec_receive_frame(decoder_.get(), frame_.get());
-      if (code == 0) return has_frame_ = true;
+      if (code == 0) {
+        ++num_decoded_;
+        return has_frame_ = true;
+      }
       if (code == AVERROR_EOF || is_drained_) return false;
       if (code != AVERROR(EAGAIN)) input_->fail("a damaged frame", code);
       if (!has_packet_ && !input_->next(*packet_)) {
@@ -259,7 +272,8 @@ class VideoReader::State {
   AvPtr<AVFrame> frame_{av().av_frame_alloc()};  // the last one decoded, where has_frame_
   AvPtr<AVPacket> packet_{av().av_packet_alloc()};
   bool has_frame_ = false;
-  bool has_packet_ = false;  // packet_ was read and not sent yet
+  std::size_t num_decoded_ = 0;  // since the begin of the file, where nothing was sought
+  bool has_packet_ = false;      // packet_ was read and not sent yet
   bool is_drained_ = false;
   bool in_order_ = false;
 };

@@ -28,6 +28,8 @@ std::shared_ptr<Encoder> make_encoder(const ModelConfig& config, input::MediaKin
       if (!config.audio) return nullptr;
       if (config.is_unified()) return std::make_shared<RawFramesImpl>(*config.audio);
       return std::make_shared<AudioModelImpl>(*config.audio);
+    case input::MediaKind::kVideo:
+      break;  // images' encoder reads its frames
   }
   return nullptr;
 }

@@ -220,6 +220,28 @@ TEST_F(DatasetTest, MediaBecomeSoftTokens) {
   EXPECT_TRUE(at::equal(batch.soft_rows, batch.placeholder_rows));
 }
 
+TEST_F(DatasetTest, AVideoIsItsFrames) {
+  for (const char* name : {"1.png", "2.png", "3.png"}) write(name, decode_base64(kPng, "t"));
+  const std::string text = R"({"text":"<|video|> and <|image|>","images":["1.png"],"videos":[)"
+                           R"({"frames":["1.png","2.png","3.png"],"fps":0.5}]})";
+  options_.media.video.num_frames = 2;
+  const Dataset data = open(text + "\n");
+  const Sample sample = data.load(0);
+  ASSERT_EQ(sample.media.size(), 3u) << "two of three frames, and the image";
+  EXPECT_EQ(sample.media[1].kind, MediaKind::kVideo);
+  EXPECT_EQ(sample.media[1].features.scalar_type(), torch::kByte);
+  EXPECT_EQ(sample.media[2].kind, MediaKind::kImage);
+  const auto frames = std::ranges::count(sample.token_types, 2);
+  EXPECT_EQ(frames, 2 * sample.media[0].num_soft_tokens);
+  EXPECT_EQ(data.num_tokens(0), sample.input_ids.size());
+  EXPECT_EQ(data.sample_size(0).media[MediaKind::kVideo].items, 1u);
+  EXPECT_EQ(data.sample_size(0).media[MediaKind::kVideo].soft_tokens, static_cast<std::size_t>(frames));
+  EXPECT_EQ(data.media(0).at(0).tokens.times, (std::vector<std::string>{"00:00", "00:02"}));
+  EXPECT_EQ(collate({&sample, 1}, 0).media.size(), 3u);
+  options_.ids.of[MediaKind::kVideo] += 1;
+  EXPECT_NE(error_of(text + "\n").find("but config.json says"), std::string::npos);
+}
+
 TEST_F(DatasetTest, MediaErrorsNameTheLine) {
   const auto line = [](const std::string& path) { return R"({"text":"<|image|>","images":[")" + path + "\"]}\n"; };
   write("bad.png", "no image");

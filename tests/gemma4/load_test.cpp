@@ -200,7 +200,7 @@ TEST(LoadModel, PaddingPatchesAndFramesChangeNothing) {
   const Tensor index = torch::arange(18, at::kLong);
   raw.pixel_values = torch::rand({1, 18, 48});
   raw.image_position_ids = torch::stack({index.remainder(6), index.div(6, "floor")}, -1).unsqueeze(0);
-  const input::MediaTokenIds ids{{{60, 61}}, 62};
+  const input::MediaTokenIds ids{{{60, 61, 62}}};
   const Tensor exact = logits(loaded.model, input::make_batch(raw, ids, 3));
   raw.pixel_values = torch::constant_pad_nd(raw.pixel_values, {0, 0, 0, 9});
   raw.image_position_ids = torch::constant_pad_nd(raw.image_position_ids, {0, 0, 0, 9}, -1);

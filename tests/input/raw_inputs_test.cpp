@@ -70,7 +70,7 @@ TEST(MakeBatch, PlaceholdersAndSoftTokensMustMatchByKind) {
   raw.pixel_values = torch::rand({1, 2, 3});
   raw.image_position_ids = torch::tensor({{{0, 0}, {1, 0}}});
   try {
-    make_batch(raw, {{{60, 61}}, 62}, /*pooling=*/1);
+    make_batch(raw, {{{60, 61, 62}}}, /*pooling=*/1);
     ADD_FAILURE() << "accepted";
   } catch (const Error& error) {
     EXPECT_STREQ(error.what(), "the text holds 1 image placeholder tokens, but the image inputs make 2 soft tokens");

@@ -104,26 +104,27 @@ def system_lines():
 def media_lines(raw):
     image, audio = chat("<|image|>Which bird?", "An owl."), chat("<|audio|>Transcribe the audio.", "hoo hoo")
     parts = [{"type": "image"}, {"type": "text", "text": "Which bird?"}]
-    yield "04", {"image": "owl.png", **ask(parts, "An owl.")}, picture
-    yield "04", {"images": "owl.png", **ask(parts, "An owl.")}, picture
-    yield "05", {"images": ["owl.png"], **ask("Which bird?", "An owl.")}, picture
-    yield "05", {"images": [{"path": "owl.png"}], "prompt": [{"role": "user", "content": "Which bird?"}], "completion": "An owl."}, picture
-    yield "06", human("<image>\nWhich bird?", "An owl.", id="1", image="owl.png"), picture
+    yield "04", {"image": "owl.png", **ask(parts, "An owl.")}, image
+    yield "04", {"images": "owl.png", **ask(parts, "An owl.")}, image
+    yield "05", {"images": ["owl.png"], **ask("Which bird?", "An owl.")}, image
+    yield "05", {"images": [{"path": "owl.png"}], "prompt": [{"role": "user", "content": "Which bird?"}], "completion": "An owl."}, image
+    yield "06", human("<image>\nWhich bird?", "An owl.", id="1", image="owl.png"), image
     yield "06", human("Which bird?\n<image>", "An owl.", image="owl.png"), chat("Which bird?<|image|>", "An owl.")
     message_level = ask("Which bird?", "An owl.")
     message_level["messages"][0]["images"] = ["owl.png"]
-    yield "34", message_level, picture
-    yield "34", {"images": [f"data:image/png;base64,{raw}"], **ask("<image>Which bird?", "An owl.")}, picture
-    yield "50", {"images": [raw], **ask("<image>Which bird?", "An owl.")}, picture
-    yield "51", {"images": [{"bytes": raw, "path": None}], **ask("<image>Which bird?", "An owl.")}, picture
-    yield "51", {"images": [{"bytes": None, "path": "owl.png"}], **ask("<image>Which bird?", "An owl.")}, picture
+    yield "34", message_level, image
+    yield "34", {"images": [f"data:image/png;base64,{raw}"], **ask("<image>Which bird?", "An owl.")}, image
+    yield "50", {"images": [raw], **ask("<image>Which bird?", "An owl.")}, image
+    yield "51", {"images": [{"bytes": raw, "path": None}], **ask("<image>Which bird?", "An owl.")}, image
+    yield "51", {"images": [{"bytes": None, "path": "owl.png"}], **ask("<image>Which bird?", "An owl.")}, image
     frames = {"frames": ["owl.png", "owl.png"], "fps": 2}
-    video = chat("<|video|>Which bird?", "An owl.")
+    frame = "00:00 <|image>[63 soft tokens of a video]<image|>"
+    video = chat(f"{frame} {frame}Which bird?", "An owl.")
     yield "48", {"videos": [frames], **ask("<video>Which bird?", "An owl.")}, video
     yield "48", ask([{"type": "video", **frames}, {"type": "text", "text": "Which bird?"}], "An owl."), video
     yield "48", {"videos": [["owl.png", "owl.png"]], **ask("<video>Which bird?", "An owl.")}, Refused("'videos", "needs their rate", "\"fps\"")
     yield "49", {"file_name": "owl.png", "text": "An owl."}, chat("<|image|>Describe the image.", "An owl.")
-    yield "49", {"file_name": "owl.png", "caption": "An owl.", "prompt": "Which bird?"}, picture
+    yield "49", {"file_name": "owl.png", "caption": "An owl.", "prompt": "Which bird?"}, image
     for line in ({"audio": "hoo.wav", "text": "hoo hoo"}, {"audio": {"path": "hoo.wav"}, "sentence": "hoo hoo", "speaker_id": 4},
                  {"audio_filepath": "hoo.wav", "duration": 0.5, "text": "hoo hoo"}, {"file_name": "hoo.wav", "transcription": "hoo hoo"},
                  {"client_id": "7", "path": "hoo.wav", "sentence": "hoo hoo", "up_votes": 2, "locale": "en"}):
@@ -132,9 +133,9 @@ def media_lines(raw):
 
 
 def path_lines(folder):
-    picture = chat("<|image|>Which bird?", "An owl.")
+    image = chat("<|image|>Which bird?", "An owl.")
     for path in (f"{folder}/owl.png", f"file://{folder}/owl.png", "pics/../owl.png", "./pics/owl.png", f"{folder}/pics/../owl.png"):
-        yield "15", {"images": [path], **ask("Which bird?", "An owl.")}, picture
+        yield "15", {"images": [path], **ask("Which bird?", "An owl.")}, image
     yield "15", {"images": ["../owl.png"], **ask()}, Refused("'../owl.png'", "leads out", "media root")
     yield "15", {"images": ["https://a.b/owl.png"], **ask()}, Refused("is a URL, and nothing is fetched")
 

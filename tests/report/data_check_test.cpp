@@ -153,7 +153,7 @@ TEST_F(DataCheckTest, ViewsShowWhatTheModelSees) {
   }
   EXPECT_EQ(tokens, view.ids.size());
   EXPECT_EQ(learnt, "yes<turn|>");
-  EXPECT_EQ(media, std::to_string(view.media[0].soft_tokens));
+  EXPECT_EQ(media, std::to_string(view.media[0].soft_tokens()));
   EXPECT_EQ(view.words[0], "<bos>");
   EXPECT_EQ(view.whole_tokens, view.ids.size());
 

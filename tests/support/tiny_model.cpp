@@ -77,6 +77,6 @@ input::RawInputs tiny_inputs() {
 
 input::Batch tiny_batch() { return tiny_batch(tiny_inputs()); }
 
-input::Batch tiny_batch(const input::RawInputs& raw) { return input::make_batch(raw, {{{60, 61}}, 62}, 3); }
+input::Batch tiny_batch(const input::RawInputs& raw) { return input::make_batch(raw, {{{60, 61, 62}}}, 3); }
 
 }  // namespace bezel::test
