@@ -30,8 +30,8 @@ void check_sample(const std::string& line, const data::SampleOptions& options) {
   if (!accepted) return;
   const data::SampleText& sample = *accepted;
   check_spans(sample.loss_spans, sample.text.size());
-  const std::vector<std::int64_t> soft_tokens(sample.media.size(), 3);
-  const data::ExpandedText text = data::expand_placeholders(sample, soft_tokens);
+  const std::vector<data::MediaTokens> media(sample.media.size(), data::MediaTokens{.soft_tokens = 3});
+  const data::ExpandedText text = data::expand_placeholders(sample, media);
   check_spans(text.loss_spans, text.text.size());
   check_spans(text.media_spans, text.text.size());
   const auto tokens = data::tokenize_sample(tokenizer(), text, kMaxTokens);

@@ -71,7 +71,7 @@ void write_audio(const Fields& f) {
 
 void write_media(const Fields& f, bezel::input::MediaKind kind) {
   const auto settings = data::media_settings(f.at(3), bezel::gemma4::read_model_config(f.at(3)));
-  const auto media = data::load_media(kind, f.at(1), settings);
+  const data::Media media = data::load_media(kind, f.at(1), settings).items.at(0);
   bezel::io::save_safetensors(
       f.at(2),
       {{"features", media.features}, {"layout", media.layout}, {"counts", torch::tensor({media.num_soft_tokens})}});

@@ -43,7 +43,7 @@ TEST(CrossEntropySum, SmoothedLabelsAreTransformersWithGradients) {
   const Tensor labels = torch::randint(0, 50, {13}, at::kLong);
   for (const double cap : {0.0, 2.0}) {
     const Tensor h1 = torch::randn({13, 8}).requires_grad_(), h2 = h1.detach().clone().requires_grad_();
-    const Tensor sum = cross_entropy_sum(h1, *weight, labels, cap, 0.2);
+    const Tensor sum = cross_entropy_sum(h1, *weight, labels, cap, nullptr, false, 0.2);
     Tensor logits = h2.mm(head.t());
     if (cap > 0) logits = torch::tanh(logits / cap) * cap;
     const Tensor naive = naive_smoothed(logits, labels, 0.2);
