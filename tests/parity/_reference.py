@@ -13,7 +13,7 @@ PRESETS = {"e2b": ["text", "batch", "image", "images", "audio", "mixed"],
            "dense": ["text", "batch", "image", "images"],
            "moe": ["text", "batch", "image", "images"]}
 # The 12B has programs of its own, unified_*.py: it has neither towers nor their files.
-UNIFIED = {"unified": ["text", "batch", "image", "images", "audio", "mixed", "audio clip"]}
+UNIFIED = {"unified": ["text", "batch", "image", "images", "audio", "mixed", "long"]}
 CASES = PRESETS | UNIFIED
 
 
