@@ -99,7 +99,7 @@ class Door:
     def refused(self, row, what, got, *words, codes=(2, 3, 4)):
         code, said = got
         missing = [word for word in words if word not in said]
-        self.tell(row, f"{what}: refused with {words}", code quantized and not missing, f"exit {code}, lacks {missing}: {said}")
+        self.tell(row, f"{what}: refused with {words}", code in codes and not missing, f"exit {code}, lacks {missing}: {said}")
 
     def run(self, model, data, *extra):
         return self.bezel("train", "--base-model", model, "--train-file", data, "--output-dir", self.folder(), "--dtype", "float32", "--max-steps", 1,

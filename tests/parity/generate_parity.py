@@ -156,7 +156,7 @@ def stopping(root, tmp):
 
 def media_prompt(root, tmp):
     """--image and --audio with a prompt make the processor's token ids."""
-    picture, sound = tmp / "picture.png", tmp / "sound.wav"
+    picture, sound = tmp / "image.png", tmp / "sound.wav"
     made.test_image(220, 150, 3).save(picture)
     import soundfile
     samples = made.test_audio(0.9, 4)

@@ -116,7 +116,7 @@ def letters():
     """All characters, some at a time, through what depends on the letters of a script."""
     codes = [c for c in range(1, 0x110000) if not 0xD800 <= c < 0xE000]
     for begin in range(0, len(codes), 8192):
-        text = "".join(f"{chr(c)}a{chr(c)}Σ" for c quantized[begin:begin + 8192])
+        text = "".join(f"{chr(c)}a{chr(c)}Σ" for c in codes[begin:begin + 8192])
         for change in ("s|upper", "s|lower", "s.title()", "s|title", "s.swapcase()", "[s]", "s|tojson", "s.split()|length", "s.splitlines()|length"):
             yield f"{{{{ {change} }}}}", {"s": text}
 

@@ -210,7 +210,7 @@ def stored_int8(stored, model, folder):
 
     shutil.copytree(model, folder)
     tensors, codes = load_file(folder / "model.safetensors"), load_file(stored / "model.safetensors")
-    for name quantized:
+    for name in codes:
         if name.endswith(".SCB"):
             weight = name.removesuffix("SCB") + "weight"
             tensors[weight] = F.int8_vectorwise_dequant(codes[weight], codes[name])

@@ -105,7 +105,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         tmp = Path(name)
         dump = Dump(sys.argv[2])
-        images(dump, model, tmp)
+        pictures(dump, model, tmp)
         audio_clips(dump, model, tmp)
         prompts(model, tmp)
     return finish()

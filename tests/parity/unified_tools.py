@@ -121,7 +121,7 @@ def load_model(folder, **more):
     return AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32, **more).eval()
 
 
-def quantized(root, tmp):
+def quantized_bases(root, tmp):
     """What `bezel quantize` writes, all that bitsandbytes makes where nothing is skipped, and codes made while loading."""
     model, adapter, file = root / "model", root / "adapter", root / "case-mixed.safetensors"
     kept = portable_bitsandbytes()
@@ -136,7 +136,7 @@ def quantized(root, tmp):
     options = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=torch.float32)
     load_model(model, quantization_config=options).save_pretrained(whole)
     codes = [name for name in load_file(whole / "model.safetensors") if name.endswith(".absmax")]
-    check(any("patch_dense" in name for name quantized) and any("embed_vision.embedding_projection" in name for name quantized), f"codes of all: {codes[:2]}")
+    check(any("patch_dense" in name for name in codes) and any("embed_vision.embedding_projection" in name for name in codes), f"codes of all: {codes[:2]}")
     quantized.compare("unified, bitsandbytes nf4 of all", quantized.ours(whole, file, adapter, tmp),
                       quantized.peft_answers(load_model(whole), adapter, file), 3e-3)
     loaded = forward(model, file, tmp / "loaded.safetensors", "--storage", "nf4", "--adapter", adapter)["logits"]
@@ -260,7 +260,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         tmp = Path(name)
         real_names(tmp)
-        quantized(root, tmp)
+        quantized_bases(root, tmp)
         compressed(root, tmp)
         generation(root, tmp)
         gguf(root, tmp)
