@@ -57,7 +57,7 @@ struct Adapter {
 void add_stored(const io::AdapterKey& key, Adapter& adapter) {
   const auto matrix = lora::expert_matrix_of(key.module, adapter.config);
   if (!matrix) {
-    adapter.stored[key.module] = key.stored;
+    adapter.stored[adapter.base.is_unified() ? io::unified_name(key.module) : key.module] = key.stored;
     return;
   }
   adapter.stored[*matrix] = lora::stored_matrix_name(key.stored, *matrix);

@@ -91,10 +91,10 @@ def prompts(model, tmp):
                                            ("a<|image|>b<|image|>c",) * 2 + ([0, 3], [])):
         pictures, clips = [tmp / f"{i}.png" for i in images], [tmp / f"{i}.wav" for i in sounds]
         inputs = dict(text=[text.format(inside)], add_special_tokens=False)
-        if images: inputs["images"] = [[Image.open(p) for p in images]]
+        if pictures: inputs["images"] = [[Image.open(p) for p in pictures]]
         if clips: inputs["audio"] = [soundfile.read(p, dtype="float32")[0] for p in clips]
         wanted = list(map(int, np.asarray(processor(**inputs)["input_ids"][0]).reshape(-1)))
-        flags = [x for p in images for x in ("--image", p)] + [x for p in clips for x in ("--audio", p)]
+        flags = [x for p in pictures for x in ("--image", p)] + [x for p in clips for x in ("--audio", p)]
         out = bezel("generate", "--model", model, "--prompt", prompt, "--system", "Be brief.", *flags, "--max-new-tokens", 1, "--json").stdout
         check(json.loads(out)["prompt_ids"] == wanted, f"prompt ids of {inside!r}: {len(wanted)} tokens")
     print("token ids of three prompts compared")
