@@ -13,7 +13,7 @@ namespace {
 
 // libgomp's default is 300,000 spins, which is milliseconds: as long as a scheduler's slice, in which the thread that
 // is waited for does not run where cores are shared. benchmarks/shared_machine.py measures it.
-constexpr std::string_view kSpins = "GOMP_SPINCOUNT=10000";
+constexpr std::string_view kSpins = "GOMP_SPINCOUNT=2000";
 constexpr std::string_view kRestarted = "BEZEL_RESTARTED=1";  // keeps a restarted command from starting again
 constexpr std::string_view kChosenByUser[] = {"OMP_WAIT_POLICY=", "GOMP_SPINCOUNT=", "KMP_BLOCKTIME=", "KMP_LIBRARY="};
 
