@@ -9,7 +9,6 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "bezel/kernels/cross_entropy.h"
-#include "bezel/kernels/smoothed_cross_entropy.h"
 
 namespace bezel::train {
 namespace {
