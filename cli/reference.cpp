@@ -4,6 +4,7 @@
 
 #include "bezel/train/config.h"
 #include "bezel/train/foreign_keys.h"
+#include "bezel/train/word_list.h"
 #include "cli/command.h"
 
 namespace bezel::cli {
@@ -50,11 +51,7 @@ void add_keys(std::ostream& out) {
 
 std::string names_in_code(std::string_view names) {
   std::string out;
-  for (std::size_t begin = 0; begin < names.size();) {
-    const std::size_t end = std::min(names.find(' ', begin), names.size());
-    out += (out.empty() ? "" : " ") + code(names.substr(begin, end - begin));
-    begin = end + 1;
-  }
+  for (const std::string_view name : train::words_of(names)) out += (out.empty() ? "" : " ") + code(name);
   return out;
 }
 

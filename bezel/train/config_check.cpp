@@ -81,13 +81,18 @@ std::string joined(std::span<const std::string_view> names) {
   return list;
 }
 
+// Every option that is given must be one that `chosen` takes.
+void check_options(const Checker& check, std::string_view key, const std::string& chosen, const GivenOptions& given,
+                   std::span<const std::string_view> taken) {
+  for (const std::string& option : given.names())
+    if (std::ranges::find(taken, option) == taken.end())
+      check.fail(key, chosen, " takes no ", option, "; ", taken.empty() ? "delete it" : "it takes " + joined(taken));
+}
+
 void check_optim_args(const TrainConfig& config, const Checker& check) {
   const OptimizerOptions& options = config.optim_args;
-  const auto taken = options_of(config.optimizer);
-  for (const std::string& option : given_options(options))
-    if (std::ranges::find(taken, option) == taken.end())
-      check.fail("optim_args", "optimizer: ", write_optimizer(config), " takes no ", option, "; ",
-                 taken.empty() ? "delete it" : "it takes " + joined(taken));
+  check_options(check, "optim_args", "optimizer: " + write_optimizer(config), given(options),
+                options_of(config.optimizer));
   if (options.min_8bit_size) check.count("min_8bit_size", *options.min_8bit_size, 1);
   if (options.clip_threshold) check.range("clip_threshold", *options.clip_threshold, 1e-6, 1e6);
   if (options.decay_rate) check.range("decay_rate", *options.decay_rate, -10.0, 0.0);
@@ -159,14 +164,7 @@ void check_schedule(const TrainConfig& config, const Checker& check) {
   const ScheduleOptions& options = config.lr_scheduler_kwargs;
   const ScheduleKind kind = config.lr_scheduler;
   const std::string name = show(kind);
-  for (const std::string& option : given_options(options)) {
-    const auto taken = options_of(kind);
-    if (std::ranges::find(taken, option) != taken.end()) continue;
-    std::string list;
-    for (const std::string_view item : taken) list.append(list.empty() ? "" : ", ").append(item);
-    check.fail("lr_scheduler_kwargs", "lr_scheduler: ", name, " takes no ", option, "; ",
-               list.empty() ? "delete it" : "it takes " + list);
-  }
+  check_options(check, "lr_scheduler_kwargs", "lr_scheduler: " + name, given(options), options_of(kind));
   const bool has_floor = kind == ScheduleKind::kCosineWithMinLr || kind == ScheduleKind::kCosineWarmupWithMinLr;
   if (has_floor && options.min_lr.has_value() == options.min_lr_rate.has_value())
     check.fail("lr_scheduler_kwargs", name, " needs min_lr (a learning rate) or min_lr_rate (a share of it), ",

@@ -145,21 +145,10 @@ std::string show(const std::vector<std::int64_t>& numbers) {
 
 std::string show(ScheduleKind kind) { return std::string(schedule_names()[static_cast<std::size_t>(kind)]); }
 
-std::string show(const ScheduleOptions& options) {
-  std::string out = "{";
-  const auto add = [&](std::string_view name, const std::string& text) {
-    if (text != "null") out.append(out.size() > 1 ? ", " : "").append(name).append(": ").append(text);
-  };
-  each_option(options, [&](std::string_view name, const auto& member) { add(name, show(member)); });
-  return out + "}";
-}
-
-std::vector<std::string> given_options(const ScheduleOptions& options) {
-  std::vector<std::string> names;
-  each_option(options, [&](std::string_view name, const auto& member) {
-    if (show(member) != "null") names.emplace_back(name);
-  });
-  return names;
+GivenOptions given(const ScheduleOptions& options) {
+  GivenOptions given;
+  each_option(options, [&](std::string_view name, const auto& member) { given.add(name, show(member)); });
+  return given;
 }
 
 std::string show(const std::vector<lora::Tower>& towers) {

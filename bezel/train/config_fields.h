@@ -8,6 +8,7 @@
 
 #include "bezel/train/config.h"
 #include "bezel/train/config_yaml.h"
+#include "bezel/train/given_options.h"
 
 namespace bezel::train {
 
@@ -47,9 +48,8 @@ std::string show(double value);
 std::string show(const std::vector<std::string>& texts);
 std::string show(const std::vector<std::int64_t>& numbers);
 std::string show(ScheduleKind kind);
-std::string show(const ScheduleOptions& options);
-/// Names of the options that are given.
-std::vector<std::string> given_options(const ScheduleOptions& options);
+GivenOptions given(const ScheduleOptions& options);
+inline std::string show(const ScheduleOptions& options) { return given(options).yaml(); }
 std::string show(const std::vector<lora::Tower>& towers);
 std::string show(const lora::ModulePattern& pattern);
 

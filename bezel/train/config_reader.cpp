@@ -1,24 +1,16 @@
 #include "bezel/train/config_reader.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include "bezel/error.h"
 #include "bezel/nearest.h"
+#include "bezel/train/word_list.h"
 
 namespace bezel::train {
 namespace {
 
 constexpr std::size_t kMostProblems = 100;
-
-/// Calls visit(name) for each name in a list with spaces between them.
-template <typename Visit>
-void each_name(std::string_view list, Visit visit) {
-  for (std::size_t begin = 0; begin < list.size();) {
-    const std::size_t end = std::min(list.find(' ', begin), list.size());
-    visit(list.substr(begin, end - begin));
-    begin = end + 1;
-  }
-}
 
 std::string place_of(const ConfigValue& value) { return value.where + ": key '" + value.key + "'"; }
 
@@ -38,9 +30,7 @@ std::string normal_key(std::string_view name) {
 
 const ConfigBinding* find_binding(std::string_view name) {
   for (const ConfigBinding& binding : config_bindings()) {
-    bool found = binding.key.name == name;
-    each_name(binding.key.aliases, [&](std::string_view alias) { found = found || alias == name; });
-    if (found) return &binding;
+    if (binding.key.name == name || is_listed(binding.key.aliases, name)) return &binding;
   }
   return nullptr;
 }
@@ -49,12 +39,11 @@ std::string nearest_key(std::string_view name) {
   std::vector<std::string_view> names;
   for (const ConfigKey& key : config_keys()) {
     names.push_back(key.name);
-    each_name(key.aliases, [&](std::string_view alias) { names.push_back(alias); });
+    std::ranges::copy(words_of(key.aliases), std::back_inserter(names));
   }
   for (const ForeignKey& key : foreign_keys())
-    each_name(key.names, [&](std::string_view other) {
-      if (!other.ends_with('*')) names.push_back(other);
-    });
+    std::ranges::copy_if(words_of(key.names), std::back_inserter(names),
+                         [](std::string_view other) { return !other.ends_with('*'); });
   return nearest_name(normal_key(name.substr(0, 80)), names);
 }
 

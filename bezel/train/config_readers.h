@@ -5,6 +5,7 @@
 
 #include "bezel/train/config.h"
 #include "bezel/train/config_yaml.h"
+#include "bezel/train/given_options.h"
 
 namespace bezel::train {
 
@@ -66,8 +67,8 @@ void read_role_names(TrainConfig& config, const ConfigValue& value);
 std::string write_role_names(const TrainConfig& config);
 void read_cosine_min_lr(TrainConfig& config, const ConfigValue& value);
 
-/// Names of the options that are given.
-std::vector<std::string> given_options(const OptimizerOptions& options);
+/// The options of optim_args that are given.
+GivenOptions given(const OptimizerOptions& options);
 
 /// For ConfigBinding::is_neutral: false or the like; LoRA over whatever weights; bits that mean no quantization.
 bool turns_off(const ConfigValue& value);

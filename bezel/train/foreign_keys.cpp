@@ -2,16 +2,16 @@
 
 #include <algorithm>
 
+#include "bezel/train/word_list.h"
+
 namespace bezel::train {
 namespace {
 
-bool is_listed(std::string_view list, std::string_view word) {
-  while (!list.empty()) {
-    const std::string_view item = list.substr(0, list.find(' '));
-    list.remove_prefix(std::min(list.size(), item.size() + 1));
-    if (item.ends_with('*') ? word.starts_with(item.substr(0, item.size() - 1)) : item == word) return true;
-  }
-  return false;
+// Whether `word` is one of the list's, or begins as one of them that ends in '*'.
+bool is_matched(std::string_view list, std::string_view word) {
+  return std::ranges::any_of(words_of(list), [&](std::string_view item) {
+    return item.ends_with('*') ? word.starts_with(item.substr(0, item.size() - 1)) : item == word;
+  });
 }
 
 bool has_only(std::string_view list, const ConfigValue& value) {
@@ -19,14 +19,14 @@ bool has_only(std::string_view list, const ConfigValue& value) {
   if (value.kind == ConfigValue::Kind::kList) return std::ranges::all_of(value.items, is_fine);
   if (value.kind == ConfigValue::Kind::kMap)
     return std::ranges::all_of(value.members, [&](const ConfigMember& member) { return is_fine(member.value); });
-  return is_listed(list, value.lower_text());
+  return is_matched(list, value.lower_text());
 }
 
 }  // namespace
 
 const ForeignKey* find_foreign_key(std::string_view name) {
   for (const ForeignKey& key : foreign_keys())
-    if (is_listed(key.names, name)) return &key;
+    if (is_matched(key.names, name)) return &key;
   return nullptr;
 }
 

@@ -3,6 +3,7 @@
 #include "bezel/error.h"
 #include "bezel/train/config_fields.h"
 #include "bezel/train/config_readers.h"
+#include "bezel/train/word_list.h"
 
 namespace bezel::train {
 namespace {
@@ -31,15 +32,6 @@ constexpr OptimizerName kNames[] = {
     {"paged_lion_32bit", OptimizerKind::kLion, kNotPaged},
     {"muon", OptimizerKind::kMuon, ""},
 };
-
-bool is_listed(std::string_view list, std::string_view word) {
-  for (std::size_t begin = 0; begin < list.size();) {
-    const std::size_t end = std::min(list.find(' ', begin), list.size());
-    if (list.substr(begin, end - begin) == word) return true;
-    begin = end + 1;
-  }
-  return false;
-}
 
 /// Calls visit(name, member) for each option.
 template <typename Options, typename Visit>
@@ -134,22 +126,13 @@ void read_optim_args(TrainConfig& config, const ConfigValue& value) {
   }
 }
 
-std::string write_optim_args(const TrainConfig& config) {
-  std::string out = "{";
-  each_option(config.optim_args, [&](std::string_view name, const auto& member) {
-    if (const std::string text = show(member); text != "null")
-      out.append(out.size() > 1 ? ", " : "").append(name).append(": ").append(text);
-  });
-  return out + "}";
+GivenOptions given(const OptimizerOptions& options) {
+  GivenOptions given;
+  each_option(options, [&](std::string_view name, const auto& member) { given.add(name, show(member)); });
+  return given;
 }
 
-std::vector<std::string> given_options(const OptimizerOptions& options) {
-  std::vector<std::string> names;
-  each_option(options, [&](std::string_view name, const auto& member) {
-    if (show(member) != "null") names.emplace_back(name);
-  });
-  return names;
-}
+std::string write_optim_args(const TrainConfig& config) { return given(config.optim_args).yaml(); }
 
 void read_lr_groups(TrainConfig& config, const ConfigValue& value) {
   config.lr_groups.clear();

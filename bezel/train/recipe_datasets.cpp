@@ -10,6 +10,7 @@
 #include "bezel/nearest.h"
 #include "bezel/train/config_fields.h"
 #include "bezel/train/foreign_keys.h"
+#include "bezel/train/word_list.h"
 
 namespace bezel::train {
 namespace {
@@ -169,15 +170,6 @@ constexpr ItemKey kKeys[] = {
     {"preprocess_shards", [](Item&, const ConfigValue&) {}},
 };
 
-bool has_word(std::string_view list, std::string_view word) {
-  for (std::size_t at = 0; at <= list.size();) {
-    const std::size_t end = std::min(list.find(' ', at), list.size());
-    if (list.substr(at, end - at) == word) return true;
-    at = end + 1;
-  }
-  return false;
-}
-
 void read_unlisted(const ConfigMember& member) {
   if (const ForeignKey* key = find_foreign_key(member.name)) {
     if (!accepts(*key, member.value)) refuse(member.value, key->advice);
@@ -222,7 +214,7 @@ void read_item(const ConfigValue& value, std::vector<DatasetEntry>& entries, std
   for (const ConfigMember& member : value.members) {
     if (member.value.is_empty()) continue;
     const auto* const key =
-        std::ranges::find_if(kKeys, [&](const ItemKey& row) { return has_word(row.names, member.name); });
+        std::ranges::find_if(kKeys, [&](const ItemKey& row) { return is_listed(row.names, member.name); });
     if (key == std::end(kKeys))
       read_unlisted(member);
     else
