@@ -4,14 +4,12 @@
 #include <cstdio>
 
 #include "bezel/io/json.h"
+#include "bezel/train/metrics_file.h"
 
 namespace bezel::cli {
 namespace {
 
 using io::Json;
-
-// JSON has no NaN.
-Json number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
 
 void print_event(const Json& row) {
   std::printf("%s\n", row.dump(-1, ' ', false, Json::error_handler_t::replace).c_str());
@@ -55,24 +53,19 @@ Json saturation_row(std::int64_t step, const std::vector<train::LayerSaturation>
   return {{"event", "saturation"}, {"step", step}, {"layers", rows}};
 }
 
-Json with_metrics(Json row, const std::map<std::string, double>& metrics) {
-  for (const auto& [name, value] : metrics) row[name] = number(value);
-  return row;
-}
-
 Json step_row(const train::StepReport& report) {
   Json row = {{"event", "step"},
               {"step", report.step},
               {"total_steps", report.total_steps},
               {"epoch", report.epoch},
-              {"loss", number(report.loss)},
+              {"loss", train::json_number(report.loss)},
               {"learning_rate", report.learning_rate},
-              {"grad_norm", number(report.grad_norm)},
-              {"tokens_per_second", number(report.tokens_per_s)},
+              {"grad_norm", train::json_number(report.grad_norm)},
+              {"tokens_per_second", train::json_number(report.tokens_per_s)},
               {"seconds_left", report.seconds_left},
               {"peak_memory_bytes", report.peak_memory_bytes},
               {"skipped_steps", report.skipped_steps}};
-  return with_metrics(std::move(row), report.metrics);
+  return train::with_metrics(std::move(row), report.metrics);
 }
 
 }  // namespace
@@ -87,12 +80,12 @@ train::RunEvents json_line_events() {
   events.on_eval = [](const train::EvalReport& report) {
     Json row = {{"event", "eval"},
                 {"step", report.step},
-                {"loss", number(report.loss)},
+                {"loss", train::json_number(report.loss)},
                 {"labels", report.num_labels},
                 {"seconds", report.seconds}};
     if (report.accuracy) row["mean_token_accuracy"] = *report.accuracy;
     if (report.exact_match) row["exact_match"] = *report.exact_match;
-    print_event(with_metrics(std::move(row), report.metrics));
+    print_event(train::with_metrics(std::move(row), report.metrics));
   };
   events.on_reference = [](std::size_t done, std::size_t total) {
     if (done == total) print_event({{"event", "reference"}, {"samples", total}});
@@ -118,9 +111,9 @@ void print_json_end(const train::RunResult& result) {
   const train::TrainSummary& summary = result.summary;
   print_event({{"event", "end"},
                {"steps", summary.steps},
-               {"first_loss", number(summary.first_loss)},
-               {"last_loss", number(summary.last_loss)},
-               {"mean_loss", number(summary.mean_loss)},
+               {"first_loss", train::json_number(summary.first_loss)},
+               {"last_loss", train::json_number(summary.last_loss)},
+               {"mean_loss", train::json_number(summary.mean_loss)},
                {"tokens", summary.num_tokens},
                {"stopped_early", summary.stopped_early},
                {"best_step", summary.best_loaded ? Json(summary.best_loaded->step) : Json(nullptr)},

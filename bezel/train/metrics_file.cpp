@@ -1,6 +1,7 @@
 #include "bezel/train/metrics_file.h"
 
 #include <cerrno>
+#include <cmath>
 #include <cstring>
 
 #include <fcntl.h>
@@ -11,6 +12,13 @@
 #include "bezel/io/regular_file.h"
 
 namespace bezel::train {
+
+io::Json json_number(double value) { return std::isfinite(value) ? io::Json(value) : io::Json(nullptr); }
+
+io::Json with_metrics(io::Json row, const std::map<std::string, double>& metrics, const std::string& prefix) {
+  for (const auto& [name, value] : metrics) row[prefix + name] = json_number(value);
+  return row;
+}
 
 void MetricsFile::begin(const std::string& path, const std::string& text) {
   io::write_file_atomically(path, text);

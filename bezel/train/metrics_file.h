@@ -1,11 +1,17 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 
 #include "bezel/io/json.h"
 
 namespace bezel::train {
+
+/// `value` as JSON, which has no NaN and no Inf: null for these.
+io::Json json_number(double value);
+/// `row` with the metrics added, `prefix` before their names.
+io::Json with_metrics(io::Json row, const std::map<std::string, double>& metrics, const std::string& prefix = "");
 
 /// A file of one JSON object a line that grows while a run goes on. A disk that is full stops no run: lines that
 /// cannot be written are kept, and written with the next.

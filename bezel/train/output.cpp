@@ -56,22 +56,13 @@ void copy_file(const std::string& from, const std::string& to) {
   });
 }
 
-/// JSON has no NaN: a loss that is none is written as null.
-Json number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
-
-// Beside what is there, "eval_" before the names of an evaluation.
-Json with_metrics(Json row, const std::map<std::string, double>& metrics, const std::string& prefix = "") {
-  for (const auto& [name, value] : metrics) row[prefix + name] = number(value);
-  return row;
-}
-
 Json to_json(const StepReport& report) {
   Json row = {{"step", report.step},
               {"epoch", report.epoch},
-              {"loss", number(report.loss)},
-              {"grad_norm", number(report.grad_norm)},
+              {"loss", json_number(report.loss)},
+              {"grad_norm", json_number(report.grad_norm)},
               {"learning_rate", report.learning_rate},
-              {"tokens_per_second", number(report.tokens_per_s)},
+              {"tokens_per_second", json_number(report.tokens_per_s)},
               {"peak_memory_bytes", report.peak_memory_bytes},
               {"skipped_steps", report.skipped_steps}};
   return with_metrics(std::move(row), report.metrics);
@@ -80,7 +71,7 @@ Json to_json(const StepReport& report) {
 Json to_json(const EvalReport& report) {
   Json row = {{"step", report.step},
               {"epoch", report.epoch},
-              {"eval_loss", number(report.loss)},
+              {"eval_loss", json_number(report.loss)},
               {"eval_runtime", report.seconds},
               {"eval_labels", report.num_labels}};
   if (report.accuracy) row["eval_mean_token_accuracy"] = *report.accuracy;
@@ -188,9 +179,9 @@ void OutputFolder::go_on_from(const ResumePoint& resume) {
 void OutputFolder::add(const StepReport& report) {
   metrics_.add(to_json(report));
   history_.add(with_metrics({{"epoch", report.epoch},
-                             {"grad_norm", number(report.grad_norm)},
+                             {"grad_norm", json_number(report.grad_norm)},
                              {"learning_rate", report.learning_rate},
-                             {"loss", number(report.loss)},
+                             {"loss", json_number(report.loss)},
                              {"step", report.step}},
                             report.metrics));
 }
@@ -271,9 +262,9 @@ void OutputFolder::copy_processor_files() const {
 std::string OutputFolder::finish(const TrainerState& state, const TrainSummary& summary, const Trained& trained) {
   history_.add({{"epoch", static_cast<double>(summary.steps) / static_cast<double>(length_.steps_per_epoch)},
                 {"step", summary.steps},
-                {"train_loss", number(summary.mean_loss)},
+                {"train_loss", json_number(summary.mean_loss)},
                 {"train_runtime", summary.seconds},
-                {"train_steps_per_second", number(static_cast<double>(summary.steps) / summary.seconds)}});
+                {"train_steps_per_second", json_number(static_cast<double>(summary.steps) / summary.seconds)}});
   metrics_.finish();
   copy_processor_files();
   io::write_file_atomically(file("trainer_state.json"), state_text(state, std::nullopt));
