@@ -50,8 +50,9 @@ ReferenceFacts reference_facts(const TrainConfig& config, const RunFacts& facts,
   for (const auto& [name, value] : facts.machine) add(name, value);
   const bool is_labelled = config.preference.objective == ObjectiveKind::kKto;
   add("labelled", is_labelled ? "true" : "false");
-  for (const char* key : {"dtype", "storage", "quantize_skip", "quantize_embeddings", "max_seq_length",
-                          "max_soft_tokens", "chat_format", "mask_history"})
+  for (const char* key :
+       {"dtype", "storage", "quantize_skip", "quantize_embeddings", "max_seq_length", "max_soft_tokens",
+        "image_attention", "video_frames", "video_fps", "video_soft_tokens", "chat_format", "mask_history"})
     add(key, facts.config.at(key));
   // Which answers are put to which prompts.
   if (is_labelled)
