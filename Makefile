@@ -1,7 +1,7 @@
 # The two commands: `make demo` and `make test`. Each sets up what is missing first.
 #
 # LIBTORCH=/some/libtorch   build on that LibTorch instead of the one in .venv
-.PHONY: setup build wheel demo demo-preferences test test-llama test-asan fuzz bench soak reference clean format
+.PHONY: setup build wheel demo-command demo demo-preferences test test-llama test-asan fuzz bench soak reference clean format
 
 PYTHON := .venv/bin/python3
 
@@ -17,20 +17,19 @@ wheel: build
 	@tools/setup.sh wheel
 	@$(PYTHON) tools/make_wheel.py build dist
 
-demo:
+demo-command:
 	@tools/setup.sh demo
 	@cmake --preset release
 	@cmake --build --preset release --target bezel_cli
+
+demo: demo-command
 	@$(PYTHON) demo/prepare.py
 	@$(PYTHON) demo/capitals.py
 	@demo/run.sh
 	@demo/capitals.sh
 
 # Preference training (docs/preferences.md) on Gemma 3 270M.
-demo-preferences:
-	@tools/setup.sh demo
-	@cmake --preset release
-	@cmake --build --preset release --target bezel_cli
+demo-preferences: demo-command
 	@$(PYTHON) demo/capitals.py
 	@$(PYTHON) demo/preferences.py
 	@demo/preferences.sh

@@ -18,7 +18,7 @@ case "$goal" in
     packages+=("${video[@]}" ffmpeg alsa-utils clang-format chromium fonts-dejavu-core)  # chromium: 113 MB, looks at report.html
     command -v npm >/dev/null || packages+=(nodejs npm)
     ;;
-  fuzz) packages+=(clang libclang-rt-dev llvm) ;;
+  fuzz) packages+=("${video[@]}" clang libclang-rt-dev llvm) ;;
   *) echo "usage: tools/setup.sh build|demo|wheel|test|fuzz" >&2; exit 2 ;;
 esac
 

@@ -17,6 +17,7 @@ declare -A sources=(
   [image]="data/image_decode.cpp data/jpeg_decode.cpp data/png_decode.cpp data/png_chunks.cpp data/webp_decode.cpp data/exif.cpp"
   [csv]="data/csv.cpp"
   [tiff]="data/tiff_decode.cpp data/tiff_pixels.cpp"
+  [video]="data/video_decode.cpp data/av_input.cpp data/av_rgb.cpp data/av_truncation.cpp"
   [audio]="data/audio_decode.cpp data/audio_probe.cpp"
   [config]="train/config.cpp train/config_yaml.cpp train/config_keys.cpp train/config_check.cpp"
   [gguf]="io/gguf.cpp io/gguf_value.cpp io/gguf_types.cpp data/tokenizer_gguf.cpp"
@@ -26,6 +27,8 @@ declare -A sources=(
 )
 targets=("$@")
 ((${#targets[@]})) || targets=(safetensors json tokenizer jsonl csv image tiff audio config adapter_config gguf ocdbt jinja sentencepiece)
+# A build without FFmpeg's headers has no such target.
+if [[ $# -eq 0 && -x "$build/tests/fuzz/fuzz_video" ]]; then targets+=(video); fi
 
 export LSAN_OPTIONS=suppressions=$PWD/tests/fuzz/leaks_of_others.txt:print_suppressions=0
 .venv/bin/python3 tests/fuzz/make_seeds.py "$build/seeds"
