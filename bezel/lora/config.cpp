@@ -353,8 +353,11 @@ AdapterConfig parse_adapter_config(const Json& value, const std::string& source,
   read_layers(json, lora);
   if (reading.saved_modules) read_tables(json, lora);
   if (const auto base = json.find("base_model_name_or_path")) result.base_model = base->text();
-  if (const auto mapping = json.find("auto_mapping"); mapping && mapping->is_object())
+  if (const auto mapping = json.find("auto_mapping"); mapping && mapping->is_object()) {
+    if (const auto name = mapping->find("base_model_class"); name && name->value().is_string())
+      result.architecture = name->text();
     if (const auto attention = mapping->find(kImageAttention)) result.image_attention = attention->text();
+  }
   return result;
 }
 

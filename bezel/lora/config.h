@@ -78,6 +78,7 @@ struct LoraConfig {
 struct AdapterConfig {
   LoraConfig lora;  ///< `towers` holds all of them: PEFT knows no towers
   std::string base_model;
+  std::string architecture;              ///< the base's class, by auto_mapping; "": not said
   std::string image_attention;           ///< the rule that it was trained with (gemma4::ImageAttention); "": not said
   std::vector<std::string> unsupported;  ///< only where the reader asks: what would otherwise be an Error
 };

@@ -11,6 +11,7 @@
 #include "bezel/io/key_map.h"
 #include "bezel/io/new_folder.h"
 #include "bezel/io/tensor_io.h"
+#include "bezel/lora/expert_keys.h"
 #include "bezel/lora/match.h"
 
 namespace bezel::lora {
@@ -22,11 +23,12 @@ constexpr const char* kWeightsFile = "adapter_model.safetensors";
 constexpr const char* kConfigFile = "adapter_config.json";
 
 // What other tools read is LoRA on linear layers.
-void refuse_other_kinds(const StoredPair& pair, const std::string& source) {
-  const char* what = pair.magnitude.defined()                            ? "is of DoRA"
-                     : pair.is_embedding                                 ? "is of embeddings"
-                     : pair.stored.find(".experts") != std::string::npos ? "is of experts"
-                                                                         : nullptr;
+void refuse_other_kinds(const std::string& module, const StoredPair& pair, const std::string& source) {
+  const char* what = pair.magnitude.defined()       ? "is of DoRA"
+                     : pair.is_embedding            ? "is of embeddings"
+                     : module == "lm_head"          ? "is of the head"
+                     : is_expert_key_module(module) ? "is of experts"
+                                                    : nullptr;
   if (what != nullptr)
     throw Error(source, ": tensor '", pair.a_key, "' ", what,
                 ", which this form has no place for; merge the adapter into ",
@@ -50,20 +52,18 @@ struct ServedBase {
 };
 
 ServedBase base_of(const std::string& folder, const UniformAdapter& adapter) {
-  const std::string path = (std::filesystem::path(folder) / kConfigFile).string();
-  const io::Json json = io::read_json_file(path);
-  if (const auto mapping = io::JsonView(json, path).find("auto_mapping"); mapping && !mapping->is_null())
-    if (const auto name = mapping->find("base_model_class"); name && name->text().starts_with("Gemma3"))
-      return {name->text(), true};
-  const bool knows_model = json.contains("auto_mapping") && !json["auto_mapping"].is_null();
+  const std::string& known = adapter.architecture;
+  if (known.starts_with("Gemma3")) return {known, true};
   const bool is_text = std::ranges::none_of(adapter.pairs, [](const auto& item) {
     return item.second.stored.find("language_model") != std::string::npos || item.second.stored == item.first;
   });
-  if (is_text && !knows_model)
-    throw Error(path,
+  if (is_text && known.empty())
+    throw Error((std::filesystem::path(folder) / kConfigFile).string(),
                 ": does not say whether the adapter is one of Gemma 3 or of Gemma 4 (auto_mapping); convert it "
                 "with --names multimodal first, where it is one of Gemma 4");
-  return {"Gemma4ForConditionalGeneration", false};
+  return {
+      known.starts_with("Gemma4Unified") ? "Gemma4UnifiedForConditionalGeneration" : "Gemma4ForConditionalGeneration",
+      false};
 }
 
 }  // namespace
@@ -71,10 +71,14 @@ ServedBase base_of(const std::string& folder, const UniformAdapter& adapter) {
 UniformAdapter read_uniform_adapter(const std::string& folder) {
   const AdapterConfig file = read_adapter_config((std::filesystem::path(folder) / kConfigFile).string());
   const std::string weights = find_weights(folder);
-  UniformAdapter adapter{.config = file.lora, .base_model = file.base_model, .pairs = read_pairs(weights)};
+  UniformAdapter adapter{.config = file.lora,
+                         .base_model = file.base_model,
+                         .architecture = file.architecture,
+                         .image_attention = file.image_attention,
+                         .pairs = read_pairs(weights)};
   std::int64_t rank = 0;
   for (const auto& [module, pair] : adapter.pairs) {
-    refuse_other_kinds(pair, weights);
+    refuse_other_kinds(module, pair, weights);
     check_pair(pair, weights);
     rank = std::max(rank, pair.a.size(0));
   }
@@ -113,7 +117,8 @@ Conversion convert_adapter_for_servers(const std::string& folder, const std::str
   io::NewFolder made(output);
   made.copy_files(folder, [](const std::string& name) { return name != kWeightsFile && name != kConfigFile; });
   io::save_safetensors((made.path() / kWeightsFile).string(), tensors);
-  const io::Json json = adapter_config_json(adapter.config, layers, adapter.base_model, base.architecture);
+  const io::Json json =
+      adapter_config_json(adapter.config, layers, adapter.base_model, base.architecture, adapter.image_attention);
   io::write_file_atomically((made.path() / kConfigFile).string(), json.dump(2) + "\n");
   made.commit();
   return conversion;

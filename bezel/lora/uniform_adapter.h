@@ -13,7 +13,8 @@ namespace bezel::lora {
 struct UniformAdapter {
   LoraConfig config;  ///< `rank` and `alpha` are those of all layers; no patterns, no rsLoRA
   std::string base_model;
-  std::map<std::string, StoredPair> pairs;  ///< by canonical module; A [rank, in] and B [out, rank], float32
+  std::string architecture, image_attention;  ///< as in AdapterConfig
+  std::map<std::string, StoredPair> pairs;    ///< by canonical module; A [rank, in] and B [out, rank], float32
 };
 
 /// Reads an adapter folder. Layers of a lower rank are padded with rows and columns of zeros, and where a layer's scale

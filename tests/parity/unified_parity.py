@@ -160,6 +160,9 @@ def image_attention(root, tmp):
         print(f"sliding_layers, {name}: logits {error:.1e}, {apart:.1e} away from all_layers")
     told = bezel("verify-adapter", "--model", folder / "model", "--adapter", adapter).stdout
     check("image_attention: sliding_layers" in told, f"verify-adapter says the rule: {told}")
+    bezel("convert", "--adapter", adapter, "--to", "vllm", "--output", tmp / "served")
+    mapping = json.loads((tmp / "served" / "adapter_config.json").read_text())["auto_mapping"]
+    check((mapping["base_model_class"], mapping["image_attention"]) == ("Gemma4UnifiedForConditionalGeneration", "sliding_layers"), f"--to vllm: {mapping}")
     config["auto_mapping"]["image_attention"] = "some_layers"
     (adapter / "adapter_config.json").write_text(json.dumps(config))
     told = bezel("verify-adapter", "--model", folder / "model", "--adapter", adapter, code=3).stderr
