@@ -49,14 +49,6 @@ std::string shown(const std::vector<std::string>& names) {
   return text + (names.size() > kShown ? ", …" : "");
 }
 
-// Names under which PEFT may know a module: those of both classes of the model.
-std::vector<std::string> all_spellings(const std::string& name) {
-  std::vector<std::string> names = spellings(name, false);
-  for (std::string& other : spellings(name, true))
-    if (std::ranges::find(names, other) == names.end()) names.push_back(std::move(other));
-  return names;
-}
-
 // PEFT drops a tensor whose layer target_modules does not select. A selected layer without tensors stays at its base
 // there too; towers that the file does not know are not counted: plain names of a text adapter also fit the others.
 void check_coverage(const std::string& path, LoadedAdapter& adapter, const std::map<std::string, Target>& layers,

@@ -26,6 +26,13 @@ std::vector<std::string> spellings(const std::string& canonical, bool text_only)
   return names;
 }
 
+std::vector<std::string> all_spellings(const std::string& canonical) {
+  std::vector<std::string> names = spellings(canonical, false);
+  for (std::string& other : spellings(canonical, true))
+    if (std::ranges::find(names, other) == names.end()) names.push_back(std::move(other));
+  return names;
+}
+
 bool has_suffix(std::string_view name, std::string_view key) {
   if (!name.ends_with(key)) return false;
   return name.size() == key.size() || name[name.size() - key.size() - 1] == '.';

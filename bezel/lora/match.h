@@ -13,6 +13,8 @@ namespace bezel::lora {
 
 /// Every spelling under which a module may be asked for: canonical, and PEFT's where it differs.
 std::vector<std::string> spellings(const std::string& canonical, bool text_only);
+/// The same for both classes of the model.
+std::vector<std::string> all_spellings(const std::string& canonical);
 
 /// A ModulePattern made ready for asking. kDefault matches nothing.
 class ModuleMatcher {

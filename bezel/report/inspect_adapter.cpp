@@ -70,7 +70,7 @@ Json inspect_adapter(const std::string& folder) {
       continue;
     }
     // The tensors of experts do not say how many there are.
-    ++ranks[matrix ? rank_pattern.find({*matrix}, config.lora.rank) : layer.a->shape[0]];
+    ++ranks[matrix ? rank_pattern.find(lora::all_spellings(*matrix), config.lora.rank) : layer.a->shape[0]];
     Json& tower = towers[matrix ? "experts" : tower_name_of(module)];
     if (tower.is_null()) tower = Json::object();
     tower["layers"] = tower.value("layers", 0) + 1;
