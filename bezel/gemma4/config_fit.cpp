@@ -6,6 +6,7 @@
 #include <cstring>
 #include <map>
 #include <string_view>
+#include <utility>
 
 #include "bezel/io/key_map.h"
 
@@ -80,9 +81,10 @@ Found look_through(const io::Checkpoint& checkpoint) {
     const std::string name = io::canonical_tensor_name(stored);
     if (name == kHead || name == kEmbeddings) found.head_and_embeddings.emplace(name, entry);
     found.language += name.starts_with("model.language_model.");
-    found.vision.tower += name.starts_with("model.vision_tower.") || io::is_patch_embedder(name);
+    const bool is_patch_embedder = io::is_patch_embedder(name);
+    found.vision.tower += name.starts_with("model.vision_tower.") || is_patch_embedder;
     found.audio.tower += name.starts_with("model.audio_tower.");
-    found.vision.embedder += name.starts_with("model.embed_vision.");
+    found.vision.embedder += name.starts_with("model.embed_vision.") && !is_patch_embedder;
     found.audio.embedder += name.starts_with("model.embed_audio.");
   }
   return found;
@@ -124,7 +126,7 @@ void fit_to_weights(ModelConfig& config, const io::Checkpoint& checkpoint) {
   if (found.language == 0) return;
   untie_other_head(config, found, folder);
   // Nothing but a projection stands between samples and the decoder.
-  if (config.is_unified()) found.audio.tower = found.audio.embedder;
+  if (config.is_unified()) found.audio.tower = std::exchange(found.audio.embedder, 0);
   fit_tower(config.vision, found.vision, "vision_config", folder, config.warnings);
   fit_tower(config.audio, found.audio, "audio_config", folder, config.warnings);
 }
