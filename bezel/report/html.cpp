@@ -31,7 +31,8 @@ std::vector<Line> noisy(std::vector<Point> points) {
 }
 
 Chart loss_chart(const RunHistory& history) {
-  const bool by_preference = !history.steps.empty() && std::isfinite(history.steps.back().preference.margin);
+  const bool by_preference =
+      std::ranges::any_of(history.steps, [](const StepRow& row) { return std::isfinite(row.preference.margin); });
   Chart chart{"loss", "Loss", by_preference ? "a pair or answer" : "nats a token",
               noisy(points_of(history.steps, &StepRow::loss)), false};
   if (!chart.lines.empty()) chart.lines.back().name = chart.lines.size() > 1 ? "training, smoothed" : "training";
