@@ -108,12 +108,6 @@ std::vector<Tensor> TrainedTable::tensors() const {
   return {rows.defined() ? rows : whole};
 }
 
-std::int64_t TrainedTable::parameters() const {
-  std::int64_t sum = 0;
-  for (const Tensor& tensor : tensors()) sum += tensor.numel();
-  return sum;
-}
-
 Tensor trained_rows(const TrainedTable& table, const Tensor& frozen, const Tensor& ids) {
   const auto look_up = [&](const Tensor& matrix) { return at::embedding(matrix, ids, table.padding_id); };
   if (table.rows.defined()) return replaced_rows(table, frozen, ids);

@@ -37,7 +37,6 @@ struct TrainedTable {
   torch::Tensor right() const { return is_embedding ? b.t() : a; }
   /// What is trained: two tensors of LoRA, else one.
   std::vector<torch::Tensor> tensors() const;
-  std::int64_t parameters() const;
 };
 
 /// Rows `ids` (int64 [N]) of the table -> [N, H] in `dtype`, with a graph to what is trained. `frozen` are the base's.

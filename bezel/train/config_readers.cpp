@@ -287,5 +287,4 @@ bool turns_off(const ConfigValue& value) { return value.is_off(); }
 bool is_plain_lora(const ConfigValue& value) { return value.lower_text() == "lora"; }
 bool is_not_quantized(const ConfigValue& value) { return value.is_off() || value.text == "16"; }
 
-// A key that is known and whose feature is not: only its "off" is accepted.
 }  // namespace bezel::train
