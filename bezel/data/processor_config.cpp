@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <optional>
 
+#include "bezel/data/video_decode.h"
 #include "bezel/error.h"
 #include "bezel/io/json.h"
 #include "bezel/io/regular_file.h"
@@ -178,6 +179,15 @@ void require_fit(const std::string& model_dir, const char* what, std::int64_t ma
                 "; they are of different models");
 }
 
+void check_patches(const std::string& model_dir, const char* what, const ImageSettings& made,
+                   const gemma4::VisionConfig& taken) {
+  require_fit(model_dir, "patches with a side", made.patch_size, taken.patch_size);
+  if (made.max_soft_tokens > taken.position_embedding_size)
+    throw Error(model_dir, ": ", what, " of up to ", made.max_soft_tokens, " soft tokens (max_soft_tokens), but ",
+                "vision_config.mm_posemb_size of config.json has places for ", taken.position_embedding_size,
+                " in a row");
+}
+
 MediaSettings unified_settings(const std::string& model_dir, const gemma4::ModelConfig& config) {
   MediaSettings out = read_files(model_dir, read_frames);
   for (ImageSettings* size : {&out.image, &out.video.frame}) {
@@ -185,11 +195,8 @@ MediaSettings unified_settings(const std::string& model_dir, const gemma4::Model
     size->pooling = 1;
   }
   if (config.vision) {
-    require_fit(model_dir, "patches with a side", out.image.patch_size, config.vision->patch_size);
-    if (out.image.max_soft_tokens > config.vision->position_embedding_size)
-      throw Error(model_dir, ": images of up to ", out.image.max_soft_tokens, " soft tokens (max_soft_tokens), but ",
-                  "vision_config.mm_posemb_size of config.json has places for ", config.vision->position_embedding_size,
-                  " in a row");
+    check_patches(model_dir, "images", out.image, *config.vision);
+    check_patches(model_dir, "frames of videos", out.video.frame, *config.vision);
   }
   if (!config.audio) return out;
   if (out.audio.frame_samples == 0) out.audio.frame_samples = config.audio->hidden_size;
@@ -206,7 +213,7 @@ std::int64_t MediaSettings::max_soft_tokens(input::MediaKind kind) const {
     case input::MediaKind::kImage:
       return image.max_soft_tokens;
     case input::MediaKind::kVideo:
-      return video.num_frames * video.frame.max_soft_tokens;
+      return (video.fps || video.takes_all ? kMaxVideoFrames : video.num_frames) * video.frame.max_soft_tokens;
     case input::MediaKind::kAudio:
       break;
   }

@@ -153,7 +153,9 @@ bool wants_recompute(const TrainConfig& config, const gemma4::ModelConfig& model
   const std::int64_t num_rows = config.micro_batch_size * (has_pairs ? 2 : 1);
   StepSize size{.tokens = num_rows * config.max_seq_length};
   for (const input::MediaKind kind : input::kMediaKinds) {
-    const std::int64_t soft_tokens = batches.packs() ? size.tokens : num_rows * media.max_soft_tokens(kind);
+    // A row has no more soft tokens than tokens.
+    const std::int64_t most = num_rows * media.max_soft_tokens(kind);
+    const std::int64_t soft_tokens = batches.packs() ? size.tokens : std::min(size.tokens, most);
     std::int64_t& rows = size.encoder_rows[input::encoder_kind(kind)];
     if (batches.has_media()[kind]) rows = std::max(rows, soft_tokens * media.rows_per_soft_token(kind));
   }
