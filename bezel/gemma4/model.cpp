@@ -67,8 +67,8 @@ input::Batch ModelImpl::make_batch(const input::RawInputs& raw) const {
 
 Tensor ModelImpl::soft_tokens(const MediaInput& path, const input::Media& media) {
   const auto run = [&] { return path.encoder->encode(with_values(media), dtype_); };
-  const bool may_cache = soft_token_cache_ && nn::ClipCounting::current() == nullptr &&
-                         !path.encoder->layers()->is_empty() && nn::adapter_tensors(*path.encoder).empty();
+  const bool may_cache = soft_token_cache_ && !path.encoder->layers()->is_empty() &&
+                         !nn::has_clip_observer(*path.encoder) && nn::adapter_tensors(*path.encoder).empty();
   return may_cache ? soft_token_cache_->get(path.part->label, {media.features, media.layout}, run) : run();
 }
 

@@ -1,13 +1,17 @@
 #pragma once
 
 #include <cstdint>
-#include <unordered_map>
+#include <map>
+#include <span>
+#include <vector>
+
+#include <torch/nn/module.h>
 
 #include "bezel/nn/linear.h"
 
 namespace bezel::nn {
 
-/// How many values a clipped layer met, and how many of them lay outside each bound.
+/// Number of values that a clipped layer clamped, and how many of them were outside each bound.
 struct ClipCounts {
   std::int64_t inputs = 0, outputs = 0;
   std::int64_t input_min = 0, input_max = 0, output_min = 0, output_max = 0;
@@ -16,25 +20,25 @@ struct ClipCounts {
   void add(const torch::Tensor& x, const torch::Tensor& y, const Clip& clip);
 };
 
-/// While one lives, the clipped layers that this thread runs count what they clamp. Nothing is counted otherwise. Of
-/// several the one made last counts.
-class ClipCounting {
+/// Counts what the clamps of some layers change, from construction to destruction. The layers must outlive it. Throws
+/// std::logic_error for a layer without clamps and for one that has an observer.
+class ClipObserver {
  public:
-  ClipCounting();
-  ~ClipCounting();
-  ClipCounting(const ClipCounting&) = delete;
-  ClipCounting& operator=(const ClipCounting&) = delete;
+  explicit ClipObserver(std::span<LinearImpl* const> layers);
+  ~ClipObserver();
+  ClipObserver(const ClipObserver&) = delete;
+  ClipObserver& operator=(const ClipObserver&) = delete;
 
-  /// This thread's; null when there is none.
-  static ClipCounting* current();
-
-  ClipCounts& of(const LinearImpl* layer) { return counts_[layer]; }
-  /// Of the layers that ran.
-  const std::unordered_map<const LinearImpl*, ClipCounts>& counts() const { return counts_; }
+  const ClipCounts& of(const LinearImpl* layer) const { return counts_.at(layer); }
 
  private:
-  std::unordered_map<const LinearImpl*, ClipCounts> counts_;
-  ClipCounting* outer_;
+  void detach();
+
+  std::map<const LinearImpl*, ClipCounts> counts_;
+  std::vector<LinearImpl*> layers_;
 };
+
+/// Whether a layer in `module` or below has an observer.
+bool has_clip_observer(const torch::nn::Module& module);
 
 }  // namespace bezel::nn

@@ -5,7 +5,6 @@
 #include <ATen/ATen.h>
 
 #include "bezel/error.h"
-#include "bezel/nn/clip_counts.h"
 #include "bezel/nn/dora.h"
 #include "bezel/nn/linear_function.h"
 
@@ -34,10 +33,7 @@ bool goes_together(const Tensor& x, const std::vector<LinearImpl*>& layers) {
 
 FrozenLayer frozen_part(const LinearImpl& layer) {
   TORCH_CHECK(layer.weight, "this linear layer has no weight yet: load a checkpoint first");
-  FrozenLayer frozen{.weight = layer.weight, .bias = layer.bias, .clip = layer.clip};
-  if (ClipCounting* counting = ClipCounting::current(); counting && layer.clip)
-    frozen.clip_counts = &counting->of(&layer);
-  return frozen;
+  return {.weight = layer.weight, .bias = layer.bias, .clip = layer.clip, .clip_counts = layer.clip_counts};
 }
 
 // Of DoRA; undefined for other layers.

@@ -38,6 +38,8 @@ struct Adapter {
   std::vector<torch::Tensor> tensors() const;
 };
 
+struct ClipCounts;
+
 /// The one linear layer of every tower:  y = clamp(W clamp(x, in) + scale * B A dropout(clamp(x, in)) + bias, out).
 /// Weight, clamps and adapter are independent, and none of them replaces the layer.
 /// Keys: `weight`, `bias`, and where clipped the four bounds. The delta is added in float32 to the product in x's dtype
@@ -63,6 +65,7 @@ class LinearImpl : public Module {
   torch::Tensor bias;        // [out], undefined without bias
   std::optional<Clip> clip;  // only in clipped layers
   std::optional<Adapter> adapter;
+  ClipCounts* clip_counts = nullptr;  // set by ClipObserver while it counts
 };
 TORCH_MODULE(Linear);
 

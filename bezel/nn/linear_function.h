@@ -19,7 +19,7 @@ struct FrozenLayer {
   std::shared_ptr<const quant::Weight> weight;
   torch::Tensor bias;
   std::optional<Clip> clip;
-  ClipCounts* clip_counts = nullptr;  ///< only while the call lasts, and only when someone counts
+  ClipCounts* clip_counts = nullptr;  ///< of the layer's observer
 };
 
 /// Everything of a call that is not a tensor of the graph. All layers clamp the input alike.

@@ -16,10 +16,18 @@ bool has_bound(const nn::Clip& clip) {
          std::isfinite(clip.output_max);
 }
 
-std::vector<std::pair<std::string, const nn::LinearImpl*>> bounded_layers(const gemma4::Model& model) {
-  std::vector<std::pair<std::string, const nn::LinearImpl*>> out;
-  for (const nn::WeightSite& site : nn::linear_sites(*model))
-    if (site.layer->clip && has_bound(*site.layer->clip)) out.emplace_back(site.module, site.layer);
+struct BoundedLayers {
+  std::vector<std::string> names;
+  std::vector<nn::LinearImpl*> layers;
+};
+
+BoundedLayers bounded_layers(const gemma4::Model& model) {
+  BoundedLayers out;
+  for (const nn::WeightSite& site : nn::linear_sites(*model)) {
+    if (!site.layer->clip || !has_bound(*site.layer->clip)) continue;
+    out.names.push_back(site.module);
+    out.layers.push_back(site.layer);
+  }
   return out;
 }
 
@@ -29,9 +37,9 @@ std::vector<LayerSaturation> measure_saturation(gemma4::Model& model, const Next
                                                 torch::Device device, const gemma4::PhaseObserver& observer,
                                                 std::int64_t num_samples) {
   const at::NoGradGuard no_grad;
-  const auto layers = bounded_layers(model);
+  const auto [names, layers] = bounded_layers(model);
   if (layers.empty()) return {};
-  const nn::ClipCounting counting;
+  const nn::ClipObserver clips(layers);
   const bool was_training = model->is_training();
   model->eval();
   input::PerKind<std::int64_t> samples;  // measured so far
@@ -49,9 +57,8 @@ std::vector<LayerSaturation> measure_saturation(gemma4::Model& model, const Next
   }
   if (was_training) model->train();
   std::vector<LayerSaturation> out;
-  for (const auto& [name, layer] : layers)
-    if (const auto found = counting.counts().find(layer); found != counting.counts().end())
-      out.push_back({name, found->second});
+  for (std::size_t i = 0; i < layers.size(); ++i)
+    if (const nn::ClipCounts& counts = clips.of(layers[i]); counts.inputs > 0) out.push_back({names[i], counts});
   return out;
 }
 

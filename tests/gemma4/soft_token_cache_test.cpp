@@ -11,6 +11,7 @@
 #include "bezel/gemma4/load.h"
 #include "bezel/lora/targets.h"
 #include "bezel/nn/clip_counts.h"
+#include "bezel/nn/weight_site.h"
 #include "support/temp_folder.h"
 #include "support/tiny_model.h"
 
@@ -159,7 +160,11 @@ TEST_F(SoftTokenCacheTest, AModelAsksItForTowersWithoutAdaptersOnly) {
   }
   EXPECT_EQ(cache->misses(), 1);
   EXPECT_EQ(cache->hits(), 2);
-  const nn::ClipCounting counting;
+  std::vector<nn::LinearImpl*> clipped;
+  for (const nn::WeightSite& site : nn::linear_sites(*model))
+    if (site.layer->clip) clipped.push_back(site.layer);
+  ASSERT_FALSE(clipped.empty());
+  const nn::ClipObserver clips(clipped);
   model->encode(batch);
   EXPECT_EQ(cache->hits(), 2) << "clamps are counted while the tower runs";
 }

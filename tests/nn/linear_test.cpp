@@ -107,7 +107,8 @@ TEST(Linear, ClipCountsAreWhatLiesOutsideEachBound) {
   layer->clip = Clip{-0.8, 0.9, -1.1, 1.0};
   const Tensor x = torch::randn({3, 4, 5});
   const Tensor plain = layer(x);
-  const ClipCounting counting;
+  auto counting = std::make_unique<ClipObserver>(std::vector{layer.get()});
+  EXPECT_NE(layer->clip_counts, nullptr);
   EXPECT_TRUE(torch::equal(layer(x), plain));
   layer(x);
   std::int64_t below = 0, above = 0, out_below = 0, out_above = 0;
@@ -121,20 +122,21 @@ TEST(Linear, ClipCountsAreWhatLiesOutsideEachBound) {
     out_above += value > 1.0f;
   }
   EXPECT_GT(below * above * out_below * out_above, 0) << "nothing saturates: the test shows nothing";
-  const ClipCounts& counts = counting.counts().at(layer.get());
+  const ClipCounts counts = counting->of(layer.get());
   EXPECT_EQ(counts.inputs, 2 * 60);
   EXPECT_EQ(counts.outputs, 2 * 84);
   EXPECT_EQ(counts.input_min, 2 * below);
   EXPECT_EQ(counts.input_max, 2 * above);
   EXPECT_EQ(counts.output_min, 2 * out_below);
   EXPECT_EQ(counts.output_max, 2 * out_above);
-  {
-    const ClipCounting inner;
-    layer(x);
-    EXPECT_EQ(inner.counts().at(layer.get()).inputs, 60);
-  }
-  EXPECT_EQ(counts.inputs, 2 * 60);
-  EXPECT_EQ(ClipCounting::current(), &counting);
+  EXPECT_THROW(ClipObserver(std::vector{layer.get()}), std::logic_error) << "a layer has one observer";
+  layer(x);
+  EXPECT_EQ(counting->of(layer.get()).inputs, 3 * 60) << "a second observer that is refused detaches nothing";
+  counting.reset();
+  EXPECT_EQ(layer->clip_counts, nullptr);
+  EXPECT_TRUE(torch::equal(layer(x), plain));
+  Linear open(5, 7);
+  EXPECT_THROW(ClipObserver(std::vector{open.get()}), std::logic_error) << "nothing to count";
 }
 
 TEST(Linear, GradientAtTheBoundItselfIsOne) {

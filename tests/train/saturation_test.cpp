@@ -44,7 +44,7 @@ TEST(Saturation, CountsTheTowersThatSeeMediaAndLeavesTheModelAsItWas) {
   EXPECT_GT(outside, 0);
   EXPECT_EQ(layers.front().name.find("model."), 0u);
   EXPECT_TRUE(model->is_training());
-  EXPECT_EQ(nn::ClipCounting::current(), nullptr);
+  EXPECT_FALSE(nn::has_clip_observer(*model));
 }
 
 TEST(Saturation, AsksForNoMoreSamplesThanItMeasures) {
