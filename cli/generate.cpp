@@ -58,7 +58,7 @@ void check_usage(const GenerateArguments& options) {
   if (sources != 1 && !(options.chat && options.has_prompt && options.inputs.empty()))
     throw Error(ErrorKind::kConfig, "give one of --prompt TEXT, --chat and --inputs FILE");
   if (!options.inputs.empty() && options.question.media != generate::Question{}.media)
-    throw Error(ErrorKind::kConfig, "--inputs holds its images and audio clips itself: leave out --image and --audio");
+    throw Error(ErrorKind::kConfig, "--inputs holds its media itself: leave out --image, --audio and --video");
   if (options.chat && options.adapters.size() > 1)
     throw Error(ErrorKind::kConfig, "--chat takes one --adapter: answers of several would be several conversations");
   if (options.chat && options.conversation.raw)
@@ -192,7 +192,14 @@ void Session::compare(const data::Batch& prompt) {
   }
 }
 
-// "/image FILE", "/audio FILE", "/video FILE"
+// "/image FILE, /audio FILE, /video FILE"
+std::string media_commands() {
+  std::string out;
+  for (const input::MediaWords& words : input::kMediaWords.values)
+    out += (out.empty() ? "/" : ", /") + std::string(words.part) + " FILE";
+  return out;
+}
+
 bool take_media(generate::Question& question) {
   for (const input::MediaKind kind : input::kMediaKinds) {
     const std::string command = "/" + std::string(input::kMediaWords[kind].part) + " ";
@@ -222,8 +229,7 @@ void Session::chat() {
   take(adapter);
   const bool is_terminal = ::isatty(STDIN_FILENO) == 1;
   if (is_terminal)
-    std::fprintf(stderr,
-                 "/image FILE, /audio FILE and /video FILE go with the next question; /new forgets, /quit ends\n");
+    std::fprintf(stderr, "%s go with the next question; /new forgets, /quit ends\n", media_commands().c_str());
   generate::Question question = options_.question;
   bool asked = options_.has_prompt;
   while (stop_signal == 0 && (asked || read_question(question))) {
@@ -263,12 +269,9 @@ void add_input_options(CLI::App& command, GenerateArguments& options) {
   command.add_option("--model", options.model, "checkpoint folder or GGUF file")->required();
   command.add_option("--adapter", options.adapters, "PEFT adapter folder; several are compared with the base");
   command.add_option("--prompt", options.question.text, "what to ask; with --chat the first question");
-  command.add_option("--image", options.question.media[input::MediaKind::kImage],
-                     "JPEG, PNG, WebP, GIF, BMP or TIFF; stands before the text");
-  command.add_option("--audio", options.question.media[input::MediaKind::kAudio],
-                     "WAV, FLAC, MP3, OGG, M4A or WebM; stands before the text");
-  command.add_option("--video", options.question.media[input::MediaKind::kVideo],
-                     "MP4, MOV, WebM, MKV, AVI or GIF; stands before the text");
+  for (const input::MediaKind kind : input::kMediaKinds)
+    command.add_option("--" + std::string(input::kMediaWords[kind].part), options.question.media[kind],
+                       std::string(input::kMediaWords[kind].formats) + "; put before the text");
   command.add_flag("--chat", options.chat, "a conversation, a question a line");
   command.add_option("--system", options.conversation.system, "text of the system turn");
   command.add_option("--chat-template", options.conversation.chat_template,

@@ -1,5 +1,6 @@
 #include "bezel/data/chat_template.h"
 
+#include <iterator>
 #include <optional>
 #include <string_view>
 
@@ -8,6 +9,7 @@
 #include "bezel/data/chat_tools.h"
 #include "bezel/data/template_chat.h"
 #include "bezel/error.h"
+#include "bezel/input/media_kind.h"
 
 namespace bezel::data {
 namespace {
@@ -18,11 +20,14 @@ using io::JsonView;
 constexpr std::string_view kOpenThought = "<|channel>";
 constexpr std::string_view kCloseThought = "<channel|>";
 
-std::string_view placeholder_of(std::string_view type) {
-  if (type == "image" || type == "image_url" || type == "input_image") return "<|image|>";
-  if (type == "audio" || type == "audio_url" || type == "input_audio") return "<|audio|>";
-  if (type == "video" || type == "video_url" || type == "input_video") return "<|video|>";
-  return "";
+// "text, image, audio or video"
+std::string part_types() {
+  std::string out = "text";
+  for (const input::MediaKind kind : input::kMediaKinds) {
+    out += kind == *std::prev(std::end(input::kMediaKinds)) ? " or " : ", ";
+    out += input::kMediaWords[kind].part;
+  }
+  return out;
 }
 
 std::string render_part(const ChatMessage& message, const JsonView& part) {
@@ -33,12 +38,11 @@ std::string render_part(const ChatMessage& message, const JsonView& part) {
     if (!text || !text->is_string()) message.fail("a text part has no string 'text'");
     return message.role == Role::kModel ? without_thoughts(text->text()) : trimmed(text->text());
   }
-  const std::string_view placeholder = placeholder_of(type->text());
-  if (placeholder.empty())
-    message.fail("a part has the type '" + type->text() + "'; expected text, image, audio or video");
+  const auto kind = input::kind_of_part(type->text());
+  if (!kind) message.fail("a part has the type '" + type->text() + "'; expected " + part_types());
   if (message.role == Role::kSystem || message.role == Role::kTool)
-    message.fail("a part has the type '" + type->text() + "', but images and audio belong into user turns");
-  return std::string(placeholder);
+    message.fail("a part has the type '" + type->text() + "', but media belong into user turns");
+  return std::string(input::kMediaWords[*kind].placeholder);
 }
 
 std::string render_content(const ChatMessage& message) {

@@ -5,25 +5,19 @@
 #include <utility>
 
 #include "bezel/error.h"
+#include "bezel/input/media_kind.h"
 
 namespace bezel::data {
 namespace {
 
 using io::Json;
 
-struct Kind {
-  const char *list, *one, *part;
-  std::string_view tag, placeholder;
-};
-
-constexpr Kind kKinds[] = {{"images", "image", "image", "<image>", "<|image|>"},
-                           {"audios", "audio", "audio", "<audio>", "<|audio|>"},
-                           {"videos", "video", "video", "<video>", "<|video|>"}};
+using Words = input::MediaWords;
 
 // The media of one kind that a message lists, taken out of it.
-Json take_listed(Json& message, const Kind& kind) {
+Json take_listed(Json& message, const Words& kind) {
   Json listed = Json::array();
-  for (const char* key : {kind.list, kind.one}) {
+  for (const std::string_view key : {kind.list, kind.part}) {
     const auto found = message.find(key);
     if (found == message.end()) continue;
     if (found->is_array())
@@ -36,7 +30,7 @@ Json take_listed(Json& message, const Kind& kind) {
 }
 
 // A text as parts: the marks of a kind become parts without a file.
-Json split_marks(std::string_view text, const Kind& kind) {
+Json split_marks(std::string_view text, const Words& kind) {
   Json parts = Json::array();
   while (!text.empty()) {
     const auto tag = text.find(kind.tag), typed = text.find(kind.placeholder);
@@ -49,11 +43,11 @@ Json split_marks(std::string_view text, const Kind& kind) {
   return parts;
 }
 
-Json part_of(const Json& entry, const Kind& kind) {
-  return {{"type", kind.part}, {entry.is_string() ? "path" : kind.part, entry}};
+Json part_of(const Json& entry, const Words& kind) {
+  return {{"type", kind.part}, {entry.is_string() ? std::string_view("path") : kind.part, entry}};
 }
 
-void place(Json& message, const Kind& kind, const std::string& where) {
+void place(Json& message, const Words& kind, const std::string& where) {
   const Json listed = take_listed(message, kind);
   if (listed.empty()) return;
   Json& content = message["content"];
@@ -79,7 +73,8 @@ void place_message_media(Json& messages, const std::string& source) {
   if (!messages.is_array()) return;
   for (std::size_t i = 0; i < messages.size(); ++i)
     if (messages[i].is_object())
-      for (const Kind& kind : kKinds) place(messages[i], kind, source + ": message " + std::to_string(i));
+      for (const Words& kind : input::kMediaWords.values)
+        place(messages[i], kind, source + ": message " + std::to_string(i));
 }
 
 }  // namespace bezel::data

@@ -19,13 +19,12 @@ constexpr std::string_view kTranscribe = "Transcribe the audio.";
 constexpr std::string_view kDescribe = "Describe the image.";
 constexpr std::string_view kDescribeVideo = "Describe the video.";
 constexpr std::array<const char*, 5> kTranscripts = {"text", "sentence", "transcription", "transcript", "caption"};
-constexpr std::array<const char*, 8> kImageColumns = {"image",       "image_path", "img",      "img_path",
-                                                      "image_paths", "image_file", "pictures", "picture"};
-constexpr std::array<const char*, 7> kAudioColumns = {
-    "audio", "audio_filepath", "audio_path", "audio_paths", "audio_file", "wav", "wav_path"};
-
-constexpr std::array<const char*, 4> kVideoColumns = {"video", "video_path", "video_file", "video_paths"};
-constexpr std::array<const char*, 3> kMediaLists = {"images", "audios", "videos"};
+// Beside `image`, `audio` and `video`.
+constexpr std::array<const char*, 7> kImageColumns = {"image_path", "img",      "img_path", "image_paths",
+                                                      "image_file", "pictures", "picture"};
+constexpr std::array<const char*, 6> kAudioColumns = {"audio_filepath", "audio_path", "audio_paths",
+                                                      "audio_file",     "wav",        "wav_path"};
+constexpr std::array<const char*, 3> kVideoColumns = {"video_path", "video_file", "video_paths"};
 
 bool holds_something(const Json& value) {
   return !value.is_null() && !(value.is_string() && value.get_ref<const std::string&>().empty()) &&
@@ -125,7 +124,8 @@ std::optional<std::string> answer_key(const JsonView& line, bool listed) {
 }
 
 bool has_any_media(const Json& line) {
-  return std::ranges::any_of(kMediaLists, [&](const char* list) { return has(line, list); });
+  return std::ranges::any_of(input::kMediaWords.values,
+                             [&](const input::MediaWords& words) { return has(line, words.list.data()); });
 }
 
 std::string_view usual_request(const Json& line) {
@@ -140,8 +140,8 @@ bool make_chat(Json& line, bool listed, const std::string& source) {
   if (!key || !has_any_media(line)) return false;
   const std::string answer = JsonView(line, source).at(*key).text();
   // Plain text with its media.
-  for (const char* mark : {"<|image|>", "<|audio|>", "<|video|>", "<image>", "<audio>", "<video>"})
-    if (count_of(answer, mark) != 0) return false;
+  for (const input::MediaWords& words : input::kMediaWords.values)
+    if (count_of(answer, words.placeholder) != 0 || count_of(answer, words.tag) != 0) return false;
   drop_manifest_keys(line);
   const auto request = take_request(line, source);
   line.erase(*key);
@@ -180,31 +180,35 @@ KnownColumns with_known_columns(const JsonView& line) {
   Json& out = known.line;
   if (!out.is_object()) return known;
   const std::string& source = line.source();
-  for (const char* key : {"messages", "conversations", "images", "audios", "videos"}) parse_column(out, key, source);
+  for (const char* key : {"messages", "conversations"}) parse_column(out, key, source);
+  for (const input::MediaWords& words : input::kMediaWords.values) parse_column(out, words.list.data(), source);
   const bool listed = has_any_media(out);
+  for (const input::MediaWords& words : input::kMediaWords.values)
+    list_column(out, words.part.data(), words.list.data(), source);
   for (const char* key : kImageColumns) list_column(out, key, "images", source);
   for (const char* key : kAudioColumns) list_column(out, key, "audios", source);
   for (const char* key : kVideoColumns) list_column(out, key, "videos", source);
   for (const char* key : {"file_name", "path"})
     if (!has_any_media(out) && (key[0] == 'f' || !is_chat(out))) place_file_name(out, key, source);
-  for (const char* key : kMediaLists)
-    if (has(out, key) && !out[key].is_array()) out[key] = Json::array({out[key]});
+  for (const input::MediaWords& words : input::kMediaWords.values)
+    if (has(out, words.list.data()) && !out[words.list].is_array()) out[words.list] = Json::array({out[words.list]});
   rename_column(out, "functions", "tools", source);
   rename_column(out, "system_prompt", "system", source);
   known.adds_request = make_chat(out, listed, source);
   return known;
 }
 
-bool has_media(const JsonView& line, const char* name) { return has(line.value(), name); }
+bool has_media(const JsonView& line, input::MediaKind kind) {
+  return has(line.value(), input::kMediaWords[kind].list.data());
+}
 
 void mark_listed_media(const JsonView& line, Json& messages) {
   if (!messages.is_array()) return;
   Json parts = Json::array();
-  for (const auto& [list, type, placeholder] :
-       {std::array{"images", "image", "<|image|>"}, std::array{"audios", "audio", "<|audio|>"},
-        std::array{"videos", "video", "<|video|>"}}) {
-    if (!has_media(line, list) || marks_media(messages, type, placeholder)) continue;
-    for (std::size_t i = 0; i < line.value()[list].size(); ++i) parts.push_back({{"type", type}});
+  for (const input::MediaKind kind : input::kMediaKinds) {
+    const input::MediaWords& words = input::kMediaWords[kind];
+    if (!has_media(line, kind) || marks_media(messages, words.part, words.placeholder)) continue;
+    for (std::size_t i = 0; i < line.value()[words.list].size(); ++i) parts.push_back({{"type", words.part}});
   }
   if (parts.empty()) return;
   for (Json& message : messages) {

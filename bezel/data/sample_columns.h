@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include "bezel/input/media_kind.h"
 #include "bezel/io/json.h"
 
 namespace bezel::data {
@@ -21,8 +22,8 @@ struct KnownColumns {
 /// audio.", an image "Describe the image." and a video "Describe the video.". Throws Error on a column given twice.
 KnownColumns with_known_columns(const io::JsonView& line);
 
-/// Whether the line's list `name` holds something.
-bool has_media(const io::JsonView& line, const char* name);
+/// Whether the line's list of media of `kind` holds something.
+bool has_media(const io::JsonView& line, input::MediaKind kind);
 
 /// Puts parts for the lists `images`, `audios` and `videos` before the text of the first user message when nothing in
 /// `messages` marks a place for them, as TRL does.

@@ -7,6 +7,7 @@
 
 #include "bezel/data/chat_messages.h"
 #include "bezel/error.h"
+#include "bezel/input/media_kind.h"
 #include "bezel/nearest.h"
 
 namespace bezel::data {
@@ -210,10 +211,17 @@ Names joined(Names names, const Names& more) {
   return names;
 }
 
+// Keys of content parts; those of videos only where `is_video`.
+Names part_keys(bool is_video) {
+  Names keys = {"type", "text", "path", "url", "bytes", "base64"};
+  for (const input::MediaKind kind : input::kMediaKinds)
+    if (const input::MediaWords& words = input::kMediaWords[kind]; kind != input::MediaKind::kVideo || is_video)
+      keys.insert(keys.end(), {std::string(words.part), std::string(words.url), std::string(words.data)});
+  return is_video ? joined(keys, {"frames", "fps"}) : keys;
+}
+
 void check_parts(const JsonView& content) {
-  static const Names kUsed = {"type",  "text",   "path",      "image",     "audio",       "url",
-                              "bytes", "base64", "image_url", "audio_url", "input_audio", "input_image"};
-  static const Names kVideo = joined(kUsed, {"video", "video_url", "input_video", "frames", "fps"});
+  static const Names kUsed = part_keys(false), kVideo = part_keys(true);
   static const Names kHarmless = {"id", "index", "detail", "format", "mime_type", "cache_control", "width", "height"};
   if (!content.is_array()) return;
   for (const JsonView& part : content.elements()) {
@@ -233,13 +241,15 @@ void check_calls(const JsonView& calls) {
 }
 
 Names line_keys(SampleForm form) {
-  const Names chat = {"system", "tools", "images", "audios", "videos", "chat_template_kwargs"};
+  Names media;
+  for (const input::MediaWords& words : input::kMediaWords.values) media.emplace_back(words.list);
+  const Names chat = joined({"system", "tools", "chat_template_kwargs"}, media);
   if (form == SampleForm::kMessages) return joined({"messages"}, chat);
   if (form == SampleForm::kConversations) return joined({"conversations"}, chat);
-  if (form == SampleForm::kPrompt) return {"prompt", "completion", "images", "audios", "videos"};
+  if (form == SampleForm::kPrompt) return joined({"prompt", "completion"}, media);
   if (form == SampleForm::kChatPrompt) return joined({"prompt", "completion"}, chat);
   if (form == SampleForm::kInstruction) return joined({"instruction", "input", "output", "history"}, chat);
-  return {"text", "images", "audios", "videos"};
+  return joined({"text"}, media);
 }
 
 // Columns that repeat what is used: Alpaca's rendered `text`, and the `prompt` of UltraChat.

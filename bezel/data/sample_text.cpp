@@ -1,8 +1,8 @@
 #include "bezel/data/sample_text.h"
 
 #include <algorithm>
-#include <array>
 #include <string_view>
+#include <utility>
 
 #include "bezel/data/chat_messages.h"
 #include "bezel/data/conversations.h"
@@ -66,7 +66,9 @@ ChatOptions line_options(const JsonView& line, ChatOptions options) {
 
 SampleText read_chat(const JsonView& line, Json messages, const SampleOptions& options) {
   place_message_media(messages, line.source());
-  split_tags(messages, {{has_media(line, "images"), has_media(line, "audios"), has_media(line, "videos")}});
+  input::PerKind<bool> listed;
+  for (const input::MediaKind kind : input::kMediaKinds) listed[kind] = has_media(line, kind);
+  split_tags(messages, listed);
   check_message_keys(JsonView(messages, line.source(), "messages"));
   mark_listed_media(line, messages);
   const Json tools = read_tools(line);
@@ -107,10 +109,9 @@ void mask_from_loss(Json& message) {
 
 // A text that is no chat, its <image>, <audio> and <video> tags as placeholders where the line has such media.
 std::string with_placeholders(const JsonView& line, std::string text) {
-  for (const auto& [list, tag, placeholder] : {std::array<std::string_view, 3>{"images", "<image>", "<|image|>"},
-                                               std::array<std::string_view, 3>{"audios", "<audio>", "<|audio|>"},
-                                               std::array<std::string_view, 3>{"videos", "<video>", "<|video|>"}}) {
-    if (!has_media(line, list.data())) continue;
+  for (const input::MediaKind kind : input::kMediaKinds) {
+    const auto& [tag, placeholder] = std::pair(input::kMediaWords[kind].tag, input::kMediaWords[kind].placeholder);
+    if (!has_media(line, kind)) continue;
     for (auto at = text.find(tag); at != std::string::npos; at = text.find(tag, at + placeholder.size()))
       text.replace(at, tag.size(), placeholder);
   }

@@ -8,9 +8,8 @@
 namespace bezel::gemma4 {
 
 std::string ModelConfig::missing_row(std::int64_t id) const {
-  const input::MediaTokenIds& ids = placeholder_ids;
-  if (vision && (id == ids[input::MediaKind::kImage] || id == ids[input::MediaKind::kVideo])) return "";
-  if (audio && id == ids[input::MediaKind::kAudio]) return "";
+  for (const input::MediaKind kind : input::kMediaKinds)
+    if (media()[kind] && id == placeholder_ids[kind]) return "";
   const auto past = [&](const char* table, const char* key, std::int64_t rows) {
     return std::string("the ") + table + " end at row " + std::to_string(rows - 1) + " (" + key + ": " +
            std::to_string(rows) + "); a token was added to the tokenizer without resizing the model: use the " +
