@@ -89,7 +89,7 @@ data::DatasetOptions BatchPlan::dataset_options(const gemma4::ModelConfig& model
   if (config_.chat_format == "auto")
     options.sample.chat.checkpoint_template = data::CheckpointTemplate::load(config_.base_model, config_.chat_template);
   options.sample.chat.mask_history = config_.mask_history;
-  if (model.vision || model.audio) options.media = data::media_settings(config_.base_model, model);
+  if (model.media() != input::PerKind<bool>{}) options.media = data::media_settings(config_.base_model, model);
   if (config_.max_soft_tokens) options.media.image.max_soft_tokens = *config_.max_soft_tokens;
   data::apply(config_.video, options.media.video);
   options.ids = model.placeholder_ids;
