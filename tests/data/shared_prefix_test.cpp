@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include "bezel/data/prefix_hashes.h"
+
 namespace bezel::data {
 namespace {
 
@@ -130,6 +132,38 @@ TEST(CollateShared, HasMediaOfAPrefixOnce) {
   EXPECT_EQ(batch.media[1].num_soft_tokens, 1);
   EXPECT_EQ(list_of(batch.soft_rows), (Ids{1, 2, 6}));
   EXPECT_EQ(list_of(batch.input_ids), (Ids{1, kImageToken, kImageToken, 3, 4, 3, kImageToken, 5}));
+}
+
+SampleTokens prefix_tokens(std::size_t count, std::size_t other_from, std::size_t prompt) {
+  SampleTokens tokens;
+  for (std::size_t i = 0; i < count; ++i) {
+    tokens.input_ids.push_back(static_cast<std::int64_t>(i < other_from ? i : 1000 + i));
+    tokens.labels.push_back(i < prompt ? kIgnoreLabel : tokens.input_ids.back());
+    tokens.token_types.push_back(i == 10 ? 1 : 0);
+  }
+  return tokens;
+}
+
+TEST(PrefixHashes, AreAtMostAnEighthBelowWhatIsCommon) {
+  const auto media_of = [](const std::string& fingerprint) {
+    MediaInfo info;
+    info.tokens.soft_tokens = 1;
+    info.fingerprint = fingerprint;
+    return std::vector<MediaInfo>{info};
+  };
+  const std::vector<MediaInfo> media = media_of("a");
+  const auto common = [&](std::size_t other_from, std::span<const MediaInfo> others, std::size_t prompt = 2000) {
+    return PrefixHashes(prefix_tokens(1500, 1500, 2000), media)
+        .common(PrefixHashes(prefix_tokens(1200, other_from, prompt), others));
+  };
+  for (const std::size_t alike : {32, 40, 100, 500, 1000, 1200}) {
+    EXPECT_LE(common(alike, media), alike);
+    EXPECT_GE(common(alike, media), alike - std::max<std::size_t>(16, alike / 8));
+  }
+  EXPECT_EQ(common(20, media), 0u);
+  EXPECT_LT(common(1200, media, 600), 600u);
+  EXPECT_EQ(common(1200, media_of("b")), 0u);
+  EXPECT_EQ(common(1200, media_of("")), 0u);
 }
 
 }  // namespace
