@@ -133,7 +133,7 @@ void bidirectional_attention_backward_bench(benchmark::State& state, bool fused)
 // Eight query heads over one head of keys, 2,048 tokens in a window of 512: what ATen does with T x T pairs. Items are
 // pairs that are seen.
 RangedAttention sliding_window(std::int64_t tokens) {
-  const Tensor place = at::arange(tokens, at::kLong).unsqueeze(0);
+  const Tensor place = at::arange(tokens, at::kLong).view({1, 1, tokens});
   return {random({1, tokens * 8, 256}), random({1, tokens, 256}), random({1, tokens, 256}), (place - 511).clamp_min(0),
           place + 1};
 }

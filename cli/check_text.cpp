@@ -82,12 +82,21 @@ std::string memory_text(const Json& run) {
                            (memory["total"].get<double>() > free ? ": THIS DOES NOT FIT; see docs/qlora.md" : ""));
 }
 
+std::string shared_text(const Json& run) {
+  char text[120];
+  std::snprintf(text, sizeof text, "%.1f %% of the tokens, which samples of a step begin alike by%s",
+                100 * run["shared_tokens"].get<double>(),
+                run["shares_prefixes"].get<bool>() ? ", are spared" : "; each sample is computed by itself");
+  return row("shared", text);
+}
+
 std::string run_text(const Json& run) {
   std::string out = row(
       "steps", number(run["total_steps"]) + ", " + number(run["steps_per_epoch"]) + " an epoch, of " +
                    counted(run["train_samples"].get<long long>(), "sample") +
                    (run["packing"].get<bool>() ? " packed into " + counted(run["rows"].get<long long>(), "row") : "") +
                    "; " + number(run["held_out_samples"]) + " held out");
+  if (run["shared_tokens"].get<double>() >= 0.005) out += shared_text(run);
   for (const Json& tower : run["towers"])
     if (tower["layers"] == 0)
       out += row("frozen", tower["tower"].get<std::string>() + ": lora_towers: [language, experts] adapts them");
@@ -184,6 +193,8 @@ io::Json estimate_json(const report::RunEstimate& run) {
           {"steps_per_epoch", run.steps_per_epoch},
           {"total_steps", run.total_steps},
           {"towers", towers},
+          {"shares_prefixes", run.shares_prefixes},
+          {"shared_tokens", run.shared_tokens},
           {"recompute", run.recompute},
           {"memory", report::memory_json(run.memory)},
           {"available_bytes", run.available_bytes},

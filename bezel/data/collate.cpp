@@ -4,6 +4,7 @@
 #include <ATen/ATen.h>
 
 #include "bezel/data/dataset.h"
+#include "bezel/data/shared_prefix.h"
 #include "bezel/error.h"
 
 namespace bezel::data {
@@ -60,13 +61,8 @@ void check_media(const Sample& sample) {
   throw Error("sample of line ", sample.line, ": its media are not in the order of their placeholders");
 }
 
-Batch batch_of(std::span<const Sample> samples, const Rows& rows, std::int64_t num_rows) {
-  if (samples.empty()) throw Error("a batch needs at least one sample");
+Batch batch_of(const Rows& rows, std::int64_t num_rows) {
   Batch batch;
-  for (const Sample& sample : samples) {
-    check_media(sample);
-    batch.media.insert(batch.media.end(), sample.media.begin(), sample.media.end());
-  }
   batch.input_ids = tensor_of(rows.ids).view({num_rows, -1});
   batch.mm_token_type_ids = tensor_of(rows.types).view({num_rows, -1});
   batch.attention_mask = tensor_of(rows.is_real).view({num_rows, -1}).to(torch::kBool);
@@ -78,6 +74,75 @@ Batch batch_of(std::span<const Sample> samples, const Rows& rows, std::int64_t n
   batch.num_tokens = std::accumulate(rows.is_real.begin(), rows.is_real.end(), std::int64_t{0});
   batch.has_padding = batch.num_tokens != batch.input_ids.numel();
   return batch;
+}
+
+void check_samples(std::span<const Sample> samples) {
+  if (samples.empty()) throw Error("a batch needs at least one sample");
+  for (const Sample& sample : samples) check_media(sample);
+}
+
+Batch batch_of(std::span<const Sample> samples, const Rows& rows, std::int64_t num_rows) {
+  check_samples(samples);
+  Batch batch = batch_of(rows, num_rows);
+  for (const Sample& sample : samples) batch.media.insert(batch.media.end(), sample.media.begin(), sample.media.end());
+  return batch;
+}
+
+// The items of media whose soft tokens are in `segment`, none of which it cuts.
+std::span<const Media> media_of(const Sample& sample, const Segment& segment) {
+  const auto soft_tokens = [&](std::size_t begin, std::size_t end) {
+    return std::count_if(sample.token_types.begin() + static_cast<std::ptrdiff_t>(begin),
+                         sample.token_types.begin() + static_cast<std::ptrdiff_t>(end),
+                         [](std::int64_t type) { return type != 0; });
+  };
+  const auto skip = [&](std::size_t item, std::int64_t tokens) {
+    while (tokens > 0) tokens -= sample.media[item++].num_soft_tokens;
+    return item;
+  };
+  const std::size_t first = skip(0, soft_tokens(0, segment.begin));
+  return std::span(sample.media).subspan(first, skip(first, soft_tokens(segment.begin, segment.end)) - first);
+}
+
+void add_segment(const Sample& sample, const Segment& segment, Rows& rows) {
+  for (std::size_t t = segment.begin; t < segment.end; ++t) {
+    if (sample.token_types[t] != 0) rows.placeholder_rows.push_back(static_cast<std::int64_t>(rows.ids.size()));
+    rows.ids.push_back(sample.input_ids[t]);
+    rows.types.push_back(sample.token_types[t]);
+  }
+  rows.is_real.resize(rows.ids.size(), 1);
+  rows.segment_start.resize(rows.ids.size(), static_cast<std::int64_t>(segment.row_begin));
+}
+
+// The labels of one sample, in its order.
+void add_labels(const Sample& sample, const SegmentTree& tree, const std::vector<std::size_t>& path, Rows& rows) {
+  for (const std::size_t number : path) {
+    const Segment& segment = tree.segments[number];
+    for (std::size_t t = segment.begin; t < std::min(segment.end, sample.labels.size() - 1); ++t) {
+      if (sample.labels[t + 1] == kIgnoreLabel) continue;
+      rows.label_flat_index.push_back(static_cast<std::int64_t>(segment.row_begin + t - segment.begin));
+      rows.label_ids.push_back(sample.labels[t + 1]);
+    }
+  }
+}
+
+void set_prefixes(const SegmentTree& tree, Batch& batch) {
+  std::size_t depth = 0;
+  for (const Segment& segment : tree.segments) depth = std::max(depth, segment.prefixes.size());
+  if (depth == 0) return;
+  const std::vector<std::int64_t> shape{static_cast<std::int64_t>(depth), 1, batch.input_ids.size(1)};
+  batch.prefix_begin = at::zeros(shape, at::kLong);
+  batch.prefix_end = at::zeros(shape, at::kLong);
+  for (const Segment& segment : tree.segments)
+    for (std::size_t i = 0; i < segment.prefixes.size(); ++i) {
+      const Segment& prefix = tree.segments[segment.prefixes[i]];
+      const auto fill = [&](const torch::Tensor& bounds, std::size_t value) {
+        bounds[static_cast<std::int64_t>(i)][0]
+            .narrow(0, static_cast<std::int64_t>(segment.row_begin), static_cast<std::int64_t>(segment.size()))
+            .fill_(static_cast<std::int64_t>(value));
+      };
+      fill(batch.prefix_begin, prefix.row_begin);
+      fill(batch.prefix_end, prefix.row_begin + prefix.size());
+    }
 }
 
 // splitmix64: a counter hashed well enough for shuffling, and the same everywhere, which std::shuffle is not.
@@ -106,6 +171,26 @@ Batch collate_packed(std::span<const Sample> samples) {
   for (const Sample& sample : samples) add_sample(sample, rows);
   Batch batch = batch_of(samples, rows, 1);
   if (samples.size() > 1) batch.segment_start = tensor_of(rows.segment_start).view({1, -1});
+  return batch;
+}
+
+Batch collate_shared(std::span<const Sample> samples, std::size_t least_shared) {
+  check_samples(samples);
+  const SegmentTree tree = share_prefixes(samples, least_shared);
+  Rows rows;
+  std::vector<Media> media;
+  for (const Segment& segment : tree.segments) {
+    const Sample& sample = samples[segment.sample];
+    add_segment(sample, segment, rows);
+    std::ranges::copy(media_of(sample, segment), std::back_inserter(media));
+  }
+  for (std::size_t i = 0; i < samples.size(); ++i) add_labels(samples[i], tree, tree.paths[i], rows);
+  Batch batch = batch_of(rows, 1);
+  batch.media = std::move(media);
+  if (tree.segments.size() > 1) batch.segment_start = tensor_of(rows.segment_start).view({1, -1});
+  set_prefixes(tree, batch);
+  batch.num_tokens = 0;
+  for (const Sample& sample : samples) batch.num_tokens += static_cast<std::int64_t>(sample.input_ids.size());
   return batch;
 }
 

@@ -109,6 +109,7 @@ Dataset::Measured Dataset::joined(const Measured& chosen, const Measured& reject
   Measured pair = chosen;
   pair.too_long = chosen.too_long || rejected.too_long;
   pair.was_cut = chosen.was_cut || rejected.was_cut;
+  pair.pair_prefix = chosen.prefix.common(rejected.prefix);
   pair.size.tokens += rejected.size.tokens;
   pair.size.label_tokens += rejected.size.label_tokens;
   for (const MediaKind kind : input::kMediaKinds) {
@@ -134,6 +135,7 @@ Dataset::Measured Dataset::measure(const AnswerText& answer, std::span<const Med
     ++count.items;
     count.soft_tokens += static_cast<std::size_t>(item.soft_tokens());
   }
+  if (options_.hashes_prefixes) measured.prefix = PrefixHashes(*tokens, media);
   return measured;
 }
 
@@ -187,7 +189,7 @@ void Dataset::add_line(std::size_t line_idx, const ScannedLine& line) {
     report_.num_cut += sample.was_cut;
     report_.num_tokens += sample.size.tokens;
     report_.num_labels += sample.size.label_tokens;
-    entries_.push_back({line_idx, sample.size, line.roles[part], part});
+    entries_.push_back({line_idx, sample.size, line.roles[part], part, sample.prefix, sample.pair_prefix});
     is_used = true;
   }
   if (is_used) {

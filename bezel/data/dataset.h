@@ -14,6 +14,7 @@
 #include "bezel/data/dataset_report.h"
 #include "bezel/data/media.h"
 #include "bezel/data/preference.h"
+#include "bezel/data/prefix_hashes.h"
 #include "bezel/data/processor_config.h"
 #include "bezel/data/sample_files.h"
 #include "bezel/data/sample_text.h"
@@ -73,6 +74,7 @@ struct DatasetOptions {
   LineKind kind = LineKind::kSample;  ///< what a line holds
   bool learns_prompt = false;         ///< of a pair: loss on the chosen answer's prompt, too
   bool skip_bad_samples = false;      ///< leave bad lines out instead of stopping at the first
+  bool hashes_prefixes = false;       ///< know by prefix() which samples begin alike
   input::PerKind<bool> allowed{{true, true, true}};  ///< kinds that the model has an encoder for
   SampleOptions sample;
   MediaSettings media;
@@ -105,6 +107,10 @@ class Dataset {
   const SampleSize& sample_size(std::size_t idx) const { return entries_[idx].size; }
   /// Length of sample `idx`; for one with an audio clip an upper bound that may be one token too large.
   std::size_t num_tokens(std::size_t idx) const { return entries_[idx].size.tokens; }
+  /// What sample `idx` begins with, of a pair the chosen answer; empty without hashes_prefixes.
+  const PrefixHashes& prefix(std::size_t idx) const { return entries_[idx].prefix; }
+  /// How many tokens the two answers of a pair begin alike by, or a few less.
+  std::size_t pair_prefix(std::size_t idx) const { return entries_[idx].pair_prefix; }
   bool has_media(std::size_t idx, MediaKind kind) const { return entries_[idx].size.media[kind].items > 0; }
   std::size_t line(std::size_t idx) const { return file_.line_number(entries_[idx].line_idx); }
   /// "file:line" of sample `idx`.
@@ -137,14 +143,17 @@ class Dataset {
     SampleSize size;
     AnswerRole role = AnswerRole::kOnly;
     std::size_t part = 0;  ///< which of the line's answers, where each is a sample
+    PrefixHashes prefix{};
+    std::size_t pair_prefix = 0;
   };
   /// What is known of an answer once it is tokenized.
   struct Measured {
     bool too_long = false;
     bool was_cut = false;
     SampleSize size{};
+    PrefixHashes prefix{};
+    std::size_t pair_prefix = 0;
   };
-
   /// What reading a line once gives.
   struct ScannedLine {
     std::optional<Error> error{};

@@ -4,6 +4,7 @@
 
 #include <ATen/ATen.h>
 
+#include "bezel/data/shared_prefix.h"
 #include "bezel/error.h"
 
 namespace bezel::data {
@@ -24,16 +25,19 @@ void take_tail(Values& values, std::ptrdiff_t prompt, const Values& other, std::
 
 }  // namespace
 
-Batch collate_answers(std::span<const Sample> rows, std::span<const std::int64_t> answers, std::int64_t pad_id) {
+Batch collate_answers(std::span<const Sample> rows, std::span<const std::int64_t> answers, std::int64_t pad_id,
+                      bool shares) {
   TORCH_CHECK(rows.size() == answers.size(), rows.size(), " rows have ", answers.size(), " numbers");
-  Batch batch = collate(rows, pad_id);
+  Batch batch = shares ? collate_shared(rows) : collate(rows, pad_id);
   auto preferences = std::make_shared<PreferenceRows>();
   preferences->answers.assign(answers.begin(), answers.end());
   for (const Sample& row : rows) {
     preferences->roles.push_back(row.role);
     for (std::size_t t = 1; t < row.labels.size(); ++t)
-      if (row.labels[t] != kIgnoreLabel)
+      if (row.labels[t] != kIgnoreLabel) {
         preferences->is_answer.push_back(row.answer_labels.empty() || row.answer_labels[t] != kIgnoreLabel);
+        preferences->label_answer.push_back(static_cast<std::int64_t>(preferences->roles.size()) - 1);
+      }
   }
   batch.preferences = std::move(preferences);
   return batch;

@@ -142,8 +142,9 @@ Tensor ModelImpl::decode(const input::Batch& batch, const Encoded& encoded, cons
   const Tensor ends = bidirectional ? nn::image_run_ends(batch.mm_token_type_ids, batch.segment_start) : Tensor();
   const bool in_all_layers = bidirectional && config_.text.image_attention == ImageAttention::kAllLayers;
   const Tensor begins = in_all_layers ? nn::image_run_begins(ends) : Tensor();
-  return model->language_model(embeds, model->language_model->per_layer_inputs(ids, embeds),
-                               Context{real, batch.segment_start, ends, begins, queries, past});
+  return model->language_model(
+      embeds, model->language_model->per_layer_inputs(ids, embeds),
+      Context{real, batch.segment_start, ends, begins, queries, past, batch.prefix_begin, batch.prefix_end});
 }
 
 const std::shared_ptr<const quant::Weight>& ModelImpl::frozen_head() const {

@@ -44,7 +44,9 @@ struct LayerReads {
 // Position of each place of a row in its sample, [B or 1, T], for tokens that come after `past` others.
 Tensor positions(const Context& context, std::int64_t past, std::int64_t num_tokens, at::TensorOptions options) {
   const Tensor place = at::arange(past, past + num_tokens, options).unsqueeze(0);
-  return context.segment_start.defined() ? place - context.segment_start : place;
+  if (!context.segment_start.defined()) return place;
+  const Tensor position = place - context.segment_start;
+  return context.prefix_end.defined() ? position + (context.prefix_end - context.prefix_begin).sum(0) : position;
 }
 
 }  // namespace
@@ -201,7 +203,9 @@ AttentionContext TextModelImpl::attention_context(LayerType type, const Tensor& 
                       .segment_start = context.segment_start,
                       .image_run_end = sliding || context.image_run_begin.defined() ? context.image_run_end : Tensor(),
                       .image_run_begin = context.image_run_begin,
-                      .queries = queries},
+                      .queries = queries,
+                      .prefix_begin = context.prefix_begin,
+                      .prefix_end = context.prefix_end},
                      embeds.device());
   return inputs;
 }

@@ -49,6 +49,8 @@ struct Context {
   torch::Tensor queries;          ///< int64 [B, Q], the positions whose states are wanted; undefined: all
   KvCache* past =
       nullptr;  ///< what came before, to be extended by this call; null: nothing. B = 1, one sample, no padding
+  torch::Tensor prefix_begin;  ///< int64 [A, B, T], of shared prefixes (input::Batch); undefined: none. No padding
+  torch::Tensor prefix_end;    ///< int64 [A, B, T]
 };
 
 /// What all layers of one type share in a step. Q positions of each row ask, S are asked: the T of this call, behind

@@ -13,8 +13,9 @@ using torch::Tensor;
 template <typename Given, typename Visit>
 void visit_tensors(Given& batch, Visit visit) {
   const auto each = [&](auto&... tensors) { ((tensors.defined() ? visit(tensors) : void()), ...); };
-  each(batch.input_ids, batch.attention_mask, batch.mm_token_type_ids, batch.segment_start, batch.label_flat_index,
-       batch.label_ids, batch.query_positions, batch.label_query_index, batch.placeholder_rows, batch.soft_rows);
+  each(batch.input_ids, batch.attention_mask, batch.mm_token_type_ids, batch.segment_start, batch.prefix_begin,
+       batch.prefix_end, batch.label_flat_index, batch.label_ids, batch.query_positions, batch.label_query_index,
+       batch.placeholder_rows, batch.soft_rows);
   for (auto& media : batch.media) each(media.features, media.layout, media.soft_index);
 }
 
@@ -23,10 +24,15 @@ void visit_tensors(Given& batch, Visit visit) {
 void Batch::index_labels() {
   const std::int64_t num_rows = input_ids.size(0), tokens = input_ids.size(1), labels = num_labels();
   const auto* rows = label_flat_index.data_ptr<std::int64_t>();
+  // A position that predicts labels of several samples is asked once.
+  std::vector<std::int64_t> place(static_cast<std::size_t>(num_rows * tokens), -1);
   std::vector<std::vector<std::int64_t>> positions(static_cast<std::size_t>(num_rows));
   std::size_t most = 0;
   for (std::int64_t i = 0; i < labels; ++i) {
     auto& row = positions[static_cast<std::size_t>(rows[i] / tokens)];
+    std::int64_t& found = place[static_cast<std::size_t>(rows[i])];
+    if (found >= 0) continue;
+    found = static_cast<std::int64_t>(row.size());
     row.push_back(rows[i] % tokens);
     most = std::max(most, row.size());
   }
@@ -34,13 +40,11 @@ void Batch::index_labels() {
   query_positions = at::zeros({num_rows, width}, at::kLong);
   label_query_index = at::empty({labels}, at::kLong);
   auto* slots = label_query_index.data_ptr<std::int64_t>();
-  for (std::int64_t b = 0; b < num_rows; ++b) {
-    auto* row = query_positions.data_ptr<std::int64_t>() + b * width;
-    for (const std::int64_t position : positions[static_cast<std::size_t>(b)]) {
-      *slots++ = row - query_positions.data_ptr<std::int64_t>();
-      *row++ = position;
-    }
-  }
+  for (std::int64_t i = 0; i < labels; ++i)
+    slots[i] = rows[i] / tokens * width + place[static_cast<std::size_t>(rows[i])];
+  auto* asked = query_positions.data_ptr<std::int64_t>();
+  for (std::int64_t b = 0; b < num_rows; ++b)
+    std::ranges::copy(positions[static_cast<std::size_t>(b)], asked + b * width);
 }
 
 std::int64_t Batch::num_bytes() const {

@@ -38,8 +38,8 @@ struct Batch {
   torch::Tensor input_ids;          ///< int64 [B, T]
   torch::Tensor attention_mask;     ///< bool [B, T], true on real tokens, which padding only follows or precedes
   torch::Tensor mm_token_type_ids;  ///< int64 [B, T], 0 on text, else MediaWords::token_type
-  torch::Tensor segment_start;      ///< int64 [B, T], where in its row the sample of each position begins; undefined:
-                                    ///< each row is one sample
+  torch::Tensor segment_start;      ///< int64 [B, T], where in its row the segment of each position begins: its sample,
+                                    ///< or what of it others do not share; undefined: each row is one sample
   torch::Tensor label_flat_index;   ///< int64 [L], flat index into B*T of the positions that predict a label
   torch::Tensor label_ids;          ///< int64 [L], the token each of them should predict
   torch::Tensor query_positions;  ///< int64 [B, Q], the positions of label_flat_index in each row; short rows repeat 0
@@ -48,8 +48,13 @@ struct Batch {
   torch::Tensor soft_rows;          ///< int64 [M], flat positions that the soft tokens of `media` fill, item by item
   std::vector<Media> media;         ///< in the order of their placeholders
   std::shared_ptr<const PreferenceRows> preferences;  ///< null: supervised samples
-  bool has_padding = false;                           ///< some position of attention_mask is false
-  std::int64_t num_tokens = 0;                        ///< real tokens
+  /// int64 [A, B, T], where in its row the segments begin that come before segment_start in the sample of each
+  /// position, in their order, then empty ones: prefixes that samples share. Undefined: there are none. Such rows have
+  /// no padding.
+  torch::Tensor prefix_begin;
+  torch::Tensor prefix_end;     ///< int64 [A, B, T], where these segments end
+  bool has_padding = false;     ///< some position of attention_mask is false
+  std::int64_t num_tokens = 0;  ///< real tokens of all samples; those of a shared prefix count for each of them
   /// Labels that were dropped because padding stands where they would be predicted: no key is seen there.
   std::int64_t num_unpredictable = 0;
 

@@ -9,6 +9,7 @@
 
 #include "bezel/kernels/packed_gemm.h"
 #include "bezel/kernels/simd/dispatch.h"
+#include "bezel/kernels/tile_runs.h"
 
 namespace bezel::kernels {
 namespace {
@@ -16,50 +17,51 @@ namespace {
 using simd::Bf16;
 using torch::Tensor;
 
-constexpr std::int64_t kTile = PackedB::kWidth;  // rows of q, and keys, that meet at a time
+constexpr std::int64_t kTile = TileRuns::kTile;  // rows of q, and keys, that meet at a time
 constexpr std::int64_t kChunkTiles = 8;          // of rows, in the backward pass
-
-std::int64_t rounded_up(std::int64_t value) { return (value + kTile - 1) / kTile * kTile; }
-
-// [first, end), of rows or of keys.
-struct Span {
-  std::int64_t first, end;
-  bool empty() const { return end <= first; }
-  std::int64_t size() const { return std::max<std::int64_t>(end - first, 0); }
-};
 
 // Causal rows see more and more keys. Taking blocks from both ends in turn makes the threads' shares alike.
 std::int64_t from_both_ends(std::int64_t i, std::int64_t count) { return i % 2 == 0 ? i / 2 : count - 1 - i / 2; }
 
 // One head of a call. Sizes of what is packed are rounded up to whole tiles.
 struct RangedHead {
-  std::int64_t rows, columns, keys, group;
+  std::int64_t rows, columns, keys, group, ranges, ld_ranges;
   const Bf16 *q, *k, *v;            // [rows, D], [keys, D], [keys, D]
-  const std::int64_t *first, *end;  // [Q]
+  const std::int64_t *first, *end;  // [R, Q], rows `ld_ranges` apart
 
   RangedHead(const RangedAttention& a, std::int64_t head)
       : rows(a.q.size(1)),
         columns(a.q.size(2)),
         keys(a.k.size(1)),
-        group(rows / a.first.size(1)),
+        group(rows / a.first.size(2)),
+        ranges(a.first.size(0)),
+        ld_ranges(a.first.size(1) * a.first.size(2)),
         q(simd::bf16(a.q) + head * rows * columns),
         k(simd::bf16(a.k) + head * keys * columns),
         v(simd::bf16(a.v) + head * keys * columns) {
-    const std::int64_t row = head / (a.q.size(0) / a.first.size(0)) * a.first.size(1);
+    const std::int64_t row = head / (a.q.size(0) / a.first.size(1)) * a.first.size(2);
     first = a.first.const_data_ptr<std::int64_t>() + row;
     end = a.end.const_data_ptr<std::int64_t>() + row;
   }
 
-  /// What a row sees; nothing where there is no such row.
-  Span seen_by(std::int64_t row) const { return row < rows ? Span{first[row / group], end[row / group]} : Span{0, 0}; }
+  /// What a row sees of a range; nothing where there is no such row.
+  Span seen_by(std::int64_t row, std::int64_t range) const {
+    if (row >= rows) return {0, 0};
+    const std::int64_t at = range * ld_ranges + row / group;
+    return {first[at], end[at]};
+  }
 
-  /// The whole tiles of keys between the first and the last key that a tile of rows sees.
-  Span seen_from(std::int64_t first_row) const {
-    Span all{keys, 0};
-    for (std::int64_t row = first_row; row < first_row + kTile; ++row)
-      if (const Span seen = seen_by(row); !seen.empty())
-        all = {std::min(all.first, seen.first), std::max(all.end, seen.end)};
-    return all.empty() ? Span{0, 0} : Span{all.first / kTile * kTile, rounded_up(all.end)};
+  /// For each range the whole tiles of keys between the first and the last key that a tile of rows sees.
+  void find_seen(std::int64_t first_row, TileRuns& seen) const {
+    seen.clear();
+    for (std::int64_t range = 0; range < ranges; ++range) {
+      Span all{keys, 0};
+      for (std::int64_t row = first_row; row < std::min(first_row + kTile, rows); row += group - row % group)
+        if (const Span one = seen_by(row, range); !one.empty())
+          all = {std::min(all.first, one.first), std::max(all.end, one.end)};
+      seen.add(all);
+    }
+    seen.join();
   }
 
   /// Rows [row, row + kTile) of x [rows, D], zero beyond the last.
@@ -78,10 +80,10 @@ struct PackedKeys {
 
   void fill(const RangedHead& head, bool with_keys) {
     if (with_keys) {
-      k.resize(head.columns, rounded_up(head.keys));
+      k.resize(head.columns, TileRuns::rounded_up(head.keys));
       k.pack_transposed(head.k, head.keys);
     } else {
-      v.resize(rounded_up(head.keys), head.columns);
+      v.resize(TileRuns::rounded_up(head.keys), head.columns);
       v.pack(head.v, head.keys);
     }
   }
@@ -91,6 +93,8 @@ struct PackedKeys {
 struct ForwardScratch {
   std::vector<float> scores, sums;
   std::vector<Bf16> rows, weights;
+  TileRuns keys;
+  std::vector<std::int64_t> first, end;  // [R, kTile], places in `keys`
 };
 
 // Where the results of a tile of rows go.
@@ -99,30 +103,45 @@ struct TileResult {
   float* log_sum;
 };
 
+// Ranges of a tile of rows among the keys of `scratch`.
+void place_ranges(const RangedHead& head, std::int64_t row, ForwardScratch& scratch) {
+  for (std::vector<std::int64_t>* bounds : {&scratch.first, &scratch.end}) bounds->assign(head.ranges * kTile, 0);
+  for (std::int64_t range = 0; range < head.ranges; ++range)
+    for (std::int64_t i = 0; i < kTile; ++i) {
+      const Span seen = head.seen_by(row + i, range);
+      if (seen.empty()) continue;
+      const std::int64_t first = scratch.keys.place(seen.first);
+      scratch.first[range * kTile + i] = first, scratch.end[range * kTile + i] = first + seen.size();
+    }
+}
+
 void attend(const RangedHead& head, const PackedKeys& packed, std::int64_t row, ForwardScratch& scratch,
             TileResult result) {
   const std::int64_t count = std::min(kTile, head.rows - row), columns = head.columns;
-  const Span keys = head.seen_from(row);
-  const std::int64_t width = keys.size();
+  head.find_seen(row, scratch.keys);
+  const std::int64_t width = scratch.keys.size();
   scratch.rows.resize(kTile * columns);
   scratch.sums.assign(kTile * columns, 0.0f);
   scratch.scores.resize(kTile * width);
   scratch.weights.resize(kTile * width);
   head.copy_tile(head.q, row, head.rows, scratch.rows.data());
-  packed_gemm({scratch.rows.data(), kTile, columns}, packed.k, {0, columns, keys.first, width},
-              {scratch.scores.data(), width});
-  std::array<std::int64_t, kTile> first, end;
-  std::array<float, kTile> sums;
-  for (std::int64_t i = 0; i < kTile; ++i) {
-    const Span seen = head.seen_by(row + i);
-    first[i] = seen.first, end[i] = seen.end;
+  std::int64_t place = 0;
+  for (const Span& keys : scratch.keys.runs()) {
+    packed_gemm({scratch.rows.data(), kTile, columns}, packed.k, {0, columns, keys.first, keys.size()},
+                {scratch.scores.data() + place, width});
+    place += keys.size();
   }
-  simd::row_kernels().ranged_softmax(
-      {scratch.scores.data(), width, first.data(), end.data(), keys.first, scratch.weights.data(), sums.data()}, 0,
-      kTile);
-  if (width > 0)
-    packed_gemm({scratch.weights.data(), kTile, width}, packed.v, {keys.first, width, 0, columns},
-                {scratch.sums.data(), columns});
+  std::array<float, kTile> sums;
+  place_ranges(head, row, scratch);
+  simd::row_kernels().ranged_softmax({scratch.scores.data(), width, scratch.first.data(), scratch.end.data(),
+                                      head.ranges, kTile, scratch.weights.data(), sums.data()},
+                                     0, kTile);
+  place = 0;
+  for (const Span& keys : scratch.keys.runs()) {
+    packed_gemm({scratch.weights.data() + place, kTile, width}, packed.v, {keys.first, keys.size(), 0, columns},
+                {scratch.sums.data(), columns}, /*add=*/place > 0);
+    place += keys.size();
+  }
   round_to(result.out, scratch.sums.data(), count * columns);
   std::copy_n(sums.data(), count, result.log_sum);
 }
@@ -143,9 +162,10 @@ class Chunk {
 
   void run(std::int64_t first_row) {
     pack(first_row);
-    at::parallel_for(all_.first / kTile, all_.end / kTile, 1, [&](std::int64_t begin, std::int64_t end) {
+    const auto tiles_of_keys = static_cast<std::int64_t>(all_.tiles().size());
+    at::parallel_for(0, tiles_of_keys, 1, [&](std::int64_t begin, std::int64_t end) {
       Scratch scratch(head_.columns);
-      for (std::int64_t b = begin; b < end; ++b) add_to_keys(b * kTile, scratch);
+      for (std::int64_t b = begin; b < end; ++b) add_to_keys(b, scratch);
     });
     at::parallel_for(0, tiles_, 1, [&](std::int64_t begin, std::int64_t end) {
       std::vector<float> sums(head_.columns * kTile);
@@ -169,7 +189,8 @@ class Chunk {
 
   void pack(std::int64_t first_row) {
     first_row_ = first_row;
-    const std::int64_t count = std::min(kChunkTiles * kTile, head_.rows - first_row), padded = rounded_up(count);
+    const std::int64_t count = std::min(kChunkTiles * kTile, head_.rows - first_row),
+                       padded = TileRuns::rounded_up(count);
     tiles_ = padded / kTile;
     const Bf16 *q = head_.q + first_row * head_.columns, *d_out = gradient_.d_out + first_row * head_.columns;
     for (PackedB* columns : {&q_columns_, &d_columns_}) columns->resize(head_.columns, padded);
@@ -186,9 +207,9 @@ class Chunk {
     d_scores_.resize(std::max(all_.size(), kTile), padded);
   }
 
-  // Ranges, sums and spans of keys of the rows.
+  // Ranges, sums and keys of the rows.
   void look_at_rows(std::int64_t padded) {
-    for (std::vector<std::int64_t>* bounds : {&first_, &end_}) bounds->assign(padded, 0);
+    for (std::vector<std::int64_t>* bounds : {&first_, &end_}) bounds->assign(head_.ranges * padded, 0);
     for (std::vector<float>* sums : {&log_sum_, &delta_}) sums->assign(padded, 0.0f);
     const std::int64_t columns = head_.columns, count = std::min(padded, head_.rows - first_row_);
     simd::for_rows(simd::row_kernels().row_dots,
@@ -197,34 +218,36 @@ class Chunk {
                    count, columns);
     for (std::int64_t i = 0; i < count; ++i) {
       const std::int64_t row = first_row_ + i;
-      const Span seen = head_.seen_by(row);
-      first_[i] = seen.first, end_[i] = seen.end;
+      for (std::int64_t range = 0; range < head_.ranges; ++range) {
+        const Span seen = head_.seen_by(row, range);
+        first_[range * padded + i] = seen.first, end_[range * padded + i] = seen.end;
+      }
       log_sum_[i] = gradient_.log_sum[row];
     }
-    spans_.clear();
-    all_ = {rounded_up(head_.keys), 0};
+    seen_.resize(tiles_);
+    all_.clear();
     for (std::int64_t t = 0; t < tiles_; ++t) {
-      const Span span = spans_.emplace_back(head_.seen_from(first_row_ + t * kTile));
-      if (!span.empty()) all_ = {std::min(all_.first, span.first), std::max(all_.end, span.end)};
+      head_.find_seen(first_row_ + t * kTile, seen_[t]);
+      all_.add(seen_[t]);
     }
-    if (all_.empty()) all_ = {0, 0};
+    all_.join();
   }
 
   // What the rows add to the gradients of a tile of keys; the gradients of their scores are kept for their own.
-  void add_to_keys(std::int64_t key, Scratch& scratch) {
-    const std::int64_t columns = head_.columns;
+  void add_to_keys(std::int64_t tile_of_keys, Scratch& scratch) {
+    const std::int64_t columns = head_.columns, key = all_.tiles()[tile_of_keys], ld = tiles_ * kTile;
     head_.copy_tile(head_.k, key, head_.keys, scratch.k.data());
     head_.copy_tile(head_.v, key, head_.keys, scratch.v.data());
     for (std::int64_t t = 0; t < tiles_; ++t) {
-      if (key < spans_[t].first || key >= spans_[t].end) continue;
+      if (!seen_[t].holds(key)) continue;
       const std::int64_t row = t * kTile;
       const Part left{0, columns, row, kTile}, right{row, kTile, 0, columns};
       packed_gemm({scratch.k.data(), kTile, columns}, q_columns_, left, {scratch.scores.data(), kTile});
       packed_gemm({scratch.v.data(), kTile, columns}, d_columns_, left, {scratch.d_weights.data(), kTile});
       simd::row_kernels().ranged_gradient(
           {scratch.scores.data(), scratch.d_weights.data(), log_sum_.data() + row, delta_.data() + row, kTile,
-           first_.data() + row, end_.data() + row, key, scratch.weights.data(), scratch.d_scores.data(),
-           d_scores_.at(key - all_.first, row)},
+           first_.data() + row, end_.data() + row, head_.ranges, ld, key, scratch.weights.data(),
+           scratch.d_scores.data(), d_scores_.at(tile_of_keys * kTile, row)},
           0, kTile / 2);
       const Sums dk{gradient_.dk + key * columns, columns}, dv{gradient_.dv + key * columns, columns};
       packed_gemm({scratch.weights.data(), kTile, kTile}, d_rows_, right, dv, /*add=*/true);
@@ -234,12 +257,13 @@ class Chunk {
 
   // The gradient of a tile of rows, made transposed.
   void store_queries(std::int64_t tile, float* sums, Bf16* rounded) const {
-    const std::int64_t columns = head_.columns, row = tile * kTile, ld = rounded_up(head_.keys);
-    const Span keys = spans_[tile];
+    const std::int64_t columns = head_.columns, row = tile * kTile, ld = TileRuns::rounded_up(head_.keys);
     std::fill_n(sums, columns * kTile, 0.0f);
-    if (!keys.empty())
+    for (bool add = false; const Span& keys : seen_[tile].runs()) {
       packed_gemm({gradient_.k_transposed.data() + keys.first, columns, ld}, d_scores_,
-                  {keys.first - all_.first, keys.size(), row, kTile}, {sums, kTile});
+                  {all_.place(keys.first), keys.size(), row, kTile}, {sums, kTile}, add);
+      add = true;
+    }
     round_to(rounded, sums, columns * kTile);
     const std::int64_t count = std::min(kTile, head_.rows - first_row_ - row);
     transpose({rounded, kTile, columns, count, gradient_.dq + (first_row_ + row) * columns, columns});
@@ -250,16 +274,16 @@ class Chunk {
   std::int64_t first_row_ = 0, tiles_ = 0;
   PackedB q_columns_, d_columns_;          // [D, rows]
   PackedB q_rows_, d_rows_;                // [rows, D]
-  PackedB d_scores_;                       // [keys from all_.first on, rows]
-  std::vector<std::int64_t> first_, end_;  // [rows]
+  PackedB d_scores_;                       // [keys of all_, rows]
+  std::vector<std::int64_t> first_, end_;  // [R, rows]
   std::vector<float> log_sum_, delta_;     // [rows]
-  std::vector<Span> spans_;                // of keys that each tile of rows sees
-  Span all_{0, 0};
+  std::vector<TileRuns> seen_;             // keys that each tile of rows sees
+  TileRuns all_;                           // and all of them
 };
 
 // [keys, D] -> [D, S'], zero beyond the keys.
 std::vector<Bf16> transposed(const RangedHead& head) {
-  const std::int64_t ld = rounded_up(head.keys);
+  const std::int64_t ld = TileRuns::rounded_up(head.keys);
   std::vector<Bf16> to(static_cast<std::size_t>(head.columns * ld), Bf16{0});
   at::parallel_for(0, head.columns, kTile, [&](std::int64_t begin, std::int64_t end) {
     transpose({head.k + begin, head.columns, head.keys, end - begin, to.data() + begin * ld, ld});
@@ -276,7 +300,7 @@ bool has_ranged_attention(const Tensor& q) {
 Attended ranged_attention(const RangedAttention& a) {
   const std::int64_t heads = a.q.size(0), rows = a.q.size(1), columns = a.q.size(2);
   Attended result{at::empty_like(a.q), at::empty({heads, rows}, a.q.options().dtype(torch::kFloat))};
-  const std::int64_t tiles = rounded_up(rows) / kTile;
+  const std::int64_t tiles = TileRuns::rounded_up(rows) / kTile;
   std::vector<PackedKeys> packed(static_cast<std::size_t>(heads));
   at::parallel_for(0, 2 * heads, 1, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end; ++i) packed[i / 2].fill(RangedHead(a, i / 2), i % 2 == 0);
@@ -296,7 +320,7 @@ Attended ranged_attention(const RangedAttention& a) {
 AttentionGradients ranged_attention_backward(const RangedAttention& a, const Attended& attended, const Tensor& given) {
   const Tensor d_out = given.contiguous();
   const std::int64_t heads = a.q.size(0), rows = a.q.size(1), columns = a.q.size(2), keys = a.k.size(1);
-  const std::vector<std::int64_t> padded{heads, rounded_up(keys), columns};
+  const std::vector<std::int64_t> padded{heads, TileRuns::rounded_up(keys), columns};
   const auto wide = a.k.options().dtype(torch::kFloat);
   Tensor dq = at::empty_like(a.q), dk = at::zeros(padded, wide), dv = at::zeros(padded, wide);
   const auto run_heads = [&](std::int64_t begin, std::int64_t end) {

@@ -68,8 +68,10 @@ Tensor ranged_attention(const Tensor& q, const Tensor& k, const Tensor& v, const
   const std::int64_t batch = q.size(0), kv_heads = k.size(1), queries = q.size(2), columns = q.size(3);
   const std::int64_t group = q.size(1) / kv_heads;
   const KeyRanges ranges = with_tensors(mask, queries, k.size(2), q.device());
-  const auto both = at::broadcast_tensors({ranges.first, ranges.end});             // [B or 1, Q]
-  const auto keys = [](const Tensor& x) { return x.flatten(0, 1).contiguous(); };  // [H, S, D]
+  auto both = at::broadcast_tensors({ranges.first.unsqueeze(0), ranges.end.unsqueeze(0)});  // [1, B or 1, Q]
+  if (ranges.prefix_end.defined())
+    both = {at::cat({both[0], ranges.prefix_first}), at::cat({both[1], ranges.prefix_end})};  // [1 + A, B, Q]
+  const auto keys = [](const Tensor& x) { return x.flatten(0, 1).contiguous(); };             // [H, S, D]
   const Tensor rows = q.unflatten(1, {kv_heads, group}).transpose(2, 3).reshape({batch * kv_heads, -1, columns});
   const Tensor out =
       RangedFunction::apply(rows.contiguous(), keys(k), keys(v), both[0].contiguous(), both[1].contiguous());

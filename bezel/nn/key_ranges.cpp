@@ -17,6 +17,26 @@ Tensor previous(const Tensor& x, const c10::Scalar& fill) {
   return at::constant_pad_nd(x.narrow(1, 0, x.size(1) - 1), {1, 0}, fill);
 }
 
+// x [A, B, T] at the queries.
+Tensor of_queries(const Tensor& x, const MaskSpec& rule) {
+  if (!rule.queries.defined()) return x;
+  return x.gather(2, rule.queries.unsqueeze(0).expand({x.size(0), -1, -1}));
+}
+
+// Sets the ranges of the segments before those of the queries, whose places among the keys are `query` [B or 1, Q].
+void add_prefixes(const MaskSpec& rule, const Tensor& query, bool has_window, KeyRanges& ranges) {
+  TORCH_CHECK(rule.segment_start.defined() && !rule.attention_mask.defined() && rule.num_past == 0,
+              "shared prefixes go with segments, and neither with padding nor with a past");
+  ranges.prefix_first = of_queries(rule.prefix_begin, rule);
+  ranges.prefix_end = of_queries(rule.prefix_end, rule);
+  if (!has_window) return;
+  const Tensor size = ranges.prefix_end - ranges.prefix_first, until = size.cumsum(0);  // [A, B, Q]
+  const Tensor own = rule.queries.defined() ? rule.segment_start.gather(1, rule.queries) : rule.segment_start;
+  const Tensor position = query - own + until.select(0, -1);  // [B, Q]
+  const Tensor out_of_window = position - (rule.window - 1) - (until - size);
+  ranges.prefix_first = ranges.prefix_first + out_of_window.clamp_min(0);
+}
+
 }  // namespace
 
 KeyRanges key_ranges(const MaskSpec& rule, torch::Device device) {
@@ -35,6 +55,7 @@ KeyRanges key_ranges(const MaskSpec& rule, torch::Device device) {
   if (rule.image_run_end.defined()) ranges.end = at::maximum(ranges.end, of_query(rule.image_run_end) + rule.num_past);
   ranges.causal = !window && rule.num_past == 0 && !rule.segment_start.defined() && !rule.attention_mask.defined() &&
                   !rule.image_run_end.defined() && !rule.queries.defined();
+  if (rule.prefix_begin.defined()) add_prefixes(rule, query, window, ranges);
   return ranges;
 }
 
@@ -48,7 +69,14 @@ Tensor dense_mask(const KeyRanges& ranges, std::int64_t num_queries, std::int64_
   if (!ranges.end.defined() && !ranges.causal) return {};
   const KeyRanges defined = with_tensors(ranges, num_queries, num_keys, device);
   const Tensor key = count_from(0, num_keys, device).unsqueeze(0);  // [1, 1, S]
-  return (key < defined.end.unsqueeze(2)).bitwise_and(key >= defined.first.unsqueeze(2));
+  const auto seen = [&key](const Tensor& first, const Tensor& end) {
+    return (key < end.unsqueeze(2)).bitwise_and(key >= first.unsqueeze(2));
+  };
+  Tensor mask = seen(defined.first, defined.end);
+  if (defined.prefix_end.defined())
+    for (std::int64_t a = 0; a < defined.prefix_end.size(0); ++a)
+      mask = mask.bitwise_or(seen(defined.prefix_first.select(0, a), defined.prefix_end.select(0, a)));
+  return mask;
 }
 
 Tensor image_run_ends(const Tensor& token_types, const Tensor& segment_start) {

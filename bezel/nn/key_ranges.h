@@ -4,12 +4,15 @@
 
 namespace bezel::nn {
 
-/// Which keys each of Q queries sees: those from `first` up to, not including, `end`; none where end <= first. In every
-/// layer of the decoder they follow one another. Both tensors undefined: every query sees every key.
+/// Which keys each of Q queries sees: those from `first` up to, not including, `end`; none where end <= first. Both
+/// tensors undefined: every query sees every key. Where samples share prefixes, a query also sees a run of keys of each
+/// segment before its own.
 struct KeyRanges {
   torch::Tensor first = {};  ///< int64 [B or 1, Q]
   torch::Tensor end = {};    ///< int64 [B or 1, Q]
   bool causal = false;  ///< the ranges are [0, q + 1) for query q = 0, 1, … of as many keys, which needs no tensor
+  torch::Tensor prefix_first = {};  ///< int64 [A, B, Q], as `first`, of the segments before; undefined: there are none
+  torch::Tensor prefix_end = {};    ///< int64 [A, B, Q]
 };
 
 /// What the ranges of a decoder layer follow from.
@@ -22,12 +25,17 @@ struct MaskSpec {
   torch::Tensor image_run_end = {};   ///< int64 [B, T] of image_run_ends, in layers that see them whole; or undefined
   torch::Tensor image_run_begin = {};  ///< int64 [B, T] of image_run_begins, where no window cuts them; or undefined
   torch::Tensor queries = {};          ///< int64 [B, Q], the positions that ask; undefined: all T
+  torch::Tensor prefix_begin =
+      {};                         ///< int64 [A, B, T], where segments before that of each position begin, in the order
+                                  ///< of their positions (input::Batch::prefix_begin); undefined: there are none
+  torch::Tensor prefix_end = {};  ///< int64 [A, B, T], where they end; goes with segment_start, not with padding
 };
 
 /// Query q sees key k of its own sample where k > q - window, and k <= q or both are in one image, and k is no
-/// padding. With image_run_begin it also sees the begin of its image, whatever the window. Tensors of the rule, where
-/// there are any, lie on `device`. References: create_masks_for_vision_model, and create_masks_for_generate of the
-/// unified model.
+/// padding. Distances are those of positions in the sample, so that a window cuts the segments before as if the sample
+/// had a row of its own. With image_run_begin it also sees the begin of its image, whatever the window. Tensors of the
+/// rule, where there are any, lie on `device`. References: create_masks_for_vision_model, and create_masks_for_generate
+/// of the unified model.
 KeyRanges key_ranges(const MaskSpec& rule, torch::Device device);
 
 /// The same ranges with both tensors defined, int64 [B or 1, Q].

@@ -31,9 +31,10 @@ train::Work work_of(const DataCheck& check, const RunEstimate& run, const data::
         static_cast<double>(of_all) / static_cast<double>(std::max<std::size_t>(1, check.lengths.size()));
     return static_cast<std::int64_t>(mean * static_cast<double>(run.num_train) * whole_passes);
   };
+  const double computed = run.shares_prefixes ? 1.0 - run.shared_tokens : 1.0;
   const auto samples = static_cast<std::int64_t>(static_cast<double>(run.num_train) * whole_passes);
   train::Work work{.samples = std::max<std::int64_t>(1, samples),
-                   .tokens = scaled(check.tokens()),
+                   .tokens = static_cast<std::int64_t>(computed * static_cast<double>(scaled(check.tokens()))),
                    .label_tokens = scaled(check.label_tokens)};
   for (const input::MediaKind kind : input::kMediaKinds)
     work.encoder_rows[input::encoder_kind(kind)] +=
@@ -71,6 +72,8 @@ RunEstimate estimate_run(const train::TrainConfig& config, const train::BatchPla
     notes.push_back(std::move(note));
   if (config.preference.uses_reference())
     notes.emplace_back("before the first step the reference reads every answer once, which is not in the time below");
+  const train::PrefixPlan& prefixes = batches.prefix_plan();
+  if (!prefixes.shares && !prefixes.note.empty()) notes.push_back(prefixes.note);
   std::ranges::move(train::check_learns(config, batches.total_steps()), std::back_inserter(notes));
   const lora::Selection selection = selection_of(model, config, batches, notes);
   RunEstimate run{.towers = lora::with_frozen_experts(selection.counts(), *model),
@@ -80,6 +83,8 @@ RunEstimate estimate_run(const train::TrainConfig& config, const train::BatchPla
                   .num_rows = batches.num_rows(),
                   .steps_per_epoch = batches.steps_per_epoch(),
                   .total_steps = batches.total_steps(),
+                  .shares_prefixes = batches.prefix_plan().shares,
+                  .shared_tokens = batches.prefix_plan().saved,
                   .available_bytes = train::available_memory_bytes(),
                   .notes = std::move(notes)};
   train::check_towers_see_data(run.towers, batches);

@@ -21,10 +21,12 @@ struct RunEstimate {
   std::int64_t num_rows = 0;  ///< of an epoch; as many as samples without packing
   std::int64_t steps_per_epoch = 0;
   std::int64_t total_steps = 0;
+  bool shares_prefixes = false;  ///< what samples of a step begin alike by is computed once
+  double shared_tokens = 0.0;    ///< share of the tokens that this saves, about; where it is off, that it would save
   bool recompute = false;
   train::MemoryNeed memory{};
   std::int64_t available_bytes = 0;  ///< of memory, now
-  train::Work work{};                ///< of all steps
+  train::Work work{};                ///< of all steps, where prefixes are shared less what that saves
   double flops = 0.0;                ///< of all steps
   double flops_per_s = 0.0;          ///< of a matrix product on this CPU, just measured
   std::vector<std::string> notes{};

@@ -8,6 +8,7 @@
 
 #include "bezel/data/checkpoint_template.h"
 #include "bezel/data/preference_batch.h"
+#include "bezel/data/shared_prefix.h"
 #include "bezel/error.h"
 #include "bezel/train/run_check.h"
 
@@ -72,6 +73,7 @@ BatchPlan::BatchPlan(const TrainConfig& config, const gemma4::ModelConfig& model
     num_rows_ = static_cast<std::int64_t>(epoch_rows(0)->size());
   }
   eval_rows_ = pack(eval_ ? *eval_ : *train_, eval_idx_);
+  plan_sharing();
 }
 
 data::DatasetOptions BatchPlan::dataset_options(const gemma4::ModelConfig& model) const {
@@ -79,6 +81,7 @@ data::DatasetOptions BatchPlan::dataset_options(const gemma4::ModelConfig& model
   options.files = files_.train;
   options.max_seq_length = static_cast<std::size_t>(config_.max_seq_length);
   options.skip_bad_samples = config_.skip_bad_samples;
+  options.hashes_prefixes = config_.share_prefixes.value_or(true);
   if (config_.preference.uses_preferences())
     options.kind =
         config_.preference.objective == ObjectiveKind::kKto ? data::LineKind::kLabelled : data::LineKind::kPair;
@@ -126,11 +129,11 @@ data::Batch BatchPlan::collate_preferences(const data::Dataset& data, std::span<
       mismatched.push_back(data::mismatched(rows[i], data.load_tokens(partners_[is_eval(data) ? 1 : 0][samples[i]]),
                                             data.options().max_seq_length));
   }
-  data::Batch batch = data::collate_answers(rows, answers, pad_id_);
+  data::Batch batch = data::collate_answers(rows, answers, pad_id_, shares_row(rows));
   if (!is_labelled) return batch;
   auto preferences = std::make_shared<data::PreferenceRows>(*batch.preferences);
-  preferences->mismatched =
-      std::make_shared<data::Batch>(data::collate_answers(mismatched, mismatched_answers, pad_id_));
+  preferences->mismatched = std::make_shared<data::Batch>(
+      data::collate_answers(mismatched, mismatched_answers, pad_id_, shares_row(mismatched)));
   batch.preferences = std::move(preferences);
   return batch;
 }
@@ -197,6 +200,11 @@ std::shared_ptr<const data::SampleRows> BatchPlan::epoch_rows(std::int64_t epoch
   if (config_.shuffle)
     std::ranges::transform(shuffled(samples.size(), seed), samples.begin(),
                            [&](std::size_t i) { return train_idx_[i]; });
+  if (!group_of_.empty()) {
+    const std::int64_t half_step = config_.micro_batch_size * config_.gradient_accumulation_steps / 2;
+    samples = gather_groups(samples, group_of_, static_cast<std::size_t>(std::max(config_.micro_batch_size, half_step)),
+                            ~seed, static_cast<std::uint64_t>(epoch));
+  }
   data::SampleRows rows = pack(*train_, std::move(samples));
   // Rows of many samples would come early, since one of these is among the first.
   if (config_.shuffle && packs_) rows = rows.in_order(shuffled(rows.size(), ~seed));
@@ -215,10 +223,9 @@ std::int64_t BatchPlan::total_steps() const {
   return std::max<std::int64_t>(1, static_cast<std::int64_t>(steps));
 }
 
-data::Batch BatchPlan::make_batch(const data::Dataset& data, std::span<const std::size_t> samples,
-                                  WorkNote& note) const {
+std::vector<data::Sample> BatchPlan::load(const data::Dataset& data, std::span<const std::size_t> samples,
+                                          std::vector<std::size_t>& used, WorkNote& note) const {
   std::vector<data::Sample> loaded;
-  std::vector<std::size_t> used;
   for (const std::size_t idx : samples) {
     const std::string source = data.source(idx);
     if (is_left_out(source)) continue;
@@ -230,8 +237,17 @@ data::Batch BatchPlan::make_batch(const data::Dataset& data, std::span<const std
       if (error.kind() != ErrorKind::kData || !skip_sample(source, error.what())) throw;
     }
   }
+  if (prefix_plan_.shares) data::join_equal_media(loaded);
+  return loaded;
+}
+
+data::Batch BatchPlan::make_batch(const data::Dataset& data, std::span<const std::size_t> samples,
+                                  WorkNote& note) const {
+  std::vector<std::size_t> used;
+  std::vector<data::Sample> loaded = load(data, samples, used, note);
   if (loaded.empty()) return {};
   if (config_.preference.uses_preferences()) return collate_preferences(data, used, std::move(loaded));
+  if (shares_row(loaded)) return data::collate_shared(loaded);
   return packs_ ? data::collate_packed(loaded) : data::collate(loaded, pad_id_);
 }
 
@@ -241,7 +257,9 @@ std::vector<data::Batch> BatchPlan::step(std::int64_t step, WorkNote& note) cons
   const auto step_rows = batch_rows * static_cast<std::size_t>(config_.gradient_accumulation_steps);
   const std::size_t first = static_cast<std::size_t>(step % steps_per_epoch()) * step_rows;
   std::vector<data::Batch> batches;
-  for (std::size_t row = first; row < std::min(first + step_rows, rows->size()); row += batch_rows) {
+  const bool divides = prefix_plan_.shares && !config_.preference.uses_preferences();
+  if (divides) batches = shared_batches(rows->rows(first, first + step_rows), note);
+  for (std::size_t row = first; !divides && row < std::min(first + step_rows, rows->size()); row += batch_rows) {
     data::Batch batch = make_batch(*train_, rows->rows(row, row + batch_rows), note);
     if (batch.num_tokens > 0) batches.push_back(std::move(batch));
   }

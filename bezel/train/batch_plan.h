@@ -19,6 +19,7 @@
 #include "bezel/train/config.h"
 #include "bezel/train/data_files.h"
 #include "bezel/train/prefetch.h"
+#include "bezel/train/prefix_plan.h"
 
 namespace bezel::train {
 
@@ -38,6 +39,8 @@ class BatchPlan {
   std::int64_t num_eval() const { return static_cast<std::int64_t>(eval_rows_.samples.size()); }
   /// Whether samples share rows.
   bool packs() const { return packs_; }
+  /// What is done about samples that begin alike.
+  const PrefixPlan& prefix_plan() const { return prefix_plan_; }
   /// Of an epoch; as many as samples without packing.
   std::int64_t num_rows() const { return num_rows_; }
   /// Which samples of train_data() share rows in an epoch, in the order of its steps.
@@ -87,7 +90,15 @@ class BatchPlan {
   data::SampleRows pack(const data::Dataset& data, std::vector<std::size_t> samples) const;
   std::optional<Prompt> prompt(const data::Dataset& data, std::size_t idx) const;
   bool is_left_out(const std::string& source) const;
+  /// The rows of those `samples` that are not left out, which become `used`.
+  std::vector<data::Sample> load(const data::Dataset& data, std::span<const std::size_t> samples,
+                                 std::vector<std::size_t>& used, WorkNote& note) const;
   data::Batch make_batch(const data::Dataset& data, std::span<const std::size_t> samples, WorkNote& note) const;
+  void plan_sharing();
+  bool shares_row(std::span<const data::Sample> samples) const;
+  double saved_share(const data::SampleRows& rows) const;
+  MicroBatchLimits shared_limits() const;
+  std::vector<data::Batch> shared_batches(std::span<const std::size_t> samples, WorkNote& note) const;
   bool is_eval(const data::Dataset& data) const { return &data == eval_.get(); }
   void find_partners(const data::Dataset& data, std::vector<std::size_t> samples);
   data::Batch collate_preferences(const data::Dataset& data, std::span<const std::size_t> samples,
@@ -104,6 +115,9 @@ class BatchPlan {
   bool packs_ = false;
   std::int64_t num_rows_ = 0;
   data::SampleRows eval_rows_;
+  PrefixPlan prefix_plan_;
+  MicroBatchLimits limits_;               // of those that share prefixes
+  std::vector<std::size_t> group_of_;     // of each sample of train_, where epochs keep groups together; else empty
   std::vector<std::size_t> partners_[2];  // of each sample of train_ and eval_, whose answer KTO puts to its prompt
   std::vector<std::pair<bool, std::size_t>> reference_samples_;  // of eval_ or not, and which
 

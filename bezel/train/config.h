@@ -74,6 +74,7 @@ struct TrainConfig {
   double num_train_epochs = 1.0;
   std::optional<std::int64_t> max_steps;  ///< updates; counts before num_train_epochs
   std::optional<bool> packing;            ///< nothing: where no sample has media
+  std::optional<bool> share_prefixes;     ///< nothing: where it pays; see train/prefix_plan.h
   bool shuffle = true;
   std::int64_t seed = 42;
   std::optional<bool> gradient_checkpointing;  ///< nothing: chosen by the trainer

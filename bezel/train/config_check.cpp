@@ -185,7 +185,17 @@ void check_steps(std::string_view key, double value, bool may_be_zero, const Che
                ", or a share of them below 1");
 }
 
+// What is drawn anew for each sample cannot be computed once for several.
+void check_sharing(const TrainConfig& config, const Checker& check) {
+  if (!config.share_prefixes.value_or(false)) return;
+  if (config.lora.dropout > 0)
+    check.fail("share_prefixes", "lora_dropout draws another mask for each sample; write lora_dropout: 0, or auto");
+  if (config.neftune_noise_alpha > 0)
+    check.fail("share_prefixes", "neftune_noise_alpha draws other noise for each sample; delete it, or write auto");
+}
+
 void check_loop(const TrainConfig& config, const Checker& check) {
+  check_sharing(config, check);
   check.range<std::int64_t>("micro_batch_size", config.micro_batch_size, 1, 65536);
   check.range<std::int64_t>("gradient_accumulation_steps", config.gradient_accumulation_steps, 1, 1'000'000);
   check.range<std::int64_t>("max_seq_length", config.max_seq_length, 2, 1 << 20);

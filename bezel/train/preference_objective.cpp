@@ -8,6 +8,7 @@
 
 #include "bezel/train/forward.h"
 #include "bezel/train/label_logps.h"
+#include "bezel/train/preference_loss.h"
 
 namespace bezel::train {
 namespace {
@@ -38,8 +39,8 @@ AnswerLogps answer_logps(gemma4::Model& model, const data::Batch& batch, const g
                                    model->config().text.final_logit_softcapping);  // [L]
   if (observer) observer(gemma4::Phase::head());
   const Tensor mask = answer_mask(rows, logps.device());
-  const Tensor row = at::floor_divide(batch.label_flat_index, batch.input_ids.size(1));  // [L]
-  const Tensor zeros = at::zeros({batch.input_ids.size(0)}, logps.options());
+  const Tensor row = at::tensor(rows.label_answer, at::kLong).to(logps.device());  // [L]
+  const Tensor zeros = at::zeros({static_cast<std::int64_t>(rows.roles.size())}, logps.options());
   AnswerLogps out{.sums = zeros.index_add(0, row, logps * mask), .tokens = zeros.index_add(0, row, mask), .nll = {}};
   const Tensor chosen = rows_of(rows, AnswerRole::kChosen, logps.device());
   if (chosen.numel() == 0) return out;

@@ -6,12 +6,13 @@
 
 namespace bezel::train {
 
-/// Log probabilities of the answers in a batch, one a row, float32 [B], with a graph while gradients are enabled: sums
-/// over the labels that are the answer's.
+/// Log probabilities of the N answers in a batch, float32, with a graph while gradients are enabled: sums over the
+/// labels that are the answer's.
 struct AnswerLogps {
-  torch::Tensor sums;    ///< [B]
-  torch::Tensor tokens;  ///< [B], how many labels each has
-  torch::Tensor nll;  ///< a scalar: mean of -log p over all labels of the chosen answers' rows, undefined without any
+  torch::Tensor sums;    ///< [N]
+  torch::Tensor tokens;  ///< [N], how many labels each has
+  torch::Tensor nll;  ///< a scalar: mean of -log p over all labels of the chosen answers and their prompts, undefined
+                      ///< without any
 };
 /// `batch` is on the model's device and has preferences; `observer` is called after each phase.
 AnswerLogps answer_logps(gemma4::Model& model, const data::Batch& batch, const gemma4::PhaseObserver& observer);

@@ -182,6 +182,7 @@ class Run {
     watch_ = watch_inputs(config_, *batches_);
     state_.facts = make_facts(wanted, *batches_, device_);  // as the user wrote it
     notes_ = config_.notes;
+    if (!batches_->prefix_plan().note.empty()) notes_.push_back(batches_->prefix_plan().note);
     check_evaluates(config_, *batches_);
     if (asks_for_evaluation(config_) && batches_->num_eval() == 0)
       notes_.push_back("no sample is held out, so nothing is evaluated; val_set_size: 0.1 holds out a tenth");

@@ -124,5 +124,46 @@ TEST(Attention, RangedBfloatAttentionAndItsGradientsEqualTheFloatFormula) {
       }
 }
 
+// Of a row of `tokens`: a prefix, then segments of 70, 9, 1 and the rest, of which the last two share one more.
+MaskSpec shared_prefix(std::int64_t tokens, std::int64_t prefix) {
+  MaskSpec rule{.num_keys = tokens, .segment_start = torch::zeros({1, tokens}, at::kLong)};
+  rule.prefix_begin = torch::zeros({2, 1, tokens}, at::kLong);
+  rule.prefix_end = torch::zeros({2, 1, tokens}, at::kLong);
+  const std::vector<std::int64_t> ends{prefix, prefix + 70, prefix + 79, prefix + 80, tokens};
+  for (std::size_t i = 1; i < ends.size(); ++i) {
+    const std::int64_t begin = ends[i - 1], size = ends[i] - begin;
+    rule.segment_start[0].narrow(0, begin, size).fill_(begin);
+    rule.prefix_end[0][0].narrow(0, begin, size).fill_(prefix);
+    if (i < 3) continue;
+    rule.prefix_begin[1][0].narrow(0, begin, size).fill_(ends[1]);
+    rule.prefix_end[1][0].narrow(0, begin, size).fill_(ends[2]);
+  }
+  return rule;
+}
+
+TEST(Attention, SharedPrefixesInBfloatEqualTheFloatFormula) {
+  torch::manual_seed(9);
+  const std::int64_t tokens = 330;
+  const Tensor asking = torch::randint(0, tokens, {1, 77}, at::kLong);
+  for (const auto& [heads, kv_heads] : {std::pair{8, 1}, {4, 2}, {3, 3}})
+    for (const std::int64_t prefix : {1, 64, 150})
+      for (const std::int64_t window : {0, 40, 100})
+        for (const Tensor& queries : {Tensor(), asking}) {
+          MaskSpec rule = shared_prefix(tokens, prefix);
+          rule.window = window;
+          rule.queries = queries;
+          expect_bfloat_equals_formula(some_heads(1, heads, queries.defined() ? 77 : tokens),
+                                       some_heads(1, kv_heads, tokens), some_heads(1, kv_heads, tokens),
+                                       key_ranges(rule, torch::kCPU));
+        }
+}
+
+TEST(Attention, SharedPrefixesBlockedEqualsPlain) {
+  torch::manual_seed(10);
+  const KeyRanges mask = key_ranges(shared_prefix(120, 30), torch::kCPU);
+  const Tensor q = torch::randn({1, 4, 120, 8}), k = torch::randn({1, 2, 120, 8}), v = torch::randn({1, 2, 120, 8});
+  EXPECT_TRUE(torch::allclose(attention(q, k, v, mask), attention_plain(q, k, v, mask), 1e-4, 1e-5));
+}
+
 }  // namespace
 }  // namespace bezel::nn

@@ -1,5 +1,10 @@
 #include "bezel/nn/key_ranges.h"
 
+#include <algorithm>
+#include <iterator>
+#include <utility>
+#include <vector>
+
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 #include <torch/types.h>
@@ -75,6 +80,83 @@ TEST(KeyRanges, WholeImagesFollowTheDefinitionOfTheMask) {
                                 at(rows.sample, b, q) == at(rows.sample, b, k) && rows.real[b][k].item<bool>();
             EXPECT_EQ(seen[b][i][k].item<bool>(), wanted) << b << " " << q << " " << k << " window " << window;
           }
+    }
+}
+
+// A row of segments, each behind the segments of its prefix.
+struct SegmentRow {
+  struct Segment {
+    std::int64_t begin, end;
+    std::vector<std::size_t> prefixes;
+  };
+  std::vector<Segment> segments;
+  std::int64_t size = segments.back().end;
+  Tensor start = torch::zeros({1, size}, at::kLong);
+  Tensor prefix_begin = torch::zeros({2, 1, size}, at::kLong), prefix_end = torch::zeros({2, 1, size}, at::kLong);
+  std::vector<std::vector<std::int64_t>> path;  // of each place, the places of its sample up to the end of its segment
+
+  explicit SegmentRow(std::vector<Segment> given) : segments(std::move(given)) {
+    for (const Segment& segment : segments) {
+      const auto fill = [&](const Tensor& row, std::int64_t value) {
+        row.narrow(0, segment.begin, segment.end - segment.begin).fill_(value);
+      };
+      fill(start[0], segment.begin);
+      std::vector<std::int64_t> places;
+      const auto append = [&](const Segment& of) {
+        for (std::int64_t place = of.begin; place < of.end; ++place) places.push_back(place);
+      };
+      for (std::size_t i = 0; i < segment.prefixes.size(); ++i) {
+        const Segment& prefix = segments[segment.prefixes[i]];
+        fill(prefix_begin[static_cast<std::int64_t>(i)][0], prefix.begin);
+        fill(prefix_end[static_cast<std::int64_t>(i)][0], prefix.end);
+        append(prefix);
+      }
+      append(segment);
+      for (std::int64_t place = segment.begin; place < segment.end; ++place) path.push_back(places);
+    }
+  }
+};
+
+// Two trees, one of them three levels deep, and a sample by itself.
+SegmentRow segment_row() {
+  return SegmentRow({{0, 5, {}},
+                     {5, 7, {0}},
+                     {7, 11, {0}},
+                     {11, 12, {0, 2}},
+                     {12, 15, {0, 2}},
+                     {15, 16, {0}},
+                     {16, 19, {}},
+                     {19, 21, {6}},
+                     {21, 22, {6}},
+                     {22, 26, {}}});
+}
+
+TEST(KeyRanges, SegmentsAreSeenAsInARowOfTheirSampleAlone) {
+  const SegmentRow row = segment_row();
+  const Tensor asking = torch::tensor({{4, 25, 13, 5, 20, 14, 11}});
+  for (const std::int64_t window : {0, 1, 2, 4, 6, 40})
+    for (const Tensor& queries : {Tensor(), asking}) {
+      const KeyRanges ranges = key_ranges({.num_keys = row.size,
+                                           .window = window,
+                                           .segment_start = row.start,
+                                           .queries = queries,
+                                           .prefix_begin = row.prefix_begin,
+                                           .prefix_end = row.prefix_end},
+                                          torch::kCPU);
+      EXPECT_FALSE(ranges.causal);
+      const std::int64_t num_queries = queries.defined() ? queries.size(1) : row.size;
+      const Tensor seen = dense_mask(ranges, num_queries, row.size, torch::kCPU);
+      for (std::int64_t i = 0; i < num_queries; ++i) {
+        const std::int64_t q = queries.defined() ? at(queries, 0, i) : i;
+        const auto& path = row.path[static_cast<std::size_t>(q)];
+        const auto place_of = [&](std::int64_t place) { return std::ranges::find(path, place) - path.begin(); };
+        const std::int64_t position = place_of(q);
+        for (std::int64_t k = 0; k < row.size; ++k) {
+          const std::int64_t key = place_of(k);
+          const bool wanted = key < std::ssize(path) && key <= position && (window == 0 || key > position - window);
+          EXPECT_EQ(seen[0][i][k].item<bool>(), wanted) << q << " " << k << " window " << window;
+        }
+      }
     }
 }
 

@@ -398,6 +398,7 @@ TEST_F(BatchPlanTest, OfManyImagesOnlyThoseOfTheFirstStepAndTheClipReportAreDeco
   for (int i = 0; i < kLines; ++i) lines += line;
   test::write_bytes(config.train_file, lines);
   config.dataloader_num_workers = 0;
+  config.share_prefixes = false;  // or all of a step would be one micro-batch
   const auto batches = std::make_shared<const BatchPlan>(config, gemma4::read_model_config(config.base_model));
   ASSERT_EQ(batches->num_train(), kLines);
   EXPECT_EQ(batches->train_data().num_decoded(), 0u);
@@ -407,6 +408,96 @@ TEST_F(BatchPlanTest, OfManyImagesOnlyThoseOfTheFirstStepAndTheClipReportAreDeco
   EXPECT_EQ(batches->train_data().num_decoded(), 2u);
   EXPECT_EQ(feed.source(0).train(0).size(), 2u);
   EXPECT_EQ(batches->train_data().num_decoded(), 2u + 2 * 2);
+}
+
+// A chat behind a system prompt that is its family's.
+std::string family_chat(int family, int number) {
+  std::string system = "Family " + std::to_string(family) + ".";
+  for (int i = 0; i < 40; ++i) system += " You answer with great care" + std::to_string(family * i) + ".";
+  return R"({"messages": [{"role": "system", "content": ")" + system + R"("}, {"role": "user", "content": "Number )" +
+         std::to_string(number) + R"(?"}, {"role": "assistant", "content": "It is number )" + std::to_string(number) +
+         "\"}]}\n";
+}
+
+/// What a step is trained on: labels, tokens as if each sample were apart, and tokens that are computed.
+struct StepSums {
+  std::multiset<std::int64_t> labels{};
+  std::int64_t tokens = 0, computed = 0, longest = 0;
+  std::size_t batches = 0;
+};
+
+StepSums sums_of(const std::vector<data::Batch>& batches) {
+  StepSums sums{.batches = batches.size()};
+  for (const data::Batch& batch : batches) {
+    for (std::int64_t i = 0; i < batch.num_labels(); ++i) sums.labels.insert(batch.label_ids[i].item<std::int64_t>());
+    sums.tokens += batch.num_tokens;
+    sums.computed += batch.attention_mask.sum().item<std::int64_t>();
+    sums.longest = std::max(sums.longest, batch.input_ids.numel());
+  }
+  return sums;
+}
+
+TEST_F(BatchPlanTest, SharingLeavesTheStepsOfDataThatAreAllAlike) {
+  std::string lines;
+  for (int i = 0; i < 37; ++i) lines += family_chat(1, i);
+  test::write_bytes(config.train_file, lines);
+  config.max_seq_length = 1024;
+  for (const bool packing : {false, true}) {
+    config.packing = packing;
+    config.share_prefixes = false;
+    const BatchPlan apart = open();
+    EXPECT_FALSE(apart.prefix_plan().shares);
+    config.share_prefixes.reset();
+    const BatchPlan shared = open();
+    EXPECT_TRUE(shared.prefix_plan().shares);
+    EXPECT_FALSE(shared.prefix_plan().groups);
+    EXPECT_GT(shared.prefix_plan().saved, 0.3);
+    ASSERT_EQ(shared.total_steps(), apart.total_steps());
+    for (std::int64_t step = 0; step < apart.total_steps(); ++step) {
+      const StepSums together = sums_of(shared.step(step, note)), by_itself = sums_of(apart.step(step, note));
+      EXPECT_EQ(together.labels, by_itself.labels);
+      EXPECT_EQ(together.tokens, by_itself.tokens);
+      if (by_itself.batches > 1) {
+        EXPECT_LT(together.computed, by_itself.computed * 2 / 3);
+      }
+      EXPECT_LE(together.batches, by_itself.batches);
+      EXPECT_LE(together.longest, config.micro_batch_size * config.max_seq_length);
+    }
+  }
+}
+
+TEST_F(BatchPlanTest, SamplesThatBeginAlikeStayTogetherWhereThatPays) {
+  std::string lines;
+  for (int i = 0; i < 48; ++i) lines += family_chat(i % 12, i);
+  test::write_bytes(config.train_file, lines);
+  config.max_seq_length = 1024;
+  config.packing = false;
+  config.micro_batch_size = 4;
+  const BatchPlan batches = open();
+  EXPECT_TRUE(batches.prefix_plan().groups);
+  EXPECT_NE(batches.prefix_plan().note.find("stay together"), std::string::npos);
+  std::set<std::vector<std::size_t>> orders;
+  for (std::int64_t epoch = 0; epoch < 3; ++epoch) {
+    const std::vector<std::size_t> order = batches.epoch_rows(epoch)->samples;
+    orders.insert(order);
+    EXPECT_EQ(std::set<std::size_t>(order.begin(), order.end()).size(), 48u);
+    for (std::size_t i = 0; i < order.size(); ++i) EXPECT_EQ(order[i] % 12, order[i - i % 4] % 12) << i;
+  }
+  EXPECT_EQ(orders.size(), 3u);
+  for (const std::int64_t step : {7, 0, 3}) EXPECT_TRUE(same(open().step(step, note), batches.step(step, note)));
+  config.shuffle = false;
+  EXPECT_FALSE(open().prefix_plan().groups) << "the order is the user's";
+}
+
+TEST_F(BatchPlanTest, DropoutKeepsAutoFromSharing) {
+  std::string lines;
+  for (int i = 0; i < 8; ++i) lines += family_chat(1, i);
+  test::write_bytes(config.train_file, lines);
+  config.max_seq_length = 1024;
+  config.lora.dropout = 0.1;
+  const BatchPlan batches = open();
+  EXPECT_FALSE(batches.prefix_plan().shares);
+  EXPECT_NE(batches.prefix_plan().note.find("lora_dropout"), std::string::npos);
 }
 
 }  // namespace

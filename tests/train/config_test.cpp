@@ -56,6 +56,14 @@ TEST(TrainConfig, FlagsBeatTheFileAndTheFileBeatsDefaults) {
   EXPECT_EQ(config.weight_decay, 0.0);
 }
 
+TEST(TrainConfig, WhatIsDrawnForEachSampleIsNotShared) {
+  EXPECT_EQ(parse("").share_prefixes, std::nullopt);
+  EXPECT_EQ(parse("share_prefixes: auto\nlora_dropout: 0.1\n").share_prefixes, std::nullopt);
+  EXPECT_EQ(parse("share_prefixes: true\n").share_prefixes, true);
+  expect_refused("share_prefixes: true\nlora_dropout: 0.1\n", {"'share_prefixes'", "lora_dropout"});
+  expect_refused("share_prefixes: true\nneftune_noise_alpha: 5\n", {"'share_prefixes'", "neftune_noise_alpha"});
+}
+
 TEST(TrainConfig, DashesAndUnderscoresAreTheSame) {
   EXPECT_EQ(parse("lora-r: 4\n", {"--micro-batch_size", "3"}).micro_batch_size, 3);
   EXPECT_EQ(parse("lora-r: 4\n").lora.rank, 4);

@@ -7,6 +7,7 @@
 #include "bezel/kernels/simd/bf16.h"
 #include "bezel/kernels/simd/chunk.h"
 #include "bezel/kernels/simd/exponential.h"
+#include "bezel/kernels/simd/product.h"
 
 namespace bezel::kernels::simd {
 namespace {
@@ -250,36 +251,58 @@ void row_dots(const RowDots& a, std::int64_t begin, std::int64_t end) {
 
 void ranged_softmax(const RangedSoftmax& a, std::int64_t begin, std::int64_t end) {
   for (std::int64_t n = begin; n < end; ++n) {
-    const std::int64_t first = a.first[n] - a.shift, until = a.end[n] - a.shift;
     float* z = a.scores + n * a.columns;
     Bf16* weights = a.weights + n * a.columns;
     a.log_sum[n] = 0.0f;
     for (std::int64_t i = 0; i < a.columns; ++i) weights[i] = Bf16{0};
-    if (until <= first) continue;
     float most = -INFINITY, sum = 0.0f;
+    bool sees_any = false;
+    for (std::int64_t r = 0; r < a.ranges; ++r) {
+      const std::int64_t first = a.first[r * a.ld_ranges + n], until = a.end[r * a.ld_ranges + n];
+      sees_any = sees_any || first < until;
 #pragma omp simd reduction(max : most)
-    for (std::int64_t i = first; i < until; ++i) most = z[i] > most ? z[i] : most;
+      for (std::int64_t i = first; i < until; ++i) most = z[i] > most ? z[i] : most;
+    }
+    if (!sees_any) continue;
+    for (std::int64_t r = 0; r < a.ranges; ++r) {
+      const std::int64_t first = a.first[r * a.ld_ranges + n], until = a.end[r * a.ld_ranges + n];
 #pragma omp simd reduction(+ : sum)
-    for (std::int64_t i = first; i < until; ++i) {
-      z[i] = exponential(z[i] - most);
-      sum += z[i];
+      for (std::int64_t i = first; i < until; ++i) {
+        z[i] = exponential(z[i] - most);
+        sum += z[i];
+      }
     }
     const float inverse = 1.0f / sum;
+    for (std::int64_t r = 0; r < a.ranges; ++r) {
+      const std::int64_t first = a.first[r * a.ld_ranges + n], until = a.end[r * a.ld_ranges + n];
 #pragma omp simd
-    for (std::int64_t i = first; i < until; ++i) weights[i] = narrow(z[i] * inverse);
+      for (std::int64_t i = first; i < until; ++i) weights[i] = narrow(z[i] * inverse);
+    }
     a.log_sum[n] = most + std::log(sum);
   }
 }
 
+// Adds 1 where a run behind the first of a column holds `row`.
+void mark_more_ranges(const RangedGradient& a, std::int64_t row, float* seen) {
+  for (std::int64_t i = 0; i < a.columns; ++i) seen[i] = 0.0f;
+  for (std::int64_t r = 1; r < a.ranges; ++r) {
+    const std::int64_t *first = a.first + r * a.ld_ranges, *end = a.end + r * a.ld_ranges;
+#pragma omp simd
+    for (std::int64_t i = 0; i < a.columns; ++i) seen[i] += (first[i] <= row) & (row < end[i]) ? 1.0f : 0.0f;
+  }
+}
+
 void ranged_gradient(const RangedGradient& a, std::int64_t begin, std::int64_t end) {
+  float more[kPackedWidth] = {};
   for (std::int64_t pair = begin; pair < end; ++pair) {
     for (std::int64_t n = 2 * pair; n < 2 * pair + 2; ++n) {
       const float *z = a.scores + n * a.columns, *dw = a.d_weights + n * a.columns;
       Bf16 *weights = a.weights + n * a.columns, *dz = a.d_scores + n * a.columns;
       const std::int64_t row = n + a.shift;
+      if (a.ranges > 1) mark_more_ranges(a, row, more);
 #pragma omp simd
       for (std::int64_t i = 0; i < a.columns; ++i) {
-        const float seen = (a.first[i] <= row) & (row < a.end[i]) ? 1.0f : 0.0f;
+        const float seen = more[i] + ((a.first[i] <= row) & (row < a.end[i]) ? 1.0f : 0.0f);
         const float weight = exponential(z[i] - a.log_sum[i]) * seen;
         weights[i] = narrow(weight);
         dz[i] = narrow(weight * (dw[i] - a.delta[i]));

@@ -89,26 +89,30 @@ struct RowDots {
   float* dots;  ///< [N]
 };
 
-/// Softmax over a run of columns of each row, see attention.h; the other weights are 0.
+/// Softmax over some runs of columns of each row, see attention.h; the other weights are 0.
 struct RangedSoftmax {
   float* scores;  ///< [N, columns]; overwritten
   std::int64_t columns;
-  const std::int64_t* first;  ///< [N], the first column that a row sees, counted from `shift`
-  const std::int64_t* end;    ///< [N], the column after the last
-  std::int64_t shift;
-  Bf16* weights;   ///< [N, columns]
-  float* log_sum;  ///< [N]; 0 for a row that sees nothing
+  const std::int64_t* first;  ///< [ranges, N'], the first column of each run that a row sees
+  const std::int64_t* end;    ///< [ranges, N'], the column after the last; runs of one row do not overlap
+  std::int64_t ranges;
+  std::int64_t ld_ranges;  ///< N'
+  Bf16* weights;           ///< [N, columns]
+  float* log_sum;          ///< [N]; 0 for a row that sees nothing
 };
 
-/// AttentionGradient where each column sees a run of rows; the others' weights are 0.
+/// AttentionGradient where each column sees some runs of rows; the others' weights are 0.
 struct RangedGradient {
   const float* scores;     ///< [N, columns]
   const float* d_weights;  ///< [N, columns]
   const float* log_sum;    ///< [columns]
   const float* delta;      ///< [columns]
-  std::int64_t columns;
-  const std::int64_t* first;  ///< [columns], the first row that a column sees, counted from `shift`
-  const std::int64_t* end;    ///< [columns], the row after the last
+  std::int64_t columns;    ///< at most kPackedWidth
+  const std::int64_t*
+      first;                ///< [ranges, columns'], the first row of each run that a column sees, counted from `shift`
+  const std::int64_t* end;  ///< [ranges, columns'], the row after the last
+  std::int64_t ranges;
+  std::int64_t ld_ranges;  ///< columns'
   std::int64_t shift;
   Bf16* weights;   ///< [N, columns]
   Bf16* d_scores;  ///< [N, columns]
