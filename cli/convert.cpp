@@ -13,12 +13,14 @@
 #include "cli/command.h"
 #include "cli/convert_orbax.h"
 #include "cli/gguf_out.h"
+#include "cli/mmproj_option.h"
 
 namespace bezel::cli {
 namespace {
 
 struct ConvertOptions {
   std::string model;
+  std::string mmproj;
   std::string adapter;
   std::string layout;
   std::string names;
@@ -43,7 +45,11 @@ void convert_to_gguf(const ConvertOptions& options) {
   if ((options.adapter.empty() && options.model.empty()) || !options.layout.empty() || !options.names.empty())
     throw Error(ErrorKind::kConfig, "--to gguf takes --model or --adapter, and neither --layout nor --names");
   if (options.adapter.empty())
-    return write_gguf_model({.model = options.model, .adapter = "", .type = options.type, .output = options.output});
+    return write_gguf_model({.model = options.model,
+                             .mmproj = options.mmproj,
+                             .adapter = "",
+                             .type = options.type,
+                             .output = options.output});
   if (!options.type.empty())
     throw Error(ErrorKind::kConfig, "--type: an adapter is written in float32; `bezel merge --to gguf` takes a type");
   std::string architecture;
@@ -132,6 +138,8 @@ lora::AdapterNames names_of(const std::string& names) {
 
 void convert(const ConvertOptions& options) {
   if (options.to.empty() && !options.type.empty()) throw Error(ErrorKind::kConfig, "--type: only with --to gguf");
+  if (!options.mmproj.empty() && (options.to != "gguf" || !options.adapter.empty()))
+    throw Error(ErrorKind::kConfig, "--mmproj: only with --to gguf, of a --model that is a GGUF file");
   if (!options.model.empty() && io::find_orbax_folder(options.model)) return convert_from_orbax(options);
   refuse_orbax_flags(options);
   if (!options.to.empty()) return convert_to(options);
@@ -167,6 +175,7 @@ void add_convert(CLI::App& app, int&) {
       "--model", options->model,
       "checkpoint folder, also of Orbax; with --to gguf also a GGUF file, or the adapter's base, where it "
       "names none");
+  add_mmproj_option(*command, options->mmproj);
   command->add_option("--adapter", options->adapter, "PEFT adapter folder, with --to peft also one of mlx-lm");
   command->add_option("--layout", options->layout, "nested (`…q_proj.linear.weight`, as released) or flat")
       ->check(CLI::IsMember({"nested", "flat"}));

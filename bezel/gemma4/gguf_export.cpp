@@ -111,13 +111,13 @@ void plan_from_gguf(const std::string& path, std::optional<GgufMix> mix, GgufExp
 
 }  // namespace
 
-GgufExport plan_gguf(const std::string& model, std::optional<GgufMix> mix) {
+GgufExport plan_gguf(const ModelFiles& files, std::optional<GgufMix> mix) {
   GgufExport made;
-  made.warnings = load_model(model, {}).warnings;  // complete, and of the shapes that its config says
-  if (io::is_gguf_path(model))
-    plan_from_gguf(model, mix, made);
+  made.warnings = load_model(files, {}).warnings;  // complete, and of the shapes that its config says
+  if (io::is_gguf_path(files.model))
+    plan_from_gguf(files.model, mix, made);
   else
-    CheckpointExport(model, made).run(mix);
+    CheckpointExport(files.model, made).run(mix);
   return made;
 }
 

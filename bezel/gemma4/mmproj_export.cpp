@@ -152,15 +152,15 @@ GgufExport plan_from_towers(const Source& source, const io::GgufFile& towers) {
 
 }  // namespace
 
-std::optional<GgufExport> plan_mmproj(const std::string& model, std::optional<GgufMix> mix) {
-  if (io::is_gguf_path(model)) {
-    const io::GgufModel gguf = io::GgufModel::open(model);
+std::optional<GgufExport> plan_mmproj(const ModelFiles& files, std::optional<GgufMix> mix) {
+  if (io::is_gguf_path(files.model)) {
+    const io::GgufModel gguf = io::GgufModel::open(files.model, files.mmproj);
     if (gguf.towers() == nullptr) return std::nullopt;
-    return plan_from_towers(Source(model), *gguf.towers());
+    return plan_from_towers(Source(files.model, files.mmproj), *gguf.towers());
   }
-  const ModelConfig config = read_model_config(model);
+  const ModelConfig config = read_model_config(files.model);
   if (config.is_unified() || (!config.vision && !config.audio)) return std::nullopt;
-  return plan_from_checkpoint(model, config, mix);
+  return plan_from_checkpoint(files.model, config, mix);
 }
 
 }  // namespace bezel::gemma4
