@@ -14,6 +14,7 @@
 #include "cli/convert_orbax.h"
 #include "cli/gguf_out.h"
 #include "cli/mmproj_option.h"
+#include "cli/orbax_out.h"
 
 namespace bezel::cli {
 namespace {
@@ -96,7 +97,17 @@ void convert_to_vllm(const ConvertOptions& options) {
               with_commas(made.renamed).c_str(), with_commas(made.tensors).c_str(), options.output.c_str());
 }
 
+void convert_to_orbax(const ConvertOptions& options) {
+  if (options.model.empty() || !options.adapter.empty() || !options.layout.empty() || !options.names.empty() ||
+      !options.type.empty() || !options.mmproj.empty())
+    throw Error(ErrorKind::kConfig,
+                "--to orbax takes --model, a checkpoint folder, and --dtype; `bezel merge --to orbax` ",
+                "puts an adapter inside");
+  write_orbax_model({.model = options.model, .adapter = "", .dtype = options.dtype, .output = options.output});
+}
+
 void convert_to(const ConvertOptions& options) {
+  if (options.to == "orbax") return convert_to_orbax(options);
   if (options.to == "gguf") return convert_to_gguf(options);
   if (options.to == "mlx") return convert_to_mlx(options);
   if (options.to == "peft") return convert_to_peft(options);
@@ -122,10 +133,11 @@ void convert_from_orbax(const ConvertOptions& options) {
   if (flat) warn_of_flat_layout(options.output);
 }
 
-/// Flags that only the arrays of Orbax need.
+/// Flags that only the arrays of Orbax need; --dtype also where they are written.
 void refuse_orbax_flags(const ConvertOptions& options) {
+  const std::string dtype = options.to == "orbax" ? "" : options.dtype;
   for (const auto& [flag, value] :
-       {std::pair{"--tokenizer", options.tokenizer}, {"--config", options.config}, {"--dtype", options.dtype}})
+       {std::pair{"--tokenizer", options.tokenizer}, {"--config", options.config}, {"--dtype", dtype}})
     if (!value.empty())
       throw Error(ErrorKind::kConfig, flag, ": only for a --model that is a checkpoint of Orbax (_METADATA, ",
                   "manifest.ocdbt)");
@@ -188,8 +200,10 @@ void add_convert(CLI::App& app, int&) {
       ->add_option(
           "--to", options->to,
           "gguf: an adapter's language layers, or without --adapter the language model, as llama.cpp reads them; of an "
-          "adapter also peft (from MLX, or in the released spelling), vllm (also for SGLang) and mlx")
-      ->check(CLI::IsMember({"gguf", "peft", "vllm", "mlx"}));
+          "adapter also peft (from MLX, or in the released spelling), vllm (also for SGLang) and mlx; orbax: a "
+          "checkpoint folder as "
+          "Google's JAX loader restores it")
+      ->check(CLI::IsMember({"gguf", "peft", "vllm", "mlx", "orbax"}));
   command
       ->add_option("--type", options->type,
                    "of a model for --to gguf: " + gguf_type_help() + " (default: as it is stored)")
@@ -197,7 +211,9 @@ void add_convert(CLI::App& app, int&) {
   command->add_option("--tokenizer", options->tokenizer, "from Orbax: folder with Gemma 4's tokenizer.json");
   command->add_option("--config", options->config,
                       "from Orbax: the model's config.json, where the shapes are not of a released size");
-  command->add_option("--dtype", options->dtype, "from Orbax: bfloat16 (default) or float32")
+  command
+      ->add_option("--dtype", options->dtype,
+                   "from Orbax: bfloat16 (default) or float32; with --to orbax (default: as stored)")
       ->check(CLI::IsMember({"bfloat16", "float32"}));
   command->add_option("--output", options->output, "new folder, or with --to gguf the file")->required();
   command->add_option("--max-shard-size", options->max_shard_size, "such as 5GB, 500MB, 2GiB or a number of bytes")

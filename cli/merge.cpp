@@ -10,6 +10,7 @@
 #include "cli/command.h"
 #include "cli/gguf_out.h"
 #include "cli/mmproj_option.h"
+#include "cli/orbax_out.h"
 
 namespace bezel::cli {
 namespace {
@@ -59,7 +60,15 @@ void merge_to_gguf(const MergeArguments& options) {
                     .output = options.output});
 }
 
+void merge_to_orbax(const MergeArguments& options) {
+  if (!options.type.empty() || !options.mmproj.empty() || options.requantize)
+    throw Error(ErrorKind::kConfig, "--to orbax takes --dtype, and neither --type, --mmproj nor --requantize");
+  write_orbax_model(
+      {.model = options.model, .adapter = options.adapter, .dtype = options.dtype, .output = options.output});
+}
+
 void merge(const MergeArguments& options) {
+  if (options.to == "orbax") return merge_to_orbax(options);
   if (!options.to.empty()) return merge_to_gguf(options);
   if (!options.mmproj.empty())
     throw Error(ErrorKind::kConfig, "--mmproj: only with --to gguf, of a --model that is a GGUF file");
@@ -93,8 +102,12 @@ void add_merge(CLI::App& app, int&) {
   add_mmproj_option(*command, options->mmproj);
   command->add_option("--adapter", options->adapter, "PEFT adapter folder")->required();
   command->add_option("--output", options->output, "new folder, or with --to gguf a new file")->required();
-  command->add_option("--to", options->to, "gguf: one file with the merged language model, as llama.cpp reads it")
-      ->check(CLI::IsMember({"gguf"}));
+  command
+      ->add_option(
+          "--to", options->to,
+          "gguf: one file with the merged language model, as llama.cpp reads it; orbax: a folder as Google's JAX "
+          "loader restores it")
+      ->check(CLI::IsMember({"gguf", "orbax"}));
   command->add_option("--type", options->type, "with --to gguf: " + gguf_type_help() + " (default: as stored)")
       ->check(CLI::IsMember(quant::gguf_mix_names()));
   command
