@@ -112,7 +112,8 @@ def zstd(data: bytes) -> bytes:
     library.ZSTD_compressBound.argtypes = [ctypes.c_size_t]
     library.ZSTD_compress.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int]
     out = ctypes.create_string_buffer(library.ZSTD_compressBound(len(data)))
-    return out.raw[:library.ZSTD_compress(out, len(out), data, len(data), 1)]
+    size = library.ZSTD_compress(out, len(out), data, len(data), 1)
+    return out.raw[:size]
 
 
 def write_table(folder: Path) -> np.ndarray:
