@@ -1,10 +1,13 @@
 #include "bezel/lora/convert.h"
 
 #include <cstdio>
+#include <filesystem>
 #include <memory>
 
 #include "bezel/error.h"
 #include "bezel/gemma4/load.h"
+#include "bezel/io/hub_cache.h"
+#include "bezel/io/regular_file.h"
 #include "bezel/io/zarr_store.h"
 #include "bezel/lora/gguf.h"
 #include "bezel/lora/mlx.h"
@@ -77,11 +80,30 @@ void convert_to_mlx(const ConvertOptions& options) {
               with_commas(made.rank).c_str(), made.left_behind.size(), options.output.c_str());
 }
 
+/// The family of classes in transformers of a base that is on this machine.
+std::string family_of(const std::string& model) {
+  std::error_code error;
+  const bool exists = !model.empty() && std::filesystem::exists(model, error);
+  const std::string path = exists ? io::find_model(model) + "/config.json" : "";
+  if (!exists || !io::is_there(path)) {
+    std::fprintf(stderr,
+                 "note: the base '%s' is not on this machine; the adapter is written as one of Gemma 4 with towers or "
+                 "without them. Name its folder with --model where it is the 12B or a Gemma 3\n",
+                 model.c_str());
+    return "Gemma4";
+  }
+  const io::Json json = io::read_json_file(path);
+  const std::string type = io::JsonView(json, path).at("model_type").text();
+  return type.starts_with("gemma4_unified") ? "Gemma4Unified" : type.starts_with("gemma3") ? "Gemma3" : "Gemma4";
+}
+
 // For PEFT from MLX, or from PEFT's own in the released spelling.
 void convert_to_peft(const ConvertOptions& options) {
   refuse_other_flags(options);
   if (lora::is_mlx_adapter(options.adapter)) {
-    const std::int64_t layers = lora::read_mlx_adapter(options.adapter, options.model, options.output);
+    const std::string base = options.model.empty() ? lora::mlx_base_model(options.adapter) : options.model;
+    const std::int64_t layers =
+        lora::read_mlx_adapter(options.adapter, {.model = base, .family = family_of(base)}, options.output);
     std::printf("%s layers\n%s\n", with_commas(layers).c_str(), options.output.c_str());
     return;
   }
@@ -90,9 +112,15 @@ void convert_to_peft(const ConvertOptions& options) {
               options.output.c_str());
 }
 
-void convert_to_vllm(const ConvertOptions& options) {
+void convert_to_server(const ConvertOptions& options) {
   refuse_other_flags(options);
-  const lora::Conversion made = lora::convert_adapter_for_servers(options.adapter, options.output);
+  const bool sglang = options.to == "sglang";
+  const lora::Conversion made = lora::convert_adapter_for_servers(options.adapter, options.output,
+                                                                  sglang ? lora::Server::kSglang : lora::Server::kVllm);
+  for (const std::string& name : made.left_behind)
+    std::fprintf(stderr,
+                 "warning: %s stays behind: SGLang takes adapters on attention and MLP of the language model alone\n",
+                 name.c_str());
   std::printf("%s of %s tensors renamed, one rank and one scale for all layers\n%s\n",
               with_commas(made.renamed).c_str(), with_commas(made.tensors).c_str(), options.output.c_str());
 }
@@ -111,7 +139,7 @@ void convert_to(const ConvertOptions& options) {
   if (options.to == "gguf") return convert_to_gguf(options);
   if (options.to == "mlx") return convert_to_mlx(options);
   if (options.to == "peft") return convert_to_peft(options);
-  convert_to_vllm(options);
+  convert_to_server(options);
 }
 
 void convert_from_orbax(const ConvertOptions& options) {
@@ -200,10 +228,10 @@ void add_convert(CLI::App& app, int&) {
       ->add_option(
           "--to", options->to,
           "gguf: an adapter's language layers, or without --adapter the language model, as llama.cpp reads them; of an "
-          "adapter also peft (from MLX, or in the released spelling), vllm (also for SGLang) and mlx; orbax: a "
-          "checkpoint folder as "
+          "adapter also peft (from MLX, or in the released spelling), vllm, sglang and mlx; orbax: a checkpoint folder "
+          "as "
           "Google's JAX loader restores it")
-      ->check(CLI::IsMember({"gguf", "peft", "vllm", "mlx", "orbax"}));
+      ->check(CLI::IsMember({"gguf", "peft", "vllm", "sglang", "mlx", "orbax"}));
   command
       ->add_option("--type", options->type,
                    "of a model for --to gguf: " + gguf_type_help() + " (default: as it is stored)")
