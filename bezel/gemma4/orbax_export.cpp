@@ -66,7 +66,7 @@ class Writer {
   OrbaxWritten run() {
     for (const OrbaxArray& array : made_.arrays) add(array);
     for (const auto& [name, part] : parts_)
-      if (!used_.contains(name)) leave_out(name);
+      if (!used_.contains(name)) check_unplaced(name);
     out_.finish();
     return std::move(written_);
   }
@@ -180,7 +180,7 @@ class Writer {
     }
   }
 
-  void leave_out(const std::string& name) {
+  void check_unplaced(const std::string& name) {
     if (!is_unused_kv(name, made_.config.text))
       throw Error("tensor '", name, "' has no place in the form of Google's JAX releases");
     written_.left_out.push_back(name);
