@@ -9,7 +9,7 @@
 
 #include "bezel/data/data_folder.h"
 #include "bezel/error.h"
-#include "bezel/gemma4/load.h"
+#include "bezel/gemma4/model_files.h"
 #include "bezel/generate/settings.h"
 #include "bezel/io/atomic_write.h"
 #include "bezel/lora/adapter_io.h"
@@ -18,6 +18,7 @@
 #include "bezel/train/use_adapter.h"
 #include "cli/command.h"
 #include "cli/evaluate_pairs.h"
+#include "cli/mmproj_option.h"
 
 namespace bezel::cli {
 namespace {
@@ -215,11 +216,12 @@ void evaluate(const EvaluateArguments& options) {
   config.train_file = data_file(config.train_file);
   if (options.pairs) config.preference.objective = train::ObjectiveKind::kDpo;
   const torch::Device device = train::choose_device(config.device);
-  const train::BatchPlan batches(config, gemma4::read_model_config(config.base_model));
-  const gemma4::LoadedModel loaded =
-      gemma4::load_model(config.base_model, {config.dtype == "float32" ? torch::kFloat : torch::kBFloat16,
-                                             device,
-                                             {.storage = quant::parse_storage(config.storage)}});
+  const train::BatchPlan batches(config,
+                                 gemma4::read_model_config(gemma4::ModelFiles{config.base_model, config.mmproj}));
+  const gemma4::LoadedModel loaded = gemma4::load_model(gemma4::ModelFiles{config.base_model, config.mmproj},
+                                                        {config.dtype == "float32" ? torch::kFloat : torch::kBFloat16,
+                                                         device,
+                                                         {.storage = quant::parse_storage(config.storage)}});
   print_warnings(loaded.warnings);
   gemma4::Model model = loaded.model;
   const bool adapted = !options.adapter.empty();
@@ -271,6 +273,7 @@ void add_evaluate(CLI::App& app, int&) {
   train::TrainConfig& config = options->config;
   CLI::App* command = app.add_subcommand("evaluate", "Loss, token accuracy and answers, of the base and an adapter");
   command->add_option("--model", config.base_model, "checkpoint folder or GGUF file")->required();
+  add_mmproj_option(*command, config.mmproj);
   command
       ->add_option("--data", config.train_file, "JSONL, JSON or CSV file, or a folder with valid.jsonl or test.jsonl")
       ->required();

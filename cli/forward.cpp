@@ -3,17 +3,19 @@
 #include <memory>
 
 #include "bezel/error.h"
-#include "bezel/gemma4/load.h"
+#include "bezel/gemma4/model_files.h"
 #include "bezel/io/tensor_io.h"
 #include "bezel/train/device.h"
 #include "bezel/train/use_adapter.h"
 #include "cli/command.h"
+#include "cli/mmproj_option.h"
 
 namespace bezel::cli {
 namespace {
 
 struct ForwardOptions {
   std::string model;
+  std::string mmproj;
   std::string inputs;
   std::string output;
   std::string adapter;
@@ -27,7 +29,8 @@ void forward(const ForwardOptions& options) {
   const torch::ScalarType dtype = options.dtype == "bfloat16" ? torch::kBFloat16 : torch::kFloat;
   const input::RawInputs inputs = input::read_raw_inputs(options.inputs);
   gemma4::LoadedModel loaded = gemma4::load_model(
-      options.model, {dtype, train::choose_device(options.device), {.storage = quant::parse_storage(options.storage)}});
+      gemma4::ModelFiles{options.model, options.mmproj},
+      {dtype, train::choose_device(options.device), {.storage = quant::parse_storage(options.storage)}});
   print_warnings(loaded.warnings);
   if (!options.adapter.empty())
     print_warnings(train::use_adapter(loaded.model, options.adapter).notes);
@@ -48,6 +51,7 @@ void add_forward(CLI::App& app, int&) {
   auto options = std::make_shared<ForwardOptions>();
   CLI::App* command = app.add_subcommand("forward", "Raw tensors in, logits, loss and gradients out");
   command->add_option("--model", options->model, "checkpoint folder or GGUF file")->required();
+  add_mmproj_option(*command, options->mmproj);
   command->add_option("--inputs", options->inputs, "safetensors file with in.input_ids, in.labels, in.pixel_values …")
       ->required();
   command->add_option("--output", options->output, "safetensors file to write")->required();

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "bezel/error.h"
-#include "bezel/gemma4/load.h"
+#include "bezel/gemma4/model_files.h"
 #include "bezel/generate/conversation.h"
 #include "bezel/generate/generator.h"
 #include "bezel/generate/settings.h"
@@ -21,12 +21,14 @@
 #include "bezel/train/residency.h"
 #include "bezel/train/use_adapter.h"
 #include "cli/command.h"
+#include "cli/mmproj_option.h"
 
 namespace bezel::cli {
 namespace {
 
 struct GenerateArguments {
   std::string model;
+  std::string mmproj;
   std::vector<std::string> adapters;
   generate::Question question;
   std::string inputs;
@@ -101,7 +103,9 @@ class Session {
 };
 
 Session::Session(const GenerateArguments& options)
-    : options_(options), conversation_(options.model, gemma4::read_model_config(options.model), options.conversation) {
+    : options_(options),
+      conversation_(options.model, gemma4::read_model_config(gemma4::ModelFiles{options.model, options.mmproj}),
+                    options.conversation) {
   generate::Settings settings =
       generate::read_settings(options.model, conversation_.tokenizer(), options.conversation.chat_template);
   sampling_ = settings.sampling;
@@ -117,7 +121,8 @@ Session::Session(const GenerateArguments& options)
   for (const std::string& note : settings.notes) std::fprintf(stderr, "note: %s\n", note.c_str());
   const torch::ScalarType dtype = options.dtype == "float32" ? torch::kFloat : torch::kBFloat16;
   gemma4::LoadedModel loaded = gemma4::load_model(
-      options.model, {dtype, train::choose_device(options.device), {.storage = quant::parse_storage(options.storage)}});
+      gemma4::ModelFiles{options.model, options.mmproj},
+      {dtype, train::choose_device(options.device), {.storage = quant::parse_storage(options.storage)}});
   print_warnings(loaded.warnings);
   model_ = loaded.model;
   image_attention_ = model_->config().text.image_attention;
@@ -267,6 +272,7 @@ int generate_text(const GenerateArguments& options) {
 
 void add_input_options(CLI::App& command, GenerateArguments& options) {
   command.add_option("--model", options.model, "checkpoint folder or GGUF file")->required();
+  add_mmproj_option(command, options.mmproj);
   command.add_option("--adapter", options.adapters, "PEFT adapter folder; several are compared with the base");
   command.add_option("--prompt", options.question.text, "what to ask; with --chat the first question");
   for (const input::MediaKind kind : input::kMediaKinds)

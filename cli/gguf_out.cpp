@@ -6,8 +6,8 @@
 #include "bezel/data/modelfile.h"
 #include "bezel/error.h"
 #include "bezel/gemma4/gguf_export.h"
-#include "bezel/gemma4/load.h"
 #include "bezel/gemma4/mmproj_export.h"
+#include "bezel/gemma4/model_files.h"
 #include "bezel/io/atomic_write.h"
 #include "bezel/lora/adapter_io.h"
 #include "bezel/lora/merge_gguf.h"
@@ -34,7 +34,7 @@ void check_new(const std::string& path) {
 
 std::int64_t merge_adapter(const GgufOut& out, gemma4::GgufExport& text, std::optional<gemma4::GgufExport>& towers) {
   if (out.adapter.empty()) return 0;
-  gemma4::LoadedModel loaded = gemma4::load_model(out.model, {.dtype = torch::kFloat});
+  gemma4::LoadedModel loaded = gemma4::load_model(gemma4::ModelFiles{out.model, out.mmproj}, {.dtype = torch::kFloat});
   print_warnings(lora::load_adapter(*loaded.model, out.adapter, loaded.model->config().text_only).notes);
   std::vector<quant::GgufPart*> parts;
   for (quant::GgufPart& part : text.parts) parts.push_back(&part);
@@ -78,9 +78,9 @@ void write_gguf_model(const GgufOut& out) {
     throw Error(ErrorKind::kConfig, "--output ", out.output, ": a GGUF file's name ends in .gguf");
   check_new(out.output);
   const auto mix = out.type.empty() ? std::nullopt : quant::gguf_mix(out.type);
-  gemma4::GgufExport text = gemma4::plan_gguf(out.model, mix);
+  gemma4::GgufExport text = gemma4::plan_gguf({out.model, out.mmproj}, mix);
   print_warnings(text.warnings);
-  std::optional<gemma4::GgufExport> towers = gemma4::plan_mmproj(out.model, mix);
+  std::optional<gemma4::GgufExport> towers = gemma4::plan_mmproj({out.model, out.mmproj}, mix);
   if (towers) check_new(mmproj_path(out.output));
   check_new(modelfile_path(out.output));
   if (const std::int64_t merged = merge_adapter(out, text, towers); merged > 0)

@@ -7,6 +7,7 @@ namespace bezel::cli {
 /// A GGUF file to write of a model.
 struct GgufOut {
   std::string model;    ///< checkpoint folder or GGUF file
+  std::string mmproj;   ///< see gemma4::ModelFiles
   std::string adapter;  ///< PEFT adapter folder to put inside; "": none
   std::string type;     ///< a name of quant::gguf_mix; "": as it is stored
   std::string output;

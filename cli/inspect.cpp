@@ -9,6 +9,7 @@
 #include "bezel/train/config.h"
 #include "cli/command.h"
 #include "cli/inspect_text.h"
+#include "cli/mmproj_option.h"
 
 namespace bezel::cli {
 namespace {
@@ -117,6 +118,7 @@ void print_scan(const Json& scan) {
 
 struct InspectOptions {
   std::string path;
+  std::string mmproj;
   std::string target_modules;
   bool json = false;
   bool check = false;
@@ -127,7 +129,7 @@ struct InspectOptions {
 int show_targets(const InspectOptions& options) {
   const train::TrainConfig config = train::parse_train_config(
       "", "--target-modules", {{"--target-modules", "target_modules", options.target_modules}}, false);
-  const Json selected = report::inspect_targets(options.path, config.lora.target_modules);
+  const Json selected = report::inspect_targets(options.path, config.lora.target_modules, options.mmproj);
   if (options.json)
     std::printf("%s\n", selected.dump(2).c_str());
   else
@@ -137,10 +139,10 @@ int show_targets(const InspectOptions& options) {
 
 int inspect(const InspectOptions& options) {
   if (!options.target_modules.empty()) return show_targets(options);
-  Json report = report::inspect(options.path);
+  Json report = report::inspect(options.path, options.mmproj);
   bool good = report["loads"].get<bool>();
   if (options.check) {
-    report["bad_values"] = report::scan_values(options.path);
+    report["bad_values"] = report::scan_values(options.path, options.mmproj);
     good = good && report["bad_values"].empty();
   }
   if (options.json) {
@@ -158,6 +160,7 @@ void add_inspect(CLI::App& app, int& status) {
   auto options = std::make_shared<InspectOptions>();
   CLI::App* command = app.add_subcommand("inspect", "What a checkpoint, an adapter or a GGUF file holds");
   command->add_option("path", options->path, "checkpoint or adapter folder, or GGUF file")->required();
+  add_mmproj_option(*command, options->mmproj);
   command->add_flag("--json", options->json, "as JSON, with every name");
   command->add_flag("--check", options->check, "read every value and look for NaN and Inf");
   command->add_flag("--clips", options->clips, "the clip bounds of each layer");

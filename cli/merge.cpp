@@ -9,12 +9,15 @@
 #include "bezel/quant/gguf_mix.h"
 #include "cli/command.h"
 #include "cli/gguf_out.h"
+#include "cli/mmproj_option.h"
+#include "cli/orbax_out.h"
 
 namespace bezel::cli {
 namespace {
 
 struct MergeArguments {
   std::string model;
+  std::string mmproj;
   std::string adapter;
   std::string output;
   std::string dtype;
@@ -50,12 +53,25 @@ void print(const MergeArguments& options, const lora::MergeReport& report) {
 void merge_to_gguf(const MergeArguments& options) {
   if (!options.dtype.empty() || options.requantize)
     throw Error(ErrorKind::kConfig, "--to gguf takes --type, and neither --dtype nor --requantize");
-  write_gguf_model(
-      {.model = options.model, .adapter = options.adapter, .type = options.type, .output = options.output});
+  write_gguf_model({.model = options.model,
+                    .mmproj = options.mmproj,
+                    .adapter = options.adapter,
+                    .type = options.type,
+                    .output = options.output});
+}
+
+void merge_to_orbax(const MergeArguments& options) {
+  if (!options.type.empty() || !options.mmproj.empty() || options.requantize)
+    throw Error(ErrorKind::kConfig, "--to orbax takes --dtype, and neither --type, --mmproj nor --requantize");
+  write_orbax_model(
+      {.model = options.model, .adapter = options.adapter, .dtype = options.dtype, .output = options.output});
 }
 
 void merge(const MergeArguments& options) {
+  if (options.to == "orbax") return merge_to_orbax(options);
   if (!options.to.empty()) return merge_to_gguf(options);
+  if (!options.mmproj.empty())
+    throw Error(ErrorKind::kConfig, "--mmproj: only with --to gguf, of a --model that is a GGUF file");
   if (!options.type.empty()) throw Error(ErrorKind::kConfig, "--type: only with --to gguf; a checkpoint has --dtype");
   // In float32, so that nothing is rounded before it is added.
   gemma4::LoadedModel loaded = gemma4::load_model(options.model, {.dtype = torch::kFloat});
@@ -83,10 +99,15 @@ void add_merge(CLI::App& app, int&) {
   auto options = std::make_shared<MergeArguments>();
   CLI::App* command = app.add_subcommand("merge", "Base + adapter as a checkpoint, key layout kept, or as a GGUF file");
   command->add_option("--model", options->model, "checkpoint folder; with --to gguf also a GGUF file")->required();
+  add_mmproj_option(*command, options->mmproj);
   command->add_option("--adapter", options->adapter, "PEFT adapter folder")->required();
   command->add_option("--output", options->output, "new folder, or with --to gguf a new file")->required();
-  command->add_option("--to", options->to, "gguf: one file with the merged language model, as llama.cpp reads it")
-      ->check(CLI::IsMember({"gguf"}));
+  command
+      ->add_option(
+          "--to", options->to,
+          "gguf: one file with the merged language model, as llama.cpp reads it; orbax: a folder as Google's JAX "
+          "loader restores it")
+      ->check(CLI::IsMember({"gguf", "orbax"}));
   command->add_option("--type", options->type, "with --to gguf: " + gguf_type_help() + " (default: as stored)")
       ->check(CLI::IsMember(quant::gguf_mix_names()));
   command

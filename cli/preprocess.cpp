@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "bezel/error.h"
+#include "bezel/gemma4/model_files.h"
 #include "bezel/report/data_check.h"
 #include "bezel/report/run_estimate.h"
 #include "bezel/report/sample_view.h"
@@ -105,7 +106,8 @@ train::BatchPlan read_data(train::TrainConfig config) {
   // All bad samples are wanted, not the first one.
   config.skip_bad_samples = true;
   Bar bar("reading");
-  return train::BatchPlan(config, gemma4::read_model_config(config.base_model), std::ref(bar));
+  return train::BatchPlan(config, gemma4::read_model_config(gemma4::ModelFiles{config.base_model, config.mmproj}),
+                          std::ref(bar));
 }
 
 Json show(const data::Dataset& data, const PreprocessOptions& options) {

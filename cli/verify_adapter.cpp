@@ -5,6 +5,7 @@
 
 #include "bezel/error.h"
 #include "cli/command.h"
+#include "cli/mmproj_option.h"
 
 namespace bezel::cli {
 namespace {
@@ -13,6 +14,7 @@ using io::Json;
 
 struct VerifyAdapterOptions {
   std::string model;
+  std::string mmproj;
   std::string adapter;
   std::vector<std::string> tools{"peft"};
   bool json = false;
@@ -48,7 +50,7 @@ void print(const Json& report) {
 }
 
 int verify(const VerifyAdapterOptions& options) {
-  const Json report = report::verify_adapter(options.model, options.adapter, options.tools);
+  const Json report = report::verify_adapter({options.model, options.mmproj}, options.adapter, options.tools);
   if (options.json)
     std::printf("%s\n", report.dump(2).c_str());
   else
@@ -62,6 +64,7 @@ void add_verify_adapter(CLI::App& app, int& status) {
   auto options = std::make_shared<VerifyAdapterOptions>();
   CLI::App* command = app.add_subcommand("verify-adapter", "Does an adapter load, here and elsewhere, and do anything");
   command->add_option("--model", options->model, "checkpoint folder or GGUF file")->required();
+  add_mmproj_option(*command, options->mmproj);
   command->add_option("--adapter", options->adapter, "PEFT adapter folder")->required();
   command->add_option("--for", options->tools, "tools that must take it whole: peft, vllm, llama.cpp")
       ->delimiter(',')

@@ -31,10 +31,6 @@ class CheckpointExport {
       : config_(read_model_config(folder)), source_(folder), made_(made) {}
 
   void run(std::optional<GgufMix> mix) {
-    if (config_.is_unified() && (config_.vision || config_.audio))
-      made_.warnings.push_back(source_.path() +
-                               ": the embedders of images and audio clips are left out: of the unified model Bezel "
-                               "writes the language model alone; llama.cpp's converter makes their mmproj file");
     set_keys();
     made_.parts = checkpoint_parts(source_, config_, io::gguf_tensor_name, made_.left_out);
     if (config_.family != Family::kGemma3) add_rope_factors();
@@ -111,13 +107,13 @@ void plan_from_gguf(const std::string& path, std::optional<GgufMix> mix, GgufExp
 
 }  // namespace
 
-GgufExport plan_gguf(const std::string& model, std::optional<GgufMix> mix) {
+GgufExport plan_gguf(const ModelFiles& files, std::optional<GgufMix> mix) {
   GgufExport made;
-  made.warnings = load_model(model, {}).warnings;  // complete, and of the shapes that its config says
-  if (io::is_gguf_path(model))
-    plan_from_gguf(model, mix, made);
+  made.warnings = load_model(files, {}).warnings;  // complete, and of the shapes that its config says
+  if (io::is_gguf_path(files.model))
+    plan_from_gguf(files.model, mix, made);
   else
-    CheckpointExport(model, made).run(mix);
+    CheckpointExport(files.model, made).run(mix);
   return made;
 }
 

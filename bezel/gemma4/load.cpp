@@ -9,6 +9,8 @@
 #include <ATen/ATen.h>
 
 #include "bezel/error.h"
+#include "bezel/gemma4/gguf_config.h"
+#include "bezel/gemma4/model_files.h"
 #include "bezel/gemma4/parts.h"
 #include "bezel/gemma4/source.h"
 #include "bezel/nn/weight_site.h"
@@ -204,9 +206,21 @@ quant::Storage storage_of(const std::string& module, const nn::Slot& slot, const
 }
 
 LoadedModel load_model(const std::string& model, const LoadOptions& options) {
+  return load_model(ModelFiles{model}, options);
+}
+
+ModelConfig read_model_config(const ModelFiles& files) {
+  if (files.mmproj.empty()) return read_model_config(files.model);
+  if (!io::is_gguf_path(files.model))
+    throw Error(ErrorKind::kConfig, files.model, ": a checkpoint folder, which has its towers itself; mmproj (",
+                files.mmproj, ") is for a base that is a GGUF file: leave it out");
+  return read_gguf_config(io::GgufModel::open(files.model, files.mmproj));
+}
+
+LoadedModel load_model(const ModelFiles& files, const LoadOptions& options) {
   LoadedModel loaded;
-  const ModelConfig config = read_model_config(model);
-  Source source(model);
+  const ModelConfig config = read_model_config(files);
+  Source source(files.model, files.mmproj);
   if (const std::string foreign = source.foreign_name(); !foreign.empty()) throw Error(foreign);
   if (config.text.tie_word_embeddings) source.tie_embeddings_to_head();
   loaded.layout = io::detect_layout(source.stored_names());
@@ -214,7 +228,7 @@ LoadedModel load_model(const std::string& model, const LoadOptions& options) {
   fill(*loaded.model, source, config.quantization, options);
   loaded.ignored = leftovers(source, config);
   loaded.warnings = config.warnings;
-  warn_of_lost_bounds(*loaded.model, model, loaded.warnings);
+  warn_of_lost_bounds(*loaded.model, files.model, loaded.warnings);
   return loaded;
 }
 

@@ -21,6 +21,7 @@ using torch::Tensor;
 constexpr std::uint32_t kBlocksVersion = 2;  // of ggml's block types
 constexpr std::int64_t kImageSize = 224;     // stands there; no image of Gemma 4 has a fixed size
 constexpr float kNormEps = 1e-6f;
+constexpr std::int64_t kUsualPooling = 3;  // what llama.cpp takes where no key says it
 
 void set_count(io::NewGgufKeys& keys, const std::string& key, std::int64_t value) {
   keys.set(key, static_cast<std::uint32_t>(value));
@@ -71,6 +72,43 @@ void set_audio(const AudioConfig& config, std::int64_t text_size, io::NewGgufKey
   keys.set("clip.audio.attention.layer_norm_epsilon", kNormEps);
 }
 
+/// What config.json says of the 12B's patches; VisionConfig has their product alone.
+struct PatchGrid {
+  std::int64_t patch_size = 16;
+  std::int64_t pooled = 3;  ///< patches along a side of a soft token
+};
+
+PatchGrid patch_grid_of(const std::string& folder) {
+  const std::string path = (fs::path(folder) / "config.json").string();
+  const io::Json json = io::read_json_file(path);
+  const io::JsonView vision = io::JsonView(json, path).at("vision_config");
+  PatchGrid grid;
+  if (const auto size = vision.find("patch_size")) grid.patch_size = size->whole(1, 1 << 20);
+  if (const auto pooled = vision.find("pooling_kernel_size")) grid.pooled = pooled->whole(1, 1 << 20);
+  return grid;
+}
+
+// The 12B has no layers there: what counts them is 0.
+void set_unified(const ModelConfig& config, const std::string& folder, io::NewGgufKeys& keys) {
+  const auto set_none = [&keys](const std::string& tower) {
+    for (const char* name : {"feed_forward_length", "block_count", "attention.head_count"})
+      set_count(keys, "clip." + tower + "." + name, 0);
+  };
+  if (config.vision) {
+    const PatchGrid grid = patch_grid_of(folder);
+    set_vision(*config.vision, config.text.hidden_size, folder, keys);
+    set_none("vision");
+    set_count(keys, "clip.vision.patch_size", grid.patch_size);
+    if (grid.pooled != kUsualPooling) set_count(keys, "clip.vision.projector.scale_factor", grid.pooled);
+    keys.set("clip.vision.projector_type", "gemma4uv");
+  }
+  if (config.audio) {
+    set_audio(*config.audio, config.text.hidden_size, keys);
+    set_none("audio");
+    keys.set("clip.audio.projector_type", "gemma4ua");
+  }
+}
+
 // Pixels of a patch as [row, column, channel] -> [channel, row, column].
 Tensor channels_first(const Tensor& rows) {
   const auto side = static_cast<std::int64_t>(std::lround(std::sqrt(static_cast<double>(rows.size(1)) / 3)));
@@ -90,6 +128,16 @@ void reshape(GgufPart& part, std::int64_t patch_size) {
   }
 }
 
+void reshape_unified(GgufPart& part) {
+  if (part.name == "v.patch_embd.weight" || part.name.starts_with("v.patch_norm.1.")) {
+    part.reorder = channels_first;
+  } else if (part.name == "v.position_embd.weight") {  // of all columns, then of all rows
+    const std::int64_t places = part.shape[0], width = part.shape[2];
+    part.rows = quant::rows_of(part.rows(0, 2 * places).view({places, 2, width}).transpose(0, 1).contiguous());
+    part.shape = {2, places, width};
+  }
+}
+
 bool is_bound(std::string_view name) { return name.ends_with("_min") || name.ends_with("_max"); }
 
 std::int64_t last_of(const std::vector<std::int64_t>& shape) { return shape.empty() ? 1 : shape.back(); }
@@ -98,7 +146,7 @@ GgufType type_of(const GgufPart& part, GgufMix mix) {
   const auto has = [&](const char* text) { return part.canonical.find(text) != std::string::npos; };
   const bool convolution = has("audio") && (has(".conv") || has("_conv"));
   const bool wide = part.shape.size() < 2 || !part.name.ends_with(".weight") || part.name.ends_with("_norm.weight");
-  if (wide || convolution || has("position_embedding_table")) return GgufType::kF32;
+  if (wide || convolution || has("position_embedding_table") || has("pos_embedding")) return GgufType::kF32;
   if (part.name == "v.patch_embd.weight") return mix == GgufMix::kF16 ? GgufType::kF16 : GgufType::kF32;
   return mix == GgufMix::kF32 ? GgufType::kF32 : mix == GgufMix::kF16 ? GgufType::kF16 : GgufType::kBF16;
 }
@@ -111,7 +159,10 @@ GgufExport plan_from_checkpoint(const std::string& folder, const ModelConfig& co
   made.parts = checkpoint_parts(source, config, io::gguf_tower_name, made.left_out);
   const GgufMix chosen = mix && is_floating(*mix) ? *mix : usual_mix(made.parts);
   for (GgufPart& part : made.parts) {
-    reshape(part, config.vision ? config.vision->patch_size : 0);
+    if (config.is_unified())
+      reshape_unified(part);
+    else
+      reshape(part, config.vision ? config.vision->patch_size : 0);
     part.type = type_of(part, chosen);
     part.may_be_infinite = is_bound(part.name);
   }
@@ -119,8 +170,12 @@ GgufExport plan_from_checkpoint(const std::string& folder, const ModelConfig& co
   made.keys.set("general.type", "mmproj");
   made.keys.set("general.name", fs::weakly_canonical(folder).filename().string());
   made.keys.set("general.file_type", static_cast<std::uint32_t>(chosen));
-  if (config.vision) set_vision(*config.vision, config.text.hidden_size, folder, made.keys);
-  if (config.audio) set_audio(*config.audio, config.text.hidden_size, made.keys);
+  if (config.is_unified()) {
+    set_unified(config, folder, made.keys);
+  } else {
+    if (config.vision) set_vision(*config.vision, config.text.hidden_size, folder, made.keys);
+    if (config.audio) set_audio(*config.audio, config.text.hidden_size, made.keys);
+  }
   made.keys.set("general.quantization_version", kBlocksVersion);
   return made;
 }
@@ -152,15 +207,15 @@ GgufExport plan_from_towers(const Source& source, const io::GgufFile& towers) {
 
 }  // namespace
 
-std::optional<GgufExport> plan_mmproj(const std::string& model, std::optional<GgufMix> mix) {
-  if (io::is_gguf_path(model)) {
-    const io::GgufModel gguf = io::GgufModel::open(model);
+std::optional<GgufExport> plan_mmproj(const ModelFiles& files, std::optional<GgufMix> mix) {
+  if (io::is_gguf_path(files.model)) {
+    const io::GgufModel gguf = io::GgufModel::open(files.model, files.mmproj);
     if (gguf.towers() == nullptr) return std::nullopt;
-    return plan_from_towers(Source(model), *gguf.towers());
+    return plan_from_towers(Source(files.model, files.mmproj), *gguf.towers());
   }
-  const ModelConfig config = read_model_config(model);
-  if (config.is_unified() || (!config.vision && !config.audio)) return std::nullopt;
-  return plan_from_checkpoint(model, config, mix);
+  const ModelConfig config = read_model_config(files.model);
+  if (!config.vision && !config.audio) return std::nullopt;
+  return plan_from_checkpoint(files.model, config, mix);
 }
 
 }  // namespace bezel::gemma4

@@ -12,6 +12,6 @@ namespace bezel::gemma4 {
 /// those of packed mixes and without one the type that most are stored in; convolutions and position tables F32. The
 /// towers beside a GGUF file are copied, whatever the mix.
 /// Reference: llama.cpp's conversion/gemma.py (Gemma4VisionAudioModel) and base.py (MmprojModel).
-std::optional<GgufExport> plan_mmproj(const std::string& model, std::optional<quant::GgufMix> mix);
+std::optional<GgufExport> plan_mmproj(const ModelFiles& files, std::optional<quant::GgufMix> mix);
 
 }  // namespace bezel::gemma4

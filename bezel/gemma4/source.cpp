@@ -68,14 +68,14 @@ void SourceTensor::evict() const {
     entry.file->evict(*entry.info);
 }
 
-Source::Source(const std::string& model) : path_(model), is_gguf_(io::is_gguf_path(model)) {
+Source::Source(const std::string& model, const std::string& mmproj) : path_(model), is_gguf_(io::is_gguf_path(model)) {
   if (!is_gguf_) {
     const io::Checkpoint checkpoint = io::Checkpoint::open(model);
     for (const auto& [stored, entry] : checkpoint.entries())
       add(checkpoint.canonical_name(stored), {.stored = stored, .shape = entry.info->shape, .entry = entry});
     return;
   }
-  const io::GgufModel gguf = io::GgufModel::open(model);
+  const io::GgufModel gguf = io::GgufModel::open(model, mmproj);
   for (const auto& [stored, entry] : gguf.entries()) {
     if (stored == "rope_freqs.weight") continue;  // the config has what it says
     const bool tower = entry.file.get() == gguf.towers();

@@ -40,7 +40,7 @@ class Source {
  public:
   /// A checkpoint folder or a GGUF file with its towers. Throws Error when one tensor is there in two spellings, or a
   /// GGUF file has one that no Gemma has.
-  explicit Source(const std::string& model);
+  explicit Source(const std::string& model, const std::string& mmproj = "");
 
   /// Lets the stored head stand for embeddings that are not there, as transformers does where the two are tied.
   void tie_embeddings_to_head();

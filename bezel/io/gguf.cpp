@@ -172,8 +172,9 @@ void GgufReader::read_tensor() {
   if (!type) {
     const std::string_view known = gguf_type_name(number_of_type);
     fail(what, " is stored as ", known.empty() ? "an unknown type" : known, " (", number_of_type,
-         "), which is not read; expected F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K or Q6_K: take the ",
-         "model as Q4_K_M, Q5_K_M, Q6_K or Q8_0, or the checkpoint that it was made from", base_named());
+         "), which is not read; expected F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K to Q6_K, IQ4_NL, IQ4_XS or "
+         "MXFP4: take ",
+         "the model as Q4_K_M, Q5_K_M, Q6_K or Q8_0, or the checkpoint that it was made from", base_named());
   }
   tensor.type = *type;
   tensor.begin_bytes = static_cast<std::size_t>(number<std::uint64_t>(what));  // from the start of the data, for now

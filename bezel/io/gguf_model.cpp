@@ -35,6 +35,11 @@ void check_part(const GgufFile& part, std::int64_t idx, std::int64_t count) {
                 count, "; the parts are of different models, or were renamed");
 }
 
+std::string architecture_of(const GgufFile& file) {
+  const GgufValue* value = file.get("general.architecture");
+  return value == nullptr ? "" : std::string(value->text());
+}
+
 /// Where the towers of `model` would be: beside it under its name, else the only file for towers there.
 std::optional<std::string> towers_beside(const std::string& model) {
   constexpr std::string_view kPrefix = "mmproj";
@@ -54,12 +59,18 @@ std::optional<std::string> towers_beside(const std::string& model) {
 
 bool is_gguf_path(const std::string& path) { return path.ends_with(".gguf"); }
 
-GgufModel GgufModel::open(const std::string& path) {
+GgufModel GgufModel::open(const std::string& path, const std::string& towers) {
   GgufModel model;
   model.parts_.push_back(GgufFile::open(path));
   if (const std::int64_t count = count_of(model.metadata()); count > 1) model.open_others(count);
   model.list_tensors();
-  model.open_towers();
+  if (towers.empty()) {
+    model.find_towers();
+    return model;
+  }
+  auto file = GgufFile::open(towers);
+  if (!model.are_its_towers(*file)) model.refuse_towers(*file);
+  model.take_towers(std::move(file));
   return model;
 }
 
@@ -91,17 +102,33 @@ void GgufModel::list_tensors() {
       throw Error(path(), ": the parts hold ", entries_.size(), " tensors, key 'split.tensors.count' says ", wanted);
 }
 
-void GgufModel::open_towers() {
-  const GgufValue* architecture = metadata().get("general.architecture");
-  if (architecture == nullptr || architecture->text() != "gemma4") return;
+void GgufModel::find_towers() {
+  if (architecture_of(metadata()) != "gemma4") return;
   const auto found = towers_beside(path());
   if (!found || *found == path()) return;
-  const auto file = GgufFile::open(*found);
-  if (!are_its_towers(*file)) return;
-  towers_ = file;
-  for (const GgufTensor& tensor : file->tensors())
-    if (!entries_.emplace(tensor.name, Entry{file, &tensor}).second)
-      throw Error(file->path(), ": tensor '", tensor.name, "' is also in ", path());
+  auto file = GgufFile::open(*found);
+  if (are_its_towers(*file)) take_towers(std::move(file));
+}
+
+void GgufModel::take_towers(std::shared_ptr<const GgufFile> file) {
+  towers_ = std::move(file);
+  for (const GgufTensor& tensor : towers_->tensors())
+    if (!entries_.emplace(tensor.name, Entry{towers_, &tensor}).second)
+      throw Error(towers_->path(), ": tensor '", tensor.name, "' is also in ", path());
+}
+
+void GgufModel::refuse_towers(const GgufFile& file) const {
+  const auto text = [&file](const char* tower, const char* name) -> std::string {
+    const GgufValue* value = file.get(std::string("clip.") + tower + "." + name);
+    return value == nullptr ? "none" : value->is_text() ? value->text() : std::to_string(value->whole());
+  };
+  const GgufValue* width = metadata().get("gemma4.embedding_length");
+  throw Error(ErrorKind::kConfig, file.path(), ": not the towers of ", path(), ", architecture '",
+              architecture_of(metadata()), "': expected projector_type gemma4v or gemma4a and projection_dim ",
+              width == nullptr ? "of a Gemma 4" : std::to_string(width->whole()), ", found clip.vision ",
+              text("vision", "projector_type"), " and ", text("vision", "projection_dim"), ", clip.audio ",
+              text("audio", "projector_type"), " and ", text("audio", "projection_dim"),
+              "; name the mmproj file that came with the model");
 }
 
 bool GgufModel::are_its_towers(const GgufFile& file) const {

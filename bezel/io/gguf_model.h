@@ -25,9 +25,10 @@ class GgufModel {
 
   /// Opens `path`, the only part or the first, and with it the others, and the file of its towers: `mmproj-` before the
   /// name of `path`, else the only one in its folder whose name begins so; it must say that it is for a Gemma 4 of this
-  /// size. Throws Error naming the part that is missing, is not the one its name says, or repeats a tensor; and as
-  /// GgufFile::open does.
-  static GgufModel open(const std::string& path);
+  /// size. `towers`: that file, where the user names it. Throws Error naming the part that is missing, is not the one
+  /// its name says, or repeats a tensor, and the named file of towers that is not for this model; and as GgufFile::open
+  /// does.
+  static GgufModel open(const std::string& path, const std::string& towers = "");
 
   const std::vector<std::shared_ptr<const GgufFile>>& parts() const { return parts_; }
   /// The file of the towers, or null.
@@ -42,8 +43,10 @@ class GgufModel {
  private:
   void open_others(std::int64_t count);
   void list_tensors();
-  void open_towers();
+  void find_towers();
+  void take_towers(std::shared_ptr<const GgufFile> file);
   bool are_its_towers(const GgufFile& file) const;
+  [[noreturn]] void refuse_towers(const GgufFile& file) const;
 
   std::vector<std::shared_ptr<const GgufFile>> parts_;
   std::shared_ptr<const GgufFile> towers_;

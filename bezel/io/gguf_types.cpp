@@ -7,17 +7,22 @@
 namespace bezel::io {
 namespace {
 
-constexpr std::array<GgufTypeInfo, 11> kTypes{{{GgufType::kF32, "F32", 1, 4},
+constexpr std::array<GgufTypeInfo, 16> kTypes{{{GgufType::kF32, "F32", 1, 4},
                                                {GgufType::kF16, "F16", 1, 2},
                                                {GgufType::kQ4_0, "Q4_0", 32, 18},
                                                {GgufType::kQ4_1, "Q4_1", 32, 20},
                                                {GgufType::kQ5_0, "Q5_0", 32, 22},
                                                {GgufType::kQ5_1, "Q5_1", 32, 24},
                                                {GgufType::kQ8_0, "Q8_0", 32, 34},
+                                               {GgufType::kQ2_K, "Q2_K", 256, 84},
+                                               {GgufType::kQ3_K, "Q3_K", 256, 110},
                                                {GgufType::kQ4_K, "Q4_K", 256, 144},
                                                {GgufType::kQ5_K, "Q5_K", 256, 176},
                                                {GgufType::kQ6_K, "Q6_K", 256, 210},
-                                               {GgufType::kBF16, "BF16", 1, 2}}};
+                                               {GgufType::kIQ4_NL, "IQ4_NL", 32, 18},
+                                               {GgufType::kIQ4_XS, "IQ4_XS", 256, 136},
+                                               {GgufType::kBF16, "BF16", 1, 2},
+                                               {GgufType::kMXFP4, "MXFP4", 32, 17}}};
 
 // By number; those that were withdrawn have no name.
 constexpr std::array<std::string_view, 42> kNames{

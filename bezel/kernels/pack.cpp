@@ -1,5 +1,8 @@
 #include "bezel/kernels/pack.h"
 
+#include <algorithm>
+#include <iterator>
+
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
@@ -7,10 +10,16 @@
 
 namespace bezel::kernels {
 
+bool can_pack(io::GgufType type) {
+  using enum io::GgufType;
+  constexpr io::GgufType kKnown[] = {kQ4_0, kQ4_1, kQ5_0, kQ5_1, kQ8_0, kQ4_K, kQ5_K, kQ6_K};
+  return std::ranges::find(kKnown, type) != std::end(kKnown);
+}
+
 torch::Tensor pack(const torch::Tensor& x, io::GgufType type) {
   const io::GgufTypeInfo& info = io::gguf_type_info(type);
-  TORCH_CHECK(io::is_packed(type) && x.is_cpu() && x.is_contiguous() && x.dim() == 2 &&
-                  x.scalar_type() == torch::kFloat && x.size(1) % info.block_elements == 0,
+  TORCH_CHECK(can_pack(type) && x.is_cpu() && x.is_contiguous() && x.dim() == 2 && x.scalar_type() == torch::kFloat &&
+                  x.size(1) % info.block_elements == 0,
               x.scalar_type(), " ", x.sizes(), " cannot be packed as ", info.name);
   torch::Tensor out =
       at::empty({x.size(0), x.size(1) / info.block_elements * info.block_bytes}, x.options().dtype(torch::kByte));

@@ -23,6 +23,10 @@ Part scales_of(io::GgufType type) {
     case io::GgufType::kQ4_K:
     case io::GgufType::kQ5_K:
       return {0, 4};
+    case io::GgufType::kQ2_K:
+      return {80, 4};
+    case io::GgufType::kQ3_K:
+      return {108, 2};
     case io::GgufType::kQ6_K:
       return {208, 2};
     default:
@@ -83,14 +87,73 @@ Tensor plain_super_nibbles(const Tensor& blocks, bool has_fifth_bit) {
   return (codes.to(torch::kFloat) * scale - minimum).flatten(1);
 }
 
-Tensor plain_six_bits(const Tensor& blocks) {
-  const Tensor lower = nibbles(cut(blocks, 0, 128), 64);              // [blocks, 256]
-  const Tensor bytes = cut(blocks, 128, 64).reshape({-1, 2, 1, 32});  // two halves
+// Four pairs of bits of each byte, 32 bytes at a time: [blocks, 64] -> [blocks, 256]
+Tensor pairs_of_bits(const Tensor& bytes) {
+  const Tensor halves = bytes.reshape({-1, 2, 1, 32});
   std::vector<Tensor> pairs;
-  for (int quarter = 0; quarter < 4; ++quarter) pairs.push_back(bytes.div(1 << (2 * quarter), "floor").bitwise_and(3));
-  const Tensor codes = lower + at::cat(pairs, 2).flatten(1) * 16;
+  for (int quarter = 0; quarter < 4; ++quarter) pairs.push_back(halves.div(1 << (2 * quarter), "floor").bitwise_and(3));
+  return at::cat(pairs, 2).flatten(1);
+}
+
+// Codes of 16 groups times the scale of each: [blocks, 256], [blocks, 16] -> [blocks, 16, 16]
+Tensor scaled_groups(const Tensor& codes, const Tensor& scales) {
+  return codes.view({-1, 16, 16}) * scales.unsqueeze(2);
+}
+
+Tensor plain_six_bits(const Tensor& blocks) {
+  const Tensor codes = nibbles(cut(blocks, 0, 128), 64) + pairs_of_bits(cut(blocks, 128, 64)) * 16;
   const Tensor scales = cut(blocks, 192, 16).contiguous().view(torch::kChar).to(torch::kFloat) * half_at(blocks, 208);
-  return ((codes.to(torch::kFloat) - 32.0).view({-1, 16, 16}) * scales.unsqueeze(2)).flatten(1);
+  return scaled_groups(codes.to(torch::kFloat) - 32.0, scales).flatten(1);
+}
+
+Tensor plain_two_bits(const Tensor& blocks) {
+  const Tensor both = cut(blocks, 0, 16);
+  const Tensor scales = both.bitwise_and(15).to(torch::kFloat) * half_at(blocks, 80);
+  const Tensor minima = both.div(16, "floor").to(torch::kFloat) * half_at(blocks, 82);
+  const Tensor codes = pairs_of_bits(cut(blocks, 16, 64)).to(torch::kFloat);
+  return (scaled_groups(codes, scales) - minima.unsqueeze(2)).flatten(1);
+}
+
+Tensor plain_three_bits(const Tensor& blocks) {
+  const Tensor packed = cut(blocks, 96, 8), upper = cut(blocks, 104, 4);
+  std::vector<Tensor> above, third;
+  for (int i = 0; i < 4; ++i) above.push_back(upper.div(1 << (2 * i), "floor").bitwise_and(3));
+  const Tensor lower = at::cat({packed.bitwise_and(15), packed.div(16, "floor")}, 1);
+  const Tensor scales = ((lower + at::cat(above, 1) * 16).to(torch::kFloat) - 32.0) * half_at(blocks, 108);
+  for (int i = 0; i < 8; ++i) third.push_back(bit_of(cut(blocks, 0, 32), i));
+  const Tensor codes = pairs_of_bits(cut(blocks, 32, 64)) + at::cat(third, 1) * 4;
+  return scaled_groups(codes.to(torch::kFloat) - 4.0, scales).flatten(1);
+}
+
+// What the codes of ggml's tables stand for.
+Tensor uneven(const Tensor& codes) {
+  const Tensor table = at::tensor({-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113},
+                                  codes.options().dtype(torch::kFloat));
+  return table.index_select(0, codes.flatten().to(torch::kLong)).view(codes.sizes());
+}
+
+Tensor twice_e2m1(const Tensor& codes) {
+  const Tensor table =
+      at::tensor({0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12}, codes.options().dtype(torch::kFloat));
+  return table.index_select(0, codes.flatten().to(torch::kLong)).view(codes.sizes());
+}
+
+Tensor plain_super_uneven(const Tensor& blocks) {
+  const Tensor pairs = cut(blocks, 4, 4);
+  const Tensor lower = at::stack({pairs.bitwise_and(15), pairs.div(16, "floor")}, 2).flatten(1);
+  std::vector<Tensor> above;
+  for (int i = 0; i < 4; ++i) above.push_back(cut(blocks, 2, 2).div(1 << (2 * i), "floor").bitwise_and(3));
+  const Tensor upper = at::stack(above, 2).flatten(1);  // [blocks, 8]
+  const Tensor scales = ((lower + upper * 16).to(torch::kFloat) - 32.0) * half_at(blocks, 0);
+  const Tensor values = uneven(nibbles(cut(blocks, 8, 128), 16)).view({-1, 8, 32});
+  return (values * scales.unsqueeze(2)).flatten(1);
+}
+
+Tensor plain_microscaled(const Tensor& blocks) {
+  const Tensor exponent = cut(blocks, 0, 1).to(torch::kInt);
+  const Tensor small = at::where(exponent == 0, 0x00200000, 0x00400000).to(torch::kInt);
+  const Tensor bits = at::where(exponent < 2, small, (exponent - 1) * (1 << 23));
+  return twice_e2m1(nibbles(cut(blocks, 1, 16), 16)) * bits.contiguous().view(torch::kFloat);
 }
 
 Tensor plain_values(const Tensor& blocks, io::GgufType type) {
@@ -105,6 +168,16 @@ Tensor plain_values(const Tensor& blocks, io::GgufType type) {
       return plain_nibbles(blocks, true, true);
     case io::GgufType::kQ8_0:
       return plain_bytes(blocks);
+    case io::GgufType::kQ2_K:
+      return plain_two_bits(blocks);
+    case io::GgufType::kQ3_K:
+      return plain_three_bits(blocks);
+    case io::GgufType::kIQ4_NL:
+      return uneven(nibbles(cut(blocks, 2, 16), 16)) * half_at(blocks, 0);
+    case io::GgufType::kIQ4_XS:
+      return plain_super_uneven(blocks);
+    case io::GgufType::kMXFP4:
+      return plain_microscaled(blocks);
     case io::GgufType::kQ4_K:
       return plain_super_nibbles(blocks, false);
     case io::GgufType::kQ5_K:
@@ -127,6 +200,16 @@ const simd::PackedLoops& loops_of(io::GgufType type) {
       return loops.q5_1;
     case io::GgufType::kQ8_0:
       return loops.q8_0;
+    case io::GgufType::kQ2_K:
+      return loops.q2_k;
+    case io::GgufType::kQ3_K:
+      return loops.q3_k;
+    case io::GgufType::kIQ4_NL:
+      return loops.iq4_nl;
+    case io::GgufType::kIQ4_XS:
+      return loops.iq4_xs;
+    case io::GgufType::kMXFP4:
+      return loops.mxfp4;
     case io::GgufType::kQ4_K:
       return loops.q4_k;
     case io::GgufType::kQ5_K:
@@ -176,8 +259,10 @@ Tensor packed_product(const Tensor& x, const Tensor& rows, io::GgufType type) {
 }
 
 bool has_finite_scales(const Tensor& rows, io::GgufType type) {
-  const Part scales = scales_of(type);
   const Tensor blocks = rows.reshape({-1, io::gguf_type_info(type).block_bytes});
+  constexpr int kLargestExponent = 252;  // 12 halves of the next power are beyond float32; 255 is NaN
+  if (type == io::GgufType::kMXFP4) return cut(blocks, 0, 1).le(kLargestExponent).all().item<bool>();
+  const Part scales = scales_of(type);
   return cut(blocks, scales.begin, scales.size).contiguous().view(torch::kHalf).isfinite().all().item<bool>();
 }
 

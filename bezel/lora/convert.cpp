@@ -1,6 +1,7 @@
 #include "bezel/lora/convert.h"
 
 #include <filesystem>
+#include <optional>
 #include <set>
 
 #include "bezel/error.h"
@@ -14,6 +15,7 @@ namespace {
 
 constexpr const char* kWeights = "adapter_model.safetensors";
 constexpr const char* kConfig = "adapter_config.json";
+constexpr const char* kWhole = "weight";
 
 std::vector<std::string> stored_names(const io::Checkpoint& checkpoint) {
   std::vector<std::string> names;
@@ -24,6 +26,16 @@ std::vector<std::string> stored_names(const io::Checkpoint& checkpoint) {
 // Decoder layers right under `model.`: the adapter of a text-only model.
 bool is_text_only(const io::AdapterKey& key) {
   return !io::is_clippable_module(key.module) && key.module != key.stored;
+}
+
+// A key of LoRA, of trained rows, or (part "weight") of a whole matrix that is saved beside them.
+std::optional<io::AdapterKey> key_of(const std::string& name) {
+  if (auto key = io::parse_adapter_key(name)) return key;
+  const auto module = io::saved_module_of(name);
+  if (!module) return std::nullopt;
+  // In a text-only model's adapter the module has another name than the canonical one.
+  const bool text_only = name.find(".language_model.") == std::string::npos && *module != "lm_head";
+  return io::AdapterKey{*module, kWhole, io::peft_module_name(*module, text_only)};
 }
 
 // Whether a key is to be spelled for the text model.
@@ -56,7 +68,7 @@ class NewConfig {
  public:
   explicit NewConfig(const std::string& path)
       : json_(io::read_json_file(path)),
-        lora_(parse_adapter_config(json_, path).lora),
+        lora_(parse_adapter_config(json_, path, {.saved_modules = true}).lora),
         old_ranks_(lora_.rank_pattern, "rank_pattern"),
         alphas_(lora_.alpha_pattern, "alpha_pattern") {}
 
@@ -77,6 +89,23 @@ class NewConfig {
     parameters_.push_back(name);
     const std::vector<std::string> names = spellings(*matrix, is_text_only(key));
     set_patterns(name, old_ranks_.find(names, lora_.rank), names);
+  }
+
+  /// Tables that are trained beside LoRA; names that are not whole hold in either spelling.
+  void spell_tables(AdapterNames names) {
+    if (names == AdapterNames::kAsStored) return;
+    const auto respelt = [&](const std::string& name) {
+      return name.find('.') == std::string::npos
+                 ? name
+                 : io::peft_module_name(io::canonical_module_name(name), names == AdapterNames::kText);
+    };
+    if (io::Json& saved = json_["modules_to_save"]; saved.is_array())
+      for (io::Json& name : saved) name = respelt(name.get<std::string>());
+    io::Json& rows = json_["trainable_token_indices"];
+    if (!rows.is_object()) return;
+    io::Json made = io::Json::object();
+    for (const auto& [name, ids] : rows.items()) made[respelt(name)] = ids;
+    rows = made;
   }
 
   io::Json json() const {
@@ -135,10 +164,11 @@ Conversion convert_adapter(const std::string& folder, io::KeyLayout layout, cons
   std::set<std::string> names;
   Conversion conversion;
   for (const io::TensorInfo& info : file->tensors()) {
-    const auto key = io::parse_adapter_key(info.name);
+    const auto key = key_of(info.name);
     if (!key) throw Error(file->path(), ": tensor '", info.name, "' is no tensor of a LoRA adapter");
     const bool text = wants_text_name(*key, wanted, folder);
-    const std::string name = io::adapter_key(key->module, key->part, text, layout);
+    const std::string name = key->part == kWhole ? io::saved_module_key(key->module, text)
+                                                 : io::adapter_key(key->module, key->part, text, layout);
     if (!names.insert(name).second)
       throw Error(file->path(), ": tensor '", info.name, "' is there in both spellings; keep one");
     if (key->part == "lora_A" && is_expert_key_module(key->module))
@@ -149,6 +179,7 @@ Conversion convert_adapter(const std::string& folder, io::KeyLayout layout, cons
     ++conversion.tensors;
     tensors.push_back({name, info.dtype, info.shape, file->data(info), info.end_bytes - info.begin_bytes});
   }
+  config.spell_tables(wanted);
   io::Json json = config.json();
   set_class(json, wanted, folder);
   io::NewFolder made(output);

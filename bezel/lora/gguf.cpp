@@ -9,7 +9,9 @@
 #include "bezel/io/gguf_writer.h"
 #include "bezel/io/key_map.h"
 #include "bezel/lora/adapter_io.h"
+#include "bezel/lora/expert_keys.h"
 #include "bezel/lora/match.h"
+#include "bezel/lora/uniform_adapter.h"
 
 namespace bezel::lora {
 namespace {
@@ -21,7 +23,7 @@ constexpr std::string_view kLayers = "model.language_model.layers.";
 // "blk.3.attn_q.weight" of a canonical module name; nothing for a module that llama.cpp multiplies without adapters.
 std::optional<std::string> gguf_name(std::string_view module) {
   if (!module.starts_with(kLayers) || module.find(".router.") != std::string_view::npos) return std::nullopt;
-  return io::gguf_tensor_name(std::string(module).append(".weight"));
+  return io::gguf_tensor_name(std::string(module).append(is_expert_matrix(module) ? "" : ".weight"));
 }
 
 std::string architecture_of(const io::Json& config, const std::map<std::string, StoredPair>& pairs,
@@ -36,6 +38,22 @@ std::string architecture_of(const io::Json& config, const std::map<std::string, 
   throw Error(source, ": does not say whether the adapter is one of Gemma 3 or of Gemma 4; name its base with --model");
 }
 
+/// A pair as a GGUF file has it: of a stack A [experts, rank, in] and B [experts, out, rank].
+struct GgufPair {
+  Tensor a, b;
+  std::int64_t rank = 0;
+};
+
+// PEFT keeps the rows of an expert together in A, and its columns `experts` apart in B.
+GgufPair stack_of(const StoredPair& pair, std::int64_t rank, const std::string& source) {
+  const std::int64_t rows = pair.a.size(0);
+  if (rows % rank != 0)
+    throw Error(source, ": tensor '", pair.a_key, "' ", pair.a.sizes(), " has no whole number of experts of rank ",
+                rank, ", by adapter_config.json");
+  const std::int64_t experts = rows / rank;
+  return {pair.a.view({experts, rank, -1}), pair.b.view({-1, rank, experts}).permute({2, 0, 1}), rank};
+}
+
 Tensor floats(const Tensor& tensor) { return tensor.to(torch::kFloat).contiguous(); }
 
 }  // namespace
@@ -43,13 +61,16 @@ Tensor floats(const Tensor& tensor) { return tensor.to(torch::kFloat).contiguous
 GgufAdapter write_gguf_adapter(const std::string& folder, const std::string& architecture, const std::string& output) {
   const std::string config_path = (std::filesystem::path(folder) / "adapter_config.json").string();
   const io::Json json = io::read_json_file(config_path);
-  const LoraConfig config = parse_adapter_config(json, config_path).lora;
+  const LoraConfig config = parse_adapter_config(json, config_path, {.saved_modules = true}).lora;
+  refuse_tables(config, config_path);
   if (config.use_dora)
     throw Error(config_path,
                 ": DoRA (use_dora) scales the rows of the base's matrices, for which llama.cpp has no form "
                 "in an adapter; merge it: bezel merge --adapter … --to gguf");
   const std::string weights = find_weights(folder);
-  const auto pairs = read_pairs(weights);
+  auto pairs = read_pairs(weights);
+  name_expert_pairs(config, pairs);
+  const PatternTable<std::int64_t> ranks(config.rank_pattern, "rank_pattern");
   const PatternTable<double> alphas(config.alpha_pattern, "alpha_pattern");
   GgufAdapter adapter{.architecture = architecture, .layers = 0, .left_behind = {}};
   if (architecture.empty()) adapter.architecture = architecture_of(json, pairs, config_path);
@@ -70,11 +91,14 @@ GgufAdapter write_gguf_adapter(const std::string& folder, const std::string& arc
       continue;
     }
     check_pair(pair, weights);
-    const std::int64_t rank = pair.a.size(0);
+    const GgufPair made = is_expert_matrix(module)
+                              ? stack_of(pair, ranks.find({module, pair.stored}, config.rank), weights)
+                              : GgufPair{pair.a, pair.b, pair.a.size(0)};
+    const std::int64_t rank = made.rank;
     const double alpha = alphas.find({module, pair.stored}, config.alpha);
     const double factor = config.scale(rank, alpha) * static_cast<double>(rank) / config.alpha;
-    add(*name + ".lora_a", floats(pair.a));
-    add(*name + ".lora_b", factor == 1.0 ? floats(pair.b) : floats(pair.b) * factor);
+    add(*name + ".lora_a", floats(made.a));
+    add(*name + ".lora_b", factor == 1.0 ? floats(made.b) : floats(made.b) * factor);
     ++adapter.layers;
   }
   if (tensors.empty())

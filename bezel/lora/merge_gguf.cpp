@@ -47,7 +47,7 @@ void put_inside(quant::GgufPart& part, const nn::Adapter& adapter, std::int64_t 
 std::int64_t merge_into(torch::nn::Module& model, const std::vector<quant::GgufPart*>& parts) {
   for (const TableTarget& table : attached_tables(model))
     throw Error("the adapter trains ", table.name,
-                ", which is not merged into a GGUF file at once; merge it into a "
+                ", which is not merged into this form at once; merge it into a "
                 "checkpoint (bezel merge), and convert that one");
   std::unordered_map<std::string, quant::GgufPart*> by_name;
   for (quant::GgufPart* part : parts) by_name.emplace(part->canonical, part);
@@ -57,8 +57,10 @@ std::int64_t merge_into(torch::nn::Module& model, const std::vector<quant::GgufP
     if (adapter == nullptr || !*adapter) continue;
     const auto found = by_name.find(site.module + "." + site.slot->name);
     if (found == by_name.end())
-      throw Error("layer '", site.name(), "' is adapted, but its matrix goes into no GGUF file");
-    put_inside(*found->second, **adapter, site.mixture != nullptr ? site.mixture->num_experts() : 1);
+      throw Error("layer '", site.name(), "' is adapted, but its matrix is not in what is written");
+    quant::GgufPart& part = *found->second;
+    put_inside(part, **adapter, site.mixture != nullptr ? site.mixture->num_experts() : 1);
+    quant::check_packable(part);
     ++merged;
   }
   return merged;

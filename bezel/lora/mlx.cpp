@@ -113,6 +113,10 @@ bool is_mlx_adapter(const std::string& folder) {
   return fs::exists(fs::path(folder) / kMlxWeights, error);
 }
 
+std::string mlx_base_model(const std::string& folder) {
+  return read_config((fs::path(folder) / kMlxConfig).string()).base_model;
+}
+
 MlxAdapter write_mlx_adapter(const std::string& folder, const std::string& output) {
   const UniformAdapter adapter = read_uniform_adapter(folder);
   MlxAdapter made{.layers = 0, .rank = adapter.config.rank, .left_behind = {}};
@@ -137,10 +141,10 @@ MlxAdapter write_mlx_adapter(const std::string& folder, const std::string& outpu
   return made;
 }
 
-std::int64_t read_mlx_adapter(const std::string& folder, const std::string& base_model, const std::string& output) {
+std::int64_t read_mlx_adapter(const std::string& folder, const MlxBase& base, const std::string& output) {
   const std::string path = (fs::path(folder) / kMlxWeights).string();
   MlxConfig config = read_config((fs::path(folder) / kMlxConfig).string());
-  if (!base_model.empty()) config.base_model = base_model;
+  if (!base.model.empty()) config.base_model = base.model;
   std::vector<std::pair<std::string, Tensor>> tensors;
   std::vector<AdaptedLayer> layers;
   bool text_only = false;
@@ -153,7 +157,7 @@ std::int64_t read_mlx_adapter(const std::string& folder, const std::string& base
     tensors.emplace_back(io::adapter_key(*canonical, "lora_B", text_only), pair.b.t().to(torch::kFloat).contiguous());
     layers.push_back({io::peft_module_name(*canonical, text_only), config.lora.rank, config.lora.alpha});
   }
-  const std::string architecture = text_only ? "Gemma4ForCausalLM" : "Gemma4ForConditionalGeneration";
+  const std::string architecture = base.family + (text_only ? "ForCausalLM" : "ForConditionalGeneration");
   const io::Json json = adapter_config_json(config.lora, layers, config.base_model, architecture);
   io::NewFolder out(output);
   io::save_safetensors((out.path() / "adapter_model.safetensors").string(), tensors);

@@ -20,11 +20,19 @@ struct MlxAdapter {
 /// written. Reference: mlx-lm 0.32.2, tuner/utils.py and models/gemma4.py.
 MlxAdapter write_mlx_adapter(const std::string& folder, const std::string& output);
 
-/// Writes an adapter folder of mlx-lm as a PEFT adapter folder; returns its number of layers. `base_model` replaces the
-/// base that the folder names, where it is not empty. The folder appears wholly or not at all. Throws Error for
-/// fine_tune_type dora and full, for LoRA on embeddings and experts, for tensors of another form or name, and for NaN
-/// and Inf.
-std::int64_t read_mlx_adapter(const std::string& folder, const std::string& base_model, const std::string& output);
+/// The base of an adapter of mlx-lm, which names a folder or a hub's id but no class.
+struct MlxBase {
+  std::string model;   ///< in place of the one that the folder names; "": that one
+  std::string family;  ///< of its class in transformers: "Gemma4", "Gemma4Unified" (the 12B), "Gemma3"
+};
+
+/// Writes an adapter folder of mlx-lm as a PEFT adapter folder; returns its number of layers. The folder appears wholly
+/// or not at all. Throws Error for fine_tune_type dora and full, for LoRA on embeddings and experts, for tensors of
+/// another form or name, and for NaN and Inf.
+std::int64_t read_mlx_adapter(const std::string& folder, const MlxBase& base, const std::string& output);
+
+/// The base that an adapter folder of mlx-lm names; "" for none.
+std::string mlx_base_model(const std::string& folder);
 
 /// Whether `folder` holds an adapter of mlx-lm.
 bool is_mlx_adapter(const std::string& folder);

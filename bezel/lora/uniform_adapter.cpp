@@ -66,10 +66,51 @@ ServedBase base_of(const std::string& folder, const UniformAdapter& adapter) {
       false};
 }
 
+constexpr std::string_view kDecoderLayers = "model.language_model.layers.";
+
+bool sglang_takes(const std::string& module) {
+  constexpr std::string_view kTaken[] = {".self_attn.q_proj", ".self_attn.k_proj", ".self_attn.v_proj",
+                                         ".self_attn.o_proj", ".mlp.gate_proj",    ".mlp.up_proj",
+                                         ".mlp.down_proj"};
+  return module.starts_with(kDecoderLayers) &&
+         std::ranges::any_of(kTaken, [&](std::string_view name) { return module.ends_with(name); });
+}
+
+// It puts q, k and v into one matrix, and gate and up; of these k alone may be missing.
+void check_whole_products(const std::map<std::string, StoredPair>& pairs, const std::string& source) {
+  const auto check = [&](const std::string& module, std::string_view leaf, std::initializer_list<const char*> others) {
+    if (!module.starts_with(kDecoderLayers) || !module.ends_with(leaf)) return;
+    const std::string stem = module.substr(0, module.size() - leaf.size());
+    for (const char* other : others)
+      if (!pairs.contains(stem + other))
+        throw Error(source, ": adapts '", module, "' but not '", stem, other, "', which SGLang puts into one matrix ",
+                    "with it and asks for; serve the adapter with vLLM, or merge it (bezel merge)");
+  };
+  for (const auto& [module, pair] : pairs) {
+    check(module, "q_proj", {"v_proj"});
+    check(module, "k_proj", {"q_proj", "v_proj"});
+    check(module, "v_proj", {"q_proj"});
+    check(module, "gate_proj", {"up_proj"});
+    check(module, "up_proj", {"gate_proj"});
+  }
+}
+
 }  // namespace
 
+void refuse_tables(const LoraConfig& config, const std::string& path) {
+  const bool whole = !config.modules_to_save.empty();
+  if (!whole && config.trainable_token_indices.empty()) return;
+  const std::string& name = whole ? config.modules_to_save.front() : config.trainable_token_indices.front().first;
+  throw Error(path, ": key '", whole ? "modules_to_save" : "trainable_token_indices", "': ", name, " is trained ",
+              whole ? "whole" : "in some rows",
+              " beside LoRA, for which this form has no place; merge the adapter into its base (bezel merge) and take ",
+              "the result");
+}
+
 UniformAdapter read_uniform_adapter(const std::string& folder) {
-  const AdapterConfig file = read_adapter_config((std::filesystem::path(folder) / kConfigFile).string());
+  const std::string config_path = (std::filesystem::path(folder) / kConfigFile).string();
+  const AdapterConfig file = read_adapter_config(config_path, {.saved_modules = true});
+  refuse_tables(file.lora, config_path);
   const std::string weights = find_weights(folder);
   UniformAdapter adapter{.config = file.lora,
                          .base_model = file.base_model,
@@ -98,13 +139,18 @@ UniformAdapter read_uniform_adapter(const std::string& folder) {
   return adapter;
 }
 
-Conversion convert_adapter_for_servers(const std::string& folder, const std::string& output) {
+Conversion convert_adapter_for_servers(const std::string& folder, const std::string& output, Server server) {
   const UniformAdapter adapter = read_uniform_adapter(folder);
+  if (server == Server::kSglang) check_whole_products(adapter.pairs, folder);
   const ServedBase base = base_of(folder, adapter);
   std::vector<std::pair<std::string, torch::Tensor>> tensors;
   std::vector<AdaptedLayer> layers;
   Conversion conversion;
   for (const auto& [module, pair] : adapter.pairs) {
+    if (server == Server::kSglang && !sglang_takes(module)) {
+      conversion.left_behind.push_back(pair.stored);
+      continue;
+    }
     for (const auto& [part, stored, tensor] :
          {std::tuple("lora_A", pair.a_key, pair.a), std::tuple("lora_B", pair.b_key, pair.b)}) {
       const std::string name = io::adapter_key(module, part, base.text_names);
@@ -114,6 +160,7 @@ Conversion convert_adapter_for_servers(const std::string& folder, const std::str
     }
     layers.push_back({io::peft_module_name(module, base.text_names), adapter.config.rank, adapter.config.alpha});
   }
+  if (layers.empty()) throw Error(folder, ": adapts no layer that SGLang takes an adapter on");
   io::NewFolder made(output);
   made.copy_files(folder, [](const std::string& name) { return name != kWeightsFile && name != kConfigFile; });
   io::save_safetensors((made.path() / kWeightsFile).string(), tensors);

@@ -115,6 +115,12 @@ void PackingError::add(const std::string& name, double one_error, double one_mat
   worst = name;
 }
 
+void check_packable(const GgufPart& part) {
+  if (part.as_stored || !io::is_packed(part.type) || kernels::can_pack(part.type)) return;
+  throw Error(ErrorKind::kConfig, "tensor '", part.name, "' is stored as ", io::gguf_type_info(part.type).name,
+              ", which is read but not written; take --type q4_k_m, q8_0 or bf16 for the new file");
+}
+
 io::NewGgufTensor new_tensor(const GgufPart& part, GgufReport& report) {
   ++report.tensors;
   if (part.as_stored) {
@@ -123,6 +129,7 @@ io::NewGgufTensor new_tensor(const GgufPart& part, GgufReport& report) {
     tensor.name = part.name;
     return tensor;
   }
+  check_packable(part);
   return {part.name, part.type, part.shape, [part, &report](io::GgufSink& sink) {
             const at::NoGradGuard no_grad;
             Writer writer(part, sink);

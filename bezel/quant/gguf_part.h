@@ -61,6 +61,9 @@ struct GgufReport {
   PackingError merged;      ///< of those with an adapter inside
 };
 
+/// Throws Error (kConfig) when `part` would have to be packed as a type that is only read.
+void check_packable(const GgufPart& part);
+
 /// What io::write_gguf needs to write `part`, some rows at a time. Counts into `report`, which must outlive it, when it
 /// is written. Writing throws Error when a value is not finite, or does not fit float16.
 io::NewGgufTensor new_tensor(const GgufPart& part, GgufReport& report);

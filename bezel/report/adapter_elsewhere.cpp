@@ -230,8 +230,7 @@ Elsewhere in_llama_cpp(const Adapter& adapter) {
   if (!experts.empty())
     llama.problems.push_back(
         layers_text(experts) +
-        " are stacks of experts: llama.cpp's converter stops at them, and `bezel convert --to gguf` "
-        "leaves them behind; merge the adapter into a GGUF file instead");
+        " are stacks of experts: llama.cpp's converter stops at them; `bezel convert --to gguf` writes them");
   const auto rescaled = adapter.names_where([&](const Target& t) {
     return adapter.config.scale(t.rank, t.alpha) != adapter.config.alpha / static_cast<double>(t.rank);
   });

@@ -7,8 +7,8 @@
 
 #include "bezel/data/tokenizer.h"
 #include "bezel/error.h"
-#include "bezel/gemma4/load.h"
 #include "bezel/gemma4/model.h"
+#include "bezel/gemma4/model_files.h"
 #include "bezel/gemma4/source.h"
 #include "bezel/io/checkpoint_folder.h"
 #include "bezel/io/gguf_model.h"
@@ -184,9 +184,9 @@ std::pair<std::size_t, std::int64_t> files_and_parameters(const gemma4::Source& 
 
 }  // namespace
 
-Json inspect_checkpoint(const std::string& folder) {
-  const gemma4::ModelConfig config = gemma4::read_model_config(folder);
-  gemma4::Source source(folder);
+Json inspect_checkpoint(const std::string& folder, const std::string& mmproj) {
+  const gemma4::ModelConfig config = gemma4::read_model_config(gemma4::ModelFiles{folder, mmproj});
+  gemma4::Source source(folder, mmproj);
   if (config.text.tie_word_embeddings) source.tie_embeddings_to_head();
   const auto [files, parameters] = files_and_parameters(source);
   const io::KeyLayout layout = io::detect_layout(source.stored_names());
@@ -221,22 +221,25 @@ Json inspect_checkpoint(const std::string& folder) {
   return out;
 }
 
-Json inspect_targets(const std::string& folder, const lora::ModulePattern& target_modules) {
-  gemma4::Model model(gemma4::read_model_config(folder), torch::kBFloat16);
+Json inspect_targets(const std::string& folder, const lora::ModulePattern& target_modules, const std::string& mmproj) {
+  gemma4::Model model(gemma4::read_model_config(gemma4::ModelFiles{folder, mmproj}), torch::kBFloat16);
   return selected_json(model, target_modules);
 }
 
-Json inspect(const std::string& folder) {
+Json inspect(const std::string& folder, const std::string& mmproj) {
   namespace fs = std::filesystem;
   std::error_code error;
-  if (io::is_gguf_path(folder)) return inspect_checkpoint(folder);
+  if (io::is_gguf_path(folder)) return inspect_checkpoint(folder, mmproj);
   io::check_checkpoint_folder(folder);
-  if (fs::exists(fs::path(folder) / "adapter_config.json", error)) return inspect_adapter(folder);
+  if (fs::exists(fs::path(folder) / "adapter_config.json", error)) {
+    if (!mmproj.empty()) throw Error(ErrorKind::kConfig, folder, ": an adapter; --mmproj is for a GGUF file");
+    return inspect_adapter(folder);
+  }
   if (const auto orbax = io::find_orbax_folder(folder))
     throw Error(*orbax, ": a checkpoint of Orbax (", io::ZarrStore::open(*orbax).names().size(),
                 " arrays), the form of Google's JAX releases; `bezel convert --model ", folder,
                 " --tokenizer FOLDER --output FOLDER` makes a checkpoint that Bezel loads");
-  return inspect_checkpoint(folder);
+  return inspect_checkpoint(folder, mmproj);
 }
 
 }  // namespace bezel::report

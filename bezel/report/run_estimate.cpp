@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <iterator>
 
-#include "bezel/gemma4/load.h"
+#include "bezel/gemma4/model_files.h"
 #include "bezel/lora/adapter_io.h"
 #include "bezel/train/device.h"
 #include "bezel/train/memory.h"
@@ -64,7 +64,8 @@ io::Json memory_json(const train::MemoryNeed& need) {
 }
 
 RunEstimate estimate_run(const train::TrainConfig& config, const train::BatchPlan& batches, const DataCheck& check) {
-  const gemma4::ModelConfig model_config = gemma4::read_model_config(config.base_model);
+  const gemma4::ModelConfig model_config =
+      gemma4::read_model_config(gemma4::ModelFiles{config.base_model, config.mmproj});
   const torch::ScalarType dtype = config.dtype == "float32" ? torch::kFloat : torch::kBFloat16;
   gemma4::Model model = gemma4::meta_model(model_config, dtype);
   std::vector<std::string> notes = model_config.warnings;

@@ -82,9 +82,9 @@ Count count_tensor(const std::shared_ptr<const io::GgufFile>& file, const io::Gg
   return count;
 }
 
-Json scan_gguf(const std::string& path) {
+Json scan_gguf(const std::string& path, const std::string& mmproj) {
   Json out = Json::array();
-  const io::GgufModel model = io::GgufModel::open(path);
+  const io::GgufModel model = io::GgufModel::open(path, mmproj);
   for (const auto& [name, entry] : model.entries())
     if (const Count count = count_tensor(entry.file, *entry.info); count.nan + count.inf > 0)
       out.push_back({{"tensor", name}, {"file", entry.file->path()}, {"nan", count.nan}, {"inf", count.inf}});
@@ -93,8 +93,8 @@ Json scan_gguf(const std::string& path) {
 
 }  // namespace
 
-Json scan_values(const std::string& folder) {
-  if (io::is_gguf_path(folder)) return scan_gguf(folder);
+Json scan_values(const std::string& folder, const std::string& mmproj) {
+  if (io::is_gguf_path(folder)) return scan_gguf(folder, mmproj);
   Json out = Json::array();
   const auto adapter = std::filesystem::path(folder) / "adapter_model.safetensors";
   std::error_code error;

@@ -115,10 +115,11 @@ std::vector<std::string> full_names(const std::vector<std::string>& tools) {
 
 }  // namespace
 
-Json verify_adapter(const std::string& model_folder, const std::string& folder, const std::vector<std::string>& tools) {
+Json verify_adapter(const gemma4::ModelFiles& base_files, const std::string& folder,
+                    const std::vector<std::string>& tools) {
   const std::vector<std::string> wanted = full_names(tools);
   const at::NoGradGuard no_grad;
-  gemma4::LoadedModel loaded = gemma4::load_model(model_folder, {.dtype = torch::kFloat});
+  gemma4::LoadedModel loaded = gemma4::load_model(base_files, {.dtype = torch::kFloat});
   gemma4::Model model = loaded.model;
   const lora::LoadedAdapter adapter = train::use_adapter(model, folder);
   model->eval();

@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "bezel/gemma4/model_files.h"
 #include "bezel/io/json.h"
 
 namespace bezel::report {
@@ -16,6 +17,7 @@ namespace bezel::report {
 ///   problems: why it is no adapter worth loading: towers in which it does nothing, problems in `tools`
 /// `tools`: which of "peft", "vllm" and "llama.cpp" have to take it whole. Throws Error where it does not load: keys
 /// that match nothing, a wrong rank, a missing half of a pair; Error (kConfig) for an unknown tool.
-io::Json verify_adapter(const std::string& model, const std::string& adapter, const std::vector<std::string>& tools);
+io::Json verify_adapter(const gemma4::ModelFiles& model, const std::string& adapter,
+                        const std::vector<std::string>& tools);
 
 }  // namespace bezel::report

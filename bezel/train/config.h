@@ -28,6 +28,7 @@ struct DatasetEntry {
 struct TrainConfig {
   std::string base_model;
   std::string base_name;  ///< of the base in the adapter's files: base_model as it was given, which may be a hub id
+  std::string mmproj;     ///< GGUF file with the towers of a base_model that is one
   std::string output_dir;
   std::string train_file;
   std::string eval_file;

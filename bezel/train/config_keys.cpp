@@ -86,6 +86,8 @@ constexpr ConfigBinding alias_of(std::string_view slot, ConfigKey key, decltype(
 constexpr ConfigBinding kBindings[] = {
     bind<&Config::base_model>({"base_model", "model model_name model_name_or_path", "folder", "",
                                "checkpoint folder or GGUF file to fine-tune"}),
+    bind<&Config::mmproj>({"mmproj", "", "file", "the one beside base_model",
+                           "GGUF file with the towers of a base_model that is a GGUF file"}),
     bind<&Config::output_dir>({"output_dir", "", "folder", "", "where the adapter goes"}),
     bind<&Config::train_file>({"train_file", "train_data dataset_name", "file", "",
                                "samples, one JSON object a line; or a folder with train.jsonl and valid.jsonl"}),

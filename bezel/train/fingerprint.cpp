@@ -21,6 +21,7 @@ using io::JsonView;
 // Where files are, and how much and by which names they are read, is told by their fingerprint; when to report and
 // save, who reads the samples, recomputation and caches change no number.
 constexpr std::string_view kFreeKeys[] = {"base_model",
+                                          "mmproj",
                                           "output_dir",
                                           "train_file",
                                           "eval_file",
@@ -110,10 +111,10 @@ std::map<std::string, std::string> config_facts(const TrainConfig& config) {
   return facts;
 }
 
-std::vector<std::string> base_files(const std::string& folder) {
+std::vector<std::string> base_files(const std::string& folder, const std::string& mmproj) {
   std::vector<std::string> paths;
   if (io::is_gguf_path(folder)) {
-    const io::GgufModel model = io::GgufModel::open(folder);
+    const io::GgufModel model = io::GgufModel::open(folder, mmproj);
     for (const auto& part : model.parts()) paths.push_back(part->path());
     if (model.towers() != nullptr) paths.push_back(model.towers()->path());
     return paths;
@@ -128,9 +129,9 @@ std::vector<std::string> base_files(const std::string& folder) {
   return paths;
 }
 
-std::map<std::string, std::string> base_facts(const std::string& folder) {
+std::map<std::string, std::string> base_facts(const std::string& folder, const std::string& mmproj) {
   std::map<std::string, std::string> facts;
-  for (const std::string& path : base_files(folder)) {
+  for (const std::string& path : base_files(folder, mmproj)) {
     const bool is_safetensors = path.ends_with(".safetensors");
     facts.emplace("base_model/" + fs::path(path).filename().string(),
                   io::is_gguf_path(path) ? weights_fingerprint(*io::GgufFile::open(path))

@@ -20,12 +20,12 @@ struct RunFacts {
 std::map<std::string, std::string> config_facts(const TrainConfig& config);
 
 /// The files of a checkpoint folder that base_facts() is about. Throws Error when the weights cannot be opened.
-std::vector<std::string> base_files(const std::string& folder);
+std::vector<std::string> base_files(const std::string& folder, const std::string& mmproj = "");
 
 /// SHA-256 of config.json, tokenizer.json and the other small files of a checkpoint folder by their names, and of the
 /// weights: every header, every file's size, and of every tensor 4 KiB at its begin, middle and end. Reads no more of
 /// them: hashing the whole would take longer than many a run.
-std::map<std::string, std::string> base_facts(const std::string& folder);
+std::map<std::string, std::string> base_facts(const std::string& folder, const std::string& mmproj = "");
 
 /// One line for each key of `was` and `now` that differs: "seed: was 42, is 7".
 std::vector<std::string> differences(const std::map<std::string, std::string>& was,

@@ -11,7 +11,7 @@
 #include <torch/version.h>
 
 #include "bezel/error.h"
-#include "bezel/gemma4/load.h"
+#include "bezel/gemma4/model_files.h"
 #include "bezel/io/file_watch.h"
 #include "bezel/io/manifest.h"
 #include "bezel/io/sha256.h"
@@ -73,7 +73,7 @@ std::string image_attention_of(const std::string& adapter) {
 // Images are read as the config says, else as the adapter that the run starts from was trained, else as the model's
 // own config says.
 gemma4::ModelConfig read_model(const TrainConfig& config) {
-  gemma4::ModelConfig model = gemma4::read_model_config(config.base_model);
+  gemma4::ModelConfig model = gemma4::read_model_config(gemma4::ModelFiles{config.base_model, config.mmproj});
   gemma4::choose_image_attention(
       model, config.image_attention.empty() ? image_attention_of(config.init_adapter) : config.image_attention);
   return model;
@@ -141,7 +141,7 @@ RunPlan make_plan(const lora::Selection& selection, const gemma4::Model& model, 
 }
 
 RunFacts make_facts(const TrainConfig& config, const BatchPlan& batches, torch::Device device) {
-  RunFacts facts{.config = config_facts(config), .inputs = base_facts(config.base_model), .machine = {}};
+  RunFacts facts{.config = config_facts(config), .inputs = base_facts(config.base_model, config.mmproj), .machine = {}};
   if (!config.chat_template.empty()) facts.inputs["chat_template"] = io::sha256_file(config.chat_template);
   facts.inputs["train_file"] = batches.train_data().fingerprint();
   if (batches.eval_data() != nullptr) facts.inputs["eval_file"] = batches.eval_data()->fingerprint();
@@ -155,7 +155,7 @@ RunFacts make_facts(const TrainConfig& config, const BatchPlan& batches, torch::
 // Files that are read, or mapped, for as long as the run goes on.
 io::FileWatch watch_inputs(const TrainConfig& config, const BatchPlan& batches) {
   io::FileWatch watch;
-  for (const std::string& path : base_files(config.base_model)) watch.add(path);
+  for (const std::string& path : base_files(config.base_model, config.mmproj)) watch.add(path);
   const auto add = [&](const data::SampleFiles& files) {
     for (std::size_t i = 0; i < files.num_files(); ++i) watch.add(files.file(i).path);
   };
@@ -240,12 +240,12 @@ class Run {
  private:
   void load_base() {
     const torch::ScalarType dtype = config_.dtype == "float32" ? torch::kFloat : torch::kBFloat16;
-    const gemma4::LoadedModel loaded =
-        gemma4::load_model(config_.base_model, {dtype,
-                                                device_,
-                                                {.storage = quant::parse_storage(config_.storage),
-                                                 .skip = config_.quantize_skip,
-                                                 .quantize_embeddings = config_.quantize_embeddings}});
+    const gemma4::LoadedModel loaded = gemma4::load_model(gemma4::ModelFiles{config_.base_model, config_.mmproj},
+                                                          {dtype,
+                                                           device_,
+                                                           {.storage = quant::parse_storage(config_.storage),
+                                                            .skip = config_.quantize_skip,
+                                                            .quantize_embeddings = config_.quantize_embeddings}});
     model_ = loaded.model;
     model_->set_image_attention(model_config_.text.image_attention);
     warnings_.insert(warnings_.end(), loaded.warnings.begin(), loaded.warnings.end());

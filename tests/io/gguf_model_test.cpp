@@ -127,6 +127,21 @@ TEST(GgufModelTest, TowersOfOtherModelsStayAside) {
   EXPECT_EQ(towers_with(folder), "");
 }
 
+TEST(GgufModelTest, TakesTheTowersThatAreNamed) {
+  const TempFolder folder, other;
+  write_bytes(folder / "m.gguf", language_model().bytes());
+  write_bytes(folder / "mmproj-m.gguf", towers(8, "v.std_bias").bytes());
+  write_bytes(other / "named.gguf", towers(8).bytes());
+  const GgufModel model = GgufModel::open(folder / "m.gguf", other / "named.gguf");
+  EXPECT_EQ(model.towers()->path(), other / "named.gguf");
+  EXPECT_EQ(model.find("v.std_bias"), nullptr);
+  write_bytes(other / "named.gguf", towers(16).bytes());
+  const std::string refused = error_of([&] { GgufModel::open(folder / "m.gguf", other / "named.gguf"); });
+  EXPECT_TRUE(says(refused, other / "named.gguf"));
+  EXPECT_TRUE(says(refused, "projection_dim 8, found clip.vision gemma4v and 16, clip.audio none and none"));
+  EXPECT_TRUE(says(error_of([&] { GgufModel::open(folder / "m.gguf", folder / "m.gguf"); }), "not the towers of"));
+}
+
 TEST(GgufModelTest, RefusesDamagedTowersByName) {
   const TempFolder folder;
   write_bytes(folder / "m.gguf", language_model().bytes());

@@ -429,7 +429,7 @@ def quantized(d: Door):
     refused("C46", "MXFP4", method("mxfp4"), "MXFP4")
     refused("C46", "MLX", {"quantization": {"group_size": 64, "bits": 4}}, "MLX")
     refused("C55", "4 and 8 bits mixed", compressed("pack-quantized", group(4), group(8)), "mixed")
-    for number, name in ((16, "IQ2_XXS"), (23, "IQ4_XS"), (39, "MXFP4")):
+    for number, name in ((16, "IQ2_XXS"), (21, "IQ3_S"), (34, "TQ1_0")):
         path = gguf(d, "model", "gemma4", number, "https://example.org/gemma-4-E2B-it")
         d.refused("C55", f"GGUF with {name}", d.bezel("inspect", path), name, "Q4_K_M", "https://example.org/gemma-4-E2B-it", codes=(3,))
 

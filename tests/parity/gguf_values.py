@@ -16,7 +16,8 @@ from safetensors.numpy import load_file
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = ROOT / ".venv" / "models" / "gemma-3-270m-q4_k_m.gguf"
 # Where the float16 scales of a block lie.
-SCALES = {"Q4_0": [0], "Q4_1": [0, 2], "Q5_0": [0], "Q5_1": [0, 2], "Q8_0": [0], "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208]}
+SCALES = {"Q4_0": [0], "Q4_1": [0, 2], "Q5_0": [0], "Q5_1": [0, 2], "Q8_0": [0], "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208],
+          "Q2_K": [80, 82], "Q3_K": [108], "IQ4_NL": [0], "IQ4_XS": [0], "MXFP4": []}
 ELEMENTS = 1 << 18
 SMALLEST, LARGEST = 0x0001, 0x7BFF
 
@@ -34,6 +35,8 @@ def blocks(name: str, rng) -> np.ndarray:
         for place in SCALES[name]:
             made[2 * i, place:place + 2] = np.array([SMALLEST], np.uint16).view(np.uint8)
             made[2 * i + 1, place:place + 2] = np.array([LARGEST | 0x8000], np.uint16).view(np.uint8)
+    if name == "MXFP4":  # a power of two, at most the one whose values float32 holds
+        made[:, 0] = np.clip(made[:, 0], 0, 252)
     return made.reshape(-1, 4 * size)
 
 

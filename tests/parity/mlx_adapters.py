@@ -1,9 +1,10 @@
-"""Adapters for other tools: `bezel convert --adapter A --to mlx|vllm|peft`.
+"""Adapters for other tools: `bezel convert --adapter A --to mlx|vllm|sglang|peft`.
 
 --to mlx: mlx-lm itself (its CPU build, on the tiny model) loads what Bezel wrote with load_adapters, and its logits are
 those of transformers + PEFT with the adapter, as near as mlx-lm's are without one. The adapter has two ranks, two alphas
 and rsLoRA, which mlx-lm's format has no place for. --to peft: the same adapter back, and one that mlx-lm made. --to vllm:
-PEFT loads the folder, whose config has no patterns, and gives the same logits. What has no place there is refused.
+PEFT loads the folder, whose config has no patterns, and gives the same logits. --to sglang: the same without layers that SGLang
+would take for others. Tables that are trained beside LoRA change their names with it. What has no place there is refused.
 
     mlx_adapters.py BEZEL_FOLDER TEST_FOLDER
 """
@@ -142,6 +143,81 @@ def check_vllm(model, ids, adapter, tmp):
     print(f"to vllm: {error:.1e}")
 
 
+def saved_by_peft(model, folder, **settings):
+    """An adapter of PEFT whose B are not zero."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import Gemma4ForConditionalGeneration
+
+    tuned = get_peft_model(Gemma4ForConditionalGeneration.from_pretrained(model, dtype=torch.float32), LoraConfig(r=4, lora_alpha=8, **settings))
+    torch.manual_seed(6)
+    with torch.no_grad():
+        for name, parameter in tuned.named_parameters():
+            if any(part in name for part in ("lora_B", "modules_to_save", "trainable_tokens_delta")):
+                parameter.add_(torch.randn_like(parameter) * 0.05)
+    tuned.save_pretrained(folder, save_embedding_layers=False)
+    return folder
+
+
+def check_sglang(model, adapter, tmp):
+    kinds = r"(self_attn\.(q|k|v|o)_proj|mlp\.(gate|up|down)_proj)"
+    mixed = saved_by_peft(model, tmp / "with-towers", target_modules=rf"model\.(language_model\.layers\.0\.({kinds}|per_layer_input_gate)|"
+                                                                     rf"vision_tower\.encoder\.layers\.0\.{kinds}\.linear)")
+    said = bezel("convert", "--adapter", mixed, "--to", "sglang", "--output", tmp / "sglang").stderr
+    whole, got = (load_file(folder / "adapter_model.safetensors") for folder in (mixed, tmp / "sglang"))
+    wanted = {name for name in whole if "language_model.layers.0." in name and "per_layer" not in name}
+    check(got.keys() == wanted and len(wanted) == 14, f"--to sglang: {sorted(got.keys() ^ wanted)[:3]}")
+    check(all(torch.equal(got[name], whole[name]) for name in wanted), "--to sglang: values")
+    stay = {name.split("base_model.model.")[1].rsplit(".lora_", 1)[0] for name in whole if name not in wanted}
+    check(all(name in said for name in stay) and said.count("stays behind") == len(stay) == 8, f"--to sglang names what stays behind: {said}")
+    said = bezel("convert", "--adapter", adapter, "--to", "sglang", "--output", tmp / "none", code=3).stderr
+    check("but not" in said and "SGLang puts into one matrix" in said, f"--to sglang without all of a product: {said}")
+
+
+def check_tables(model, ids, tmp):
+    """Whole embeddings, and rows of them, through both spellings of their names."""
+    save_file({"in.input_ids": torch.tensor([ids]), "in.attention_mask": torch.ones(1, len(ids), dtype=torch.long)}, tmp / "ids.safetensors")
+    logits = lambda folder: forward(model, tmp / "ids.safetensors", tmp / "out.safetensors", "--adapter", folder, "--dtype", "float32")["logits"]
+    kinds = {"whole": dict(modules_to_save=["embed_tokens"]), "rows": dict(trainable_token_indices={"embed_tokens": sorted({*ids[:3], 5})})}
+    for kind, settings in kinds.items():
+        folder = saved_by_peft(model, tmp / kind, target_modules=r".*language_model.*q_proj", **settings)
+        bezel("convert", "--adapter", folder, "--names", "text", "--output", tmp / f"{kind}-text")
+        bezel("convert", "--adapter", tmp / f"{kind}-text", "--names", "multimodal", "--output", tmp / f"{kind}-back")
+        bezel("convert", "--adapter", folder, "--to", "peft", "--output", tmp / f"{kind}-peft")
+        first, text, back, same = (load_file(tmp / name / "adapter_model.safetensors") for name in (kind, f"{kind}-text", f"{kind}-back", f"{kind}-peft"))
+        check(all("language_model" not in name for name in text) and len(text) == len(first), f"{kind}: text names {sorted(text)[:2]}")
+        check(back.keys() == same.keys() and all(torch.equal(back[name], same[name]) for name in same), f"{kind}: there and back")
+        want = logits(folder)
+        check(all(torch.equal(logits(tmp / f"{kind}-{other}"), want) for other in ("text", "back", "peft")), f"{kind}: the same logits under every name")
+        for to, words in (("vllm", ["embed_tokens", "bezel merge"]), ("sglang", ["embed_tokens"]), ("mlx", ["embed_tokens"]), ("gguf", ["embed_tokens"])):
+            key = "modules_to_save" if kind == "whole" else "trainable_token_indices"
+            output = tmp / ("none.gguf" if to == "gguf" else "none")
+            said = bezel("convert", "--adapter", folder, "--to", to, "--output", output, code=3).stderr
+            check(all(word in said for word in [key, *words]) and not output.exists(), f"--to {to} with {key}: {said}")
+    from peft import PeftModel
+    from transformers import Gemma4ForConditionalGeneration
+
+    loaded = PeftModel.from_pretrained(Gemma4ForConditionalGeneration.from_pretrained(model, dtype=torch.float32), tmp / "rows-back").eval()
+    with torch.no_grad():
+        error = distance(loaded(input_ids=torch.tensor([ids]), use_cache=False).logits, logits(tmp / "rows-back"))
+    check(error <= 1e-4, f"PEFT loads rows that changed their names twice: off by {error:.1e}")
+
+
+def check_class(tmp):
+    """An adapter of MLX gets the class of its base."""
+    for kind, wanted in (("gemma4_unified", "Gemma4UnifiedForConditionalGeneration"), ("gemma4", "Gemma4ForConditionalGeneration")):
+        base = tmp / f"base-{kind}"
+        base.mkdir()
+        (base / "config.json").write_text(json.dumps({"model_type": kind}))
+        bezel("convert", "--adapter", tmp / "made", "--model", base, "--to", "peft", "--output", tmp / f"of-{kind}")
+        config = json.loads((tmp / f"of-{kind}" / "adapter_config.json").read_text())
+        check(config["auto_mapping"]["base_model_class"] == wanted, f"{kind}: {config['auto_mapping']}")
+    shutil.copytree(tmp / "made", tmp / "of-unknown")
+    config = json.loads((tmp / "of-unknown" / "adapter_config.json").read_text())
+    (tmp / "of-unknown" / "adapter_config.json").write_text(json.dumps({**config, "model": "somebody/somewhere"}))
+    said = bezel("convert", "--adapter", tmp / "of-unknown", "--to", "peft", "--output", tmp / "unknown").stderr
+    check("not on this machine" in said, f"an unknown base is said: {said}")
+
+
 def check_refusals(adapter, tmp):
     def refused(folder, *words, to="peft"):
         said = bezel("convert", "--adapter", folder, "--to", to, "--output", tmp / "none", code=3).stderr
@@ -182,6 +258,9 @@ def main():
         check_mlx(site, model, ids, adapter, tmp)
         check_from_mlx(site, model, ids, tmp)
         check_vllm(model, ids, adapter, tmp)
+        check_sglang(model, adapter, tmp)
+        check_tables(model, ids, tmp)
+        check_class(tmp)
         check_refusals(adapter, tmp)
     sys.exit(finish())
 

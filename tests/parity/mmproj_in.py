@@ -76,15 +76,69 @@ def finds_only_its_own(root: Path, tmp: Path):
     shutil.copy(tmp / "e2b" / "m.gguf", folder)
     architecture = lambda: json.loads(bezel("inspect", folder / "m.gguf", "--json").stdout)["architecture"]
     tell(architecture() == "Gemma4ForCausalLM", "without towers beside it: a language model")
-    towers = (tmp / "e2b" / "mmproj-m.gguf").read_bytes()
-    for tower in (b"vision", b"audio"):  # behind the key: the type of its value, uint32, and the value
-        at = towers.index(b"clip." + tower + b".projection_dim") + len(b"clip..projection_dim") + len(tower) + 4
-        towers = towers[:at] + struct.pack("<I", 72) + towers[at + 4:]
-    (folder / "mmproj-wide.gguf").write_bytes(towers)
+    shutil.copy(other_width(tmp), folder / "mmproj-wide.gguf")
     tell(architecture() == "Gemma4ForCausalLM", "another model's towers are not taken")
     (folder / "mmproj-wide.gguf").unlink()
     shutil.copy(tmp / "e2b" / "mmproj-m.gguf", folder / "mmproj-F32.gguf")
     tell(architecture() == "Gemma4ForConditionalGeneration", "the only towers in the folder are")
+
+
+def other_width(tmp: Path) -> Path:
+    """The towers, said to be for a model of 72 numbers a token."""
+    towers = (tmp / "e2b" / "mmproj-m.gguf").read_bytes()
+    for tower in (b"vision", b"audio"):  # behind the key: the type of its value, uint32, and the value
+        at = towers.index(b"clip." + tower + b".projection_dim") + len(b"clip..projection_dim") + len(tower) + 4
+        towers = towers[:at] + struct.pack("<I", 72) + towers[at + 4:]
+    (tmp / "wide.gguf").write_bytes(towers)
+    return tmp / "wide.gguf"
+
+
+def takes_the_named_one(root: Path, tmp: Path):
+    """`mmproj` names the file where it does not lie beside the model: the same bits as beside it, in every command that reads it."""
+    folder, towers = tmp / "apart", tmp / "towers"
+    folder.mkdir()
+    towers.mkdir()
+    base, named = folder / "m.gguf", towers / "any-name.gguf"
+    shutil.copy(tmp / "e2b" / "m.gguf", base)
+    shutil.copy(tmp / "e2b" / "mmproj-m.gguf", named)
+    inputs = root / "e2b" / "case-mixed.safetensors"
+    want = forward(tmp / "e2b" / "m.gguf", inputs, tmp / "out.safetensors")
+    got = forward(base, inputs, tmp / "out.safetensors", "--mmproj", named)
+    tell(got.keys() == want.keys() and all(torch.equal(got[key], want[key]) for key in want), "a named file gives the bits of one beside the model")
+    said = json.loads(bezel("inspect", base, "--mmproj", named, "--json").stdout)
+    tell(said["architecture"] == "Gemma4ForConditionalGeneration" and said["loads"], "inspect --mmproj: the whole model")
+    bezel("merge", "--model", base, "--mmproj", named, "--adapter", root / "e2b" / "adapter", "--to", "gguf", "--output", tmp / "apart" / "tuned.gguf")
+    tell((tmp / "apart" / "mmproj-tuned.gguf").exists(), "merge --mmproj: towers in a file of their own")
+    bezel("verify-adapter", "--model", base, "--mmproj", named, "--adapter", root / "e2b" / "adapter")
+    lines = [line for line in (ROOT / "demo" / "train.jsonl").read_text().splitlines() if "image" in line][:2]
+    (tmp / "few.jsonl").write_text("\n".join(lines) + "\n")
+    demo = tmp / "demo-apart.gguf"
+    shutil.copy(tmp / "demo" / "tiny.gguf", demo)
+    recipe = tmp / "recipe.yaml"
+    recipe.write_text(f"base_model: {demo}\nmmproj: {tmp}/demo/mmproj-tiny.gguf\ntrain_file: {tmp}/few.jsonl\nmedia_root: {ROOT}/demo/assets\n"
+                      f"output_dir: {tmp}/by-recipe\nmax_steps: 1\nlora_towers: [language, vision]\nreport_to: none\nsave_steps: 0\nsample_predictions: 0\n")
+    bezel("preprocess", recipe)
+    bezel("train", recipe, "--quiet")
+    keys = load_file(tmp / "by-recipe" / "adapter_model.safetensors")
+    tell(any("vision_tower" in key for key in keys) and f"mmproj: {tmp}/demo/mmproj-tiny.gguf" in (tmp / "by-recipe" / "config.resolved.yaml").read_text().replace('"', ""),
+         "a recipe with mmproj trains the vision tower")
+    evaluated = bezel("evaluate", "--model", demo, "--mmproj", tmp / "demo" / "mmproj-tiny.gguf", "--adapter", tmp / "by-recipe", "--data", tmp / "few.jsonl",
+                      "--media-root", ROOT / "demo" / "assets", "--json")
+    tell(json.loads(evaluated.stdout)["base"]["loss"] > 0, "evaluate --mmproj scores images")
+    image = next(path for path in sorted((ROOT / "demo" / "assets").rglob("*")) if path.suffix in (".jpg", ".png"))
+    asked = bezel("generate", "--model", demo, "--mmproj", tmp / "demo" / "mmproj-tiny.gguf", "--image", image, "--prompt", "What?", "--greedy", "--max-new-tokens", 4)
+    tell(asked.returncode == 0, "generate --mmproj takes an image")
+
+    def refused(what, words, *arguments, code=2):
+        done = bezel(*arguments, code=code)
+        tell(all(word in done.stderr for word in words), f"refused: {what}{'' if all(word in done.stderr for word in words) else done.stderr}")
+
+    refused("mmproj beside a checkpoint folder", ["a checkpoint folder", str(named)], "inspect", root / "e2b" / "model", "--mmproj", named)
+    refused("another model as mmproj", ["not the towers of", str(base)], "inspect", base, "--mmproj", base)
+    refused("towers of another width", ["not the towers of", "expected", "72"], "inspect", base, "--mmproj", other_width(tmp))
+    refused("a file that is not there", ["nowhere.gguf"], "inspect", base, "--mmproj", tmp / "nowhere.gguf", code=4)
+    refused("--mmproj without --to gguf", ["only with --to gguf"], "merge", "--model", root / "e2b" / "model", "--mmproj", named, "--adapter",
+            root / "e2b" / "adapter", "--output", tmp / "no")
 
 
 def main():
@@ -96,6 +150,7 @@ def main():
             compare(preset, root, tmp / preset / "m.gguf", tmp)
         finds_only_its_own(root, tmp)
         trains(tmp)
+        takes_the_named_one(root, tmp)
     return finish()
 
 

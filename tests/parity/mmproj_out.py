@@ -77,6 +77,48 @@ def expected(tensors: dict, kind: Type) -> dict:
     return made
 
 
+# Of the 12B, by llama.cpp's conversion/gemma.py (Gemma4UnifiedVisionAudioModel) and its table of names; PyPI gguf 0.19 has none of them yet.
+UNIFIED_NAMES = {"model.vision_embedder.patch_dense": "v.patch_embd", "model.vision_embedder.patch_ln1": "v.patch_norm.1",
+                 "model.vision_embedder.patch_ln2": "v.patch_norm.2", "model.vision_embedder.pos_norm": "v.patch_norm.3",
+                 "model.embed_vision.embedding_projection": "mm.input_projection", "model.embed_audio.embedding_projection": "mm.a.input_projection"}
+
+
+def expected_unified(tensors: dict, kind: Type, side: int) -> dict:
+    made = {}
+    for name, value in tensors.items():
+        if "language_model" in name or name.startswith("lm_head"):
+            continue
+        module, part = name.rsplit(".", 1)
+        value = value.float()
+        if part == "pos_embedding":
+            stored, value = "v.position_embd.weight", value.permute(1, 0, 2).contiguous()
+        else:
+            stored = f"{UNIFIED_NAMES[module]}.{part}"
+        if "patch_ln1" in name or name.endswith("patch_dense.weight"):  # columns [row, column, channel] -> [channel, row, column]
+            value = value.reshape(*value.shape[:-1], side, side, 3).moveaxis(-1, -3).reshape(value.shape).contiguous()
+        wide = value.ndim <= 1 or part != "weight" or stored == "v.position_embd.weight"
+        chosen = Type.F32 if wide else (Type.F16 if kind == Type.F16 else Type.F32) if stored == "v.patch_embd.weight" else kind
+        made[stored] = (chosen, quantize(value.numpy(), chosen))
+    return made
+
+
+def expected_unified_keys(config: dict, folder: Path, file_type: int) -> dict:
+    images = json.loads((folder / "processor_config.json").read_text())["image_processor"]
+    vision, width = config["vision_config"], config["text_config"]["hidden_size"]
+    keys = {"general.architecture": "clip", "general.type": "mmproj", "general.name": folder.name, "general.file_type": file_type,
+            "general.quantization_version": 2, "clip.vision.projector_type": "gemma4uv", "clip.vision.image_size": 224,
+            "clip.vision.patch_size": vision["patch_size"], "clip.vision.embedding_length": vision["mm_embed_dim"],
+            "clip.vision.image_mean": images.get("image_mean", [0, 0, 0]), "clip.vision.image_std": images.get("image_std", [1, 1, 1]),
+            "clip.audio.projector_type": "gemma4ua", "clip.audio.embedding_length": config["audio_config"]["audio_embed_dim"],
+            "clip.audio.num_mel_bins": 128}
+    if vision["pooling_kernel_size"] != 3:
+        keys["clip.vision.projector.scale_factor"] = vision["pooling_kernel_size"]
+    for tower in ("vision", "audio"):
+        keys |= {f"clip.has_{tower}_encoder": True, f"clip.{tower}.projection_dim": width, f"clip.{tower}.feed_forward_length": 0,
+                 f"clip.{tower}.block_count": 0, f"clip.{tower}.attention.head_count": 0, f"clip.{tower}.attention.layer_norm_epsilon": 1e-6}
+    return keys
+
+
 def expected_keys(config: dict, folder: Path, file_type: int) -> dict:
     text, vision, audio = config["text_config"], config["vision_config"], config.get("audio_config")
     images = json.loads((folder / "processor_config.json").read_text())["image_processor"]
@@ -101,9 +143,11 @@ def same(a, b) -> bool:
 
 def compare(what: str, path: Path, tensors: dict, kind: str, config: dict, folder: Path):
     qtype, file_type = FLOATS[kind]
-    reader, want = GGUFReader(path), expected(tensors, qtype)
+    unified = config["model_type"] == "gemma4_unified"
+    side = config["vision_config"]["patch_size"] * config["vision_config"]["pooling_kernel_size"]
+    reader, want = GGUFReader(path), expected_unified(tensors, qtype, side) if unified else expected(tensors, qtype)
     keys = {name: field.contents() for name, field in reader.fields.items() if not name.startswith("GGUF.")}
-    wanted = expected_keys(config, folder, file_type)
+    wanted = (expected_unified_keys if unified else expected_keys)(config, folder, file_type)
     differ = [key for key in keys.keys() | wanted.keys() if key not in keys or key not in wanted or not same(keys[key], wanted[key])]
     tell(not differ, f"{what}: {len(keys)} keys {differ[:3]}")
     got = {tensor.name: tensor for tensor in reader.tensors}
@@ -139,6 +183,17 @@ def main():
             merged = tensors | load_file(root / preset / "merged.safetensors")
             bezel("merge", "--model", folder, "--adapter", root / preset / "adapter", "--to", "gguf", "--output", tmp / f"{preset}-merged.gguf")
             compare(f"{preset} merged", tmp / f"mmproj-{preset}-merged.gguf", merged, "f32", config, folder)
+        root = reference(0, ("unified",)) / "unified"
+        folder = root / "model"
+        config, tensors = json.loads((folder / "config.json").read_text()), load_file(folder / "model.safetensors")
+        for kind in FLOATS:
+            bezel("convert", "--model", folder, "--to", "gguf", "--type", kind, "--output", tmp / f"unified-{kind}.gguf")
+            compare(f"unified {kind}", tmp / f"mmproj-unified-{kind}.gguf", tensors, kind, config, folder)
+        bezel("merge", "--model", folder, "--adapter", root / "adapter", "--output", tmp / "unified-merged")
+        merged = load_file(tmp / "unified-merged" / "model.safetensors")
+        tell(any(not torch.equal(merged[name], tensors[name]) for name in merged if "vision_embedder" in name), "the adapter is on the embedders too")
+        bezel("merge", "--model", folder, "--adapter", root / "adapter", "--to", "gguf", "--output", tmp / "unified-merged.gguf")
+        compare("unified merged", tmp / "mmproj-unified-merged.gguf", merged, "f32", config, folder)
     return finish()
 
 

@@ -14,12 +14,17 @@ using test::error_of;
 using test::says;
 using torch::Tensor;
 
-constexpr GgufType kPacked[] = {GgufType::kQ4_0, GgufType::kQ4_1, GgufType::kQ5_0, GgufType::kQ5_1,
-                                GgufType::kQ8_0, GgufType::kQ4_K, GgufType::kQ5_K, GgufType::kQ6_K};
+constexpr GgufType kPacked[] = {GgufType::kQ4_0,   GgufType::kQ4_1,   GgufType::kQ5_0, GgufType::kQ5_1, GgufType::kQ8_0,
+                                GgufType::kQ4_K,   GgufType::kQ5_K,   GgufType::kQ6_K, GgufType::kQ2_K, GgufType::kQ3_K,
+                                GgufType::kIQ4_NL, GgufType::kIQ4_XS, GgufType::kMXFP4};
 
 /// Where the float16 scales of a block lie.
 std::vector<std::int64_t> scale_places(GgufType type) {
   if (type == GgufType::kQ6_K) return {208};
+  if (type == GgufType::kQ2_K) return {80, 82};
+  if (type == GgufType::kQ3_K) return {108};
+  if (type == GgufType::kIQ4_NL || type == GgufType::kIQ4_XS) return {0};
+  if (type == GgufType::kMXFP4) return {};  // a byte, an exponent
   if (type == GgufType::kQ4_0 || type == GgufType::kQ5_0 || type == GgufType::kQ8_0) return {0};
   return {0, 2};
 }
@@ -31,6 +36,7 @@ Tensor random_rows(GgufType type, std::int64_t num_rows, std::int64_t columns) {
   Tensor rows = torch::randint(0, 256, {num_rows * blocks, info.block_bytes}, torch::kByte);
   for (const std::int64_t at : scale_places(type))
     rows.narrow(1, at, 2).copy_((torch::randn({num_rows * blocks, 1}) / 100).to(torch::kHalf).view(torch::kByte));
+  if (type == GgufType::kMXFP4) rows.select(1, 0).copy_(torch::randint(115, 122, {num_rows * blocks}));
   return rows.view({num_rows, -1});
 }
 
@@ -95,6 +101,15 @@ TEST(PackedWeight, AScaleThatIsNoNumberIsNamedWhenItIsUsed) {
         EXPECT_EQ(error_of([&] { weight->rows(torch::tensor({0, 1}), torch::kFloat); }), "");
         EXPECT_TRUE(says(error_of([&] { weight->rows(torch::tensor({2}), torch::kFloat); }), "looked up"));
       }
+}
+
+TEST(PackedWeight, AnExponentBeyondFloatIsNamedWhenItIsUsed) {
+  for (const int exponent : {253, 255}) {
+    Tensor rows = random_rows(GgufType::kMXFP4, 3, 64);
+    rows.index_put_({1, 0}, exponent);
+    const auto weight = packed_weight(rows, GgufType::kMXFP4, {3, 64}, "blk.0.attn_q.weight");
+    EXPECT_TRUE(says(error_of([&] { weight->matmul(torch::randn({1, 64})); }), "'blk.0.attn_q.weight': holds a scale"));
+  }
 }
 
 }  // namespace

@@ -151,6 +151,129 @@ struct SixBits {
   }
 };
 
+// A block of 256 in two halves of 128: byte i of the 32 of a half has two bits of values i, i + 32, i + 64 and i + 96.
+// 16 values share a scale and a minimum of 4 bits each.
+struct TwoBits {
+  static constexpr std::int64_t kElements = 256, kBytes = 16 + 64 + 2 + 2;
+
+  template <typename Put>
+  static void each(const std::uint8_t* block, const Put& put) {
+    const float scale = half(block + 80), minimum = half(block + 82);
+    for (int i = 0; i < 2; ++i) {
+      for (std::int64_t at = 0; at < 32; at += kWide) {
+        const Words bytes = words(block + 16 + i * 32 + at);
+        for (int quarter = 0; quarter < 4; ++quarter) {
+          const std::uint8_t both = block[i * 8 + quarter * 2 + at / 16];
+          const float own = scale * static_cast<float>(both & 15), less = minimum * static_cast<float>(both >> 4);
+          put(i * 128 + quarter * 32 + at, own * floats((bytes >> (2 * quarter)) & 3u, 0) - less);
+        }
+      }
+    }
+  }
+};
+
+// The same with a third bit: bit `quarter` of byte i of the first 32 is of the first half, bit 4 + `quarter` of the
+// second. Scales have 6 bits: their lower 4 in eight bytes, their upper 2 in four more.
+struct ThreeBits {
+  static constexpr std::int64_t kElements = 256, kBytes = 32 + 64 + 12 + 2;
+
+  static float scale_of(const std::uint8_t* packed, std::int64_t idx) {
+    const int lower = idx < 8 ? packed[idx] & 15 : packed[idx - 8] >> 4;
+    const int upper = packed[8 + idx % 4] >> (2 * (idx / 4)) & 3;
+    return static_cast<float>((lower | upper << 4) - 32);
+  }
+
+  template <typename Put>
+  static void each(const std::uint8_t* block, const Put& put) {
+    const float scale = half(block + 108);
+    for (int i = 0; i < 2; ++i) {
+      for (std::int64_t at = 0; at < 32; at += kWide) {
+        const Words bytes = words(block + 32 + i * 32 + at), third = words(block + at) >> (4 * i);
+        for (int quarter = 0; quarter < 4; ++quarter) {
+          const float own = scale * scale_of(block + 96, i * 8 + quarter * 2 + at / 16);
+          const Words code = ((bytes >> (2 * quarter)) & 3u) | ((third >> quarter) & 1u) << 2;
+          put(i * 128 + quarter * 32 + at, own * floats(code, 4));
+        }
+      }
+    }
+  }
+};
+
+// What the codes of ggml's tables stand for.
+constexpr float kUneven[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+constexpr float kTwiceE2m1[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+
+inline Floats look_up(const float* table, Words codes) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<Floats>(
+      _mm512_maskz_permutexvar_ps(0xffff, reinterpret_cast<__m512i>(codes), load<__m512>(table)));
+#elif defined(__AVX2__)
+  const auto idx = reinterpret_cast<__m256i>(codes);
+  const __m256 lower = _mm256_permutevar8x32_ps(load<__m256>(table), idx);
+  const __m256 upper = _mm256_permutevar8x32_ps(load<__m256>(table + 8), idx);
+  const Words beyond = codes << 28;  // its sign chooses
+  return reinterpret_cast<Floats>(_mm256_blendv_ps(lower, upper, reinterpret_cast<__m256>(beyond)));
+#else
+  Floats values;
+  for (int i = 0; i < kWide; ++i) values[i] = table[codes[i]];
+  return values;
+#endif
+}
+
+// 16 bytes of codes: value i in the lower half of byte i, value i + 16 in the upper one.
+template <typename Put>
+inline void each_of_table(const std::uint8_t* codes, const float* table, float scale, std::int64_t first,
+                          const Put& put) {
+  for (std::int64_t at = 0; at < 16; at += kWide) {
+    const Words pairs = words(codes + at);
+    put(first + at, scale * look_up(table, pairs & 15u));
+    put(first + at + 16, scale * look_up(table, pairs >> 4));
+  }
+}
+
+struct UnevenNibbles {
+  static constexpr std::int64_t kElements = 32, kBytes = 2 + 16;
+
+  template <typename Put>
+  static void each(const std::uint8_t* block, const Put& put) {
+    each_of_table(block + 2, kUneven, half(block), 0, put);
+  }
+};
+
+// Eight parts of 32, each with a scale of 6 bits: the upper 2 of all in a word of 16, then the lower 4 in pairs.
+struct SuperUnevenNibbles {
+  static constexpr std::int64_t kElements = 256, kBytes = 2 + 2 + 4 + 128;
+
+  template <typename Put>
+  static void each(const std::uint8_t* block, const Put& put) {
+    const float scale = half(block);
+    for (int part = 0; part < 8; ++part) {
+      const int lower = block[4 + part / 2] >> (4 * (part % 2)) & 15;
+      const int upper = block[2 + part / 4] >> (2 * (part % 4)) & 3;
+      const float own = scale * static_cast<float>((lower | upper << 4) - 32);
+      each_of_table(block + 8 + part * 16, kUneven, own, part * 32, put);
+    }
+  }
+};
+
+// Half of the power of two whose exponent a byte is.
+inline float half_of_power(std::uint8_t exponent) {
+  const std::uint32_t bits =
+      exponent < 2 ? std::uint32_t{0x00200000} << exponent : static_cast<std::uint32_t>(exponent - 1) << 23;
+  float value;
+  std::memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+struct MicroscaledNibbles {
+  static constexpr std::int64_t kElements = 32, kBytes = 1 + 16;
+
+  template <typename Put>
+  static void each(const std::uint8_t* block, const Put& put) {
+    each_of_table(block + 1, kTwiceE2m1, half_of_power(block[0]), 0, put);
+  }
+};
+
 template <typename Form>
 void unpack(const Unpack& a, std::int64_t begin, std::int64_t end) {
   for (std::int64_t i = begin; i < end; ++i) {
@@ -185,9 +308,14 @@ constexpr Unpackers kUnpackers{kLoops<Nibbles<false, false>>,
                                kLoops<Nibbles<false, true>>,
                                kLoops<Nibbles<true, true>>,
                                kLoops<Bytes>,
+                               kLoops<TwoBits>,
+                               kLoops<ThreeBits>,
                                kLoops<SuperNibbles<false>>,
                                kLoops<SuperNibbles<true>>,
-                               kLoops<SixBits>};
+                               kLoops<SixBits>,
+                               kLoops<UnevenNibbles>,
+                               kLoops<SuperUnevenNibbles>,
+                               kLoops<MicroscaledNibbles>};
 
 }  // namespace
 
