@@ -5,6 +5,7 @@
 
 #include "bezel/data/dataset.h"
 #include "bezel/error.h"
+#include "bezel/input/sample_key.h"
 
 namespace bezel::data {
 namespace {
@@ -15,7 +16,7 @@ torch::Tensor tensor_of(const Ids& values) { return at::tensor(values, at::kLong
 
 // The lists that a batch needs on the host before it becomes tensors.
 struct Rows {
-  Ids ids, types, is_real, segment_start, label_flat_index, label_ids, placeholder_rows;
+  Ids ids, types, is_real, keys, segment_start, label_flat_index, label_ids, placeholder_rows;
 };
 
 void add_sample(const Sample& sample, Rows& rows) {
@@ -23,6 +24,7 @@ void add_sample(const Sample& sample, Rows& rows) {
   const std::size_t tokens = sample.input_ids.size();
   for (std::size_t t = 0; t < tokens; ++t) {
     const std::int64_t row = base + static_cast<std::int64_t>(t);
+    rows.keys.push_back(static_cast<std::int64_t>(sample.key + t));
     if (sample.token_types[t] != 0) rows.placeholder_rows.push_back(row);
     // The position before a label predicts it.
     if (t + 1 < tokens && sample.labels[t + 1] != kIgnoreLabel) {
@@ -40,6 +42,7 @@ void pad(Rows& rows, std::size_t end, std::int64_t pad_id) {
   rows.ids.resize(end, pad_id);
   rows.types.resize(end, 0);
   rows.is_real.resize(end, 0);
+  rows.keys.resize(end, 0);
 }
 
 // Each item must find its soft tokens' placeholders, of its kind and side by side with those of no other.
@@ -65,10 +68,14 @@ Batch batch_of(std::span<const Sample> samples, const Rows& rows, std::int64_t n
   Batch batch;
   for (const Sample& sample : samples) {
     check_media(sample);
-    batch.media.insert(batch.media.end(), sample.media.begin(), sample.media.end());
+    for (std::size_t i = 0; i < sample.media.size(); ++i) {
+      batch.media.push_back(sample.media[i]);
+      batch.media.back().key = input::media_key(sample.key, i);
+    }
   }
   batch.input_ids = tensor_of(rows.ids).view({num_rows, -1});
   batch.mm_token_type_ids = tensor_of(rows.types).view({num_rows, -1});
+  batch.row_keys = tensor_of(rows.keys).view({num_rows, -1});
   batch.attention_mask = tensor_of(rows.is_real).view({num_rows, -1}).to(torch::kBool);
   batch.label_flat_index = tensor_of(rows.label_flat_index);
   batch.label_ids = tensor_of(rows.label_ids);

@@ -9,6 +9,7 @@
 #include "bezel/data/checkpoint_template.h"
 #include "bezel/data/preference_batch.h"
 #include "bezel/error.h"
+#include "bezel/input/sample_key.h"
 #include "bezel/train/run_check.h"
 
 namespace bezel::train {
@@ -125,6 +126,7 @@ data::Batch BatchPlan::collate_preferences(const data::Dataset& data, std::span<
     else
       mismatched.push_back(data::mismatched(rows[i], data.load_tokens(partners_[is_eval(data) ? 1 : 0][samples[i]]),
                                             data.options().max_seq_length));
+    if (is_labelled) mismatched.back().key = input::sample_key(samples[i], 1);
   }
   data::Batch batch = data::collate_answers(rows, answers, pad_id_);
   if (!is_labelled) return batch;
@@ -224,7 +226,9 @@ data::Batch BatchPlan::make_batch(const data::Dataset& data, std::span<const std
     if (is_left_out(source)) continue;
     note.begin(source);
     try {
+      const std::size_t first = loaded.size();
       std::ranges::move(data.load_rows(idx), std::back_inserter(loaded));
+      for (std::size_t row = first; row < loaded.size(); ++row) loaded[row].key = input::sample_key(idx, row - first);
       used.push_back(idx);
     } catch (const Error& error) {
       if (error.kind() != ErrorKind::kData || !skip_sample(source, error.what())) throw;

@@ -91,6 +91,7 @@ TrainerOptions trainer_options(const TrainConfig& config, const BatchPlan& batch
   options.total_steps = batches.total_steps();
   options.steps_per_epoch = batches.steps_per_epoch();
   options.max_grad_norm = config.max_grad_norm;
+  options.seed = static_cast<std::uint64_t>(config.seed);
   options.optimizer = make_optimizer_settings(config);
   const Schedule schedule = make_schedule(config, options.total_steps);
   options.learning_rate = [schedule](std::int64_t step) { return schedule.rate(step); };

@@ -11,6 +11,7 @@
 #include <sys/resource.h>
 
 #include "bezel/error.h"
+#include "bezel/nn/random_keys.h"
 
 namespace bezel::train {
 namespace {
@@ -68,7 +69,8 @@ Trainer::Trainer(torch::nn::Module& model, const lora::Selection& selection, Obj
 }
 
 // Adds the gradients of all micro-batches, and sets loss, gradient norm and `skipped` of `result`.
-void Trainer::accumulate(std::span<const data::Batch> batches, StepResult& result) {
+void Trainer::accumulate(std::int64_t step, std::span<const data::Batch> batches, StepResult& result) {
+  const nn::ScopedRandomKeys random(nn::RandomKeys::of_step(options_.seed, step));
   for (const data::Batch& batch : batches) {
     if (objective_.weight(batch) == 0) continue;
     const torch::Tensor loss = objective_.loss_sum(batch) / static_cast<double>(result.num_labels);
@@ -96,7 +98,7 @@ StepResult Trainer::step(std::int64_t step, std::span<const data::Batch> batches
   }
   TORCH_CHECK(result.num_labels > 0, "step ", step, " has no label token");
   optimizer_.clear_gradients();
-  accumulate(batches, result);
+  accumulate(step, batches, result);
   check_inputs();
   if (!result.skipped) update(step, result);
   optimizer_.clear_gradients();

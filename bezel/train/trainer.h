@@ -34,6 +34,7 @@ struct TrainerOptions {
   std::int64_t save_steps = 0;  ///< 0: only when the run is stopped
   bool save_best = false;       ///< after evaluations that are the best so far
   StoppingOptions stopping;
+  std::uint64_t seed = 0;  ///< of dropout and noise
   std::int64_t max_bad_steps = 5;  ///< steps in a row without finite loss and gradients, after which the run stops
   /// Called whenever the model has been used, before the result counts; throws when its input cannot be trusted.
   std::function<void()> check_inputs = {};
@@ -134,7 +135,7 @@ class Trainer {
   Optimizer& optimizer() { return optimizer_; }
 
  private:
-  void accumulate(std::span<const data::Batch> batches, StepResult& result);
+  void accumulate(std::int64_t step, std::span<const data::Batch> batches, StepResult& result);
   void update(std::int64_t step, const StepResult& result);
   void count_bad(std::int64_t step, const StepResult& result);
   void check_inputs() const;
