@@ -208,7 +208,7 @@ std::shared_ptr<const data::SampleRows> BatchPlan::epoch_rows(std::int64_t epoch
 }
 
 std::int64_t BatchPlan::steps_per_epoch() const {
-  return divide_up(divide_up(num_rows_, config_.micro_batch_size), config_.gradient_accumulation_steps);
+  return divide_up(divide_up(num_rows_, config_.micro_batch_size), micro_batches(config_));
 }
 
 std::int64_t BatchPlan::total_steps() const {
@@ -239,17 +239,19 @@ data::Batch BatchPlan::make_batch(const data::Dataset& data, std::span<const std
   return packs_ ? data::collate_packed(loaded) : data::collate(loaded, pad_id_);
 }
 
-std::vector<data::Batch> BatchPlan::step(std::int64_t step, WorkNote& note) const {
+std::vector<data::Batch> BatchPlan::step(std::int64_t step, WorkNote& note, Share share) const {
   const auto rows = epoch_rows(step / steps_per_epoch());
   const auto batch_rows = static_cast<std::size_t>(config_.micro_batch_size);
-  const auto step_rows = batch_rows * static_cast<std::size_t>(config_.gradient_accumulation_steps);
+  const auto step_rows = batch_rows * static_cast<std::size_t>(micro_batches(config_));
   const std::size_t first = static_cast<std::size_t>(step % steps_per_epoch()) * step_rows;
   std::vector<data::Batch> batches;
-  for (std::size_t row = first; row < std::min(first + step_rows, rows->size()); row += batch_rows) {
+  const std::size_t stride = batch_rows * static_cast<std::size_t>(share.size);
+  for (std::size_t row = first + batch_rows * static_cast<std::size_t>(share.rank);
+       row < std::min(first + step_rows, rows->size()); row += stride) {
     data::Batch batch = make_batch(*train_, rows->rows(row, row + batch_rows), note);
     if (batch.num_tokens > 0) batches.push_back(std::move(batch));
   }
-  if (batches.empty())
+  if (batches.empty() && share.size == 1)
     throw Error(train_->name(), ": no sample of step ", step + 1, " can be decoded; the first is ",
                 train_->source(rows->rows(first, first + 1)[0]));
   return batches;

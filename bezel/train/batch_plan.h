@@ -19,6 +19,7 @@
 #include "bezel/train/config.h"
 #include "bezel/train/data_files.h"
 #include "bezel/train/prefetch.h"
+#include "bezel/train/process_group.h"
 
 namespace bezel::train {
 
@@ -49,8 +50,9 @@ class BatchPlan {
   /// them; those of video count as images too, whose encoder reads them.
   const input::PerKind<bool>& has_media() const { return has_media_; }
 
-  /// Micro-batches of a step, counted from 0. Throws Error when no sample of the step is left.
-  std::vector<data::Batch> step(std::int64_t step, WorkNote& note) const;
+  /// Micro-batches of a step, counted from 0, that are of `share`. Throws Error when no sample of the step is left;
+  /// with a share that is not all of it, there are none then.
+  std::vector<data::Batch> step(std::int64_t step, WorkNote& note, Share share = {}) const;
   /// A sample to be answered.
   struct Prompt {
     std::string source;  ///< "file:line"
