@@ -48,7 +48,7 @@ struct RunEvents {
   std::function<void(const std::vector<SamplePrediction>&)> on_predictions = {};
   /// A sample could not be decoded, or not in time, and takes no part from now on (skip_bad_samples).
   std::function<void(const std::string& why)> on_left_out = {};
-  std::function<bool()> should_stop;
+  std::function<bool()> should_stop;  ///< in a run of several processes asked on another thread too
   /// Of training by preference: so many samples have been asked of the reference, before anything else.
   std::function<void(std::size_t done, std::size_t total)> on_reference = {};
 };

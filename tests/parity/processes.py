@@ -250,6 +250,15 @@ def check_bad_sample(runs):
     assert runs.checkpoints("failing")[-1] == 2 and (runs.folder / "failing" / "adapter_model.safetensors").exists()
 
 
+def check_doctor(runs, bezel):
+    done = subprocess.run(["mpirun", "-n", "3", bezel / "bezel", "doctor", "--json"], capture_output=True, text=True, timeout=PATIENCE_S, env=runs.environment)
+    assert done.returncode == 0, done
+    report = json.loads(done.stdout)
+    ranks = report["processes"]["ranks"]
+    assert report["good"] and len(ranks) == 3 and all(rank["host"] == os.uname().nodename and rank["threads"] == 1 for rank in ranks), ranks
+    assert all(row["seconds"] > 0 for row in report["processes"]["sums"]) and "MPI" in report["processes"]["mpi"], report["processes"]
+
+
 def check_stopped_rank(runs, rank):
     """A process that does not answer is named, and ends the run."""
     group = runs.of(3)
@@ -279,6 +288,7 @@ def main():
         check_signal(text)
         check_faults(text, bezel)
         check_bad_sample(text)
+        check_doctor(text, bezel)
         for rank in (2, 0):
             check_stopped_rank(text, rank)
         check_parity(runs("packed", packing="true"), "packed", (2, 3))
