@@ -4,8 +4,10 @@
 #include <memory>
 
 #include "bezel/report/machine.h"
+#include "bezel/report/processes.h"
 #include "bezel/train/device.h"
 #include "cli/command.h"
+#include "cli/processes.h"
 
 namespace bezel::cli {
 namespace {
@@ -31,24 +33,53 @@ void print_machine(const Json& machine) {
               machine["cuda_devices"].get<long long>());
 }
 
+// Processes that were started together, and how fast they sum an adapter's gradients.
+Json show_processes(train::ProcessGroup& group, bool prints) {
+  constexpr std::size_t kMebi = std::size_t{1} << 20;
+  Json report{{"mpi", mpi_version()}, {"ranks", Json::array()}, {"sums", Json::array()}};
+  const std::vector<report::RankMachine> machines = report::rank_machines(group);
+  if (prints) std::printf("processes  %zu, joined by %s\n", machines.size(), mpi_version().c_str());
+  for (std::size_t rank = 0; rank < machines.size(); ++rank) {
+    const report::RankMachine& machine = machines[rank];
+    report["ranks"].push_back(report::to_json(machine));
+    if (!prints) continue;
+    std::printf("  rank %-3zu %s: %lld core(s), %lld thread(s), %s of memory, %s free\n", rank, machine.host.c_str(),
+                static_cast<long long>(machine.cores), static_cast<long long>(machine.threads),
+                bytes_text(static_cast<double>(machine.memory_bytes)).c_str(),
+                bytes_text(static_cast<double>(machine.available_bytes)).c_str());
+  }
+  for (const std::size_t mebibytes : {1, 16, 64}) {
+    const double seconds = report::sum_seconds(group, mebibytes * kMebi / sizeof(float));
+    report["sums"].push_back({{"bytes", mebibytes * kMebi}, {"seconds", seconds}});
+    if (prints) std::printf("  a sum of %zu MiB takes %.1f ms\n", mebibytes, 1e3 * seconds);
+  }
+  if (prints) std::printf("\n");
+  return report;
+}
+
 int doctor(const DoctorOptions& options) {
+  train::ProcessGroup& group = join_processes();
+  const bool prints = group.is_first() && !options.json;
   const torch::Device device = train::choose_device(options.device);
   Json report{{"machine", report::machine()}, {"device", device.str()}, {"checks", Json::array()}};
-  if (!options.json) {
+  if (prints) {
     std::printf("%s\n", version_text().c_str());
     print_machine(report["machine"]);
   }
+  if (group.size() > 1) report["processes"] = show_processes(group, prints);
   bool good = true;
   report::doctor(device, [&](const report::DoctorCheck& check) {
     good = good && check.good();
     report["checks"].push_back(
         {{"name", check.name}, {"error", check.error}, {"limit", check.limit}, {"good", check.good()}});
-    if (options.json) return;
+    if (!prints) return;
     std::printf("%-5s %s: %.1e, at most %.0e\n", check.good() ? "ok" : "WRONG", check.name.c_str(), check.error,
                 check.limit);
     std::fflush(stdout);  // a device may take the whole program with it
   });
+  good = !train::any_rank(group, !good);
   report["good"] = good;
+  if (!group.is_first()) return good ? 0 : 1;
   if (options.json)
     std::printf("%s\n", report.dump(2).c_str());
   else

@@ -37,6 +37,7 @@ Json start_row(const train::RunPlan& plan) {
           {"long_audio_clips", plan.data.long_audio_clips.count},
           {"towers", towers},
           {"device", plan.device},
+          {"ranks", plan.ranks},
           {"notes", plan.notes}};
 }
 

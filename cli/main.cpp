@@ -17,14 +17,21 @@
 #include "cli/one_line.h"
 #include "cli/openmp_wait.h"
 #include "cli/paths.h"
+#include "cli/processes.h"
 
 namespace bezel::cli {
 namespace {
 
-int fail(ErrorKind kind, const std::string& message) {
-  std::cerr << "bezel: " << one_line(message) << '\n';
-  return static_cast<int>(kind);
+int fail(int code, const std::string& message) {
+  const std::string line = one_line(message);
+  end_processes(code, line);
+  std::cerr << "bezel: " << line << '\n';
+  return code;
 }
+
+int fail(ErrorKind kind, const std::string& message) { return fail(static_cast<int>(kind), message); }
+
+int fail_internal(const std::string& what) { return fail(1, "internal error (please report): " + what); }
 
 int fail_memory(const std::string& what) {
   return fail(ErrorKind::kMemory, "out of memory (" + what +
@@ -109,6 +116,7 @@ int run(int argc, char** argv) {
     return static_cast<int>(ErrorKind::kConfig);
   }
   check_subcommand(app, argv[1]);
+  check_runs_alone(argv[1]);
   for (const CLI::App* command : app.get_subcommands({}))
     if (command->get_name() == argv[1]) check_flags(*command, std::vector<std::string>(argv + 2, argv + argc));
   try {
@@ -132,6 +140,7 @@ int main(int argc, char** argv) {
   try {
     const int status = cli::run(argc, argv);
     io::throw_if_torn();
+    cli::leave_processes();
     return status;
   } catch (const Error& error) {
     return cli::fail(error.kind(), error.what());
@@ -140,9 +149,8 @@ int main(int argc, char** argv) {
   } catch (const c10::Error& error) {
     const std::string message = error.what_without_backtrace();
     if (cli::is_out_of_memory(message)) return cli::fail_memory(cli::first_line(message));
-    std::cerr << "bezel: internal error (please report): " << cli::one_line(message) << '\n';
+    return cli::fail_internal(message);
   } catch (const std::exception& error) {
-    std::cerr << "bezel: internal error (please report): " << cli::one_line(error.what()) << '\n';
+    return cli::fail_internal(error.what());
   }
-  return 1;
 }

@@ -11,6 +11,7 @@
 #include "cli/config_arguments.h"
 #include "cli/json_lines.h"
 #include "cli/one_line.h"
+#include "cli/processes.h"
 #include "cli/progress.h"
 #include "cli/train_help.h"
 #include "cli/train_summary.h"
@@ -34,6 +35,7 @@ void catch_signals() {
   ::sigemptyset(&action.sa_mask);
   ::sigaction(SIGINT, &action, nullptr);
   ::sigaction(SIGTERM, &action, nullptr);
+  ::sigaction(SIGUSR1, &action, nullptr);  // which mpirun passes on at once
   // Whoever reads along may go away; hours of training should not go with them.
   std::signal(SIGPIPE, SIG_IGN);
 }
@@ -66,10 +68,10 @@ train::RunEvents display_events(Display display, Progress& progress) {
 
 // A report of a run that fails says why.
 train::RunResult run_reported(const train::TrainConfig& config, report::RunReports& reports,
-                              const train::RunEvents& events) {
+                              const train::RunEvents& events, train::ProcessGroup& group) {
   try {
     keep_freed_memory();
-    train::RunResult result = train::run_training(config, events);
+    train::RunResult result = train::run_training(config, events, group);
     reports.finish(result.summary);
     return result;
   } catch (const std::exception& error) {
@@ -78,15 +80,34 @@ train::RunResult run_reported(const train::TrainConfig& config, report::RunRepor
   }
 }
 
+// A signal may have reached one process only, whose word counts for all.
+int exit_code(const train::RunResult& result) {
+  if (!result.summary.stopped) return 0;
+  return 128 + (stop_signal != 0 ? static_cast<int>(stop_signal) : SIGTERM);
+}
+
+// Rank 0 tells of the run and writes; the others tell of samples that they leave out.
+int follow(const train::TrainConfig& config, train::ProcessGroup& group) {
+  keep_freed_memory();
+  train::RunEvents events;
+  events.on_left_out = [&](const std::string& why) {
+    std::fprintf(stderr, "warning: %s: left out: %s\n", group.name(group.rank()).c_str(), one_line(why).c_str());
+  };
+  events.should_stop = [] { return stop_signal != 0; };
+  return exit_code(train::run_training(config, events, group));
+}
+
 int train(std::vector<std::string> arguments) {
+  catch_signals();
+  train::ProcessGroup& group = join_processes();
   const Display display = take_display(arguments);
   const train::TrainConfig config = config_of(std::move(arguments));
-  catch_signals();
+  if (!group.is_first()) return follow(config, group);
   Progress progress;
   train::RunEvents events = display_events(display, progress);
   events.should_stop = [] { return stop_signal != 0; };
   report::RunReports reports(config, {{"bezel", BEZEL_VERSION, false}});
-  const train::RunResult result = run_reported(config, reports, reports.events(events));
+  const train::RunResult result = run_reported(config, reports, reports.events(events), group);
   progress.finish();
   if (!reports.problem().empty())
     std::fprintf(stderr, "note: a report is not complete: %s\n", one_line(reports.problem()).c_str());
@@ -94,7 +115,7 @@ int train(std::vector<std::string> arguments) {
     std::fprintf(stderr, "note: predictions.jsonl is not complete: %s\n", one_line(problem).c_str());
   if (display == Display::kProgress) std::printf("%s", summary_text(reports.history(), result).c_str());
   if (display == Display::kJsonLines) print_json_end(result);
-  return result.summary.stopped ? 128 + static_cast<int>(stop_signal) : 0;
+  return exit_code(result);
 }
 
 }  // namespace

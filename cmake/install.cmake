@@ -13,3 +13,6 @@ configure_package_config_file(cmake/bezelConfig.cmake.in "${PROJECT_BINARY_DIR}/
 write_basic_package_version_file("${PROJECT_BINARY_DIR}/bezelConfigVersion.cmake" COMPATIBILITY SameMinorVersion)
 install(FILES cmake/LibTorch.cmake "${PROJECT_BINARY_DIR}/bezelConfig.cmake"
   "${PROJECT_BINARY_DIR}/bezelConfigVersion.cmake" DESTINATION ${bezel_package_dir})
+if(TARGET bezel_mpi)
+  install(TARGETS bezel_mpi LIBRARY DESTINATION lib/bezel)
+endif()

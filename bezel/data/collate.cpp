@@ -6,6 +6,7 @@
 #include "bezel/data/dataset.h"
 #include "bezel/data/shared_prefix.h"
 #include "bezel/error.h"
+#include "bezel/input/sample_key.h"
 
 namespace bezel::data {
 namespace {
@@ -16,7 +17,7 @@ torch::Tensor tensor_of(const Ids& values) { return at::tensor(values, at::kLong
 
 // The lists that a batch needs on the host before it becomes tensors.
 struct Rows {
-  Ids ids, types, is_real, segment_start, label_flat_index, label_ids, placeholder_rows;
+  Ids ids, types, is_real, keys, segment_start, label_flat_index, label_ids, placeholder_rows;
 };
 
 void add_sample(const Sample& sample, Rows& rows) {
@@ -24,6 +25,7 @@ void add_sample(const Sample& sample, Rows& rows) {
   const std::size_t tokens = sample.input_ids.size();
   for (std::size_t t = 0; t < tokens; ++t) {
     const std::int64_t row = base + static_cast<std::int64_t>(t);
+    rows.keys.push_back(static_cast<std::int64_t>(sample.key + t));
     if (sample.token_types[t] != 0) rows.placeholder_rows.push_back(row);
     // The position before a label predicts it.
     if (t + 1 < tokens && sample.labels[t + 1] != kIgnoreLabel) {
@@ -41,6 +43,7 @@ void pad(Rows& rows, std::size_t end, std::int64_t pad_id) {
   rows.ids.resize(end, pad_id);
   rows.types.resize(end, 0);
   rows.is_real.resize(end, 0);
+  rows.keys.resize(end, 0);
 }
 
 // Each item must find its soft tokens' placeholders, of its kind and side by side with those of no other.
@@ -61,10 +64,19 @@ void check_media(const Sample& sample) {
   throw Error("sample of line ", sample.line, ": its media are not in the order of their placeholders");
 }
 
+// `items` are of `sample`.
+void add_media(const Sample& sample, std::span<const Media> items, std::vector<Media>& media) {
+  for (const Media& item : items) {
+    media.push_back(item);
+    media.back().key = input::media_key(sample.key, static_cast<std::uint64_t>(&item - sample.media.data()));
+  }
+}
+
 Batch batch_of(const Rows& rows, std::int64_t num_rows) {
   Batch batch;
   batch.input_ids = tensor_of(rows.ids).view({num_rows, -1});
   batch.mm_token_type_ids = tensor_of(rows.types).view({num_rows, -1});
+  batch.row_keys = tensor_of(rows.keys).view({num_rows, -1});
   batch.attention_mask = tensor_of(rows.is_real).view({num_rows, -1}).to(torch::kBool);
   batch.label_flat_index = tensor_of(rows.label_flat_index);
   batch.label_ids = tensor_of(rows.label_ids);
@@ -84,7 +96,7 @@ void check_samples(std::span<const Sample> samples) {
 Batch batch_of(std::span<const Sample> samples, const Rows& rows, std::int64_t num_rows) {
   check_samples(samples);
   Batch batch = batch_of(rows, num_rows);
-  for (const Sample& sample : samples) batch.media.insert(batch.media.end(), sample.media.begin(), sample.media.end());
+  for (const Sample& sample : samples) add_media(sample, sample.media, batch.media);
   return batch;
 }
 
@@ -108,6 +120,7 @@ void add_segment(const Sample& sample, const Segment& segment, Rows& rows) {
     if (sample.token_types[t] != 0) rows.placeholder_rows.push_back(static_cast<std::int64_t>(rows.ids.size()));
     rows.ids.push_back(sample.input_ids[t]);
     rows.types.push_back(sample.token_types[t]);
+    rows.keys.push_back(static_cast<std::int64_t>(sample.key + t));
   }
   rows.is_real.resize(rows.ids.size(), 1);
   rows.segment_start.resize(rows.ids.size(), static_cast<std::int64_t>(segment.row_begin));
@@ -182,7 +195,7 @@ Batch collate_shared(std::span<const Sample> samples, std::size_t least_shared) 
   for (const Segment& segment : tree.segments) {
     const Sample& sample = samples[segment.sample];
     add_segment(sample, segment, rows);
-    std::ranges::copy(media_of(sample, segment), std::back_inserter(media));
+    add_media(sample, media_of(sample, segment), media);
   }
   for (std::size_t i = 0; i < samples.size(); ++i) add_labels(samples[i], tree, tree.paths[i], rows);
   Batch batch = batch_of(rows, 1);

@@ -36,6 +36,7 @@ struct Sample {
   std::size_t line = 0;                   ///< in the file, from 1; 0: of none
   AnswerRole role = AnswerRole::kOnly;
   std::vector<std::int64_t> answer_labels{};  ///< where `labels` hold the prompt's too: those of the answer alone
+  std::uint64_t key = 0;                      ///< of its random numbers, see input/sample_key.h
 };
 
 /// Tokens and labels of `text`, whose media are given decoded, in the order of their placeholders; nothing when it is

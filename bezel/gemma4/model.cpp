@@ -7,6 +7,7 @@
 #include "bezel/nn/clip_counts.h"
 #include "bezel/nn/functional.h"
 #include "bezel/nn/key_ranges.h"
+#include "bezel/nn/random_keys.h"
 #include "bezel/nn/weight_site.h"
 
 namespace bezel::gemma4 {
@@ -19,6 +20,16 @@ namespace {
 input::Media with_values(input::Media media) {
   if (media.features.scalar_type() == torch::kByte) media.features = media.features.to(torch::kFloat).div_(255);
   return media;
+}
+
+// Keys of the random numbers of all positions, and of those that are gathered.
+nn::RandomKeys keys_of(const input::Batch& batch, const Tensor& queries) {
+  if (!nn::RandomKeys::current().is_set) return {};
+  const Tensor rows = batch.flat_row_keys();
+  if (!queries.defined()) return nn::with_rows(rows);
+  const std::int64_t tokens = batch.input_ids.size(1);
+  const Tensor first = at::arange(0, rows.size(0), tokens, queries.options()).unsqueeze(1);
+  return nn::with_rows(rows, rows.index_select(0, (queries + first).flatten()));
 }
 
 }  // namespace
@@ -74,15 +85,19 @@ Tensor ModelImpl::soft_tokens(const MediaInput& path, const input::Media& media)
 
 // Soft tokens of each item that one encoder reads.
 std::vector<Tensor> ModelImpl::encode_kind(const MediaInput& path, const std::vector<input::Media>& media) {
-  std::vector<Tensor> soft;
+  std::vector<Tensor> soft, keys;
   std::vector<std::int64_t> sizes;
   for (const input::Media& item : media) {
     if (input::encoder_kind(item.kind) != path.kind()) continue;
+    const nn::ScopedRandomKeys random(nn::with_item(item.key));
     soft.push_back(soft_tokens(path, item));
+    keys.push_back(at::arange(item.num_soft_tokens, at::kLong).add_(static_cast<std::int64_t>(item.key)));
     sizes.push_back(item.num_soft_tokens);
   }
   if (soft.empty()) return {};
-  return path.projector.ptr()->forward(at::cat(soft)).split_with_sizes(sizes);
+  const Tensor rows = at::cat(soft);
+  const nn::ScopedRandomKeys random(nn::with_rows(at::cat(keys).to(rows.device())));
+  return path.projector.ptr()->forward(rows).split_with_sizes(sizes);
 }
 
 Encoded ModelImpl::encode(const input::Batch& batch, const PhaseObserver& observer) {
@@ -123,6 +138,7 @@ void ModelImpl::set_recompute(bool recompute) {
 }
 
 Tensor ModelImpl::decode(const input::Batch& batch, const Encoded& encoded, const Tensor& queries, KvCache* past) {
+  const nn::ScopedRandomKeys random(keys_of(batch, queries));
   const std::int64_t pad = config_.text.pad_token_id;
   Tensor ids = batch.input_ids;
   if (batch.placeholder_rows.defined() && batch.placeholder_rows.size(0) > 0)

@@ -13,9 +13,9 @@ using torch::Tensor;
 template <typename Given, typename Visit>
 void visit_tensors(Given& batch, Visit visit) {
   const auto each = [&](auto&... tensors) { ((tensors.defined() ? visit(tensors) : void()), ...); };
-  each(batch.input_ids, batch.attention_mask, batch.mm_token_type_ids, batch.segment_start, batch.prefix_begin,
-       batch.prefix_end, batch.label_flat_index, batch.label_ids, batch.query_positions, batch.label_query_index,
-       batch.placeholder_rows, batch.soft_rows);
+  each(batch.input_ids, batch.attention_mask, batch.mm_token_type_ids, batch.row_keys, batch.segment_start,
+       batch.prefix_begin, batch.prefix_end, batch.label_flat_index, batch.label_ids, batch.query_positions,
+       batch.label_query_index, batch.placeholder_rows, batch.soft_rows);
   for (auto& media : batch.media) each(media.features, media.layout, media.soft_index);
 }
 
@@ -45,6 +45,10 @@ void Batch::index_labels() {
   auto* asked = query_positions.data_ptr<std::int64_t>();
   for (std::int64_t b = 0; b < num_rows; ++b)
     std::ranges::copy(positions[static_cast<std::size_t>(b)], asked + b * width);
+}
+
+Tensor Batch::flat_row_keys() const {
+  return row_keys.defined() ? row_keys.flatten() : at::arange(input_ids.numel(), input_ids.options());
 }
 
 std::int64_t Batch::num_bytes() const {

@@ -29,6 +29,7 @@ struct Media {
   MediaKind kind = MediaKind::kImage;
   torch::Tensor features{}, layout{}, soft_index{};
   std::int64_t num_soft_tokens = 0;
+  std::uint64_t key = 0;  ///< of its random numbers, see sample_key.h
 };
 
 /// All that a training step sees. What must be known on the host (counts, positions) is computed while
@@ -38,6 +39,7 @@ struct Batch {
   torch::Tensor input_ids;          ///< int64 [B, T]
   torch::Tensor attention_mask;     ///< bool [B, T], true on real tokens, which padding only follows or precedes
   torch::Tensor mm_token_type_ids;  ///< int64 [B, T], 0 on text, else MediaWords::token_type
+  torch::Tensor row_keys;           ///< int64 [B, T], of each position's random numbers; undefined: by position
   torch::Tensor segment_start;      ///< int64 [B, T], where in its row the segment of each position begins: its sample,
                                     ///< or what of it others do not share; undefined: each row is one sample
   torch::Tensor label_flat_index;   ///< int64 [L], flat index into B*T of the positions that predict a label
@@ -62,6 +64,8 @@ struct Batch {
   void index_labels();
 
   std::int64_t num_labels() const { return label_ids.defined() ? label_ids.size(0) : 0; }
+  /// Keys of all B*T positions' random numbers, int64 [B*T].
+  torch::Tensor flat_row_keys() const;
   /// Kinds of which there is an item.
   PerKind<bool> kinds() const;
   /// Of all tensors.

@@ -13,6 +13,7 @@
 #include "bezel/io/tensor_io.h"
 #include "bezel/lora/expert_keys.h"
 #include "bezel/lora/match.h"
+#include "bezel/nn/random_keys.h"
 #include "bezel/nn/weight_site.h"
 
 namespace bezel::lora {
@@ -283,6 +284,7 @@ nn::Adapter make_adapter(const Target& target, const StoredPair& pair, const Lor
                       .b = own(pair.b, weight),
                       .scale = config.scale(target.rank, target.alpha),
                       .dropout = config.dropout};
+  adapter.site = nn::site_key(target.name);
   if (pair.magnitude.defined()) adapter.magnitude = own(pair.magnitude, weight);
   return adapter;
 }

@@ -11,6 +11,7 @@
 #include "bezel/lora/expert_keys.h"
 #include "bezel/lora/match.h"
 #include "bezel/nn/dora.h"
+#include "bezel/nn/random_keys.h"
 #include "bezel/nn/weight_site.h"
 
 namespace bezel::lora {
@@ -354,6 +355,7 @@ void attach(const Selection& selection, const LoraConfig& config) {
     adapter.b.requires_grad_();
     adapter.scale = config.scale(target.rank, target.alpha);
     adapter.dropout = config.dropout;
+    adapter.site = nn::site_key(target.name);
     if (target.dora) nn::add_magnitude(adapter, *target.weight());
     target.adapter() = std::move(adapter);
   }

@@ -7,15 +7,12 @@
 #include "bezel/error.h"
 #include "bezel/nn/dora.h"
 #include "bezel/nn/linear_function.h"
+#include "bezel/nn/random_keys.h"
 
 namespace bezel::nn {
 namespace {
 
 using torch::Tensor;
-
-Tensor dropout_mask(const Tensor& x, double probability) {
-  return at::empty(x.sizes(), x.options().dtype(torch::kBool).requires_grad(false)).bernoulli_(1.0 - probability);
-}
 
 bool drops_out(const LinearImpl& layer) { return layer.adapter && layer.adapter->dropout > 0 && layer.is_training(); }
 
@@ -58,7 +55,8 @@ std::vector<Tensor> run(const FusedInput& x, const std::vector<LinearImpl*>& lay
     LowRankTerms::append_tensors(adapter, adapters);
   }
   if (drops_out(*layers[0])) {
-    call->keep = dropout_mask(sources[0], layers[0]->adapter->dropout);
+    call->keep = dropout_mask(layers[0]->adapter->site, sources[0].size(0), sources[0].size(1),
+                              layers[0]->adapter->dropout, sources[0].device());
     call->keep_scale = 1.0 / (1.0 - layers[0]->adapter->dropout);
   }
   const auto wants_gradient = [](const Tensor& source) { return source.requires_grad(); };

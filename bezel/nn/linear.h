@@ -33,6 +33,7 @@ struct Adapter {
   double dropout = 0.0;                        ///< probability, in training mode only
   torch::Tensor magnitude = {};                ///< float32 [out], trainable; undefined: plain LoRA
   std::shared_ptr<EffectiveNorms> norms = {};  ///< of DoRA
+  std::uint64_t site = 0;                      ///< of its dropout: site_key of the layer's name
 
   /// A, B and the magnitude where there is one: what is trained.
   std::vector<torch::Tensor> tensors() const;

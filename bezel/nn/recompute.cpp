@@ -1,12 +1,11 @@
 #include "bezel/nn/recompute.h"
 
 #include <algorithm>
-#include <mutex>
-#include <optional>
 
-#include <ATen/Context.h>
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/custom_function.h>
+
+#include "bezel/nn/random_keys.h"
 
 namespace bezel::nn {
 namespace {
@@ -15,31 +14,10 @@ using torch::Tensor;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-// The random numbers of a device; nothing on devices without any (meta).
-class RandomState {
- public:
-  explicit RandomState(torch::Device device) {
-    if (device.is_meta()) return;
-    generator_ = at::globalContext().defaultGenerator(device);
-    const std::lock_guard<std::mutex> lock(generator_.mutex());
-    state_ = generator_.get_state();
-  }
-  void restore() const {
-    if (!state_.defined()) return;
-    at::Generator generator = generator_;
-    const std::lock_guard<std::mutex> lock(generator.mutex());
-    generator.set_state(state_);
-  }
-
- private:
-  at::Generator generator_;
-  Tensor state_;
-};
-
 struct Body : torch::CustomClassHolder {
   std::function<variable_list(const variable_list&)> run;
   variable_list parameters;
-  std::optional<RandomState> random;
+  RandomKeys random;
 };
 
 class Recompute : public torch::autograd::Function<Recompute> {
@@ -48,7 +26,7 @@ class Recompute : public torch::autograd::Function<Recompute> {
                                const c10::intrusive_ptr<Body>& body) {
     const variable_list inputs = given.vec();
     body->parameters = parameters.vec();
-    body->random.emplace(inputs[0].device());
+    body->random = RandomKeys::current();
     context->save_for_backward(inputs);
     context->saved_data["body"] = c10::IValue::make_capsule(body);
     context->set_materialize_grads(false);
@@ -67,11 +45,9 @@ class Recompute : public torch::autograd::Function<Recompute> {
     }
     wanted.insert(wanted.end(), body->parameters.begin(), body->parameters.end());
     {
-      const RandomState now(saved[0].device());
-      body->random->restore();
+      const ScopedRandomKeys random(body->random);
       const at::AutoGradMode with_graph(true);
       const variable_list again = body->run(inputs);
-      now.restore();
       for (std::size_t i = 0; i < again.size(); ++i) {
         if (!grads[i].defined() || !again[i].requires_grad()) continue;
         outputs.push_back(again[i]);

@@ -10,6 +10,7 @@
 #include "bezel/data/preference_batch.h"
 #include "bezel/data/shared_prefix.h"
 #include "bezel/error.h"
+#include "bezel/input/sample_key.h"
 #include "bezel/train/run_check.h"
 
 namespace bezel::train {
@@ -128,6 +129,7 @@ data::Batch BatchPlan::collate_preferences(const data::Dataset& data, std::span<
     else
       mismatched.push_back(data::mismatched(rows[i], data.load_tokens(partners_[is_eval(data) ? 1 : 0][samples[i]]),
                                             data.options().max_seq_length));
+    if (is_labelled) mismatched.back().key = input::sample_key(samples[i], 1);
   }
   data::Batch batch = data::collate_answers(rows, answers, pad_id_, shares_row(rows));
   if (!is_labelled) return batch;
@@ -201,7 +203,7 @@ std::shared_ptr<const data::SampleRows> BatchPlan::epoch_rows(std::int64_t epoch
     std::ranges::transform(shuffled(samples.size(), seed), samples.begin(),
                            [&](std::size_t i) { return train_idx_[i]; });
   if (!group_of_.empty()) {
-    const std::int64_t half_step = config_.micro_batch_size * config_.gradient_accumulation_steps / 2;
+    const std::int64_t half_step = config_.micro_batch_size * micro_batches(config_) / 2;
     samples = gather_groups(samples, group_of_, static_cast<std::size_t>(std::max(config_.micro_batch_size, half_step)),
                             ~seed, static_cast<std::uint64_t>(epoch));
   }
@@ -214,7 +216,7 @@ std::shared_ptr<const data::SampleRows> BatchPlan::epoch_rows(std::int64_t epoch
 }
 
 std::int64_t BatchPlan::steps_per_epoch() const {
-  return divide_up(divide_up(num_rows_, config_.micro_batch_size), config_.gradient_accumulation_steps);
+  return divide_up(divide_up(num_rows_, config_.micro_batch_size), micro_batches(config_));
 }
 
 std::int64_t BatchPlan::total_steps() const {
@@ -231,7 +233,9 @@ std::vector<data::Sample> BatchPlan::load(const data::Dataset& data, std::span<c
     if (is_left_out(source)) continue;
     note.begin(source);
     try {
+      const std::size_t first = loaded.size();
       std::ranges::move(data.load_rows(idx), std::back_inserter(loaded));
+      for (std::size_t row = first; row < loaded.size(); ++row) loaded[row].key = input::sample_key(idx, row - first);
       used.push_back(idx);
     } catch (const Error& error) {
       if (error.kind() != ErrorKind::kData || !skip_sample(source, error.what())) throw;
@@ -251,19 +255,21 @@ data::Batch BatchPlan::make_batch(const data::Dataset& data, std::span<const std
   return packs_ ? data::collate_packed(loaded) : data::collate(loaded, pad_id_);
 }
 
-std::vector<data::Batch> BatchPlan::step(std::int64_t step, WorkNote& note) const {
+std::vector<data::Batch> BatchPlan::step(std::int64_t step, WorkNote& note, Share share) const {
   const auto rows = epoch_rows(step / steps_per_epoch());
   const auto batch_rows = static_cast<std::size_t>(config_.micro_batch_size);
-  const auto step_rows = batch_rows * static_cast<std::size_t>(config_.gradient_accumulation_steps);
+  const auto step_rows = batch_rows * static_cast<std::size_t>(micro_batches(config_));
   const std::size_t first = static_cast<std::size_t>(step % steps_per_epoch()) * step_rows;
   std::vector<data::Batch> batches;
   const bool divides = prefix_plan_.shares && !config_.preference.uses_preferences();
-  if (divides) batches = shared_batches(rows->rows(first, first + step_rows), note);
-  for (std::size_t row = first; !divides && row < std::min(first + step_rows, rows->size()); row += batch_rows) {
+  if (divides) batches = shared_batches(rows->rows(first, first + step_rows), note, share);
+  const std::size_t stride = batch_rows * static_cast<std::size_t>(share.size);
+  for (std::size_t row = first + batch_rows * static_cast<std::size_t>(share.rank);
+       !divides && row < std::min(first + step_rows, rows->size()); row += stride) {
     data::Batch batch = make_batch(*train_, rows->rows(row, row + batch_rows), note);
     if (batch.num_tokens > 0) batches.push_back(std::move(batch));
   }
-  if (batches.empty())
+  if (batches.empty() && share.size == 1)
     throw Error(train_->name(), ": no sample of step ", step + 1, " can be decoded; the first is ",
                 train_->source(rows->rows(first, first + 1)[0]));
   return batches;

@@ -20,6 +20,7 @@
 #include "bezel/train/data_files.h"
 #include "bezel/train/prefetch.h"
 #include "bezel/train/prefix_plan.h"
+#include "bezel/train/process_group.h"
 
 namespace bezel::train {
 
@@ -52,8 +53,9 @@ class BatchPlan {
   /// them; those of video count as images too, whose encoder reads them.
   const input::PerKind<bool>& has_media() const { return has_media_; }
 
-  /// Micro-batches of a step, counted from 0. Throws Error when no sample of the step is left.
-  std::vector<data::Batch> step(std::int64_t step, WorkNote& note) const;
+  /// Micro-batches of a step, counted from 0, that are of `share`. Throws Error when no sample of the step is left;
+  /// with a share that is not all of it, there are none then.
+  std::vector<data::Batch> step(std::int64_t step, WorkNote& note, Share share = {}) const;
   /// A sample to be answered.
   struct Prompt {
     std::string source;  ///< "file:line"
@@ -98,7 +100,7 @@ class BatchPlan {
   bool shares_row(std::span<const data::Sample> samples) const;
   double saved_share(const data::SampleRows& rows) const;
   MicroBatchLimits shared_limits() const;
-  std::vector<data::Batch> shared_batches(std::span<const std::size_t> samples, WorkNote& note) const;
+  std::vector<data::Batch> shared_batches(std::span<const std::size_t> samples, WorkNote& note, Share share) const;
   bool is_eval(const data::Dataset& data) const { return &data == eval_.get(); }
   void find_partners(const data::Dataset& data, std::vector<std::size_t> samples);
   data::Batch collate_preferences(const data::Dataset& data, std::span<const std::size_t> samples,

@@ -44,8 +44,7 @@ MicroBatchLimits BatchPlan::shared_limits() const {
 double BatchPlan::saved_share(const data::SampleRows& rows) const {
   constexpr std::size_t kSamples = 4096;
   const bool divides = !config_.preference.uses_preferences();
-  const auto step_rows =
-      static_cast<std::size_t>(config_.micro_batch_size * (divides ? config_.gradient_accumulation_steps : 1));
+  const auto step_rows = static_cast<std::size_t>(config_.micro_batch_size * (divides ? micro_batches(config_) : 1));
   const MicroBatchLimits limits =
       divides ? limits_ : MicroBatchLimits{.tokens = SIZE_MAX, .soft_tokens = SIZE_MAX, .strangers = SIZE_MAX};
   std::size_t tokens = 0, computed = 0;
@@ -80,7 +79,8 @@ void BatchPlan::plan_sharing() {
   ordered_epoch_ = -1;
 }
 
-std::vector<data::Batch> BatchPlan::shared_batches(std::span<const std::size_t> samples, WorkNote& note) const {
+std::vector<data::Batch> BatchPlan::shared_batches(std::span<const std::size_t> samples, WorkNote& note,
+                                                   Share share) const {
   std::vector<std::size_t> used;
   const std::vector<data::Sample> loaded = load(*train_, samples, used, note);
   const StepSamples step{
@@ -93,10 +93,12 @@ std::vector<data::Batch> BatchPlan::shared_batches(std::span<const std::size_t> 
             return types.size() - from -
                    static_cast<std::size_t>(std::ranges::count(std::span(types).subspan(from), 0));
           }};
+  const auto parts = divide_step(step, limits_).micro_batches;
   std::vector<data::Batch> batches;
-  for (const std::vector<std::size_t>& part : divide_step(step, limits_).micro_batches) {
+  for (auto part = static_cast<std::size_t>(share.rank); part < parts.size();
+       part += static_cast<std::size_t>(share.size)) {
     std::vector<data::Sample> together;
-    for (const std::size_t i : part) together.push_back(loaded[i]);
+    for (const std::size_t i : parts[part]) together.push_back(loaded[i]);
     batches.push_back(data::collate_shared(together));
   }
   return batches;

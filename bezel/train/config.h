@@ -70,7 +70,8 @@ struct TrainConfig {
   double max_grad_norm = 1.0;  ///< 0: no clipping
 
   std::int64_t micro_batch_size = 1;
-  std::int64_t gradient_accumulation_steps = 4;
+  std::int64_t gradient_accumulation_steps = 4;   ///< of each process
+  std::optional<std::int64_t> global_batch_size;  ///< samples an update, over all processes; counts before it
   std::int64_t max_seq_length = 2048;
   double num_train_epochs = 1.0;
   std::optional<std::int64_t> max_steps;  ///< updates; counts before num_train_epochs
@@ -122,6 +123,12 @@ struct TrainConfig {
   /// What the config's keys of other tools do here, for the user to read; no setting.
   std::vector<std::string> notes;
 };
+
+/// Micro-batches of an update, over all processes, of a config whose global_batch_size is set where there are several.
+inline std::int64_t micro_batches(const TrainConfig& config) {
+  return config.global_batch_size ? *config.global_batch_size / config.micro_batch_size
+                                  : config.gradient_accumulation_steps;
+}
 
 /// One key of a config, as --help, hints and docs/REFERENCE.md show it.
 struct ConfigKey {

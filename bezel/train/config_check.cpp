@@ -198,6 +198,12 @@ void check_loop(const TrainConfig& config, const Checker& check) {
   check_sharing(config, check);
   check.range<std::int64_t>("micro_batch_size", config.micro_batch_size, 1, 65536);
   check.range<std::int64_t>("gradient_accumulation_steps", config.gradient_accumulation_steps, 1, 1'000'000);
+  if (config.global_batch_size) {
+    check.range<std::int64_t>("global_batch_size", *config.global_batch_size, 1, std::int64_t{1} << 36);
+    if (*config.global_batch_size % config.micro_batch_size != 0)
+      check.fail("global_batch_size", *config.global_batch_size, " is no multiple of micro_batch_size ",
+                 config.micro_batch_size);
+  }
   check.range<std::int64_t>("max_seq_length", config.max_seq_length, 2, 1 << 20);
   if (!(config.num_train_epochs > 0 && config.num_train_epochs <= 1e6))
     check.fail("num_train_epochs", config.num_train_epochs, " lies outside 0 … 1e6");

@@ -302,6 +302,8 @@ constexpr ConfigBinding kBindings[] = {
         {"micro_batch_size", "per_device_train_batch_size", "whole", "1", "samples at a time; with packing rows"}),
     bind<&Config::gradient_accumulation_steps>(
         {"gradient_accumulation_steps", "", "whole", "4", "micro-batches an update; tokens count equally"}),
+    bind<&Config::global_batch_size>({"global_batch_size", "", "whole", "by gradient_accumulation_steps",
+                                      "samples an update, however many processes share them; counts before it"}),
     bind<&Config::max_seq_length>(
         {"max_seq_length", "sequence_len max_length cutoff_len model_max_length", "whole", "2048", "tokens a sample"}),
     bind<&Config::num_train_epochs>(

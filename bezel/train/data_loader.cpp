@@ -6,22 +6,25 @@
 namespace bezel::train {
 
 DataLoader::DataLoader(std::shared_ptr<const BatchPlan> batches, const TrainConfig& config,
-                       std::function<void(const std::string&)> on_left_out)
+                       std::function<void(const std::string&)> on_left_out, Share share)
     : batches_(std::move(batches)),
       options_{
           .num_workers = config.dataloader_num_workers,
           .timeout_s = config.data_timeout_s,
           .skip_sample = [batches = batches_](const std::string& source,
                                               const std::string& why) { return batches->skip_sample(source, why); }},
+      share_(share),
       on_left_out_(std::move(on_left_out)) {}
 
 BatchSource DataLoader::source(std::int64_t first_step) {
   // The workers share in the batches: one that hangs may outlive the run.
-  steps_.emplace([batches = batches_](std::int64_t step, WorkNote& note) { return batches->step(step, note); },
+  steps_.emplace([batches = batches_, share = share_](std::int64_t step,
+                                                      WorkNote& note) { return batches->step(step, note, share); },
                  first_step, batches_->total_steps(), options_);
   BatchSource source;
   source.train = [this](std::int64_t) { return next(*steps_); };
-  source.num_eval_batches = batches_->num_eval_batches();
+  source.evaluates = batches_->num_eval_batches() > 0;
+  source.num_eval_batches = share_.of(batches_->num_eval_batches());
   source.eval = one_by_one(&BatchPlan::eval_batch, source.num_eval_batches);
   return source;
 }
@@ -57,9 +60,11 @@ NextMediaSample DataLoader::media_samples() {
 std::function<data::Batch(std::int64_t)> DataLoader::one_by_one(MakeOne make, std::int64_t size) {
   return [this, make, size](std::int64_t idx) {
     if (idx == 0)
-      singles_.emplace([batches = batches_, make](
-                           std::int64_t i, WorkNote& note) { return Prefetch::Batches{((*batches).*make)(i, note)}; },
-                       0, size, options_);
+      singles_.emplace(
+          [batches = batches_, make, share = share_](std::int64_t i, WorkNote& note) {
+            return Prefetch::Batches{((*batches).*make)(share.rank + i * share.size, note)};
+          },
+          0, size, options_);
     data::Batch batch = std::move(next(*singles_).front());
     if (idx + 1 == size) singles_.reset();
     return batch;

@@ -19,9 +19,9 @@ class DataLoader {
  public:
   /// `on_left_out` is told, on the caller's thread, why a sample was left out; may be empty.
   DataLoader(std::shared_ptr<const BatchPlan> batches, const TrainConfig& config,
-             std::function<void(const std::string&)> on_left_out);
+             std::function<void(const std::string&)> on_left_out, Share share = {});
 
-  /// Of the steps from `first_step` to the last, each asked for once and in turn.
+  /// This process's share of the steps from `first_step` to the last, each asked for once and in turn.
   BatchSource source(std::int64_t first_step);
   /// BatchPlan::reference_batch of `samples`, one a call, in turn.
   std::function<data::Batch()> reference_batches(std::vector<std::int64_t> samples);
@@ -36,6 +36,7 @@ class DataLoader {
 
   std::shared_ptr<const BatchPlan> batches_;
   PrefetchOptions options_;
+  Share share_;
   std::function<void(const std::string&)> on_left_out_;
   std::optional<Prefetch> steps_, singles_;
 };

@@ -16,7 +16,7 @@ class EvalAnswers {
 
   /// Share of the samples that the model answers, greedily, with the sample's own answer (data::score_answer). Puts the
   /// model into evaluation mode; weights stay mapped. Throws Error (kConfig) when no sample has a prompt.
-  double exact_match(gemma4::Model& model, const gemma4::PhaseObserver& observer) const;
+  double exact_match(gemma4::Model& model, const gemma4::PhaseObserver& observer, ProcessGroup& group) const;
 
  private:
   const BatchPlan& batches_;

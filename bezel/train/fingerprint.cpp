@@ -37,6 +37,7 @@ constexpr std::string_view kFreeKeys[] = {"base_model",
                                           "media_root",
                                           "device",
                                           "threads",
+                                          "global_batch_size",
                                           "dataloader_num_workers",
                                           "data_timeout",
                                           "eval_strategy",
@@ -108,6 +109,8 @@ std::map<std::string, std::string> config_facts(const TrainConfig& config) {
   for (const ConfigBinding& binding : config_bindings())
     if (binding.write != nullptr && std::ranges::find(kFreeKeys, binding.key.name) == std::end(kFreeKeys))
       facts.emplace(binding.key.name, binding.write(config));
+  // However many processes share an update, and whichever key says so.
+  facts["gradient_accumulation_steps"] = std::to_string(micro_batches(config));
   return facts;
 }
 

@@ -6,6 +6,7 @@
 #include "bezel/error.h"
 #include "bezel/lora/tables.h"
 #include "bezel/lora/targets.h"
+#include "bezel/nn/random_keys.h"
 #include "bezel/train/loss.h"
 
 namespace bezel::train {
@@ -37,6 +38,11 @@ Tensor rows_of(input::MediaKind kind, const gemma4::Encoded& encoded, const inpu
   return rows.empty() ? Tensor() : at::cat(rows);
 }
 
+nn::RandomKeys keys_of_labels(const data::Batch& batch) {
+  if (!nn::RandomKeys::current().is_set) return {};
+  return nn::with_rows(batch.flat_row_keys().index_select(0, batch.label_flat_index));
+}
+
 }  // namespace
 
 Tensor label_states(gemma4::Model& model, const data::Batch& batch, const gemma4::PhaseObserver& observer) {
@@ -47,7 +53,9 @@ Tensor label_states(gemma4::Model& model, const data::Batch& batch, const gemma4
 
 Tensor loss_sum(gemma4::Model& model, const data::Batch& batch, const gemma4::PhaseObserver& observer,
                 double label_smoothing) {
-  Tensor loss = cross_entropy_sum(label_states(model, batch, observer), *model->output_embedding(), batch.label_ids,
+  const Tensor states = label_states(model, batch, observer);
+  const nn::ScopedRandomKeys random(keys_of_labels(batch));
+  Tensor loss = cross_entropy_sum(states, *model->output_embedding(), batch.label_ids,
                                   model->config().text.final_logit_softcapping, model->trained_head->table().get(),
                                   model->is_training(), label_smoothing);
   if (observer) observer(gemma4::Phase::head());

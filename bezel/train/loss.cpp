@@ -9,6 +9,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "bezel/kernels/cross_entropy.h"
+#include "bezel/nn/random_keys.h"
 
 namespace bezel::train {
 namespace {
@@ -116,8 +117,8 @@ Tensor cross_entropy_sum(const Tensor& hidden, const quant::Weight& head, const 
     call->trained = trained;
     tensors = trained->tensors();
     if (is_training && trained->is_low_rank() && trained->dropout > 0)
-      call->keep = at::empty(hidden.sizes(), hidden.options().dtype(torch::kBool).requires_grad(false))
-                       .bernoulli_(1.0 - trained->dropout);
+      call->keep =
+          nn::dropout_mask(nn::site_key("lm_head"), hidden.size(0), hidden.size(1), trained->dropout, hidden.device());
   }
   return CrossEntropy::apply(hidden, labels, at::TensorList(tensors), call);
 }

@@ -65,6 +65,10 @@ Json to_json(const StepReport& report) {
               {"tokens_per_second", json_number(report.tokens_per_s)},
               {"peak_memory_bytes", report.peak_memory_bytes},
               {"skipped_steps", report.skipped_steps}};
+  if (report.ranks > 1) {
+    row["ranks"] = report.ranks;
+    row["waited"] = json_number(report.waited);
+  }
   return with_metrics(std::move(row), report.metrics);
 }
 
@@ -109,6 +113,15 @@ std::string read_run_id(int fd) {
   return got == static_cast<ssize_t>(text.size()) ? text : "";
 }
 
+// Of a folder that another process holds.
+std::string saved_run_id(const std::string& path) {
+  const int fd = ::open((path + "/.bezel.lock").c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return "";
+  std::string id = read_run_id(fd);
+  ::close(fd);
+  return id;
+}
+
 std::string make_run_id() {
   std::random_device device;
   std::array<std::uint32_t, 2> words = {device(), device()};
@@ -117,10 +130,15 @@ std::string make_run_id() {
 
 }  // namespace
 
-OutputFolder::OutputFolder(const TrainConfig& config) : config_(config), path_(config.output_dir) {
+OutputFolder::OutputFolder(const TrainConfig& config, bool writes)
+    : config_(config), path_(config.output_dir), writes_(writes) {
   std::error_code error;
   if (fs::equivalent(path_, config.base_model, error))
     throw Error(ErrorKind::kConfig, "output_dir '", path_, "' is the checkpoint's own folder; choose another");
+  if (!writes_) {
+    run_id_ = saved_run_id(path_);
+    return;
+  }
   check_processor_files(config.base_model);
   make_folder(path_);
   lock_ = lock_folder(path_);
@@ -147,6 +165,7 @@ void OutputFolder::set_run_id(const std::string& id) {
 
 void OutputFolder::start(const RunLength& length, const std::optional<ResumePoint>& resume) {
   length_ = length;
+  if (!writes_) return;
   io::remove_leftovers(path_, "checkpoint-");
   set_run_id(resume && !resume->state.run_id.empty() ? resume->state.run_id : make_run_id());
   io::write_file_atomically(file("config.resolved.yaml"), to_yaml(config_));
@@ -177,6 +196,7 @@ void OutputFolder::go_on_from(const ResumePoint& resume) {
 }
 
 void OutputFolder::add(const StepReport& report) {
+  if (!writes_) return;
   metrics_.add(to_json(report));
   history_.add(with_metrics({{"epoch", report.epoch},
                              {"grad_norm", json_number(report.grad_norm)},
@@ -187,11 +207,13 @@ void OutputFolder::add(const StepReport& report) {
 }
 
 void OutputFolder::add(const EvalReport& report) {
+  if (!writes_) return;
   metrics_.add(to_json(report));
   history_.add(to_json(report));
 }
 
 void OutputFolder::add(std::int64_t step, const std::vector<LayerLoad>& layers) {
+  if (!writes_) return;
   metrics_.add({{"step", step}, {"expert_load", to_json(layers)}});
 }
 
@@ -225,6 +247,7 @@ std::string OutputFolder::state_text(const TrainerState& state, std::optional<st
 
 std::string OutputFolder::save_checkpoint(TrainingState& state, const Trained& trained) {
   const std::int64_t step = state.trainer.steps_done;
+  if (!writes_) return checkpoint_path(step);
   state.run_id = run_id_;
   const std::string trainer_state = state_text(state.trainer, step), metrics = metrics_.text();
   train::save_checkpoint(checkpoint_path(step), {.selection = trained.selection,
@@ -260,6 +283,7 @@ void OutputFolder::copy_processor_files() const {
 }
 
 std::string OutputFolder::finish(const TrainerState& state, const TrainSummary& summary, const Trained& trained) {
+  if (!writes_) return path_;
   history_.add({{"epoch", static_cast<double>(summary.steps) / static_cast<double>(length_.steps_per_epoch)},
                 {"step", summary.steps},
                 {"train_loss", json_number(summary.mean_loss)},

@@ -35,8 +35,9 @@ struct Trained {
 class OutputFolder {
  public:
   /// Makes the folder where there is none and locks it. Throws Error (kIo) when it cannot be written or another run
-  /// holds it, Error (kConfig) when it is the checkpoint's own folder.
-  explicit OutputFolder(const TrainConfig& config);
+  /// holds it, Error (kConfig) when it is the checkpoint's own folder. Where another process of the run writes, with
+  /// `writes` false, nothing is written or locked.
+  explicit OutputFolder(const TrainConfig& config, bool writes = true);
   ~OutputFolder();
   OutputFolder(const OutputFolder&) = delete;
   OutputFolder& operator=(const OutputFolder&) = delete;
@@ -72,6 +73,7 @@ class OutputFolder {
   RunLength length_;
   std::string path_;
   std::string run_id_;
+  bool writes_ = true;
   int lock_ = -1;
   MetricsFile metrics_;
   LogHistory history_;

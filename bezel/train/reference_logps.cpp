@@ -63,7 +63,22 @@ float ReferenceLogps::at(std::int64_t answer) const {
 
 void ReferenceLogps::set(std::int64_t answer, float logp) { logps_.at(static_cast<std::size_t>(answer)) = logp; }
 
+void ReferenceLogps::share(ProcessGroup& group) {
+  if (group.size() == 1) return;
+  // Sums of one value and zeros; rank 0's count first, which also holds those that a file had.
+  std::vector<float> owned(logps_.size(), 0.0f);
+  for (std::size_t i = 0; i < logps_.size(); ++i) owned[i] = std::isnan(logps_[i]) ? 0.0f : 1.0f;
+  std::vector<float> number = owned, values(logps_.size(), 0.0f);
+  group.sum(number.data(), number.size());
+  for (std::size_t i = 0; i < logps_.size(); ++i)
+    if (owned[i] > 0) values[i] = logps_[i];
+  group.sum(values.data(), values.size());
+  for (std::size_t i = 0; i < logps_.size(); ++i)
+    if (number[i] > 0 && owned[i] == 0) logps_[i] = values[i];
+}
+
 void ReferenceLogps::save() const {
+  if (path_.empty()) return;
   const auto size = static_cast<std::int64_t>(logps_.size());
   const torch::Tensor tensor = at::from_blob(const_cast<float*>(logps_.data()), {size}, torch::kFloat);
   io::save_safetensors(path_, {{kTensor, tensor}},

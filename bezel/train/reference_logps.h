@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "bezel/train/process_group.h"
+
 namespace bezel::train {
 
 /// What the reference's answers depend on.
@@ -17,8 +19,8 @@ struct ReferenceFacts {
 /// Log probabilities of the reference for each answer of a run, which a file keeps. NaN: not computed.
 class ReferenceLogps {
  public:
-  /// Reads `path` where it is of the same facts and size; anything else there, or a damaged file, counts as none. An
-  /// adapter that is lost ("unknown") fits any.
+  /// Without a `path` nothing is read or saved. Reads `path` where it is of the same facts and size; anything else
+  /// there, or a damaged file, counts as none. An adapter that is lost ("unknown") fits any.
   ReferenceLogps(std::string path, ReferenceFacts facts, std::size_t num_answers);
 
   /// Whether the file fitted.
@@ -29,6 +31,8 @@ class ReferenceLogps {
   void set(std::int64_t answer, float logp);
   /// Writes the file, wholly or not at all. Throws Error (kIo).
   void save() const;
+  /// Gives every process of `group` the values that any of them has; collective.
+  void share(ProcessGroup& group);
 
  private:
   std::string path_;

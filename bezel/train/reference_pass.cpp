@@ -47,7 +47,8 @@ ReferenceFacts reference_facts(const TrainConfig& config, const RunFacts& facts,
   std::string text = std::to_string(batches.num_answers()) + "\n";
   const auto add = [&text](const std::string& key, const std::string& value) { text += key + "=" + value + "\n"; };
   for (const auto& [name, hash] : facts.inputs) add(name, hash);
-  for (const auto& [name, value] : facts.machine) add(name, value);
+  for (const auto& [name, value] : facts.machine)
+    if (name != "ranks") add(name, value);  // every sample is asked by itself
   const bool is_labelled = config.preference.objective == ObjectiveKind::kKto;
   add("labelled", is_labelled ? "true" : "false");
   for (const char* key :

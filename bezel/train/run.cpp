@@ -21,12 +21,14 @@
 #include "bezel/train/cost_model.h"
 #include "bezel/train/data_loader.h"
 #include "bezel/train/device.h"
+#include "bezel/train/early_save.h"
 #include "bezel/train/eval_answers.h"
 #include "bezel/train/intervals.h"
 #include "bezel/train/objective.h"
 #include "bezel/train/output.h"
 #include "bezel/train/preference_objective.h"
 #include "bezel/train/random_state.h"
+#include "bezel/train/rank_setup.h"
 #include "bezel/train/reference_pass.h"
 #include "bezel/train/residency.h"
 #include "bezel/train/resolve_config.h"
@@ -91,6 +93,7 @@ TrainerOptions trainer_options(const TrainConfig& config, const BatchPlan& batch
   options.total_steps = batches.total_steps();
   options.steps_per_epoch = batches.steps_per_epoch();
   options.max_grad_norm = config.max_grad_norm;
+  options.seed = static_cast<std::uint64_t>(config.seed);
   options.optimizer = make_optimizer_settings(config);
   const Schedule schedule = make_schedule(config, options.total_steps);
   options.learning_rate = [schedule](std::int64_t step) { return schedule.rate(step); };
@@ -167,22 +170,27 @@ io::FileWatch watch_inputs(const TrainConfig& config, const BatchPlan& batches) 
 /// One call of run_training, step by step.
 class Run {
  public:
-  Run(const TrainConfig& wanted, const RunEvents& events)
-      : config_(resolve_config(wanted)),
+  Run(const TrainConfig& given, const RunEvents& events, ProcessGroup& group)
+      : group_(group),
+        wanted_(config_of_rank(given, group)),
+        config_(resolve_config(wanted_)),
         events_(events),
         device_(choose_device(config_.device)),
         model_config_(read_model(config_)),
         batches_(std::make_shared<const BatchPlan>(config_, model_config_)),
         predictions_(config_, *batches_),
-        feed_(batches_, config_, events.on_left_out),
+        feed_(batches_, config_, events.on_left_out, group.share()),
         warnings_(make_warnings(config_, *batches_)),
-        output_(config_) {
-    if (config_.threads) at::set_num_threads(static_cast<int>(*config_.threads));
+        output_(config_, group.is_first()) {
+    choose_threads(config_, group_);
     torch::manual_seed(static_cast<std::uint64_t>(config_.seed));
     watch_ = watch_inputs(config_, *batches_);
-    state_.facts = make_facts(wanted, *batches_, device_);  // as the user wrote it
+    state_.facts = make_facts(wanted_, *batches_, device_);  // as the user wrote it
+    check_inputs_alike(state_.facts, group_);
+    if (group_.size() > 1) state_.facts.machine["ranks"] = std::to_string(group_.size());
     notes_ = config_.notes;
     if (!batches_->prefix_plan().note.empty()) notes_.push_back(batches_->prefix_plan().note);
+    if (group_.size() > 1) notes_.push_back(ranks_note(config_, group_));
     check_evaluates(config_, *batches_);
     if (asks_for_evaluation(config_) && batches_->num_eval() == 0)
       notes_.push_back("no sample is held out, so nothing is evaluated; val_set_size: 0.1 holds out a tenth");
@@ -190,6 +198,7 @@ class Run {
       notes_.push_back("rank, alpha, layers and what is trained beside them are those of init_adapter " +
                        config_.init_adapter);
     resume_ = find_resume_point(config_, output_.run_id(), warnings_);
+    check_resume_alike(resume_, group_);
     if (resume_) is_same_run_ = check_same_run(*resume_, state_.facts, config_.force_resume, warnings_);
     if (!is_same_run_) resume_->state.run_id.clear();
     if (resume_ && config_.image_attention.empty())
@@ -206,12 +215,14 @@ class Run {
     load_adapters();
     TrainerOptions options = trainer_options(config_, *batches_);
     options.check_inputs = [this] {
+      if (early_save_) early_save_->forbid();
       io::throw_if_torn();
       watch_.check();
     };
     const std::unique_ptr<Objective> objective = make_objective();
-    Trainer trainer(*model_, selection_, *objective, std::move(options));
+    Trainer trainer(*model_, selection_, *objective, std::move(options), group_);
     if (resume_) restore(trainer);
+    check_adapters_alike(trainer.optimizer().parameters(), group_);  // and nobody reads the folder any more
     output_.start({batches_->total_steps(), batches_->steps_per_epoch()}, resume_);
     if (events_.on_start) events_.on_start(plan(trainer.state().steps_done));
     // What is newest from here on must be of the run as it is now.
@@ -223,9 +234,13 @@ class Run {
     else
       tell_predictions(&SamplePrediction::before);
     if (model_config_.text.num_experts > 0) load_meter_.emplace(model_);
+    if (group_.size() > 1 && group_.is_first() && events_.should_stop)
+      early_save_.emplace(events_.should_stop, [&] { save_early(trainer); });
     result.summary = trainer.run(source(trainer), trainer_events(trainer));
+    early_save_.reset();
     tell_expert_load(trainer.state().steps_done);
     load_meter_.reset();
+    group_.barrier();  // until checkpoints are complete
     if (config_.load_best_model_at_end && !result.summary.stopped) load_best(trainer, result.summary);
     guarded([&] { tell_saturation(trainer.state().steps_done); });
     if (!result.summary.stopped) tell_predictions(&SamplePrediction::after);
@@ -258,10 +273,11 @@ class Run {
   /// What the model says before it is trained, from the file beside the run or computed now; false when stopped.
   bool make_reference() {
     if (!config_.preference.uses_reference()) return true;
-    reference_.emplace(reference_path(config_), reference_facts(config_, state_.facts, *batches_),
-                       batches_->num_answers());
-    const std::vector<std::int64_t> missing = missing_samples(*batches_, *reference_);
-    if (missing.empty()) return true;
+    reference_.emplace(group_.is_first() ? reference_path(config_) : "",
+                       reference_facts(config_, state_.facts, *batches_), batches_->num_answers());
+    reference_->share(group_);
+    const std::vector<std::int64_t> missing = of_share(missing_samples(*batches_, *reference_), group_);
+    if (!any_rank(group_, !missing.empty())) return true;
     std::error_code error;
     if (!config_.init_adapter.empty() && !std::filesystem::exists(config_.init_adapter, error))
       throw Error(ErrorKind::kConfig, reference_path(config_), ": lacks the reference's answers to ", missing.size(),
@@ -274,7 +290,10 @@ class Run {
         compute_reference(model_, device_, feed_, {missing, events_.should_stop, events_.on_reference}, *reference_);
     if (starts_from_adapter) lora::detach_all(*model_);
     watch_.check();
-    return done;
+    if (group_.size() == 1) return done;
+    reference_->share(group_);
+    reference_->save();
+    return !any_rank(group_, !done);
   }
 
   std::unique_ptr<Objective> make_objective() {
@@ -310,16 +329,20 @@ class Run {
         try {
           return make(idx);
         } catch (const Error&) {
+          if (early_save_) early_save_->forbid();
           if (trainer.state().steps_done > steps_before) save_work(trainer);
           throw;
         }
       };
     };
-    source.train = saving_work(source.train);
+    source.train = saving_work([this, train = source.train](std::int64_t idx) {
+      if (early_save_) early_save_->allow();  // until check_inputs()
+      return together(group_, [&] { return train(idx); });
+    });
     source.eval = saving_work(source.eval);
     if (config_.eval_generate)
       source.exact_match = [this, answers = EvalAnswers(config_, *batches_)] {
-        return answers.exact_match(model_, residency_->observer());
+        return answers.exact_match(model_, residency_->observer(), group_);
       };
     return source;
   }
@@ -391,10 +414,24 @@ class Run {
     plan.notes = std::move(notes_);
     plan.warnings = std::move(warnings_);
     plan.steps_done = steps_done;
+    plan.ranks = group_.size();
     return plan;
   }
 
   Trained trained(Trainer& trainer) const { return {selection_, base_, trainer.optimizer()}; }
+
+  // The checkpoint of the last update, on EarlySave's thread: no event. What cannot be saved is tried again by save().
+  void save_early(Trainer& trainer) {
+    TrainingState state = state_;
+    state.trainer = trainer.state();
+    state.random = random_states(device_);
+    if (state.trainer.steps_done == saved_steps_) return;
+    try {
+      output_.save_checkpoint(state, trained(trainer));
+    } catch (const Error&) {
+      return;
+    }
+  }
 
   // A full disk may have free space again at the next interval, so training goes on.
   void save(Trainer& trainer, const TrainerState& trainer_state) {
@@ -403,6 +440,7 @@ class Run {
     try {
       const std::string folder = output_.save_checkpoint(state_, trained(trainer));
       save_error_.reset();
+      saved_steps_ = trainer_state.steps_done;
       if (events_.on_save) events_.on_save(folder);
     } catch (const Error& error) {
       if (error.kind() != ErrorKind::kIo) throw;
@@ -430,6 +468,8 @@ class Run {
     return inner;
   }
 
+  ProcessGroup& group_;
+  const TrainConfig wanted_;
   const TrainConfig config_;
   const RunEvents& events_;
   torch::Device device_;
@@ -450,6 +490,8 @@ class Run {
   lora::AdapterBase base_;
   std::optional<ExpertLoadMeter> load_meter_;  // of a mixture, while it trains
   bool told_load_ = false;
+  std::int64_t saved_steps_ = 0;  // by the newest checkpoint
+  std::optional<EarlySave> early_save_;
   std::optional<Error> save_error_;  // of the newest save
   std::optional<Error> best_error_;
   std::vector<std::string> problems_;
@@ -457,6 +499,8 @@ class Run {
 
 }  // namespace
 
-RunResult run_training(const TrainConfig& config, const RunEvents& events) { return Run(config, events).train(); }
+RunResult run_training(const TrainConfig& config, const RunEvents& events, ProcessGroup& group) {
+  return Run(config, events, group).train();
+}
 
 }  // namespace bezel::train

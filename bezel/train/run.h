@@ -9,6 +9,7 @@
 #include "bezel/train/config.h"
 #include "bezel/train/expert_load.h"
 #include "bezel/train/predictions.h"
+#include "bezel/train/process_group.h"
 #include "bezel/train/saturation.h"
 #include "bezel/train/trainer.h"
 
@@ -26,6 +27,7 @@ struct RunPlan {
   std::int64_t total_steps = 0;
   std::int64_t steps_done = 0;  ///< before this session, by the checkpoint that it goes on from
   std::string device;
+  std::int64_t ranks = 1;             ///< processes
   std::vector<std::string> notes;     ///< what config or checkpoint ask for and the run does otherwise
   std::vector<std::string> warnings;  ///< what may be wrong: damaged checkpoints passed over, few updates …
 };
@@ -46,7 +48,7 @@ struct RunEvents {
   std::function<void(const std::vector<SamplePrediction>&)> on_predictions = {};
   /// A sample could not be decoded, or not in time, and takes no part from now on (skip_bad_samples).
   std::function<void(const std::string& why)> on_left_out = {};
-  std::function<bool()> should_stop;
+  std::function<bool()> should_stop;  ///< in a run of several processes asked on another thread too
   /// Of training by preference: so many samples have been asked of the reference, before anything else.
   std::function<void(std::size_t done, std::size_t total)> on_reference = {};
 };
@@ -60,6 +62,9 @@ struct RunResult {
 /// Fine-tunes as `config` says, from checking the output folder to writing the adapter, or goes on from a checkpoint.
 /// Everything that can be checked without the weights is checked before they are loaded. A checkpoint that cannot be
 /// written stops nothing but the last one. Throws Error.
-RunResult run_training(const TrainConfig& config, const RunEvents& events);
+/// With several processes it is collective, with one config: rank 0 alone writes files and calls events, but for
+/// should_stop, which is asked of all, and on_left_out, which every process calls for its own samples. An Error on one
+/// rank leaves the others waiting: whoever catches it must end them.
+RunResult run_training(const TrainConfig& config, const RunEvents& events, ProcessGroup& group = single_process());
 
 }  // namespace bezel::train

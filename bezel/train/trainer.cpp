@@ -11,6 +11,8 @@
 #include <sys/resource.h>
 
 #include "bezel/error.h"
+#include "bezel/nn/random_keys.h"
+#include "bezel/train/reduction.h"
 
 namespace bezel::train {
 namespace {
@@ -53,10 +55,11 @@ bool is_due(std::int64_t every, std::int64_t steps_done) { return every > 0 && s
 }  // namespace
 
 Trainer::Trainer(torch::nn::Module& model, const lora::Selection& selection, Objective& objective,
-                 TrainerOptions options)
+                 TrainerOptions options, ProcessGroup& group)
     : model_(model),
       objective_(objective),
       options_(std::move(options)),
+      group_(group),
       optimizer_(selection.named_tensors(), options_.optimizer),
       audit_(selection) {
   TORCH_CHECK(options_.learning_rate, "the trainer needs a learning rate");
@@ -68,15 +71,19 @@ Trainer::Trainer(torch::nn::Module& model, const lora::Selection& selection, Obj
 }
 
 // Adds the gradients of all micro-batches, and sets loss, gradient norm and `skipped` of `result`.
-void Trainer::accumulate(std::span<const data::Batch> batches, StepResult& result) {
+void Trainer::accumulate(std::int64_t step, std::span<const data::Batch> batches, StepResult& result) {
+  const nn::ScopedRandomKeys random(nn::RandomKeys::of_step(options_.seed, step));
+  StepSums sums;
   for (const data::Batch& batch : batches) {
     if (objective_.weight(batch) == 0) continue;
     const torch::Tensor loss = objective_.loss_sum(batch) / static_cast<double>(result.num_labels);
-    result.loss += loss.item<double>();
-    add_metrics(result.metrics, objective_.take_metrics());
-    if (!std::isfinite(result.loss)) break;  // NaN or Inf: skip the remaining micro-batches
+    sums.losses.push_back(loss.item<double>());
+    add_metrics(sums.metrics, objective_.take_metrics());
+    if (!std::isfinite(sums.losses.back())) break;  // NaN or Inf: skip the remaining micro-batches
     loss.backward();
   }
+  result.loss = sum_step(group_, optimizer_.parameters(), sums);
+  result.metrics = std::move(sums.metrics);
   result.grad_norm = std::isfinite(result.loss) ? optimizer_.gradient_norm() : result.loss;
   result.skipped = !std::isfinite(result.loss) || !std::isfinite(result.grad_norm);
 }
@@ -94,9 +101,11 @@ StepResult Trainer::step(std::int64_t step, std::span<const data::Batch> batches
     result.num_tokens += batch.num_tokens;
     result.num_labels += objective_.weight(batch);
   }
+  sum_counts(group_, {&result.num_tokens, &result.num_labels});
+  if (result.num_labels == 0 && group_.size() > 1) throw Error("no sample of step ", step + 1, " can be decoded");
   TORCH_CHECK(result.num_labels > 0, "step ", step, " has no label token");
   optimizer_.clear_gradients();
-  accumulate(batches, result);
+  accumulate(step, batches, result);
   check_inputs();
   if (!result.skipped) update(step, result);
   optimizer_.clear_gradients();
@@ -124,20 +133,24 @@ EvalReport Trainer::evaluate(const BatchSource& source) {
   model_.eval();
   {
     const at::NoGradGuard no_grad;
-    double loss = 0.0;
-    std::int64_t correct = 0;
-    bool counts_correct = true;
-    Metrics metrics;
+    std::vector<EvalBatch> batches;
     for (std::int64_t i = 0; i < source.num_eval_batches; ++i) {
       const data::Batch batch = source.eval(i);
       const std::int64_t weight = objective_.weight(batch);
       if (weight == 0) continue;
       const EvalSums some = objective_.evaluate(batch);
-      loss += some.loss;
-      correct += some.correct.value_or(0);
-      counts_correct = counts_correct && some.correct.has_value();
-      add_metrics(metrics, objective_.take_metrics());
-      report.num_labels += weight;
+      batches.push_back({weight, some, objective_.take_metrics()});
+    }
+    double loss = 0.0;
+    std::int64_t correct = 0;
+    bool counts_correct = true;
+    Metrics metrics;
+    for (const EvalBatch& batch : gather_batches(group_, batches)) {
+      loss += batch.sums.loss;
+      correct += batch.sums.correct.value_or(0);
+      counts_correct = counts_correct && batch.sums.correct.has_value();
+      add_metrics(metrics, batch.metrics);
+      report.num_labels += batch.weight;
     }
     TORCH_CHECK(report.num_labels > 0, "the evaluation set has no label token");
     const auto num_labels = static_cast<double>(report.num_labels);
@@ -163,6 +176,12 @@ double Trainer::epoch_of(std::int64_t steps_done) const {
   return static_cast<double>(steps_done) / static_cast<double>(options_.steps_per_epoch);
 }
 
+// Of the time since the last report; the mean of all processes.
+double Trainer::share_waited(double seconds) {
+  const double waited = group_.waited_s() - std::exchange(waited_s_, group_.waited_s());
+  return mean_of_ranks(group_, waited / std::max(seconds, 1e-9));
+}
+
 // Means since the last report, which end with it.
 StepReport Trainer::make_report() {
   const ReportWindow window = std::exchange(state_.window, {});
@@ -180,7 +199,9 @@ StepReport Trainer::make_report() {
           .seconds_left = state_.seconds / done * (static_cast<double>(options_.total_steps) - done),
           .peak_memory_bytes = peak_memory_bytes(),
           .skipped_steps = state_.skipped_steps,
-          .metrics = metric_means(window.metrics)};
+          .metrics = metric_means(window.metrics),
+          .ranks = group_.size(),
+          .waited = share_waited(window.seconds)};
 }
 
 // Whether it is the best so far.
@@ -212,13 +233,14 @@ TrainSummary Trainer::run(const BatchSource& source, const TrainerEvents& events
     state_.window.seconds += step_seconds;
     const std::int64_t done = state_.steps_done;
     const bool is_last = done == options_.total_steps;
-    stopped = !is_last && events.should_stop && events.should_stop();
+    stopped = !is_last && any_rank(group_, events.should_stop && events.should_stop());
     if (is_due(options_.logging_steps, done) || is_last) {
       const StepReport report = make_report();
       if (events.on_step) events.on_step(report);
     }
     bool new_best = false;
-    if (source.num_eval_batches > 0 && (is_last || (is_due(options_.eval_steps, done) && done >= options_.first_eval)))
+    if ((source.evaluates || source.num_eval_batches > 0) &&
+        (is_last || (is_due(options_.eval_steps, done) && done >= options_.first_eval)))
       new_best = evaluate(source, events);
     stops = !is_last && stops_early(state_, options_.stopping);
     if (events.on_save && is_save_due(is_last || stops, stopped, new_best)) events.on_save(state());

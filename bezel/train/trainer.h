@@ -16,6 +16,7 @@
 #include "bezel/train/loraplus.h"
 #include "bezel/train/objective.h"
 #include "bezel/train/optimizer.h"
+#include "bezel/train/process_group.h"
 #include "bezel/train/stopping.h"
 #include "bezel/train/trainer_state.h"
 
@@ -34,18 +35,20 @@ struct TrainerOptions {
   std::int64_t save_steps = 0;  ///< 0: only when the run is stopped
   bool save_best = false;       ///< after evaluations that are the best so far
   StoppingOptions stopping;
+  std::uint64_t seed = 0;          ///< of dropout and noise
   std::int64_t max_bad_steps = 5;  ///< steps in a row without finite loss and gradients, after which the run stops
   /// Called whenever the model has been used, before the result counts; throws when its input cannot be trusted.
   std::function<void()> check_inputs = {};
 };
 
-/// Where the batches come from. They are on the CPU.
+/// Where the batches come from: those of this process. They are on the CPU.
 struct BatchSource {
   /// The micro-batches of step n, counted from 0.
   std::function<std::vector<data::Batch>(std::int64_t)> train;
+  bool evaluates = false;  ///< some process has evaluation batches
   std::int64_t num_eval_batches = 0;
   std::function<data::Batch(std::int64_t)> eval;
-  /// Share of the held-out samples whose answer the model gives; empty: not measured.
+  /// Share of all held-out samples whose answer the model gives; empty: not measured. Collective.
   std::function<double()> exact_match = {};
 };
 
@@ -73,6 +76,8 @@ struct StepReport {
   std::int64_t peak_memory_bytes = 0;       ///< of the process
   std::int64_t skipped_steps = 0;           ///< of the whole run
   std::map<std::string, double> metrics{};  ///< means of what the objective measures
+  std::int64_t ranks = 1;                   ///< processes
+  double waited = 0.0;                      ///< share of its time that a process waits for others, the mean of all
 };
 
 struct EvalReport {
@@ -111,15 +116,17 @@ struct TrainSummary {
   std::optional<BestEval> best_loaded = {};  ///< the adapter is that of this evaluation, not of the last step
 };
 
-/// The optimizer loop: accumulate, audit, clip, step, evaluate, report. Knows nothing of files.
+/// The optimizer loop: accumulate, sum over the processes, audit, clip, step, evaluate, report. Knows nothing of files.
+/// With several processes step(), evaluate() and run() are collective, and results are those of all.
 class Trainer {
  public:
-  /// `model` is switched between training and evaluation mode; the adapters of `selection` are updated. `model` and
-  /// `objective` must outlive the trainer.
-  Trainer(torch::nn::Module& model, const lora::Selection& selection, Objective& objective, TrainerOptions options);
+  /// `model` is switched between training and evaluation mode; the adapters of `selection` are updated. `model`,
+  /// `objective` and `group` must outlive the trainer.
+  Trainer(torch::nn::Module& model, const lora::Selection& selection, Objective& objective, TrainerOptions options,
+          ProcessGroup& group = single_process());
 
-  /// One update from `batches`: the objective's mean over their units. `step` counts from 0. Throws Error (kDiverged)
-  /// when an adapter gets no gradient, and after max_bad_steps bad steps in a row.
+  /// One update from the `batches` of all processes: the objective's mean over their units. `step` counts from 0.
+  /// Throws Error (kDiverged) when an adapter gets no gradient, and after max_bad_steps bad steps in a row.
   StepResult step(std::int64_t step, std::span<const data::Batch> batches);
   /// The objective's mean over the units of the source's evaluation batches.
   EvalReport evaluate(const BatchSource& source);
@@ -134,21 +141,24 @@ class Trainer {
   Optimizer& optimizer() { return optimizer_; }
 
  private:
-  void accumulate(std::span<const data::Batch> batches, StepResult& result);
+  void accumulate(std::int64_t step, std::span<const data::Batch> batches, StepResult& result);
   void update(std::int64_t step, const StepResult& result);
   void count_bad(std::int64_t step, const StepResult& result);
   void check_inputs() const;
   double epoch_of(std::int64_t steps_done) const;
   StepReport make_report();
+  double share_waited(double seconds);
   bool evaluate(const BatchSource& source, const TrainerEvents& events);
   bool is_save_due(bool is_last, bool stopped, bool new_best) const;
 
   torch::nn::Module& model_;
   Objective& objective_;
   TrainerOptions options_;
+  ProcessGroup& group_;
   Optimizer optimizer_;
   std::optional<lora::GradientAudit> audit_;  // until everything has been seen to train
   TrainerState state_;                        // without the audit
+  double waited_s_ = 0.0;                     // by the group, when the last report was made
 };
 
 /// The most memory the process has had, in bytes.

@@ -5,11 +5,14 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include "bezel/nn/random_keys.h"
+
 namespace bezel::gemma4 {
 namespace {
 
 TEST(EmbeddingNoise, IsUniformWithinItsBoundWhileItLives) {
   const torch::Tensor embeds = at::ones({2, 50, 40});
+  const nn::ScopedRandomKeys random(nn::RandomKeys::of_step(1, 2));
   {
     const EmbeddingNoise outer(5.0);
     {
@@ -25,14 +28,19 @@ TEST(EmbeddingNoise, IsUniformWithinItsBoundWhileItLives) {
   EXPECT_TRUE(torch::equal(EmbeddingNoise::add(embeds), embeds));
 }
 
-TEST(EmbeddingNoise, IsDrawnFromTheDefaultGenerator) {
+TEST(EmbeddingNoise, FollowsSeedUpdateAndRow) {
   const torch::Tensor embeds = at::zeros({1, 3, 4});
   const EmbeddingNoise noise(1.0);
-  torch::manual_seed(9);
-  const torch::Tensor first = EmbeddingNoise::add(embeds), second = EmbeddingNoise::add(embeds);
-  EXPECT_FALSE(torch::equal(first, second));
-  torch::manual_seed(9);
-  EXPECT_TRUE(torch::equal(EmbeddingNoise::add(embeds), first));
+  const auto of = [&](std::uint64_t seed, std::int64_t update) {
+    const nn::ScopedRandomKeys random(nn::RandomKeys::of_step(seed, update));
+    const nn::ScopedRandomKeys rows(nn::with_rows(at::tensor({5, 6, 7}, at::kLong)));
+    return EmbeddingNoise::add(embeds);
+  };
+  const torch::Tensor wanted = of(9, 1);
+  EXPECT_TRUE(torch::equal(of(9, 1), wanted));
+  EXPECT_FALSE(torch::equal(of(9, 2), wanted));
+  EXPECT_FALSE(torch::equal(of(8, 1), wanted));
+  EXPECT_FALSE(torch::equal(wanted.select(1, 0), wanted.select(1, 1)));
 }
 
 }  // namespace

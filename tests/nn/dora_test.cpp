@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include "bezel/nn/random_keys.h"
 #include "bezel/quant/options.h"
 #include "support/relative_error.h"
 
@@ -34,14 +35,14 @@ class Dora : public testing::TestWithParam<DoraCase> {
     layer->train();
   }
 
-  // PEFT's formula in plain autograd, with the dropout that the layer draws from `seed`.
+  // PEFT's formula in plain autograd, with the dropout that the layer has in a step of `seed`.
   Tensor naive(const Tensor& x, std::uint64_t seed) const {
     const Adapter& adapter = *layer->adapter;
     const Tensor clamped = layer->clip ? at::clamp(x, layer->clip->input_min, layer->clip->input_max) : x;
     Tensor dropped = clamped;
     if (adapter.dropout > 0) {
-      torch::manual_seed(seed);
-      const Tensor keep = at::empty(x.sizes(), x.options().dtype(torch::kBool).requires_grad(false)).bernoulli_(0.6);
+      const ScopedRandomKeys random(RandomKeys::of_step(seed, 0));
+      const Tensor keep = dropout_mask(0, x.size(0), x.size(1), 0.4, x.device());
       dropped = clamped * keep / 0.6;
     }
     const Tensor norm = (w + adapter.scale * adapter.b.mm(adapter.a)).norm(2, {1}).detach();
@@ -61,7 +62,7 @@ TEST_P(Dora, ForwardAndGradientsEqualTheFormula) {
   std::vector<Tensor> in = layer->adapter->tensors();
   ASSERT_EQ(in.size(), 3u);
   const Tensor x1 = x.clone().requires_grad_(), x2 = x.clone().requires_grad_();
-  torch::manual_seed(21);
+  const ScopedRandomKeys random(RandomKeys::of_step(21, 0));
   const Tensor got = layer(x1), wanted = naive(x2, 21);
   EXPECT_TRUE(torch::allclose(got, wanted, 1e-5, 1e-5)) << got << wanted;
   std::vector<Tensor> in1 = in, in2 = in;

@@ -7,6 +7,7 @@
 
 #include "bezel/nn/clip_counts.h"
 #include "bezel/nn/functional.h"
+#include "bezel/nn/random_keys.h"
 #include "support/relative_error.h"
 
 namespace bezel::nn {
@@ -196,11 +197,20 @@ TEST(Linear, DropoutIsOfTheAdapterOnlyAndOnlyInTraining) {
   layer->adapter = Adapter{.a = torch::randn({2, 64}), .b = torch::zeros({4, 2}), .scale = 1.0, .dropout = 0.5};
   const Tensor x = torch::randn({3, 64});
   layer->train();
-  EXPECT_TRUE(torch::allclose(layer(x), at::mm(x, w.t()), 1e-5, 1e-5)) << "B is zero: dropout must not show";
+  EXPECT_THROW(layer(x), c10::Error) << "outside of a step";
+  {
+    const ScopedRandomKeys random(RandomKeys::of_step(1, 0));
+    EXPECT_TRUE(torch::allclose(layer(x), at::mm(x, w.t()), 1e-5, 1e-5)) << "B is zero: dropout must not show";
+  }
   layer->adapter->b = torch::randn({4, 2});
-  EXPECT_FALSE(torch::equal(layer(x), layer(x)));
+  const auto in_step = [&](std::int64_t update) {
+    const ScopedRandomKeys random(RandomKeys::of_step(1, update));
+    return layer(x);
+  };
+  EXPECT_FALSE(torch::equal(in_step(0), in_step(1)));
+  EXPECT_TRUE(torch::equal(in_step(0), in_step(0)));
   layer->eval();
-  EXPECT_TRUE(torch::equal(layer(x), layer(x)));
+  EXPECT_TRUE(torch::equal(layer(x), in_step(0)));
 }
 
 TEST(Linear, DropoutGradientsFollowTheMaskOfTheForwardPass) {
@@ -210,6 +220,7 @@ TEST(Linear, DropoutGradientsFollowTheMaskOfTheForwardPass) {
   const Tensor a = torch::randn({2, 32}).requires_grad_(), b = torch::randn({3, 2}).requires_grad_();
   layer->adapter = Adapter{.a = a, .b = b, .scale = 1.0, .dropout = 0.5};
   const Tensor x = torch::ones({1, 32}).requires_grad_();
+  const ScopedRandomKeys random(RandomKeys::of_step(7, 0));
   const Tensor y = layer(x);
   y.sum().backward();
   // y is linear in x and in A with the same mask: <dA, A> = <dx, x> = y.
@@ -272,7 +283,11 @@ TEST(Linear, LayersWithOtherClampsOrDropoutStayApart) {
   layers[1]->clip = layers[0]->clip;
   layers[1]->adapter->dropout = 0.5;
   for (const Linear& layer : layers) layer.ptr()->train();
-  const auto once = project(x, layers), again = project(x, layers);
+  const auto in_step = [&](std::int64_t update) {
+    const ScopedRandomKeys random(RandomKeys::of_step(9, update));
+    return project(x, layers);
+  };
+  const auto once = in_step(0), again = in_step(1);
   EXPECT_TRUE(torch::equal(once[0], again[0]));
   EXPECT_FALSE(torch::equal(once[1], again[1]));
 }

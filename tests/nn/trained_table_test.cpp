@@ -5,6 +5,7 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include "bezel/nn/embedding.h"
+#include "bezel/nn/random_keys.h"
 #include "bezel/train/loss.h"
 
 namespace bezel::nn {
@@ -117,10 +118,9 @@ TEST(HeadDropout, IsThatOfTheFormula) {
   TrainedHead head;
   head.set(table);
   const Tensor hidden = torch::randn({5, kWidth}).requires_grad_(), labels = at::tensor({3, 7, 0, 10, 2}, at::kLong);
-  torch::manual_seed(11);
+  const ScopedRandomKeys random(RandomKeys::of_step(11, 0));
   const Tensor got = train::cross_entropy_sum(hidden, *head.over(base), labels, 0.0, table.get(), true);
-  torch::manual_seed(11);
-  const Tensor keep = at::empty({5, kWidth}, torch::kBool).bernoulli_(0.7);
+  const Tensor keep = dropout_mask(site_key("lm_head"), 5, kWidth, 0.3, torch::kCPU);
   const Tensor logits = hidden.mm(w.t()) + (hidden * keep / 0.7).mm(table->a.t()).mm(table->b.t()) * 0.6;
   const Tensor wanted = at::nll_loss(at::log_softmax(logits, 1), labels, {}, at::Reduction::Sum);
   EXPECT_NEAR(got.item<double>(), wanted.item<double>(), 1e-4);

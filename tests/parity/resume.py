@@ -134,8 +134,8 @@ def check_every_part_counts(runs, wanted):
     assert resumed("none", lambda folder: None) == wanted["adapter"]
     for name in ("adapter_model.safetensors", "optimizer.safetensors"):
         assert resumed(name, lambda folder: shutil.copyfile(old / name, folder / name)) != wanted["adapter"], name
-    assert states[0]["random"] != states[1]["random"]
-    assert resumed("random", with_state(lambda state: state.update(random=states[0]["random"]))) != wanted["adapter"]
+    # Dropout follows from seed, update and sample: no step draws from torch's generator.
+    assert states[0]["random"] == states[1]["random"]
     # Step 5 is of another epoch than step 6: other rows, in another order.
     assert resumed("position", with_state(lambda state: state["trainer"].update(steps_done=5))) != wanted["adapter"]
 

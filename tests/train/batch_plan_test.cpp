@@ -79,6 +79,49 @@ class BatchPlanTest : public testing::Test {
   NoNote note;
 };
 
+// Row keys by the token at them and the position in its sample, over an epoch.
+std::multimap<std::int64_t, std::int64_t> keys_of_epoch(const BatchPlan& plan, WorkNote& note) {
+  std::multimap<std::int64_t, std::int64_t> keys;
+  for (std::int64_t step = 0; step < plan.steps_per_epoch(); ++step)
+    for (const data::Batch& batch : plan.step(step, note)) {
+      const auto take = [](const torch::Tensor& tensor) { return tensor.flatten().contiguous(); };
+      const torch::Tensor ids = take(batch.input_ids), real = take(batch.attention_mask), rows = take(batch.row_keys);
+      for (std::int64_t i = 0; i < ids.numel(); ++i)
+        if (real[i].item<bool>()) keys.emplace(rows[i].item<std::int64_t>(), ids[i].item<std::int64_t>());
+    }
+  return keys;
+}
+
+TEST_F(BatchPlanTest, KeysOfRandomNumbersAreThoseOfTheSampleHoweverItIsBatched) {
+  config.packing = true;
+  const auto wanted = keys_of_epoch(open(), note);
+  ASSERT_GT(wanted.size(), 500u);
+  for (auto next = wanted.begin(); std::next(next) != wanted.end(); ++next)
+    ASSERT_NE(next->first, std::next(next)->first) << "two positions share a key";
+  config.packing = false;
+  EXPECT_EQ(keys_of_epoch(open(), note), wanted);
+  config.micro_batch_size = 5;
+  config.shuffle = false;
+  EXPECT_EQ(keys_of_epoch(open(), note), wanted);
+}
+
+TEST_F(BatchPlanTest, SharesOfAStepAreItsMicroBatchesInTurn) {
+  config.packing = false;
+  config.global_batch_size = 10;  // five micro-batches, whatever gradient_accumulation_steps says
+  const BatchPlan plan = open();
+  EXPECT_EQ(plan.steps_per_epoch(), 4);
+  for (std::int64_t step = 0; step < 4; ++step) {
+    const std::vector<data::Batch> all = plan.step(step, note);
+    ASSERT_EQ(all.size(), step < 3 ? 5u : 4u);
+    for (std::size_t rank = 0; rank < 3; ++rank) {
+      const auto mine = plan.step(step, note, {static_cast<std::int64_t>(rank), 3});
+      for (std::size_t i = 0; i < mine.size(); ++i)
+        EXPECT_TRUE(torch::equal(mine[i].input_ids, all.at(rank + 3 * i).input_ids));
+      EXPECT_EQ(mine.size(), (all.size() - rank + 2) / 3);
+    }
+  }
+}
+
 using Ids = std::vector<std::int64_t>;
 
 /// The token ids of each sample in a batch, whichever way it was collated.

@@ -7,6 +7,8 @@
 #include <torch/types.h>
 
 #include "bezel/data/dataset.h"
+#include "bezel/input/sample_key.h"
+#include "bezel/nn/random_keys.h"
 #include "bezel/train/forward.h"
 #include "support/adapted_model.h"
 #include "support/tiny_model.h"
@@ -47,13 +49,19 @@ data::Sample sample_of(const Ids& ids, const Ids& labelled) {
 }
 
 /// Longer and shorter than the window of 6, with images that meet where samples do, labels scattered.
-std::vector<data::Sample> samples() {
+std::vector<data::Sample> samples_without_keys() {
   return {sample_of({2, 5, 9, 8, 7, 4, 3, 11, 12, 13, 14, 15, 16}, {2, 5, 6, 11, 12}),
           sample_of({2, 5, kImage, kImage, 7, kAudio, kAudio, kAudio, 9, 10, 11, 12}, {9, 10, 11}),
           sample_of({2, 3}, {1}),
           sample_of({2, 17, 18, 19, kImage, kImage}, {1, 3}),
           sample_of({kImage, kImage, 21, kImage, kImage, 22, 23}, {2, 5, 6}),
           sample_of({2, kAudio, kAudio, kAudio, 24, 25, 26, 27, 28}, {4, 8})};
+}
+
+std::vector<data::Sample> samples() {
+  std::vector<data::Sample> all = samples_without_keys();
+  for (std::size_t i = 0; i < all.size(); ++i) all[i].key = input::sample_key(i, 0);
+  return all;
 }
 
 class PackedLoss : public testing::TestWithParam<bool> {
@@ -65,7 +73,9 @@ class PackedLoss : public testing::TestWithParam<bool> {
     return test::gradients(model, loss);
   }
 
-  gemma4::Model model = test::adapted_model(/*dropout=*/0.0, /*bidirectional=*/GetParam());
+  /// With dropout, whose masks must follow the samples.
+  gemma4::Model model = test::adapted_model(/*dropout=*/0.3, /*bidirectional=*/GetParam());
+  nn::ScopedRandomKeys random{nn::RandomKeys::of_step(3, 4)};
 };
 
 TEST_P(PackedLoss, EqualsThatOfTheSamplesOneByOne) {
@@ -99,6 +109,20 @@ TEST_P(PackedLoss, AnySplitOfTheSamplesGivesTheSame) {
   const std::span<const data::Sample> view(all);
   test::expect_close(summed({data::collate_packed(view.first(2)), data::collate_packed(view.subspan(2))}), wanted,
                      kRounding);
+}
+
+// The control: dropout is on, and other samples, updates and seeds have other masks.
+TEST_P(PackedLoss, KeysCount) {
+  std::vector<data::Sample> all = samples();
+  const auto loss = [&] { return loss_sum(model, data::collate_packed(all)).item<double>(); };
+  const double wanted = loss();
+  EXPECT_EQ(loss(), wanted);
+  for (const auto& [seed, update] : {std::pair{3u, 5}, std::pair{4u, 4}}) {
+    const nn::ScopedRandomKeys other(nn::RandomKeys::of_step(seed, update));
+    EXPECT_GT(std::abs(loss() - wanted), 1e-5 * wanted);
+  }
+  all[1].key += 1000;
+  EXPECT_GT(std::abs(loss() - wanted), 1e-6 * wanted);
 }
 
 INSTANTIATE_TEST_SUITE_P(Pictures, PackedLoss, testing::Bool(),

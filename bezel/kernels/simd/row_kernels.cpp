@@ -335,10 +335,25 @@ void local_attention_backward(const LocalAttention& a, std::int64_t begin, std::
   }
 }
 
+void keep_mask(const KeepMask& a, std::int64_t begin, std::int64_t end) {
+  for (std::int64_t n = begin; n < end; ++n) {
+    const auto low = static_cast<std::uint32_t>(a.rows[n]), high = static_cast<std::uint32_t>(a.rows[n] >> 32);
+    bool* keep = a.keep + n * a.columns;
+#pragma omp simd
+    for (std::int64_t c = 0; c < a.columns; ++c) {
+      std::uint32_t x = static_cast<std::uint32_t>(c) * kRandomStride + low;
+      x = (x ^ x >> 16) * kRandomFactors[0];
+      x = ((x ^ x >> 13) + high) * kRandomFactors[1];
+      keep[c] = (x ^ x >> 16) >= a.least;
+    }
+  }
+}
+
 constexpr RowKernels kRowKernels{rms_norm,   rms_norm_backward, geglu,           geglu_backward,
                                  silu,       silu_backward,     gated_conv,      gated_conv_backward,
                                  apply_rope, cross_entropy,     ranged_softmax,  round,
-                                 row_dots,   ranged_gradient,   local_attention, local_attention_backward};
+                                 row_dots,   ranged_gradient,   local_attention, local_attention_backward,
+                                 keep_mask};
 
 }  // namespace
 

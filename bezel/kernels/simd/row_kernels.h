@@ -141,6 +141,18 @@ struct LocalAttention {
   Bf16 *dq = nullptr, *dk = nullptr, *dv = nullptr, *d_relative = nullptr;
 };
 
+/// Bernoulli mask by a hash of counters, see kernels/random_rows.h.
+struct KeepMask {
+  const std::uint64_t* rows;  ///< [N], random bits for each row
+  std::int64_t columns;
+  std::uint32_t least;  ///< random bits below it drop an element
+  bool* keep;           ///< [N, columns]
+};
+
+/// Constants of that hash.
+inline constexpr std::uint32_t kRandomStride = 0x9E3779B1u;
+inline constexpr std::uint32_t kRandomFactors[2] = {0x85EBCA6Bu, 0xC2B2AE35u};
+
 /// D rounded up to the vectors of any instruction set.
 static inline std::int64_t chunked_width(const LocalAttention& a) { return (a.columns + 15) / 16 * 16; }
 
@@ -172,6 +184,7 @@ struct RowKernels {
   void (*local_attention)(const LocalAttention&, std::int64_t begin, std::int64_t end, float* scratch);
   /// Heads.
   void (*local_attention_backward)(const LocalAttention&, std::int64_t begin, std::int64_t end, float* scratch);
+  void (*keep_mask)(const KeepMask&, std::int64_t begin, std::int64_t end);
 };
 
 // One for each instruction set, from row_kernels.cpp.
