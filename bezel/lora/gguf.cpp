@@ -9,6 +9,7 @@
 #include "bezel/io/gguf_writer.h"
 #include "bezel/io/key_map.h"
 #include "bezel/lora/adapter_io.h"
+#include "bezel/lora/file_names.h"
 #include "bezel/lora/match.h"
 
 namespace bezel::lora {
@@ -41,7 +42,7 @@ Tensor floats(const Tensor& tensor) { return tensor.to(torch::kFloat).contiguous
 }  // namespace
 
 GgufAdapter write_gguf_adapter(const std::string& folder, const std::string& architecture, const std::string& output) {
-  const std::string config_path = (std::filesystem::path(folder) / "adapter_config.json").string();
+  const std::string config_path = (std::filesystem::path(folder) / kAdapterConfig).string();
   const io::Json json = io::read_json_file(config_path);
   const LoraConfig config = parse_adapter_config(json, config_path).lora;
   if (config.use_dora)

@@ -14,6 +14,7 @@
 #include "bezel/io/gguf_model.h"
 #include "bezel/io/key_map.h"
 #include "bezel/io/zarr_store.h"
+#include "bezel/lora/file_names.h"
 #include "bezel/lora/targets.h"
 #include "bezel/nn/weight_site.h"
 #include "bezel/report/inspect_parts.h"
@@ -231,7 +232,7 @@ Json inspect(const std::string& folder) {
   std::error_code error;
   if (io::is_gguf_path(folder)) return inspect_checkpoint(folder);
   io::check_checkpoint_folder(folder);
-  if (fs::exists(fs::path(folder) / "adapter_config.json", error)) return inspect_adapter(folder);
+  if (fs::exists(fs::path(folder) / lora::kAdapterConfig, error)) return inspect_adapter(folder);
   if (const auto orbax = io::find_orbax_folder(folder))
     throw Error(*orbax, ": a checkpoint of Orbax (", io::ZarrStore::open(*orbax).names().size(),
                 " arrays), the form of Google's JAX releases; `bezel convert --model ", folder,
