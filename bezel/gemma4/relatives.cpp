@@ -23,7 +23,7 @@ constexpr Relative kRelatives[] = {
     {"gemma3n", "Gemma 3n (E2B and E4B of 2025), whose layers are others than Gemma 4's; take Gemma 4 E2B or E4B"},
     {"gemma3_vision gemma3 shieldgemma2",
      "Gemma 3 with images (4B, 12B, 27B); Bezel reads Gemma 3's text models (gemma3_text: 270M, 1B) and Gemma 4"},
-    {"paligemma t5gemma t5_gemma recurrent_gemma vaultgemma gemma2 gemma",
+    {"paligemma t5gemma t5gemma2 recurrent_gemma vaultgemma gemma2 gemma",
      "an earlier or another model of the family; Bezel reads Gemma 4 and Gemma 3's text models"},
 };
 
