@@ -79,7 +79,7 @@ train::BenchResult train_steps(const BenchOptions& options, gemma4::Model& model
   const gemma4::ModelConfig& config = model->config();
   lora::LoraConfig lora{.rank = options.rank, .alpha = 2.0 * static_cast<double>(options.rank), .towers = {}};
   for (const std::string& tower : options.towers) lora.towers.push_back(lora::parse_tower(tower));
-  const lora::Selection selection = lora::select_targets(*model, lora, {config.text_only, batches[0].kinds()});
+  lora::Selection selection = lora::select_targets(*model, lora, {config.text_only, batches[0].kinds()});
   lora::attach(selection, lora);
   model->set_recompute(options.recompute);
   const auto evicts = [&](const char* part) { return std::ranges::find(options.evict, part) != options.evict.end(); };

@@ -96,12 +96,13 @@ join_model() {
   rm -rf "$wheels"
 }
 
-# Chat templates of many models, inside the wheels of two trainers, which are not installed.
+# Chat templates of many models, and the keys of recipes, inside the wheels of trainers, which are not installed.
 template_wheels() {
   local wheels=.venv/template-wheels
-  [[ -f "$wheels/axolotl-0.19.0-py3-none-any.whl" && -f "$wheels/trl-1.16.0-py3-none-any.whl" ]] && return
+  [[ -f "$wheels/axolotl-0.19.0-py3-none-any.whl" && -f "$wheels/trl-1.16.0-py3-none-any.whl" &&
+     -f "$wheels/llamafactory-0.9.5-py3-none-any.whl" ]] && return
   .venv/bin/python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: --dest "$wheels" \
-    axolotl==0.19.0 trl==1.16.0
+    axolotl==0.19.0 trl==1.16.0 llamafactory==0.9.5
 }
 
 # mlx-lm and the CPU build of what it runs on, for adapters in its form; not installed either.

@@ -5,6 +5,7 @@
 #include "bezel/error.h"
 #include "bezel/gemma4/config_fit.h"
 #include "bezel/gemma4/gguf_config.h"
+#include "bezel/gemma4/relatives.h"
 #include "bezel/io/checkpoint_folder.h"
 #include "bezel/io/regular_file.h"
 
@@ -370,12 +371,7 @@ ModelConfig read_model_config(const JsonView& json) {
     config.text = read_gemma3_text(json);
     return config;
   }
-  if (type == "gemma3")
-    throw Error(json.source(), ": model_type 'gemma3' (Gemma 3 with images: 4B, 12B, 27B) is not supported; Bezel ",
-                "reads Gemma 3's text models (gemma3_text: 270M, 1B) and Gemma 4");
-  if (type.find("assistant") != std::string::npos)
-    throw Error(json.source(), ": model_type '", type,
-                "' is a drafter for speculative decoding, not the model that it ", "drafts for; name that model");
+  refuse_relative(type, json.source());
   if (type != "gemma4" && !unified)
     throw Error(json.source(), ": key 'model_type': got '", type,
                 "', expected 'gemma4', 'gemma4_unified', 'gemma4_text', 'gemma4_unified_text' or 'gemma3_text'");

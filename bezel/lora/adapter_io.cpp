@@ -12,15 +12,17 @@
 #include "bezel/io/key_map.h"
 #include "bezel/io/tensor_io.h"
 #include "bezel/lora/expert_keys.h"
+#include "bezel/lora/file_names.h"
 #include "bezel/lora/match.h"
+#include "bezel/lora/pissa.h"
 #include "bezel/nn/random_keys.h"
 #include "bezel/nn/weight_site.h"
 
 namespace bezel::lora {
 namespace {
 
-constexpr std::string_view kWeights = "adapter_model.safetensors";
-constexpr std::string_view kConfig = "adapter_config.json";
+constexpr std::string_view kWeights = kAdapterWeights;
+constexpr std::string_view kConfig = kAdapterConfig;
 
 std::string in_folder(const std::string& folder, std::string_view file) {
   return (std::filesystem::path(folder) / file).string();
@@ -156,22 +158,13 @@ bool equals(const quant::Weight& base, const torch::Tensor& saved) {
   return true;
 }
 
-bool is_saved_by_name(const std::vector<std::string>& modules_to_save, const std::string& module) {
-  const auto names = all_spellings(module);
-  return std::ranges::any_of(modules_to_save, [&](const std::string& asked) {
-    return std::ranges::any_of(names, [&](const std::string& name) { return has_suffix(name, asked); });
-  });
-}
-
 // The table of the model that a tensor is of, to be filled.
 TableTarget table_of(const std::vector<TableTarget>& known, const std::string& module, TableTarget::Form form) {
   const auto found = std::ranges::find(known, module, &TableTarget::name);
   TORCH_CHECK(found != known.end(), module, " is no table");
   TableTarget table = *found;
   table.form = form;
-  table.table = std::make_shared<nn::TrainedTable>();
-  table.table->is_embedding = table.embedding != nullptr;
-  table.table->padding_id = table.padding_id;
+  table.table = std::make_shared<nn::TrainedTable>(table.empty_table());
   return table;
 }
 
@@ -190,9 +183,7 @@ void add_rows(const std::string& path, const SavedMatrix& saved, const std::vect
   const auto& indices = adapter.config.trainable_token_indices;
   if (!is_table(known, saved.module)) refuse_key(path, saved.key, saved.module, adapter.base_model);
   const auto names = all_spellings(saved.module);
-  const auto found = std::ranges::find_if(indices, [&](const auto& item) {
-    return std::ranges::any_of(names, [&](const std::string& name) { return has_suffix(name, item.first); });
-  });
+  const auto found = std::ranges::find_if(indices, [&](const auto& item) { return is_called(names, item.first); });
   if (found == indices.end())
     throw Error(path, ": tensor '", saved.key, "' holds trained rows, but trainable_token_indices in ", kConfig,
                 " does not say of which tokens");
@@ -208,9 +199,36 @@ void add_rows(const std::string& path, const SavedMatrix& saved, const std::vect
   adapter.selection.tables.push_back(std::move(table));
 }
 
+// A norm saved beside LoRA. PEFT's short names reach those of the towers too, which nothing has trained as a rule.
+bool add_norm(const std::string& path, const SavedMatrix& saved, const torch::nn::Module& model,
+              LoadedAdapter& adapter) {
+  std::vector<NormTarget> norms = norms_of(model);
+  const auto found = std::ranges::find(norms, saved.module, &NormTarget::name);
+  if (found == norms.end()) return false;
+  const torch::Tensor& base = found->norm->stored;
+  check_tensor(path, saved.key, saved.tensor, {found->parameters()}, "width");
+  if (!found->is_of_decoder()) {
+    if (base.defined() && !base.is_meta() && !at::equal(base.cpu(), saved.tensor.to(torch::kFloat)))
+      throw Error(path, ": tensor '", saved.key,
+                  "' is a trained norm outside the decoder, which stays frozen in Bezel; ",
+                  "merge the adapter into its base with PEFT and take the result");
+    adapter.notes.push_back(path + ": '" + saved.key + "' equals the base's and is passed over");
+    return true;
+  }
+  const auto& asked = adapter.config.modules_to_save;
+  if (std::ranges::none_of(asked, [&](const std::string& name) { return is_norm_called(saved.module, name); }))
+    throw Error(path, ": tensor '", saved.key, "' is the weight of a norm, but modules_to_save in ", kConfig,
+                " does not name it");
+  const auto device = base.defined() ? base.device() : torch::Device(torch::kCPU);
+  found->weight = saved.tensor.to(device, torch::kFloat, /*non_blocking=*/false, /*copy=*/true).requires_grad_();
+  adapter.selection.norms.push_back(std::move(*found));
+  return true;
+}
+
 // A matrix saved beside LoRA changes nothing where it is the base's. On `meta` nothing can be compared.
 void add_whole(const std::string& path, const SavedMatrix& saved, const torch::nn::Module& model,
                const std::vector<TableTarget>& known, LoadedAdapter& adapter) {
+  if (add_norm(path, saved, model, adapter)) return;
   const auto base = matrix_of(model, saved.module);
   if (!base) refuse_key(path, saved.key, saved.module, adapter.base_model);
   if (base->device().is_meta()) return;
@@ -218,7 +236,7 @@ void add_whole(const std::string& path, const SavedMatrix& saved, const torch::n
     adapter.notes.push_back(path + ": '" + saved.key + "' equals the base's and is passed over");
     return;
   }
-  if (!is_table(known, saved.module) || !is_saved_by_name(adapter.config.modules_to_save, saved.module))
+  if (!is_table(known, saved.module) || !is_called_any(all_spellings(saved.module), adapter.config.modules_to_save))
     throw Error(path, ": tensor '", saved.key, "' ", saved.tensor.sizes(), " differs from the base's ",
                 torch::IntArrayRef(base->shape()), ": it was trained or resized beside LoRA",
                 ", but modules_to_save in ", kConfig, " does not name it, or Bezel trains no such module whole",
@@ -276,6 +294,26 @@ void take_tables(const std::string& path, const std::vector<TableTarget>& known,
     adapter.selection.tables.push_back(std::move(table));
     pairs.erase(found);
   }
+}
+
+// PiSSA as PEFT trains it: A and B over a base without what they began as, which PEFT finds anew when it loads them.
+// Here it becomes LoRA of twice the rank over the base as it is.
+void unfold_pissa(Target& target, StoredPair& pair, const std::string& path, const LoraConfig& config) {
+  const auto& weight = target.weight();
+  if (target.stack != nullptr || target.dora)
+    throw Error(path, ": tensor '", pair.a_key, "': PiSSA on experts or with DoRA is not read; merge the adapter");
+  if (weight && !is_dense(*weight))
+    throw Error(path, ": init_lora_weights in ", kConfig,
+                " is pissa, whose directions are those of dense weights, and '", target.name, "' is ",
+                weight->storage(), "; load the base dense");
+  const double scale = config.scale(target.rank, target.alpha);
+  torch::Tensor a = at::zeros_like(pair.a, torch::kFloat), b = at::zeros_like(pair.b, torch::kFloat);
+  if (weight && !weight->device().is_meta())
+    std::tie(a, b) = pissa_factors(*weight, target.rank, scale, *parse_pissa(config.init_lora_weights));
+  pair.a = at::cat({pair.a.to(a.device(), torch::kFloat), a});
+  pair.b = at::cat({pair.b.to(b.device(), torch::kFloat), b.neg()}, 1);
+  target.alpha = doubled_alpha(target.alpha, config.use_rslora);
+  target.rank *= 2;
 }
 
 nn::Adapter make_adapter(const Target& target, const StoredPair& pair, const LoraConfig& config) {
@@ -399,6 +437,15 @@ void name_expert_pairs(const LoraConfig& config, std::map<std::string, StoredPai
   }
 }
 
+namespace {
+
+bool is_pissa(const Selection& selection) {
+  return std::ranges::any_of(selection.targets,
+                             [](const Target& target) { return target.adapter()->start_a.defined(); });
+}
+
+}  // namespace
+
 std::string find_weights(const std::string& folder) {
   const std::string path = in_folder(folder, kWeights);
   if (std::filesystem::exists(path)) return path;
@@ -416,10 +463,13 @@ void save_adapter(const std::string& folder, const Selection& selection, const L
   std::vector<AdaptedLayer> layers;
   for (const Target& target : selection.targets) {
     TORCH_CHECK(target.adapter(), target.name, " has no adapter to save");
-    layers.push_back({io::peft_module_name(target.name, selection.text_only), target.rank, target.alpha,
+    const bool doubles = target.adapter()->start_a.defined();
+    layers.push_back({io::peft_module_name(target.name, selection.text_only), doubles ? 2 * target.rank : target.rank,
+                      doubles ? doubled_alpha(target.alpha, config.use_rslora) : target.alpha,
                       /*is_parameter=*/target.stack != nullptr});
   }
   LoraConfig said = config;
+  if (is_pissa(selection)) double_ranks(said);
   said.modules_to_save.clear();
   said.trainable_token_indices.clear();
   for (const TableTarget& table : selection.tables) {
@@ -428,17 +478,20 @@ void save_adapter(const std::string& folder, const Selection& selection, const L
     if (table.form == TableTarget::Form::kWhole) said.modules_to_save.push_back(name);
     if (table.form == TableTarget::Form::kRows) said.trainable_token_indices.emplace_back(name, table.ids);
   }
-  for (const auto& [key, tensor] : selection.named_tensors()) tensors.emplace_back(key, tensor.detach());
+  for (const NormTarget& norm : selection.norms)
+    said.modules_to_save.push_back(io::peft_module_name(norm.name, selection.text_only));
+  for (const SavedTensor& saved : selection.saved_tensors()) tensors.emplace_back(saved.key, saved.whole());
   io::save_safetensors(in_folder(folder, kWeights), tensors);
   const io::Json json = adapter_config_json(said, layers, base.path, base.architecture, base.image_attention);
   io::write_file_atomically(in_folder(folder, kConfig), json.dump(2) + "\n");
 }
 
 LoraConfig read_lora_config(const std::string& folder) {
-  LoraConfig config = read_adapter_config(config_path(folder), {.saved_modules = true}).lora;
+  LoraConfig config = read_adapter_config(config_path(folder), {.saved_modules = true, .pissa = true}).lora;
   std::vector<SavedMatrix> saved;
   auto pairs = read_pairs(find_weights(folder), &saved);
   name_expert_pairs(config, pairs);
+  if (parse_pissa(config.init_lora_weights)) double_ranks(config);
   std::erase_if(config.towers, [&](Tower tower) {
     if (tower == Tower::kLanguage && (!saved.empty() || pairs.contains("lm_head"))) return false;
     return std::ranges::none_of(pairs, [&](const auto& item) {
@@ -451,7 +504,7 @@ LoraConfig read_lora_config(const std::string& folder) {
 }
 
 LoadedAdapter load_adapter(torch::nn::Module& model, const std::string& folder, bool text_only) {
-  const AdapterConfig file = read_adapter_config(config_path(folder), {.saved_modules = true});
+  const AdapterConfig file = read_adapter_config(config_path(folder), {.saved_modules = true, .pissa = true});
   const std::string path = find_weights(folder);
   LoadedAdapter adapter{.config = file.lora,
                         .selection = {.targets = {}, .text_only = text_only},
@@ -482,9 +535,11 @@ LoadedAdapter load_adapter(torch::nn::Module& model, const std::string& folder, 
     check_tensor(path, pair.b_key, pair.b, target.b_shape(), "out, rank" + each);
     target.dora = file.lora.use_dora;
     check_magnitude(path, pair, target);
+    if (parse_pissa(file.lora.init_lora_weights)) unfold_pissa(target, pairs.at(name), path, file.lora);
     adapter.selection.targets.push_back(std::move(target));
   }
   check_coverage(path, adapter, layers, pairs);
+  if (parse_pissa(file.lora.init_lora_weights)) double_ranks(adapter.config);
   for (const Target& target : adapter.selection.targets)
     if (target.stack != nullptr && file.lora.dropout > 0)
       throw Error(path, ": lora_dropout in ", kConfig, " is ", file.lora.dropout,
@@ -492,6 +547,7 @@ LoadedAdapter load_adapter(torch::nn::Module& model, const std::string& folder, 
   for (const Target& target : adapter.selection.targets)
     target.adapter() = make_adapter(target, pairs.at(target.name), adapter.config);
   for (const TableTarget& table : adapter.selection.tables) table.put();
+  for (const NormTarget& norm : adapter.selection.norms) norm.put();
   return adapter;
 }
 

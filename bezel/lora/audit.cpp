@@ -42,6 +42,11 @@ GradientAudit::GradientAudit(const Selection& selection) {
       part.tensors.push_back({target.name, table.tensors()[0]});
     }
   }
+  if (selection.norms.empty()) return;
+  Part& norms = parts_.emplace_back();
+  norms.name = "decoder's norms";
+  norms.num_layers = static_cast<std::int64_t>(selection.norms.size());
+  for (const NormTarget& target : selection.norms) norms.tensors.push_back({target.name, target.weight});
 }
 
 bool GradientAudit::took_part(const Part& part) {

@@ -6,6 +6,7 @@
 
 #include "bezel/error.h"
 #include "bezel/io/pattern.h"
+#include "bezel/lora/pissa_config.h"
 
 namespace bezel::lora {
 namespace {
@@ -110,7 +111,8 @@ void refuse_unsupported(const JsonView& json, const AdapterReading& reading, con
 }
 
 // Some ways to start an adapter also change the base weights, so the adapter alone does not say what the model is.
-void read_initialization(const JsonView& json, const Refusals& refuse, LoraConfig& config) {
+void read_initialization(const JsonView& json, const AdapterReading& reading, const Refusals& refuse,
+                         LoraConfig& config) {
   const auto init = json.find("init_lora_weights");
   if (!init) return;
   if (init->value().is_boolean()) {
@@ -120,6 +122,10 @@ void read_initialization(const JsonView& json, const Refusals& refuse, LoraConfi
   const std::string kind = init->text();
   if (kind == "gaussian" || kind == "orthogonal") config.init_lora_weights = kind;
   if (kind == "gaussian" || kind == "orthogonal" || kind == "eva") return;
+  if (reading.pissa && kind == "pissa") {
+    config.init_lora_weights = kind;
+    return;
+  }
   refuse(*init, "true, false, gaussian, orthogonal or eva: other initializations change the base weights too");
 }
 
@@ -240,16 +246,24 @@ void check_initialization(const LoraConfig& config) {
   const auto refuse = [&](const std::string& why) {
     throw Error(ErrorKind::kConfig, "init_lora_weights: got '", init, "', ", why);
   };
-  if (init.starts_with("pissa") || init == "olora" || init == "corda" || init == "loftq")
+  if (parse_pissa(init)) {
+    if (config.use_dora)
+      refuse("beside use_dora, for which PEFT has no adapter over the base as it is; drop one of them");
+    if (config.dropout > 0) refuse("beside lora_dropout, which would drop what is taken out of the base; write 0");
+    return;
+  }
+  if (init.starts_with("pissa")) refuse("expected pissa, or pissa_niter_N with a number above 0");
+  if (init == "olora" || init == "corda" || init == "loftq")
     refuse(
         "which takes what A and B begin with out of the base's weights; Bezel maps those and leaves them as they are, "
-        "and the adapter would be right only over a base that was changed alike. Write true, gaussian or orthogonal");
+        "and the adapter would be right only over a base that was changed alike. Write true, pissa, gaussian or "
+        "orthogonal");
   if (init == "eva" || init == "lora_ga" || init == "mica")
     refuse(
         "which PEFT makes from activations, gradients or minor directions of the base; write true, gaussian, "
         "orthogonal or false, or start from an adapter that PEFT made (init_adapter)");
   if (init != "true" && init != "false" && init != "gaussian" && init != "orthogonal")
-    refuse("expected true, gaussian, orthogonal or false");
+    refuse("expected true, gaussian, orthogonal, pissa, pissa_niter_N or false");
   if (init != "orthogonal") return;
   const auto check_even = [&](const std::string& key, std::int64_t rank) {
     if (rank % 2 != 0) throw Error(ErrorKind::kConfig, key, ": got ", rank, "; orthogonal starts need an even rank");
@@ -339,7 +353,7 @@ AdapterConfig parse_adapter_config(const Json& value, const std::string& source,
     refuse(*bias, "\"none\": adapters that train biases are not supported");
   refuse_unsupported(json, reading, refuse);
   LoraConfig& lora = result.lora;
-  read_initialization(json, refuse, lora);
+  read_initialization(json, reading, refuse, lora);
   lora.towers.assign(std::begin(kTowers), std::end(kTowers));
   lora.rank = json.at("r").whole(1, kMaxRank);
   lora.alpha = json.at("lora_alpha").number();

@@ -44,7 +44,8 @@ struct LoraConfig {
   bool use_rslora = false;  ///< scale alpha / sqrt(rank) in place of alpha / rank
   bool use_dora = false;    ///< a trained magnitude for each output, see nn/dora.h
   /// How A and B begin, in PEFT's words: "true" (A kaiming-uniform, B zero), "gaussian" (A normal, B zero),
-  /// "orthogonal" (B A zero, neither of them), "false" (both kaiming-uniform).
+  /// "orthogonal" (B A zero, neither of them), "false" (both kaiming-uniform), "pissa" and "pissa_niter_N" (the base's
+  /// strongest directions, see pissa.h).
   std::string init_lora_weights = "true";
   std::vector<Tower> towers = {Tower::kLanguage};
   ModulePattern target_modules = {};
@@ -60,7 +61,7 @@ struct LoraConfig {
   std::vector<std::pair<std::string, std::int64_t>> rank_pattern = {};
   std::vector<std::pair<std::string, double>> alpha_pattern = {};
 
-  /// Modules that are trained whole and saved beside LoRA: embed_tokens, lm_head.
+  /// Modules that are trained whole and saved beside LoRA: embed_tokens, lm_head, norms of the decoder.
   std::vector<std::string> modules_to_save = {};
   /// Module (embed_tokens, lm_head) -> tokens whose rows alone are trained. Tied, the head shares those of
   /// embed_tokens.
@@ -86,6 +87,7 @@ struct AdapterConfig {
 /// What the reader of an adapter_config.json does about features that Bezel lacks.
 struct AdapterReading {
   bool saved_modules = false;  ///< modules_to_save and trainable_token_indices are read, not refused
+  bool pissa = false;          ///< PiSSA as PEFT trains it is read: the reader finds what it took out of the base
   bool list_only = false;      ///< fill `unsupported` instead of throwing
 };
 

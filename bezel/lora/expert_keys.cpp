@@ -18,14 +18,6 @@ bool drop_tail(std::string_view& text, std::string_view tail) {
   return true;
 }
 
-bool is_named(const std::string& matrix, const LoraConfig& config) {
-  for (const bool text_only : {false, true})
-    for (const std::string& name : spellings(matrix, text_only))
-      if (std::ranges::any_of(config.target_parameters, [&](const std::string& key) { return has_suffix(name, key); }))
-        return true;
-  return false;
-}
-
 }  // namespace
 
 bool is_expert_key_module(std::string_view module) {
@@ -51,7 +43,8 @@ std::optional<std::string> expert_matrix_of(std::string_view key_module, const L
   const bool is_inner = drop_tail(key_module, kWrapped);
   std::vector<std::string> named;
   for (const std::string_view matrix : kMatrices)
-    if (std::string name = std::string(key_module).append(matrix); is_named(name, config))
+    if (std::string name = std::string(key_module).append(matrix);
+        is_called_any(all_spellings(name), config.target_parameters))
       named.push_back(std::move(name));
   if (named.empty() || (is_inner && named.size() < 2)) return std::nullopt;
   return is_inner ? named.front() : named.back();

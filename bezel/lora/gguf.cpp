@@ -10,6 +10,7 @@
 #include "bezel/io/key_map.h"
 #include "bezel/lora/adapter_io.h"
 #include "bezel/lora/expert_keys.h"
+#include "bezel/lora/file_names.h"
 #include "bezel/lora/match.h"
 #include "bezel/lora/uniform_adapter.h"
 
@@ -59,7 +60,7 @@ Tensor floats(const Tensor& tensor) { return tensor.to(torch::kFloat).contiguous
 }  // namespace
 
 GgufAdapter write_gguf_adapter(const std::string& folder, const std::string& architecture, const std::string& output) {
-  const std::string config_path = (std::filesystem::path(folder) / "adapter_config.json").string();
+  const std::string config_path = (std::filesystem::path(folder) / kAdapterConfig).string();
   const io::Json json = io::read_json_file(config_path);
   const LoraConfig config = parse_adapter_config(json, config_path, {.saved_modules = true}).lora;
   refuse_tables(config, config_path);

@@ -38,6 +38,14 @@ bool has_suffix(std::string_view name, std::string_view key) {
   return name.size() == key.size() || name[name.size() - key.size() - 1] == '.';
 }
 
+bool is_called(const std::vector<std::string>& module_spellings, std::string_view key) {
+  return std::ranges::any_of(module_spellings, [&](const std::string& name) { return has_suffix(name, key); });
+}
+
+bool is_called_any(const std::vector<std::string>& module_spellings, const std::vector<std::string>& keys) {
+  return std::ranges::any_of(keys, [&](const std::string& key) { return is_called(module_spellings, key); });
+}
+
 ModuleMatcher::ModuleMatcher(const ModulePattern& pattern, std::string_view key) : pattern_(pattern) {
   if (pattern.kind == ModulePattern::Kind::kRegex) regex_.emplace(pattern.regex, key);
 }

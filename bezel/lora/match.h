@@ -44,6 +44,10 @@ std::optional<std::int64_t> layer_number(std::string_view module, const std::vec
 
 /// Whether `name` is `key`, or ends in "." and `key`.
 bool has_suffix(std::string_view name, std::string_view key);
+/// Whether one of a module's spellings is, or ends so.
+bool is_called(const std::vector<std::string>& module_spellings, std::string_view key);
+/// Whether it is called by one of `keys`.
+bool is_called_any(const std::vector<std::string>& module_spellings, const std::vector<std::string>& keys);
 
 /// Whether a pattern holds letters, digits, '_' and '.' only: of those there may be one for each layer.
 bool is_plain(std::string_view pattern);

@@ -10,6 +10,7 @@
 #include "bezel/error.h"
 #include "bezel/io/tensor_io.h"
 #include "bezel/lora/expert_keys.h"
+#include "bezel/lora/norms.h"
 #include "bezel/lora/tables.h"
 #include "bezel/nn/dora.h"
 #include "bezel/nn/grouped_product.h"
@@ -29,8 +30,9 @@ struct Loaded {
   const nn::Adapter* adapter = nullptr;
   std::shared_ptr<const nn::TrainedTable> table{};  // of embeddings and head
   bool anew = false;                                // a head that comes to stand beside the embeddings
+  Tensor norm{};                                    // the trained weight of a norm
 
-  bool is_trained() const { return adapter != nullptr || table != nullptr; }
+  bool is_trained() const { return adapter != nullptr || table != nullptr || norm.defined(); }
 };
 
 // The stored tensors of one module's matrix.
@@ -56,6 +58,7 @@ std::map<std::string, Loaded> loaded_matrices(torch::nn::Module& model) {
     found[target.name].weight = target.base;
     found[target.name].table = target.table;
   }
+  for (const NormTarget& target : attached_norms(model)) found[target.name].norm = target.weight.detach();
   return found;
 }
 
@@ -160,6 +163,8 @@ class Merger {
     report_.merged += adapted;
     if (!adapted && !matrix.loaded.anew && (!coded || options_.requantize)) {
       for (const auto& [stored, entry] : matrix.entries) parts.push_back(kept(stored, entry));
+    } else if (matrix.loaded.norm.defined()) {
+      parts.push_back(norm(matrix));
     } else if (coded && !matrix.loaded.weight) {
       ++report_.dropped;
     } else if (coded && options_.requantize && matrix.loaded.adapter != nullptr) {
@@ -179,6 +184,20 @@ class Merger {
             [stored, entry, dtype = *options_.dtype](io::TensorSink& sink) {
               io::put_tensor(sink, stored, io::map_tensor(entry.file, *entry.info).to(dtype));
               entry.file->evict(*entry.info);
+            }};
+  }
+
+  // A norm's weight as it was trained.
+  io::CheckpointPart norm(const StoredMatrix& matrix) const {
+    const torch::ScalarType dtype = options_.dtype.value_or(matrix.parts.at("weight").scalar_type());
+    return {{{matrix.stored, io::to_dtype(dtype), matrix.loaded.norm.sizes().vec()}},
+            [&matrix, dtype](io::TensorSink& sink) {
+              const Tensor made = matrix.loaded.norm.to(dtype);
+              if (!made.isfinite().all().item<bool>())
+                throw Error("tensor '", matrix.stored, "': the trained weight holds NaN or Inf as ",
+                            c10::toString(dtype));
+              io::put_tensor(sink, matrix.stored, made);
+              matrix.evict();
             }};
   }
 
@@ -254,6 +273,14 @@ void set_dtype(io::Json& config, torch::ScalarType dtype) {
 
 }  // namespace
 
+Tensor merged_rows(const Tensor& base, const nn::Adapter& adapter, std::int64_t begin) {
+  const at::NoGradGuard no_grad;
+  Tensor made = adapter.whole_b().narrow(0, begin, base.size(0)).mm(adapter.whole_a()).mul_(adapter.scale);
+  made.add_(base.to(torch::kFloat));
+  if (adapter.magnitude.defined()) nn::scale_rows(made, adapter.magnitude, begin);
+  return made;
+}
+
 Tensor add_update(const Tensor& base, const nn::Adapter& adapter, torch::ScalarType dtype) {
   const at::NoGradGuard no_grad;
   if (base.dim() == 3) {
@@ -266,10 +293,7 @@ Tensor add_update(const Tensor& base, const nn::Adapter& adapter, torch::ScalarT
   Tensor out = at::empty(base.sizes(), base.options().dtype(dtype));
   for (std::int64_t begin = 0; begin < rows; begin += step) {
     const std::int64_t count = std::min(step, rows - begin);
-    Tensor made = adapter.b.narrow(0, begin, count).mm(adapter.a).mul_(adapter.scale);
-    made.add_(base.narrow(0, begin, count).to(torch::kFloat));
-    if (adapter.magnitude.defined()) nn::scale_rows(made, adapter.magnitude, begin);
-    out.narrow(0, begin, count).copy_(made);
+    out.narrow(0, begin, count).copy_(merged_rows(base.narrow(0, begin, count), adapter, begin));
   }
   return out;
 }

@@ -15,6 +15,9 @@ namespace bezel::lora {
 /// base [out, in] of any floating dtype, or a stack of experts [E, out, in] with the adapter of one. Works in slices.
 torch::Tensor add_update(const torch::Tensor& base, const nn::Adapter& adapter, torch::ScalarType dtype);
 
+/// The same of some rows of a matrix, from `begin` on: base [N, in] of any floating dtype -> float32.
+torch::Tensor merged_rows(const torch::Tensor& base, const nn::Adapter& adapter, std::int64_t begin);
+
 struct MergeOptions {
   std::optional<torch::ScalarType> dtype{};         ///< of every floating tensor; nothing: as it was stored
   torch::ScalarType from_codes = torch::kBFloat16;  ///< where `dtype` is not given: of matrices that are dequantized

@@ -7,24 +7,26 @@
 #include <ATen/ATen.h>
 
 #include "bezel/error.h"
+#include "bezel/lora/merge.h"
+#include "bezel/lora/norms.h"
 #include "bezel/lora/tables.h"
-#include "bezel/nn/dora.h"
 #include "bezel/nn/grouped_product.h"
 #include "bezel/nn/weight_site.h"
 
 namespace bezel::lora {
 namespace {
 
-// Rows [begin, begin + count) of scale * B A, of the matrices of a stack one below the other.
-torch::Tensor update_rows(const nn::Adapter& adapter, std::int64_t num_experts, std::int64_t begin,
-                          std::int64_t count) {
+// Rows from `begin` on with the adapter inside, of the matrices of a stack one below the other.
+torch::Tensor merged_stack_rows(const torch::Tensor& base, const nn::Adapter& adapter, std::int64_t num_experts,
+                                std::int64_t begin) {
+  if (num_experts == 1) return merged_rows(base, adapter, begin);
   const std::int64_t out = adapter.b.size(0);
   std::vector<torch::Tensor> parts;
-  for (const std::int64_t end = begin + count; begin < end;) {
-    const std::int64_t first = begin % out, rows = std::min(out - first, end - begin);
-    const nn::Adapter one = nn::adapter_of_expert(adapter, begin / out, num_experts);
-    parts.push_back(one.b.narrow(0, first, rows).mm(one.a).mul_(one.scale));
-    begin += rows;
+  for (std::int64_t done = 0; done < base.size(0);) {
+    const std::int64_t row = begin + done, first = row % out, rows = std::min(out - first, base.size(0) - done);
+    parts.push_back(
+        merged_rows(base.narrow(0, done, rows), nn::adapter_of_expert(adapter, row / out, num_experts), first));
+    done += rows;
   }
   return parts.size() == 1 ? parts[0] : at::cat(parts);
 }
@@ -35,8 +37,7 @@ void put_inside(quant::GgufPart& part, const nn::Adapter& adapter, std::int64_t 
   part.rows = [base = part.rows, adapter, num_experts, norm = part.update_norm](std::int64_t begin,
                                                                                 std::int64_t count) {
     const torch::Tensor before = base(begin, count);
-    torch::Tensor rows = update_rows(adapter, num_experts, begin, count).add_(before);
-    if (adapter.magnitude.defined()) nn::scale_rows(rows, adapter.magnitude, begin);
+    const torch::Tensor rows = merged_stack_rows(before, adapter, num_experts, begin);
     *norm = std::hypot(*norm, (rows - before).norm().item<double>());
     return rows;
   };
@@ -45,10 +46,13 @@ void put_inside(quant::GgufPart& part, const nn::Adapter& adapter, std::int64_t 
 }  // namespace
 
 std::int64_t merge_into(torch::nn::Module& model, const std::vector<quant::GgufPart*>& parts) {
-  for (const TableTarget& table : attached_tables(model))
-    throw Error("the adapter trains ", table.name,
+  const auto refuse = [](const std::string& name) {
+    throw Error("the adapter trains ", name,
                 ", which is not merged into this form at once; merge it into a "
                 "checkpoint (bezel merge), and convert that one");
+  };
+  for (const TableTarget& table : attached_tables(model)) refuse(table.name);
+  for (const NormTarget& norm : attached_norms(model)) refuse(norm.name);
   std::unordered_map<std::string, quant::GgufPart*> by_name;
   for (quant::GgufPart* part : parts) by_name.emplace(part->canonical, part);
   std::int64_t merged = 0;

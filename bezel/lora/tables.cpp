@@ -11,6 +11,8 @@
 #include "bezel/error.h"
 #include "bezel/io/key_map.h"
 #include "bezel/lora/match.h"
+#include "bezel/lora/norms.h"
+#include "bezel/lora/pissa_config.h"
 #include "bezel/nn/linear.h"
 
 namespace bezel::lora {
@@ -21,23 +23,17 @@ using torch::Tensor;
 constexpr std::string_view kEmbeddings = "model.language_model.embed_tokens";
 constexpr std::string_view kHead = "lm_head";
 
-// What a config calls a table: one of PEFT's names of it, or an end of one.
-bool is_called(const TableTarget& table, const std::string& name, bool text_only) {
-  return std::ranges::any_of(spellings(table.name, text_only),
-                             [&](const std::string& spelling) { return has_suffix(spelling, name); });
-}
-
 const TableTarget* find_table(const std::vector<TableTarget>& tables, const std::string& name, bool text_only) {
-  const auto found =
-      std::ranges::find_if(tables, [&](const TableTarget& table) { return is_called(table, name, text_only); });
+  const auto found = std::ranges::find_if(
+      tables, [&](const TableTarget& table) { return is_called(spellings(table.name, text_only), name); });
   return found == tables.end() ? nullptr : &*found;
 }
 
 const TableTarget& table_called(const std::vector<TableTarget>& tables, const std::string& key, const std::string& name,
                                 bool text_only) {
   if (const TableTarget* table = find_table(tables, name, text_only)) return *table;
-  throw Error(ErrorKind::kConfig, key, ": '", name, "' is not trained whole in Bezel, only embed_tokens and lm_head",
-              " are; take it out, or adapt it with target_modules where it is a linear layer");
+  throw Error(ErrorKind::kConfig, key, ": '", name, "' is not trained whole in Bezel, only embed_tokens, lm_head and ",
+              "norms of the decoder are; take it out, or adapt it with target_modules where it is a linear layer");
 }
 
 bool is_tied(const std::vector<TableTarget>& known) { return known.size() == 2 && known[1].tied; }
@@ -94,9 +90,10 @@ void add_rows(const std::vector<TableTarget>& known, const LoraConfig& config, b
   }
 }
 
-void add_whole(const std::vector<TableTarget>& known, const LoraConfig& config, bool text_only,
-               std::vector<TableTarget>& chosen) {
+void add_whole(const std::vector<TableTarget>& known, const torch::nn::Module& model, const LoraConfig& config,
+               bool text_only, std::vector<TableTarget>& chosen) {
   for (const std::string& name : config.modules_to_save) {
+    if (!select_norms(model, {name}).empty()) continue;
     TableTarget table = table_called(known, "modules_to_save", name, text_only);
     table.form = TableTarget::Form::kWhole;
     chosen.push_back(std::move(table));
@@ -130,6 +127,10 @@ std::pair<Tensor, Tensor> orthogonal(std::int64_t rank, std::int64_t in, std::in
 }
 
 void make_low_rank(const TableTarget& target, const LoraConfig& config, const torch::TensorOptions& options) {
+  if (parse_pissa(config.init_lora_weights))
+    throw Error(ErrorKind::kConfig, "init_lora_weights: got ", config.init_lora_weights, " beside LoRA on ",
+                target.name,
+                ", which PEFT begins so for linear layers alone; take it out of target_modules, or write true");
   nn::TrainedTable& table = *target.table;
   const std::int64_t rows = target.shape[0], width = target.shape[1];
   if (table.is_embedding) {
@@ -169,6 +170,13 @@ std::int64_t TableTarget::parameters() const {
       return shape[0] * shape[1];
   }
   return 0;
+}
+
+nn::TrainedTable TableTarget::empty_table() const {
+  nn::TrainedTable table;
+  table.is_embedding = embedding != nullptr;
+  table.padding_id = padding_id;
+  return table;
 }
 
 void TableTarget::put() const {
@@ -228,7 +236,7 @@ std::vector<TableTarget> select_tables(torch::nn::Module& model, const LoraConfi
   std::vector<TableTarget> chosen;
   add_low_rank(known, config, text_only, chosen);
   add_rows(known, config, text_only, chosen);
-  add_whole(known, config, text_only, chosen);
+  add_whole(known, model, config, text_only, chosen);
   tie_rows(chosen, known);
   std::set<std::string> seen;
   for (TableTarget& table : chosen) {
@@ -236,8 +244,7 @@ std::vector<TableTarget> select_tables(torch::nn::Module& model, const LoraConfi
       throw Error(ErrorKind::kConfig, table.name,
                   " is trained in two ways: it may be in one of target_modules, "
                   "modules_to_save and trainable_token_indices (whose rows a tied head shares)");
-    table.table = std::make_shared<nn::TrainedTable>();
-    table.table->is_embedding = table.embedding != nullptr;
+    table.table = std::make_shared<nn::TrainedTable>(table.empty_table());
   }
   return chosen;
 }
@@ -245,9 +252,7 @@ std::vector<TableTarget> select_tables(torch::nn::Module& model, const LoraConfi
 void attach_tables(const std::vector<TableTarget>& tables, const LoraConfig& config) {
   for (const TableTarget& target : tables) {
     nn::TrainedTable& table = *target.table;
-    table = {};
-    table.is_embedding = target.embedding != nullptr;
-    table.padding_id = target.padding_id;
+    table = target.empty_table();
     const auto device = target.base ? target.base->device() : torch::Device(torch::kCPU);
     if (target.form == TableTarget::Form::kLowRank) {
       make_low_rank(target, config, torch::TensorOptions().dtype(torch::kFloat).device(device));

@@ -30,6 +30,8 @@ struct TableTarget {
   std::shared_ptr<nn::TrainedTable> table{};  ///< its tensors are undefined before it is attached
 
   std::int64_t parameters() const;
+  /// A table of it that holds nothing yet.
+  nn::TrainedTable empty_table() const;
   /// Puts `table` into the model, or takes it out.
   void put() const;
   void take_out() const;
@@ -40,8 +42,8 @@ struct TableTarget {
 /// The tables of a model: embeddings, then the head, tied or not; none where there are no embeddings.
 std::vector<TableTarget> tables_of(torch::nn::Module& model);
 
-/// What a config trains of them. Throws Error (kConfig) for a module that is none of them, tokens that the model has no
-/// row of, a table that is named twice, and DoRA on one.
+/// What a config trains of them. Throws Error (kConfig) for a module that is none of them and no norm, tokens that the
+/// model has no row of, a table that is named twice, and DoRA on one.
 std::vector<TableTarget> select_tables(torch::nn::Module& model, const LoraConfig& config, bool text_only);
 
 /// Makes the tensors of every table, as PEFT begins them, and puts them into the model: A of the embeddings zero and B

@@ -10,6 +10,7 @@
 #include "bezel/io/key_map.h"
 #include "bezel/lora/expert_keys.h"
 #include "bezel/lora/match.h"
+#include "bezel/lora/pissa.h"
 #include "bezel/nn/dora.h"
 #include "bezel/nn/random_keys.h"
 #include "bezel/nn/weight_site.h"
@@ -112,7 +113,7 @@ class Selector {
   }
 
   bool is_named(const std::vector<std::string>& keys, const Target& stack) const {
-    return ModuleMatcher(ModulePattern::from_names(keys), "target_parameters").matches(spell(stack));
+    return is_called_any(spell(stack), keys);
   }
 
   // `projectors` means those of the media that the data holds.
@@ -237,6 +238,11 @@ std::vector<TowerCount> Selection::counts() const {
       ++row.layers;
       row.parameters += table.parameters();
     }
+    for (const NormTarget& norm : norms) {
+      if (tower != Tower::kLanguage) break;
+      ++row.layers;
+      row.parameters += norm.parameters();
+    }
     if (row.layers > 0) rows.push_back(row);
   }
   return rows;
@@ -246,6 +252,7 @@ std::int64_t Selection::parameters() const {
   std::int64_t sum = 0;
   for (const Target& target : targets) sum += target.parameters();
   for (const TableTarget& table : tables) sum += table.parameters();
+  for (const NormTarget& norm : norms) sum += norm.parameters();
   return sum;
 }
 
@@ -257,20 +264,32 @@ std::vector<torch::Tensor> Selection::tensors() const {
 
 std::vector<std::pair<std::string, torch::Tensor>> Selection::named_tensors() const {
   std::vector<std::pair<std::string, torch::Tensor>> all;
+  for (SavedTensor& saved : saved_tensors()) all.emplace_back(std::move(saved.key), std::move(saved.trained));
+  return all;
+}
+
+std::vector<SavedTensor> Selection::saved_tensors() const {
+  std::vector<SavedTensor> all;
   for (const Target& target : targets) {
     TORCH_CHECK(target.adapter(), target.name, " has no adapter yet");
     const nn::Adapter& adapter = *target.adapter();
     const std::string module = key_module(target);
-    all.emplace_back(io::adapter_key(module, "lora_A", text_only), adapter.a);
-    all.emplace_back(io::adapter_key(module, "lora_B", text_only), adapter.b);
+    all.push_back({io::adapter_key(module, "lora_A", text_only), adapter.a, adapter.start_a, 0});
+    all.push_back({io::adapter_key(module, "lora_B", text_only), adapter.b, adapter.start_b, 1});
     if (adapter.magnitude.defined())
-      all.emplace_back(io::adapter_key(module, "lora_magnitude_vector", text_only), adapter.magnitude);
+      all.push_back({io::adapter_key(module, "lora_magnitude_vector", text_only), adapter.magnitude});
   }
-  for (const TableTarget& table : tables) {
-    const auto named = table.named_tensors(text_only);
-    all.insert(all.end(), named.begin(), named.end());
-  }
+  for (const TableTarget& table : tables)
+    for (auto& [key, tensor] : table.named_tensors(text_only)) all.push_back({key, tensor});
+  for (const NormTarget& norm : norms) all.push_back({io::saved_module_key(norm.name, text_only), norm.weight});
   return all;
+}
+
+void SavedTensor::replace(const torch::Tensor& whole) const {
+  const at::NoGradGuard no_grad;
+  const std::int64_t size = trained.size(dim);
+  torch::Tensor(trained).copy_(start.defined() ? whole.narrow(dim, 0, size) : whole);
+  if (start.defined()) torch::Tensor(start).copy_(whole.narrow(dim, size, size));
 }
 
 std::string Selection::key_module(const Target& target) const {
@@ -322,49 +341,73 @@ Selection select_targets(torch::nn::Module& model, const LoraConfig& config, con
   const bool language = std::ranges::find(config.towers, Tower::kLanguage) != config.towers.end();
   if (language || !config.modules_to_save.empty() || !config.trainable_token_indices.empty())
     selection.tables = select_tables(model, config, options.text_only);
+  selection.norms = select_norms(model, config.modules_to_save);
   selection.targets = Selector(model, config, options, selection.tables).select();
   return selection;
 }
 
 namespace {
 
-bool is_dense(const quant::Weight& weight) {
-  return weight.storage() == "float32" || weight.storage() == "bfloat16" || weight.storage() == "float16";
-}
-
 void check_start(const Target& target, const std::string& init) {
   if (target.stack != nullptr && init != "true")
     throw Error(ErrorKind::kConfig, "init_lora_weights: got ", init, " beside adapted experts, which start as PEFT's ",
                 "default does; write true, or leave the experts frozen");
-  if (init == "orthogonal" && target.weight() && !is_dense(*target.weight()))
-    throw Error(ErrorKind::kConfig, "init_lora_weights: orthogonal needs dense weights, as in PEFT, and those of '",
+  const bool is_pissa = parse_pissa(init).has_value();
+  if ((init == "orthogonal" || is_pissa) && target.weight() && !is_dense(*target.weight()))
+    throw Error(ErrorKind::kConfig, "init_lora_weights: ", init, " needs dense weights, as in PEFT, and those of '",
                 target.name, "' are ", target.weight()->storage(), "; write true or gaussian");
+  const std::int64_t most = std::min(target.in_features(), target.out_features());
+  if (is_pissa && target.rank > most)
+    throw Error(ErrorKind::kConfig, "init_lora_weights: ", init, " has no more directions than '", target.name,
+                "' has rows or columns, ", most, "; its rank is ", target.rank);
+}
+
+// A and B, and what PiSSA takes out of the base again.
+void begin(nn::Adapter& adapter, const Target& target, const LoraConfig& config, bool is_resumed) {
+  const auto device = target.weight() ? target.weight()->device() : torch::Device(torch::kCPU);
+  const auto options = torch::TensorOptions().dtype(torch::kFloat).device(device);
+  const auto pissa = parse_pissa(config.init_lora_weights);
+  if (pissa && (is_resumed || !target.weight() || device.is_meta()))
+    std::tie(adapter.a, adapter.b) =
+        std::pair(at::zeros(target.a_shape(), options), at::zeros(target.b_shape(), options));
+  else if (pissa)
+    std::tie(adapter.a, adapter.b) = pissa_factors(*target.weight(), target.rank, adapter.scale, *pissa);
+  else
+    std::tie(adapter.a, adapter.b) = first_factors(target.num_experts() * target.rank, target.in_features(),
+                                                   target.out_features(), config.init_lora_weights, options);
+  if (pissa) {
+    adapter.start_a = adapter.a.clone();
+    adapter.start_b = adapter.b.neg();
+  }
 }
 
 }  // namespace
 
-void attach(const Selection& selection, const LoraConfig& config) {
+void attach(Selection& selection, const LoraConfig& config, bool is_resumed) {
   for (const Target& target : selection.targets) {
-    const auto device = target.weight() ? target.weight()->device() : torch::Device(torch::kCPU);
-    const auto options = torch::TensorOptions().dtype(torch::kFloat).device(device);
     nn::Adapter adapter;
     check_start(target, config.init_lora_weights);
-    std::tie(adapter.a, adapter.b) = first_factors(target.num_experts() * target.rank, target.in_features(),
-                                                   target.out_features(), config.init_lora_weights, options);
+    adapter.scale = config.scale(target.rank, target.alpha);
+    begin(adapter, target, config, is_resumed);
     adapter.a.requires_grad_();
     adapter.b.requires_grad_();
-    adapter.scale = config.scale(target.rank, target.alpha);
     adapter.dropout = config.dropout;
     adapter.site = nn::site_key(target.name);
     if (target.dora) nn::add_magnitude(adapter, *target.weight());
     target.adapter() = std::move(adapter);
   }
   attach_tables(selection.tables, config);
+  attach_norms(selection.norms);
+}
+
+bool is_dense(const quant::Weight& weight) {
+  return weight.storage() == "float32" || weight.storage() == "bfloat16" || weight.storage() == "float16";
 }
 
 void detach_all(torch::nn::Module& model) {
   for (const Target& layer : adaptable_layers(model)) layer.adapter().reset();
   detach_tables(model);
+  for (const NormTarget& norm : norms_of(model)) norm.take_out();
 }
 
 }  // namespace bezel::lora

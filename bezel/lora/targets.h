@@ -7,6 +7,7 @@
 
 #include "bezel/gemma4/parts.h"
 #include "bezel/lora/config.h"
+#include "bezel/lora/norms.h"
 #include "bezel/lora/tables.h"
 #include "bezel/nn/experts.h"
 #include "bezel/nn/linear.h"
@@ -44,6 +45,19 @@ struct Target {
   }
 };
 
+/// A tensor of an adapter's file.
+struct SavedTensor {
+  std::string key;        ///< in the file
+  torch::Tensor trained;  ///< what the optimizer moves
+  torch::Tensor start{};  ///< of PiSSA: what stands behind it along `dim`
+  std::int64_t dim = 0;
+
+  /// As the file has it.
+  torch::Tensor whole() const { return start.defined() ? at::cat({trained.detach(), start}, dim) : trained.detach(); }
+  /// Replaces both by what a file has.
+  void replace(const torch::Tensor& whole) const;
+};
+
 /// What a tower contributes.
 struct TowerCount {
   Tower tower = Tower::kLanguage;
@@ -56,6 +70,7 @@ struct Selection {
   std::vector<Target> targets;
   bool text_only = false;                ///< PEFT spells the modules `model.layers…`
   std::vector<TableTarget> tables = {};  ///< what is trained of embeddings and head
+  std::vector<NormTarget> norms = {};    ///< what is trained of norms
 
   /// The module under which PEFT keeps the adapter of a target of these, in canonical spelling: its name, but for
   /// experts. See expert_keys.h.
@@ -67,6 +82,8 @@ struct Selection {
   std::vector<torch::Tensor> tensors() const;
   /// The same with their names in a PEFT adapter file.
   std::vector<std::pair<std::string, torch::Tensor>> named_tensors() const;
+  /// The same as the file holds them.
+  std::vector<SavedTensor> saved_tensors() const;
 };
 
 /// What the model and the data are, as far as selection depends on it.
@@ -93,8 +110,12 @@ Selection select_targets(torch::nn::Module& model, const LoraConfig& config, con
 
 /// Gives every selected layer a fresh adapter on its weight's device, float32 and trainable, as init_lora_weights says:
 /// A kaiming-uniform with a = sqrt(5), B zero. Draws from torch's default generator, in order. An adapter that was
-/// there is replaced. Throws Error (kConfig) for an orthogonal start over weights quantized, as PEFT has none there.
-void attach(const Selection& selection, const LoraConfig& config);
+/// there is replaced. What is resumed is filled afterwards, so PiSSA's directions are not looked for. Throws Error
+/// (kConfig) for an orthogonal or PiSSA start over weights quantized, as PEFT has none there.
+void attach(Selection& selection, const LoraConfig& config, bool is_resumed = false);
+
+/// Whether a matrix is kept as numbers, not as codes.
+bool is_dense(const quant::Weight& weight);
 
 /// Takes the adapters of all layers off.
 void detach_all(torch::nn::Module& model);

@@ -12,15 +12,13 @@
 #include "bezel/io/new_folder.h"
 #include "bezel/io/tensor_io.h"
 #include "bezel/lora/expert_keys.h"
+#include "bezel/lora/file_names.h"
 #include "bezel/lora/match.h"
 
 namespace bezel::lora {
 namespace {
 
 using torch::Tensor;
-
-constexpr const char* kWeightsFile = "adapter_model.safetensors";
-constexpr const char* kConfigFile = "adapter_config.json";
 
 // What other tools read is LoRA on linear layers.
 void refuse_other_kinds(const std::string& module, const StoredPair& pair, const std::string& source) {
@@ -58,7 +56,7 @@ ServedBase base_of(const std::string& folder, const UniformAdapter& adapter) {
     return item.second.stored.find("language_model") != std::string::npos || item.second.stored == item.first;
   });
   if (is_text && known.empty())
-    throw Error((std::filesystem::path(folder) / kConfigFile).string(),
+    throw Error((std::filesystem::path(folder) / kAdapterConfig).string(),
                 ": does not say whether the adapter is one of Gemma 3 or of Gemma 4 (auto_mapping); convert it "
                 "with --names multimodal first, where it is one of Gemma 4");
   return {
@@ -108,7 +106,7 @@ void refuse_tables(const LoraConfig& config, const std::string& path) {
 }
 
 UniformAdapter read_uniform_adapter(const std::string& folder) {
-  const std::string config_path = (std::filesystem::path(folder) / kConfigFile).string();
+  const std::string config_path = (std::filesystem::path(folder) / kAdapterConfig).string();
   const AdapterConfig file = read_adapter_config(config_path, {.saved_modules = true});
   refuse_tables(file.lora, config_path);
   const std::string weights = find_weights(folder);
@@ -162,11 +160,11 @@ Conversion convert_adapter_for_servers(const std::string& folder, const std::str
   }
   if (layers.empty()) throw Error(folder, ": adapts no layer that SGLang takes an adapter on");
   io::NewFolder made(output);
-  made.copy_files(folder, [](const std::string& name) { return name != kWeightsFile && name != kConfigFile; });
-  io::save_safetensors((made.path() / kWeightsFile).string(), tensors);
+  made.copy_files(folder, [](const std::string& name) { return name != kAdapterWeights && name != kAdapterConfig; });
+  io::save_safetensors((made.path() / kAdapterWeights).string(), tensors);
   const io::Json json =
       adapter_config_json(adapter.config, layers, adapter.base_model, base.architecture, adapter.image_attention);
-  io::write_file_atomically((made.path() / kConfigFile).string(), json.dump(2) + "\n");
+  io::write_file_atomically((made.path() / kAdapterConfig).string(), json.dump(2) + "\n");
   made.commit();
   return conversion;
 }

@@ -32,6 +32,10 @@ std::vector<Tensor> Adapter::tensors() const {
   return magnitude.defined() ? std::vector<Tensor>{a, b, magnitude} : std::vector<Tensor>{a, b};
 }
 
+Tensor Adapter::whole_a() const { return start_a.defined() ? at::cat({a, start_a}) : a; }
+
+Tensor Adapter::whole_b() const { return start_b.defined() ? at::cat({b, start_b}, 1) : b; }
+
 Tensor EffectiveNorms::of(const Adapter& adapter, const quant::Weight& weight) {
   const at::NoGradGuard no_grad;
   const Tensor &a = adapter.a, &b = adapter.b;

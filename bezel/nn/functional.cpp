@@ -28,9 +28,14 @@ class RmsNormFunction : public torch::autograd::Function<RmsNormFunction> {
 
   static variable_list backward(AutogradContext* context, variable_list grads) {
     const auto saved = context->get_saved_variables();
-    Tensor dx;
+    Tensor dx, dweight;
     if (context->needs_input_grad(0)) dx = kernels::rms_norm_backward(saved[0], saved[1], saved[2], grads[0]);
-    return {dx, Tensor(), context->saved_data["adds"].toBool() ? grads[0] : Tensor(), Tensor()};
+    if (saved[1].defined() && context->needs_input_grad(1)) {
+      const std::int64_t width = saved[0].size(-1);
+      const Tensor normed = saved[0].to(torch::kFloat).reshape({-1, width}) * saved[2];
+      dweight = (normed * grads[0].reshape({-1, width})).sum(0);
+    }
+    return {dx, dweight, context->saved_data["adds"].toBool() ? grads[0] : Tensor(), Tensor()};
   }
 };
 

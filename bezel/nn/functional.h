@@ -12,7 +12,7 @@ namespace bezel::nn {
 
 /// x / sqrt(mean(x²) + eps) * weight (+ residual) over the last dimension, computed in float32, returned in x's dtype.
 /// x [..., H]; weight [H] or undefined (no scale); residual like x or undefined. Keeps x and one number a row for the
-/// backward pass.
+/// backward pass. The weight gets a gradient where it wants one.
 /// Reference: Gemma4RMSNorm (the weight is used as it is, not as 1 + weight).
 torch::Tensor rms_norm(const torch::Tensor& x, const torch::Tensor& weight, double eps,
                        const torch::Tensor& residual = {});

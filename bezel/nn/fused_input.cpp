@@ -12,6 +12,7 @@ namespace bezel::nn {
 using torch::Tensor;
 
 FusedInput FusedInput::normed(Tensor x, Tensor weight, double eps) {
+  if (weight.requires_grad()) return rms_norm(x, weight, eps);
   FusedInput input(std::move(x));
   input.kind_ = Kind::kNormed;
   input.weight_ = weight.to(torch::kFloat);

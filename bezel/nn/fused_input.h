@@ -14,7 +14,7 @@ class FusedInput {
   FusedInput() = default;
   /// x [..., H] itself.
   FusedInput(torch::Tensor x) : sources_{std::move(x)} {}  // NOLINT: so that layers take a plain tensor
-  /// rms_norm(x, weight, eps): x [..., H], weight [H].
+  /// rms_norm(x, weight, eps): x [..., H], weight [H]. Made at once where the weight wants a gradient.
   static FusedInput normed(torch::Tensor x, torch::Tensor weight, double eps);
   /// silu(x): x [..., F].
   static FusedInput silu(torch::Tensor x);

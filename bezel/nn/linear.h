@@ -33,10 +33,15 @@ struct Adapter {
   double dropout = 0.0;                        ///< probability, in training mode only
   torch::Tensor magnitude = {};                ///< float32 [out], trainable; undefined: plain LoRA
   std::shared_ptr<EffectiveNorms> norms = {};  ///< of DoRA
+  /// What PiSSA begins with, and takes out of the base again: A as it began [rank, in] and minus B [out, rank]; frozen.
+  torch::Tensor start_a = {}, start_b = {};
   std::uint64_t site = 0;                      ///< of its dropout: site_key of the layer's name
 
   /// A, B and the magnitude where there is one: what is trained.
   std::vector<torch::Tensor> tensors() const;
+  /// A and B of all that is added to the base: of PiSSA [2 rank, in] and [out, 2 rank], with the start behind.
+  torch::Tensor whole_a() const;
+  torch::Tensor whole_b() const;
 };
 
 struct ClipCounts;

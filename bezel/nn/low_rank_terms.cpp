@@ -29,14 +29,17 @@ void LowRankTerms::add(const Adapter* adapter, Tensor norms) {
   Term& term = terms_.emplace_back();
   if (adapter == nullptr) return;
   const bool dora = norms.defined();
-  term = {adapter->a.size(0), adapter->scale, sum_ranks_, num_adapted_++, num_tensors_, std::move(norms)};
+  const std::int64_t rank = adapter->a.size(0) * (adapter->start_a.defined() ? 2 : 1);
+  term = {rank, adapter->scale, sum_ranks_, num_adapted_++, num_tensors_, std::move(norms)};
   sum_ranks_ += term.rank;
   num_tensors_ += dora ? 3 : 2;
 }
 
 void LowRankTerms::append_tensors(const Adapter* adapter, Tensors& tensors) {
   if (adapter == nullptr) return;
-  for (const Tensor& tensor : adapter->tensors()) tensors.push_back(tensor);
+  tensors.push_back(adapter->whole_a());
+  tensors.push_back(adapter->whole_b());
+  if (adapter->magnitude.defined()) tensors.push_back(adapter->magnitude);
 }
 
 Tensor LowRankTerms::factor(std::size_t layer, const Tensors& tensors) const {

@@ -1,5 +1,7 @@
 #include "bezel/nn/weight_site.h"
 
+#include "bezel/nn/rms_norm.h"
+
 namespace bezel::nn {
 
 void for_each_module(const torch::nn::Module& root, const std::function<void(const std::string&, Module&)>& visit) {
@@ -48,6 +50,10 @@ std::vector<torch::Tensor> adapter_tensors(const torch::nn::Module& module) {
   for (const WeightSite& site : weight_sites(module))
     if (const auto* adapter = site.adapter(); adapter != nullptr && *adapter)
       for (const torch::Tensor& tensor : (*adapter)->tensors()) tensors.push_back(tensor);
+  for_each_module(module, [&tensors](const std::string&, Module& below) {
+    if (const auto* norm = dynamic_cast<const RmsNormImpl*>(&below); norm != nullptr && norm->trained.defined())
+      tensors.push_back(norm->trained);
+  });
   return tensors;
 }
 

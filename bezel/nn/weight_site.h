@@ -42,7 +42,7 @@ std::vector<WeightSite> linear_sites(const torch::nn::Module& root);
 /// Why no adapter attaches to a matrix of that role, for messages: "is an embedding table"; "" for linear layers.
 std::string_view refusal_of(MatrixRole role);
 
-/// The trainable tensors of every adapter in `module` and below, in the order of the module tree.
+/// The trainable tensors of every adapter in `module` and below, in the order of the module tree, then those of norms.
 std::vector<torch::Tensor> adapter_tensors(const torch::nn::Module& module);
 
 /// The frozen matrices of every linear layer in `module` and below, in the order of the module tree.

@@ -9,7 +9,9 @@
 #include "bezel/io/key_map.h"
 #include "bezel/io/safetensors.h"
 #include "bezel/lora/expert_keys.h"
+#include "bezel/lora/file_names.h"
 #include "bezel/lora/match.h"
+#include "bezel/lora/pissa_config.h"
 #include "bezel/nn/weight_site.h"
 
 namespace bezel::report {
@@ -65,13 +67,14 @@ void add_stored(const io::AdapterKey& key, Adapter& adapter) {
 
 Adapter read(torch::nn::Module& model, const lora::Selection& selection, const std::string& folder) {
   const std::filesystem::path path(folder);
-  Adapter adapter{lora::read_adapter_config((path / "adapter_config.json").string(), {.saved_modules = true}).lora,
-                  selection,
-                  {},
-                  {}};
+  Adapter adapter{
+      lora::read_adapter_config((path / lora::kAdapterConfig).string(), {.saved_modules = true, .pissa = true}).lora,
+      selection,
+      {},
+      {}};
   const auto* const gemma = dynamic_cast<const gemma4::ModelImpl*>(&model);
   if (gemma != nullptr) adapter.base.family = gemma->config().family;
-  const auto file = io::SafetensorsFile::open((path / "adapter_model.safetensors").string());
+  const auto file = io::SafetensorsFile::open((path / lora::kAdapterWeights).string());
   for (const io::TensorInfo& info : file->tensors())
     if (const auto key = io::parse_adapter_key(info.name)) add_stored(*key, adapter);
   for (const nn::WeightSite& site : nn::linear_sites(model))
@@ -168,6 +171,17 @@ std::vector<std::string> expert_stacks(const Adapter& adapter) {
   return adapter.names_where([](const Target& t) { return t.stack != nullptr; });
 }
 
+constexpr const char* kPissaElsewhere =
+    "init_lora_weights: pissa: A and B are over a base without what they began as, which PEFT alone finds anew; save "
+    "it "
+    "with path_initial_model_for_weight_conversion, or merge it";
+
+std::string norms_text(const Adapter& adapter) {
+  const auto& norms = adapter.selection.norms;
+  return std::to_string(norms.size()) + (norms.size() == 1 ? " norm (" : " norms (") + norms[0].name +
+         (norms.size() == 1 ? ") is" : ", …) are");
+}
+
 Elsewhere in_peft(const Adapter& adapter) {
   Elsewhere peft{.tool = "transformers + PEFT", .problems = {}, .notes = {}};
   check_peft_keys(adapter, peft);
@@ -183,10 +197,14 @@ Elsewhere in_peft(const Adapter& adapter) {
 Elsewhere in_vllm(const Adapter& adapter) {
   Elsewhere vllm{.tool = "vLLM", .problems = {}, .notes = {}};
   check_peft_keys(adapter, vllm);
+  if (lora::parse_pissa(adapter.config.init_lora_weights)) vllm.problems.emplace_back(kPissaElsewhere);
   if (adapter.config.use_dora)
     vllm.problems.push_back("use_dora: vLLM does not serve DoRA; merge the adapter and serve the result");
   for (const lora::TableTarget& table : adapter.selection.tables)
     vllm.problems.push_back(table.name + " is trained too, which vLLM does not serve beside LoRA; merge the adapter");
+  if (!adapter.selection.norms.empty())
+    vllm.problems.push_back(norms_text(adapter) +
+                            " trained too, which vLLM does not serve beside LoRA; merge the adapter");
   const double scale = adapter.config.scale(adapter.config.rank, adapter.config.alpha);
   const auto rescaled =
       adapter.names_where([&](const Target& t) { return adapter.config.scale(t.rank, t.alpha) != scale; });
@@ -215,12 +233,17 @@ Elsewhere in_vllm(const Adapter& adapter) {
 // convert_lora_to_gguf.py takes lora_A and lora_B of the language model; the scale is lora_alpha / the tensor's rank.
 Elsewhere in_llama_cpp(const Adapter& adapter) {
   Elsewhere llama{.tool = "llama.cpp", .problems = {}, .notes = {}};
+  if (lora::parse_pissa(adapter.config.init_lora_weights)) llama.problems.emplace_back(kPissaElsewhere);
   if (adapter.config.use_dora)
     llama.problems.push_back("use_dora: llama.cpp has no form for DoRA's magnitudes; `bezel merge` puts them inside");
   for (const lora::TableTarget& table : adapter.selection.tables)
     llama.problems.push_back(table.name +
                              " is trained too, for which no adapter of llama.cpp has a form; `bezel merge` "
                              "puts it inside");
+  if (!adapter.selection.norms.empty())
+    llama.problems.push_back(
+        norms_text(adapter) +
+        " trained too, for which no adapter of llama.cpp has a form; `bezel merge` puts them inside");
   const auto towers = tower_layers(adapter);
   if (!towers.empty())
     llama.problems.push_back(layers_text(towers) +

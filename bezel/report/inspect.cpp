@@ -14,6 +14,7 @@
 #include "bezel/io/gguf_model.h"
 #include "bezel/io/key_map.h"
 #include "bezel/io/zarr_store.h"
+#include "bezel/lora/file_names.h"
 #include "bezel/lora/targets.h"
 #include "bezel/nn/weight_site.h"
 #include "bezel/report/inspect_parts.h"
@@ -231,7 +232,7 @@ Json inspect(const std::string& folder, const std::string& mmproj) {
   std::error_code error;
   if (io::is_gguf_path(folder)) return inspect_checkpoint(folder, mmproj);
   io::check_checkpoint_folder(folder);
-  if (fs::exists(fs::path(folder) / "adapter_config.json", error)) {
+  if (fs::exists(fs::path(folder) / lora::kAdapterConfig, error)) {
     if (!mmproj.empty()) throw Error(ErrorKind::kConfig, folder, ": an adapter; --mmproj is for a GGUF file");
     return inspect_adapter(folder);
   }

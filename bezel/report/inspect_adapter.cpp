@@ -7,6 +7,7 @@
 #include "bezel/lora/adapter_io.h"
 #include "bezel/lora/config.h"
 #include "bezel/lora/expert_keys.h"
+#include "bezel/lora/file_names.h"
 #include "bezel/lora/match.h"
 #include "bezel/report/inspect.h"
 #include "bezel/report/inspect_parts.h"
@@ -56,7 +57,7 @@ AdapterTensors sort_tensors(const io::SafetensorsFile& file) {
 Json inspect_adapter(const std::string& folder) {
   const auto path = [&](const char* name) { return (std::filesystem::path(folder) / name).string(); };
   const lora::AdapterConfig config =
-      lora::read_adapter_config(path("adapter_config.json"), {.saved_modules = true, .list_only = true});
+      lora::read_adapter_config(path(lora::kAdapterConfig), {.saved_modules = true, .pissa = true, .list_only = true});
   const auto file = io::SafetensorsFile::open(lora::find_weights(folder));
   const auto [layers, saved, unexpected] = sort_tensors(*file);
   Json towers = Json::object();

@@ -86,6 +86,28 @@ Preference preference_of(const std::map<std::string, double>& metrics) {
 
 }  // namespace
 
+namespace {
+
+// The first and the latest.
+void add_table(RunHistory& history, ExpertTable table) {
+  if (history.experts.size() > 1) history.experts.pop_back();
+  history.experts.push_back(std::move(table));
+}
+
+ExpertTable expert_table(std::int64_t step, const io::JsonView& layers) {
+  ExpertTable table{step, {}};
+  for (const auto& [name, shares] : layers.members()) {
+    ExpertRow& row = table.rows.emplace_back();
+    row.layer = gemma4::place_of(name).layer;
+    for (const io::JsonView& share : shares.elements()) row.shares.push_back(share.number());
+  }
+  // Names of a JSON object are sorted as words.
+  std::ranges::sort(table.rows, {}, &ExpertRow::layer);
+  return table;
+}
+
+}  // namespace
+
 void read_metrics(const std::string& path, RunHistory& history) {
   const data::JsonlFile file(path);
   for (std::size_t i = 0; i < file.size(); ++i) {
@@ -95,7 +117,9 @@ void read_metrics(const std::string& path, RunHistory& history) {
       const auto value = row.find(name);
       return value ? value->number() : std::numeric_limits<double>::quiet_NaN();
     };
-    if (row.find("eval_loss"))
+    if (const auto load = row.find("expert_load"))
+      add_table(history, expert_table(row.at("step").whole(), *load));
+    else if (row.find("eval_loss"))
       history.evals.push_back({row.at("step").whole(),
                                number("eval_loss"),
                                {number("eval_rewards/margins"), number("eval_rewards/accuracies")}});
@@ -230,12 +254,10 @@ void RunReports::add(std::int64_t step, const std::vector<train::LayerSaturation
   history_.clips.push_back(std::move(table));
 }
 
-// The first and the latest.
 void RunReports::add(std::int64_t step, const std::vector<train::LayerLoad>& layers) {
   ExpertTable table{step, {}};
   for (const train::LayerLoad& layer : layers) table.rows.push_back({gemma4::place_of(layer.name).layer, layer.shares});
-  if (history_.experts.size() > 1) history_.experts.pop_back();
-  history_.experts.push_back(std::move(table));
+  add_table(history_, std::move(table));
 }
 
 void RunReports::finish(const train::TrainSummary& summary) {

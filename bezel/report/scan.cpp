@@ -7,6 +7,7 @@
 #include "bezel/io/gguf_model.h"
 #include "bezel/io/tensor_io.h"
 #include "bezel/kernels/unpack.h"
+#include "bezel/lora/file_names.h"
 #include "bezel/report/inspect.h"
 
 namespace bezel::report {
@@ -96,7 +97,7 @@ Json scan_gguf(const std::string& path, const std::string& mmproj) {
 Json scan_values(const std::string& folder, const std::string& mmproj) {
   if (io::is_gguf_path(folder)) return scan_gguf(folder, mmproj);
   Json out = Json::array();
-  const auto adapter = std::filesystem::path(folder) / "adapter_model.safetensors";
+  const auto adapter = std::filesystem::path(folder) / lora::kAdapterWeights;
   std::error_code error;
   if (std::filesystem::exists(adapter, error)) {
     scan_file(*io::SafetensorsFile::open(adapter.string()), out);

@@ -29,7 +29,10 @@ Selection part_of(const Selection& all, Tower tower, bool inside) {
   Selection part{.targets = {}, .text_only = all.text_only};
   for (const lora::Target& target : all.targets)
     if ((target.tower == tower) == inside) part.targets.push_back(target);
-  if ((tower == Tower::kLanguage) == inside) part.tables = all.tables;
+  if ((tower == Tower::kLanguage) == inside) {
+    part.tables = all.tables;
+    part.norms = all.norms;
+  }
   return part;
 }
 
@@ -83,6 +86,7 @@ Json tower_json(gemma4::Model& model, const Selection& all, Tower tower, const i
   const double change = (logits(model, batch) - base).abs().max().item<double>();
   return {{"layers", part.targets.size()},
           {"tables", part.tables.size()},
+          {"norms", part.norms.size()},
           {"parameters", part.parameters()},
           {"layers_by_rank", ranks_json},
           {"zero_layers", zero_layers},
@@ -94,7 +98,7 @@ Json tower_json(gemma4::Model& model, const Selection& all, Tower tower, const i
 }
 
 void add_tower_problems(const std::string& name, const Json& tower, Json& problems) {
-  if (tower["zero_layers"] == tower["layers"] && tower["tables"] == 0)
+  if (tower["zero_layers"] == tower["layers"] && tower["tables"] == 0 && tower["norms"] == 0)
     problems.push_back(name + ": every B is zero, so the adapter does nothing here; was the tower trained?");
   else if (tower["logit_change"] == 0.0)
     problems.push_back(name + ": no output moves");

@@ -63,8 +63,8 @@ bool takes_eight_bits(const Tensor& parameter, const OptimizerSettings& settings
   return parameter.numel() >= settings.options.min_8bit_size.value_or(kDefaultMinSize);
 }
 
-AdamW8bit::AdamW8bit(const OptimizerSettings& settings)
-    : adamw_(settings), signed_map_(dynamic_map(true)), unsigned_map_(dynamic_map(false)) {}
+AdamW8bit::AdamW8bit(const OptimizerSettings& settings, torch::Device device)
+    : adamw_(settings), signed_map_(dynamic_map(true).to(device)), unsigned_map_(dynamic_map(false).to(device)) {}
 
 std::vector<Slot> AdamW8bit::slots(const Tensor& parameter) const {
   const std::vector<std::int64_t> shape = parameter.sizes().vec(), blocks = {num_blocks(parameter.numel())};
@@ -75,12 +75,10 @@ std::vector<Slot> AdamW8bit::slots(const Tensor& parameter) const {
 }
 
 void AdamW8bit::apply(const Update& update) const {
-  const torch::Device device = update.parameter.device();
-  const Tensor signed_map = signed_map_.to(device), unsigned_map = unsigned_map_.to(device);
-  Tensor exp_avg = dequantize_blocks({update.state[0], update.state[2]}, signed_map);
-  Tensor exp_avg_sq = dequantize_blocks({update.state[1], update.state[3]}, unsigned_map);
+  Tensor exp_avg = dequantize_blocks({update.state[0], update.state[2]}, signed_map_);
+  Tensor exp_avg_sq = dequantize_blocks({update.state[1], update.state[3]}, unsigned_map_);
   adamw_.apply(update, exp_avg, exp_avg_sq);
-  const BlockCodes first = quantize_blocks(exp_avg, signed_map), second = quantize_blocks(exp_avg_sq, unsigned_map);
+  const BlockCodes first = quantize_blocks(exp_avg, signed_map_), second = quantize_blocks(exp_avg_sq, unsigned_map_);
   update.state[0].copy_(first.codes);
   update.state[2].copy_(first.absmax);
   update.state[1].copy_(second.codes);

@@ -31,13 +31,14 @@ bool takes_eight_bits(const torch::Tensor& parameter, const OptimizerSettings& s
 /// exp_avg and exp_avg_sq, uint8 of the parameter's shape, exp_avg_absmax and exp_avg_sq_absmax, float32 [blocks].
 class AdamW8bit : public UpdateRule {
  public:
-  explicit AdamW8bit(const OptimizerSettings& settings);
+  /// Keeps the values of its codes on `device`, that of the parameters.
+  AdamW8bit(const OptimizerSettings& settings, torch::Device device);
   std::vector<Slot> slots(const torch::Tensor& parameter) const override;
   void apply(const Update& update) const override;
 
  private:
   AdamW adamw_;
-  torch::Tensor signed_map_, unsigned_map_;  // on the CPU
+  torch::Tensor signed_map_, unsigned_map_;
 };
 
 }  // namespace bezel::train

@@ -84,8 +84,7 @@ data::DatasetOptions BatchPlan::dataset_options(const gemma4::ModelConfig& model
   options.skip_bad_samples = config_.skip_bad_samples;
   options.hashes_prefixes = config_.share_prefixes.value_or(true);
   if (config_.preference.uses_preferences())
-    options.kind =
-        config_.preference.objective == ObjectiveKind::kKto ? data::LineKind::kLabelled : data::LineKind::kPair;
+    options.kind = config_.preference.has_labels() ? data::LineKind::kLabelled : data::LineKind::kPair;
   options.learns_prompt = config_.preference.objective == ObjectiveKind::kOrpo;
   options.allowed = model.media();
   options.sample.train_on_inputs = config_.train_on_inputs;
@@ -117,7 +116,7 @@ void BatchPlan::find_partners(const data::Dataset& data, std::vector<std::size_t
 
 data::Batch BatchPlan::collate_preferences(const data::Dataset& data, std::span<const std::size_t> samples,
                                            std::vector<data::Sample> rows) const {
-  const bool is_labelled = config_.preference.objective == ObjectiveKind::kKto;
+  const bool is_labelled = config_.preference.has_labels();
   const std::size_t first = is_eval(data) ? train_->size() : 0;
   std::vector<std::int64_t> answers, mismatched_answers;
   std::vector<data::Sample> mismatched;

@@ -3,12 +3,12 @@
 #include <filesystem>
 
 #include <ATen/ATen.h>
-#include <ATen/core/grad_mode.h>
 
 #include "bezel/io/atomic_folder.h"
 #include "bezel/io/atomic_write.h"
 #include "bezel/io/manifest.h"
 #include "bezel/io/tensor_io.h"
+#include "bezel/lora/file_names.h"
 
 namespace bezel::train {
 namespace {
@@ -17,7 +17,6 @@ using io::Json;
 using io::JsonView;
 
 constexpr std::int64_t kFormat = 1;
-constexpr const char* kAdapter = "adapter_model.safetensors";
 constexpr const char* kOptimizer = "optimizer.safetensors";
 constexpr const char* kState = "training_state.json";
 
@@ -61,17 +60,17 @@ TrainingState read_training_state(const std::string& folder) {
           .random = random.value()};
 }
 
-void restore_tensors(const std::string& folder, Optimizer& optimizer) {
+void restore_tensors(const std::string& folder, const lora::Selection& selection, Optimizer& optimizer) {
   StateFile state(in_folder(folder, kOptimizer));
-  restore_parameters(folder, optimizer);
+  restore_parameters(folder, selection);
   optimizer.load_state(state);
   state.finish();
 }
 
-void restore_parameters(const std::string& folder, Optimizer& optimizer) {
-  StateFile values(in_folder(folder, kAdapter));
-  const at::NoGradGuard no_grad;
-  for (const auto& [name, tensor] : optimizer.parameters()) tensor.copy_(values.take_like(name, tensor));
+void restore_parameters(const std::string& folder, const lora::Selection& selection) {
+  StateFile values(in_folder(folder, lora::kAdapterWeights));
+  for (const lora::SavedTensor& saved : selection.saved_tensors())
+    saved.replace(values.take_like(saved.key, saved.whole()));
   values.finish();
 }
 

@@ -36,11 +36,11 @@ void save_checkpoint(const std::string& path, const CheckpointParts& parts);
 /// Reads training_state.json. Throws Error naming the key when it is not one.
 TrainingState read_training_state(const std::string& folder);
 
-/// Replaces the parameters of `optimizer`, which are the adapters' tensors, and its state by those of checkpoint
+/// Replaces the adapters' tensors of `selection` and the state of `optimizer`, which moves them, by those of checkpoint
 /// `folder`. Throws Error naming the tensor when one is missing, left over or of another shape.
-void restore_tensors(const std::string& folder, Optimizer& optimizer);
+void restore_tensors(const std::string& folder, const lora::Selection& selection, Optimizer& optimizer);
 
-/// Replaces the parameters alone, by those of an adapter that this run saved.
-void restore_parameters(const std::string& folder, Optimizer& optimizer);
+/// Replaces the adapters' tensors alone, by those of an adapter that this run saved.
+void restore_parameters(const std::string& folder, const lora::Selection& selection);
 
 }  // namespace bezel::train

@@ -5,6 +5,7 @@
 #include "bezel/train/config_binding.h"
 #include "bezel/train/config_fields.h"
 #include "bezel/train/config_readers.h"
+#include "bezel/train/intervals.h"
 #include "bezel/train/preference_keys.h"
 
 namespace bezel::train {
@@ -119,20 +120,6 @@ void check_adam_keys(const TrainConfig& config, const Checker& check) {
     refuse("adam_epsilon", config.adam_epsilon, defaults.adam_epsilon);
 }
 
-// What is of supervised samples alone.
-void check_beside_preferences(const TrainConfig& config, const Checker& check) {
-  if (!config.preference.uses_preferences()) return;
-  constexpr std::string_view kSupervised = "is of objective: sft alone; delete it";
-  if (config.neftune_noise_alpha > 0) check.fail("neftune_noise_alpha", kSupervised);
-  if (config.label_smoothing_factor > 0)
-    check.fail("label_smoothing_factor", kSupervised, ", or write label_smoothing, which is of pairs");
-  if (config.eval_generate) check.fail("eval_generate", kSupervised);
-  if (config.metric_for_best_model != BestMetric::kLoss)
-    check.fail("metric_for_best_model", "held-out samples have a loss alone here; write loss");
-  if (!config.lora.modules_to_save.empty()) check.fail("modules_to_save", kSupervised);
-  if (!config.lora.trainable_token_indices.empty()) check.fail("trainable_token_indices", kSupervised);
-}
-
 void check_stopping(const TrainConfig& config, const Checker& check) {
   const BestMetric metric = config.metric_for_best_model;
   if (config.greater_is_better && *config.greater_is_better != is_greater_better(metric))
@@ -148,10 +135,7 @@ void check_stopping(const TrainConfig& config, const Checker& check) {
   check.range<std::int64_t>("eval_max_new_tokens", config.eval_max_new_tokens, 1, 65536);
 
   const bool by_best = config.save_strategy == "best";
-  const std::string_view needs_evaluation = config.early_stopping_patience  ? "early_stopping_patience"
-                                            : config.load_best_model_at_end ? "load_best_model_at_end"
-                                            : by_best                       ? "save_strategy"
-                                                                            : "";
+  const std::string_view needs_evaluation = key_needing_evaluation(config);
   if (!needs_evaluation.empty() && (config.eval_strategy == "no" || config.evals_per_epoch == 0))
     check.fail(needs_evaluation, "needs evaluations; write eval_strategy: steps or epoch");
   const bool saves = by_best || (config.saves_per_epoch ? *config.saves_per_epoch > 0 : config.save_steps > 0);
@@ -289,7 +273,6 @@ void check_train_config(const TrainConfig& config, const std::string& source, bo
   check_optimizer(config, check);
   check_optim_args(config, check);
   check_adam_keys(config, check);
-  check_beside_preferences(config, check);
   check_stopping(config, check);
   check_schedule(config, check);
   check_loop(config, check);

@@ -84,8 +84,8 @@ constexpr ConfigBinding alias_of(std::string_view slot, ConfigKey key, decltype(
 }
 
 constexpr ConfigBinding kBindings[] = {
-    bind<&Config::base_model>({"base_model", "model model_name model_name_or_path", "folder", "",
-                               "checkpoint folder or GGUF file to fine-tune"}),
+    bind<&Config::base_model>({"base_model", "model model_name model_name_or_path base_model_name_or_path", "folder",
+                               "", "checkpoint folder or GGUF file to fine-tune"}),
     bind<&Config::mmproj>({"mmproj", "", "file", "the one beside base_model",
                            "GGUF file with the towers of a base_model that is a GGUF file"}),
     bind<&Config::output_dir>({"output_dir", "", "folder", "", "where the adapter goes"}),
@@ -208,12 +208,12 @@ constexpr ConfigBinding kBindings[] = {
     bind_lora<&Lora::use_dora>({"use_dora", "peft_use_dora", "true|false", "false",
                                 "DoRA: a trained magnitude for each output of the adapted layers", true}),
     {{"init_lora_weights", "peft_init_lora_weights", "text", "true",
-      "how A and B begin, as in PEFT: true, gaussian, orthogonal, false"},
+      "how A and B begin, as in PEFT: true, gaussian, orthogonal, pissa, pissa_niter_N, false"},
      "init_lora_weights",
      read_init_lora_weights,
      write_lora<&Lora::init_lora_weights>},
     bind_lora<&Lora::modules_to_save>({"modules_to_save", "lora_modules_to_save additional_target", "list", "none",
-                                       "trained whole and saved beside LoRA: embed_tokens, lm_head"}),
+                                       "trained whole and saved beside LoRA: embed_tokens, lm_head, norms"}),
     {{"trainable_token_indices", "peft_trainable_token_indices", "list or map", "none",
       "tokens whose rows of embed_tokens are trained; or a map, {embed_tokens: [...], lm_head: [...]}"},
      "trainable_token_indices",

@@ -149,8 +149,7 @@ bool wants_recompute(const TrainConfig& config, const gemma4::ModelConfig& model
   if (!device.is_cpu()) return false;
   const data::MediaSettings& media = batches.train_data().options().media;
   // A pair is two rows.
-  const bool has_pairs = config.preference.uses_preferences() && config.preference.objective != ObjectiveKind::kKto;
-  const std::int64_t num_rows = config.micro_batch_size * (has_pairs ? 2 : 1);
+  const std::int64_t num_rows = config.micro_batch_size * (config.preference.has_pairs() ? 2 : 1);
   StepSize size{.tokens = num_rows * config.max_seq_length};
   for (const input::MediaKind kind : input::kMediaKinds) {
     // A row has no more soft tokens than tokens.

@@ -71,17 +71,6 @@ class Answerer {
   AnswerOptions options_;
 };
 
-std::optional<data::Sample> load(const data::Dataset& data, std::size_t idx, const EvaluateOptions& options,
-                                 std::vector<std::string>& bad) {
-  try {
-    return data.load(idx);
-  } catch (const Error& error) {
-    if (!options.skip_bad_samples || error.kind() != ErrorKind::kData) throw;
-    bad.push_back(error.what());
-    return std::nullopt;
-  }
-}
-
 std::vector<PairedSums> paired_answers(const Evaluation& evaluation, bool data::AnswerScore::*member) {
   std::vector<PairedSums> sums;
   for (const EvaluatedSample& sample : evaluation.samples) {
@@ -105,24 +94,36 @@ std::vector<PairedSums> paired_scores(const Evaluation& evaluation, Value Sample
 
 }  // namespace
 
-Evaluation evaluate(gemma4::Model& model, const lora::Selection* adapter, const data::Dataset& data,
-                    const EvaluateOptions& options) {
+void for_each_sample(gemma4::Model& model, const data::Dataset& data, const EvaluateOptions& options,
+                     std::vector<std::string>& bad, const std::function<void(std::size_t)>& body) {
   const at::NoGradGuard no_grad;
   model->eval();
-  const Residency residency(model);
   const std::size_t total = options.limit > 0 ? std::min(options.limit, data.size()) : data.size();
-  Evaluation evaluation;
-  std::optional<Answerer> answer;
-  if (options.answers) answer.emplace(model, adapter, data, *options.answers);
   for (std::size_t i = 0; i < total; ++i) {
-    if (const auto loaded = load(data, i, options, evaluation.bad)) {
-      const data::Batch batch = data::collate({&*loaded, 1}, model->config().text.pad_token_id);
-      evaluation.samples.push_back(evaluate_sample(model, residency, adapter, batch.to(options.device)));
-      evaluation.samples.back().line = loaded->line;
-      if (answer) evaluation.samples.back().answered = (*answer)(i);
+    try {
+      body(i);
+    } catch (const Error& error) {
+      if (!options.skip_bad_samples || error.kind() != ErrorKind::kData) throw;
+      bad.push_back(error.what());
     }
     if (options.on_sample) options.on_sample(i + 1, total);
   }
+}
+
+Evaluation evaluate(gemma4::Model& model, const lora::Selection* adapter, const data::Dataset& data,
+                    const EvaluateOptions& options) {
+  const Residency residency(model);
+  Evaluation evaluation;
+  std::optional<Answerer> answer;
+  if (options.answers) answer.emplace(model, adapter, data, *options.answers);
+  for_each_sample(model, data, options, evaluation.bad, [&](std::size_t i) {
+    const data::Sample sample = data.load(i);
+    const data::Batch batch = data::collate({&sample, 1}, model->config().text.pad_token_id);
+    EvaluatedSample evaluated = evaluate_sample(model, residency, adapter, batch.to(options.device));
+    evaluated.line = sample.line;
+    if (answer) evaluated.answered = (*answer)(i);
+    evaluation.samples.push_back(std::move(evaluated));
+  });
   return evaluation;
 }
 

@@ -63,6 +63,11 @@ struct EvaluateOptions {
   std::function<void(std::size_t done, std::size_t total)> on_sample{};
 };
 
+/// Calls `body` with the index of each sample that `options` ask for, in order, without a graph and with the model in
+/// evaluation mode. Of data that cannot be read the message goes into `bad` where they are to be skipped.
+void for_each_sample(gemma4::Model& model, const data::Dataset& data, const EvaluateOptions& options,
+                     std::vector<std::string>& bad, const std::function<void(std::size_t)>& body);
+
 /// Scores every sample with the model as it is, and where `adapter` is given with it set aside as well. Samples go
 /// through one at a time, so that numbers do not depend on batching. Throws Error for media that cannot be decoded.
 Evaluation evaluate(gemma4::Model& model, const lora::Selection* adapter, const data::Dataset& data,

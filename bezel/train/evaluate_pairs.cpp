@@ -4,10 +4,8 @@
 #include <array>
 
 #include <ATen/ATen.h>
-#include <ATen/core/grad_mode.h>
 
 #include "bezel/data/preference_batch.h"
-#include "bezel/error.h"
 #include "bezel/lora/adapter_disable.h"
 #include "bezel/train/preference_objective.h"
 #include "bezel/train/residency.h"
@@ -49,24 +47,15 @@ double mean_of(const PairEvaluation& evaluation, Value value) {
 
 PairEvaluation evaluate_pairs(gemma4::Model& model, const lora::Selection* adapter, const data::Dataset& data,
                               const EvaluateOptions& options) {
-  const at::NoGradGuard no_grad;
-  model->eval();
   const Residency residency(model);
-  const std::size_t total = options.limit > 0 ? std::min(options.limit, data.size()) : data.size();
   constexpr std::array<std::int64_t, 2> kNumbers = {0, 1};
   PairEvaluation evaluation;
-  for (std::size_t i = 0; i < total; ++i) {
-    try {
-      const std::vector<data::Sample> rows = data.load_rows(i);
-      const data::Batch batch = data::collate_answers(rows, kNumbers, model->config().text.pad_token_id);
-      evaluation.pairs.push_back(evaluate_pair(model, residency, adapter, batch.to(options.device)));
-      evaluation.pairs.back().line = data.line(i);
-    } catch (const Error& error) {
-      if (!options.skip_bad_samples || error.kind() != ErrorKind::kData) throw;
-      evaluation.bad.push_back(error.what());
-    }
-    if (options.on_sample) options.on_sample(i + 1, total);
-  }
+  for_each_sample(model, data, options, evaluation.bad, [&](std::size_t i) {
+    const std::vector<data::Sample> rows = data.load_rows(i);
+    const data::Batch batch = data::collate_answers(rows, kNumbers, model->config().text.pad_token_id);
+    evaluation.pairs.push_back(evaluate_pair(model, residency, adapter, batch.to(options.device)));
+    evaluation.pairs.back().line = data.line(i);
+  });
   return evaluation;
 }
 

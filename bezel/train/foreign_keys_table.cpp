@@ -154,12 +154,16 @@ constexpr ForeignKey kRows[] = {
      "the router stays frozen, without a loss of its own; delete it"},
     {"neat_packing_* block_diag_attn", kIgnored, "", "packed samples never see each other"},
     {"bias lora_bias", kOff, "none", "biases stay frozen; write none"},
-    {"pissa_init pissa_convert use_loftq loftq_config eva_config corda_config lora_ga_config layer_replication "
+    {"pissa_init", kOff, "",
+     "write init_lora_weights: pissa, or pissa_niter_16 for LLaMA-Factory's 16 iterations (pissa_iter) in its place"},
+    {"use_loftq loftq_config loftq_bits eva_config corda_config lora_ga_config layer_replication "
      "peft_layer_replication megatron_config use_qalora alora_invocation_tokens arrow_config use_bdlora kasa_config "
      "velora_config monteclora_config module_dropout create_new_adapter lora_fan_in_fan_out fan_in_fan_out peft "
      "runtime_config",
      kOff, "", "plain LoRA alone is built; delete it"},
-    {"pissa_iter oft_* freeze_trainable_layers freeze_trainable_modules freeze_extra_modules ensure_weight_tying "
+    {"pissa_iter pissa_convert", kIgnored, "",
+     "init_lora_weights says the iterations (pissa_niter_N), and PiSSA is saved as LoRA over the base as it is"},
+    {"peft_version oft_* freeze_trainable_layers freeze_trainable_modules freeze_extra_modules ensure_weight_tying "
      "peft_ensure_weight_tying qalora_group_size megatron_core task_type lora_task_type peft_type inference_mode "
      "auto_mapping lora_model_path",
      kIgnored, "", "changes nothing of LoRA"},
@@ -183,9 +187,13 @@ constexpr ForeignKey kRows[] = {
      "processor_kwargs model_init_kwargs",
      kOff, "", "model and tokenizer are those of base_model; delete it"},
     {"resize_vocab add_tokens add_special_tokens new_special_tokens_config init_special_tokens tokens "
-     "added_tokens_overrides resize_token_embeddings_to_32x mean_resizing_embeddings additional_special_tokens "
-     "shrink_embeddings fix_untrained_tokens split_special_tokens",
-     kOff, "noise_init", "the vocabulary stays as it is; delete it"},
+     "added_tokens_overrides additional_special_tokens",
+     kOff, "noise_init",
+     "the vocabulary stays as it is: give one of the tokenizer's <unusedN> tokens the new name (tokenizer.json), and "
+     "train its row with trainable_token_indices"},
+    {"resize_token_embeddings_to_32x mean_resizing_embeddings shrink_embeddings fix_untrained_tokens "
+     "split_special_tokens",
+     kOff, "", "the vocabulary stays as it is; delete it"},
     {"special_tokens bos_token eos_token pad_token unk_token eot_tokens", kOff,
      "<bos> <eos> <pad> <unk> <turn|> <end_of_turn>", "special tokens are those of the tokenizer; delete it"},
     {"rope_scaling rope_theta use_pose pose_* shift_attn s2_attention mixture_of_depths scaling_softmax*", kOff, "",

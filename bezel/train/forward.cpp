@@ -94,6 +94,7 @@ std::map<std::string, Tensor> forward_tensors(gemma4::Model& model, const data::
   lora::Selection adapted{.targets = lora::adaptable_layers(*model), .text_only = model->config().text_only};
   std::erase_if(adapted.targets, [](const lora::Target& target) { return !target.adapter(); });
   adapted.tables = lora::attached_tables(*model);
+  adapted.norms = lora::attached_norms(*model);
   for (const auto& [name, tensor] : adapted.named_tensors())
     if (tensor.grad().defined()) out["grad." + name] = tensor.grad();
   return out;

@@ -53,6 +53,12 @@ Intervals make_intervals(const TrainConfig& config, std::int64_t total_steps, st
   return out;
 }
 
+std::string_view key_needing_evaluation(const TrainConfig& config) {
+  if (config.early_stopping_patience) return "early_stopping_patience";
+  if (config.load_best_model_at_end) return "load_best_model_at_end";
+  return config.save_strategy == "best" ? "save_strategy" : "";
+}
+
 bool asks_for_evaluation(const TrainConfig& config) {
   if (config.eval_strategy == "no") return false;
   return !config.eval_strategy.empty() || config.eval_steps || config.evals_per_epoch.value_or(0) > 0;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 
 #include "bezel/train/config.h"
 
@@ -22,5 +23,8 @@ Intervals make_intervals(const TrainConfig& config, std::int64_t total_steps, st
 
 /// Whether the config names a time for evaluations.
 bool asks_for_evaluation(const TrainConfig& config);
+
+/// The first key of a config that goes by what evaluations find; "" where none does.
+std::string_view key_needing_evaluation(const TrainConfig& config);
 
 }  // namespace bezel::train

@@ -21,7 +21,7 @@ using torch::Tensor;
 namespace {
 
 /// The rules of a run. Parameters that its own does not suit take AdamW: few elements whose moments are not worth
-/// codes, and what is no matrix A or B.
+/// codes, and what is no matrix A or B. All parameters are on one device.
 class Rules {
  public:
   explicit Rules(const OptimizerSettings& settings) : settings_(settings) {}
@@ -31,15 +31,15 @@ class Rules {
                         : settings_.kind == OptimizerKind::kMuon    ? takes_muon(name, parameter)
                                                                     : true;
     auto& rule = rules_[is_own ? settings_.kind : OptimizerKind::kAdamW];
-    if (!rule) rule = make(is_own ? settings_.kind : OptimizerKind::kAdamW);
+    if (!rule) rule = make(is_own ? settings_.kind : OptimizerKind::kAdamW, parameter.device());
     return rule;
   }
 
  private:
-  std::shared_ptr<const UpdateRule> make(OptimizerKind kind) const {
+  std::shared_ptr<const UpdateRule> make(OptimizerKind kind, torch::Device device) const {
     switch (kind) {
       case OptimizerKind::kAdamW8bit:
-        return std::make_shared<AdamW8bit>(settings_);
+        return std::make_shared<AdamW8bit>(settings_, device);
       case OptimizerKind::kAdafactor:
         return std::make_shared<Adafactor>(settings_);
       case OptimizerKind::kLion:
@@ -68,9 +68,11 @@ void check_groups(const std::vector<RateGroup>& groups, const NamedTensors& para
                   "' lists; names are such as ", parameters.empty() ? "" : parameters.front().first);
 }
 
-double rate_ratio(const OptimizerSettings& settings, const std::string& name) {
+// Of the group, times LoRA+'s.
+double rate_ratio(const OptimizerSettings& settings, const std::string& name, const Tensor& parameter) {
   const auto found = std::ranges::find_if(settings.groups, [&](const RateGroup& group) { return is_in(group, name); });
-  return found == settings.groups.end() ? 1.0 : found->learning_rate / settings.learning_rate;
+  const double of_group = found == settings.groups.end() ? 1.0 : found->learning_rate / settings.learning_rate;
+  return of_group * rate_factor(settings.loraplus, name, parameter.dim());
 }
 
 }  // namespace
@@ -80,13 +82,8 @@ Optimizer::Optimizer(NamedTensors parameters, const OptimizerSettings& settings)
   Rules rules(settings);
   for (const auto& [name, tensor] : parameters_)
     members_.push_back({.rule = rules.of(name, tensor),
-                        .rate_ratio = rate_ratio(settings, name),
+                        .rate_ratio = rate_ratio(settings, name, tensor),
                         .weight_decay = decays(name) ? settings.weight_decay : 0.0});
-}
-
-void Optimizer::set_rate_factors(const std::vector<double>& factors) {
-  TORCH_CHECK(factors.size() == members_.size(), factors.size(), " factors for ", members_.size(), " parameters");
-  for (std::size_t i = 0; i < factors.size(); ++i) members_[i].rate_ratio *= factors[i];
 }
 
 double Optimizer::gradient_norm() const {

@@ -30,8 +30,6 @@ class Optimizer {
   void clip(double norm, double max_norm);
   /// Updates every parameter at `learning_rate` times its factor.
   void step(double learning_rate);
-  /// Multiplies the rate of each of parameters() by its factor.
-  void set_rate_factors(const std::vector<double>& factors);
   /// Leaves every gradient undefined.
   void clear_gradients();
 

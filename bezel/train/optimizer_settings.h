@@ -7,6 +7,8 @@
 #include <string_view>
 #include <vector>
 
+#include "bezel/train/loraplus.h"
+
 namespace bezel::train {
 
 /// The formula that moves the adapter; each is that of a named source.
@@ -57,6 +59,7 @@ struct OptimizerSettings {
   OptimizerOptions options = {};
   double learning_rate = 1.0;  ///< after warm-up; what the rates of `groups` are relative to
   std::vector<RateGroup> groups = {};
+  LoraPlus loraplus = {};  ///< which tensors have another rate than A's
 };
 
 /// Whether weight decay applies to the parameter: not where the name is that of a norm or a bias. Reference:

@@ -22,8 +22,12 @@ struct PreferenceConfig {
   double undesirable_weight = 1.0;
 
   bool uses_preferences() const { return objective != ObjectiveKind::kSft; }
+  /// Whether samples are pairs of answers.
+  bool has_pairs() const { return uses_preferences() && !has_labels(); }
+  /// Whether samples are single answers, each labelled good or bad.
+  bool has_labels() const { return objective == ObjectiveKind::kKto; }
   /// Whether it asks what the model said before training.
-  bool uses_reference() const { return objective == ObjectiveKind::kDpo || objective == ObjectiveKind::kKto; }
+  bool uses_reference() const { return objective == ObjectiveKind::kDpo || has_labels(); }
 };
 
 }  // namespace bezel::train

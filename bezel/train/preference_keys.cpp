@@ -177,18 +177,37 @@ void settle_preferences(PreferenceConfig& preference) {
   preference.rpo_alpha = 0;
 }
 
+namespace {
+
+// What is of supervised samples alone. Norms are of the decoder, whatever is asked of it.
+void check_beside_preferences(const TrainConfig& config, const std::string& source) {
+  constexpr std::string_view kSupervised = "is of objective: sft alone; delete it";
+  const auto is_norm = [](const std::string& name) { return name.ends_with("norm"); };
+  if (config.neftune_noise_alpha > 0) fail(source, "neftune_noise_alpha", kSupervised);
+  if (config.label_smoothing_factor > 0)
+    fail(source, "label_smoothing_factor", kSupervised, ", or write label_smoothing, which is of pairs");
+  if (config.eval_generate) fail(source, "eval_generate", kSupervised);
+  if (config.metric_for_best_model != BestMetric::kLoss)
+    fail(source, "metric_for_best_model", "held-out samples have a loss alone here; write loss");
+  if (!std::ranges::all_of(config.lora.modules_to_save, is_norm)) fail(source, "modules_to_save", kSupervised);
+  if (!config.lora.trainable_token_indices.empty()) fail(source, "trainable_token_indices", kSupervised);
+  const std::string name = objective_name(config.preference.objective);
+  if (config.train_on_inputs)
+    fail(source, "train_on_inputs", "objective: ", name, " compares answers alone; delete it");
+  if (config.packing.value_or(false))
+    fail(source, "packing", "objective: ", name, " keeps each answer in a row of its own; write false");
+}
+
+}  // namespace
+
 void check_preferences(const TrainConfig& config, const std::string& source) {
   const PreferenceConfig& preference = config.preference;
   check_uses(config, source);
   check_ranges(preference, source);
   if (!preference.uses_preferences()) return;
   if (preference.objective == kDpo) check_losses(preference, source);
-  const std::string name = objective_name(preference.objective);
-  if (config.train_on_inputs)
-    fail(source, "train_on_inputs", "objective: ", name, " compares answers alone; delete it");
-  if (config.packing.value_or(false))
-    fail(source, "packing", "objective: ", name, " keeps each answer in a row of its own; write false");
-  if (preference.objective == kKto && config.micro_batch_size < 2)
+  check_beside_preferences(config, source);
+  if (preference.has_labels() && config.micro_batch_size < 2)
     fail(source, "micro_batch_size", "objective: kto compares the answers of a micro-batch with those of its other ",
          "samples; write at least 2");
 }

@@ -62,12 +62,12 @@ PreferenceObjective::PreferenceObjective(gemma4::Model model, torch::Device devi
 std::int64_t PreferenceObjective::weight(const data::Batch& batch) const {
   if (!batch.preferences) return 0;
   const auto rows = static_cast<std::int64_t>(batch.preferences->roles.size());
-  return preference_.objective == ObjectiveKind::kKto ? rows : rows / 2;
+  return preference_.has_labels() ? rows : rows / 2;
 }
 
 Tensor PreferenceObjective::loss_sum(const data::Batch& batch) {
   const data::Batch moved = device_.is_cpu() ? batch : batch.to(device_);
-  return preference_.objective == ObjectiveKind::kKto ? labelled(moved) : pairs(moved);
+  return preference_.has_labels() ? labelled(moved) : pairs(moved);
 }
 
 Metrics PreferenceObjective::take_metrics() { return std::exchange(metrics_, {}); }

@@ -9,6 +9,7 @@
 #include "bezel/io/sha256.h"
 #include "bezel/io/torn_map.h"
 #include "bezel/lora/adapter_io.h"
+#include "bezel/lora/file_names.h"
 #include "bezel/train/preference_objective.h"
 #include "bezel/train/residency.h"
 
@@ -22,7 +23,7 @@ std::string adapter_hash(const std::string& folder) {
   if (folder.empty()) return "";
   std::error_code error;
   if (!std::filesystem::exists(folder, error)) return kLostAdapter;
-  const std::string config = (std::filesystem::path(folder) / "adapter_config.json").string();
+  const std::string config = (std::filesystem::path(folder) / lora::kAdapterConfig).string();
   return io::sha256(io::sha256_file(lora::find_weights(folder)) + io::sha256_file(config));
 }
 
@@ -49,7 +50,7 @@ ReferenceFacts reference_facts(const TrainConfig& config, const RunFacts& facts,
   for (const auto& [name, hash] : facts.inputs) add(name, hash);
   for (const auto& [name, value] : facts.machine)
     if (name != "ranks") add(name, value);  // every sample is asked by itself
-  const bool is_labelled = config.preference.objective == ObjectiveKind::kKto;
+  const bool is_labelled = config.preference.has_labels();
   add("labelled", is_labelled ? "true" : "false");
   for (const char* key :
        {"dtype", "storage", "quantize_skip", "quantize_embeddings", "max_seq_length", "max_soft_tokens",

@@ -7,6 +7,7 @@
 
 #include "bezel/error.h"
 #include "bezel/io/manifest.h"
+#include "bezel/lora/file_names.h"
 
 namespace bezel::train {
 namespace {
@@ -31,7 +32,7 @@ std::string foreign_checkpoint(const std::string& folder) {
   const auto* const found =
       std::ranges::find_if(kFiles, [&](const char* file) { return fs::exists(fs::path(folder) / file, error); });
   if (found == std::end(kFiles)) return "";
-  const bool has_adapter = fs::exists(fs::path(folder) / "adapter_model.safetensors", error);
+  const bool has_adapter = fs::exists(fs::path(folder) / lora::kAdapterWeights, error);
   return folder + ": a checkpoint of another trainer (transformers' Trainer or a tool over it: it has " + *found +
          "), whose state is in pickles that Bezel never reads; " +
          (has_adapter ? "to go on from its weights, start a run with init_adapter: " + folder

@@ -17,6 +17,7 @@
 #include "bezel/io/sha256.h"
 #include "bezel/io/torn_map.h"
 #include "bezel/lora/adapter_io.h"
+#include "bezel/lora/file_names.h"
 #include "bezel/train/batch_plan.h"
 #include "bezel/train/cost_model.h"
 #include "bezel/train/data_loader.h"
@@ -44,7 +45,7 @@ lora::Selection adapt(gemma4::Model& model, const TrainConfig& config, const Bat
   const bool text_only = model->config().text_only;
   if (config.init_adapter.empty()) {
     lora::Selection selection = lora::select_targets(*model, config.lora, {text_only, batches.has_media()});
-    lora::attach(selection, config.lora);
+    lora::attach(selection, config.lora, resume.has_value());
     return selection;
   }
   lora::LoadedAdapter loaded = lora::load_adapter(*model, resume ? resume->folder : config.init_adapter, text_only);
@@ -66,7 +67,7 @@ lora::Selection adapt(gemma4::Model& model, const TrainConfig& config, const Bat
 
 // By which rule an adapter was trained to read images; "" where the folder is gone or does not say.
 std::string image_attention_of(const std::string& adapter) {
-  const std::filesystem::path path = std::filesystem::path(adapter) / "adapter_config.json";
+  const std::filesystem::path path = std::filesystem::path(adapter) / lora::kAdapterConfig;
   std::error_code error;
   if (adapter.empty() || !std::filesystem::exists(path, error)) return "";
   return lora::read_adapter_config(path.string(), {.saved_modules = true}).image_attention;
@@ -97,7 +98,6 @@ TrainerOptions trainer_options(const TrainConfig& config, const BatchPlan& batch
   options.optimizer = make_optimizer_settings(config);
   const Schedule schedule = make_schedule(config, options.total_steps);
   options.learning_rate = [schedule](std::int64_t step) { return schedule.rate(step); };
-  options.loraplus = {config.loraplus_lr_ratio, config.loraplus_lr_embedding, config.learning_rate};
   const Intervals intervals = make_intervals(config, batches.total_steps(), batches.steps_per_epoch());
   options.logging_steps = intervals.logging;
   options.eval_steps = intervals.eval;
@@ -118,11 +118,8 @@ std::vector<std::string> make_warnings(const TrainConfig& config, const BatchPla
 // What is asked of evaluations needs some.
 void check_evaluates(const TrainConfig& config, const BatchPlan& batches) {
   if (batches.num_eval() > 0) return;
-  const std::string_view key = config.early_stopping_patience   ? "early_stopping_patience"
-                               : config.load_best_model_at_end  ? "load_best_model_at_end"
-                               : config.save_strategy == "best" ? "save_strategy"
-                               : config.eval_generate           ? "eval_generate"
-                                                                : "";
+  std::string_view key = key_needing_evaluation(config);
+  if (key.empty() && config.eval_generate) key = "eval_generate";
   if (key.empty()) return;
   throw Error(ErrorKind::kConfig, key,
               ": no sample is held out, so nothing is evaluated; val_set_size: 0.1 holds out a ",
@@ -192,6 +189,7 @@ class Run {
     if (!batches_->prefix_plan().note.empty()) notes_.push_back(batches_->prefix_plan().note);
     if (group_.size() > 1) notes_.push_back(ranks_note(config_, group_));
     check_evaluates(config_, *batches_);
+    if (config_.eval_generate) answers_.emplace(config_, *batches_);
     if (asks_for_evaluation(config_) && batches_->num_eval() == 0)
       notes_.push_back("no sample is held out, so nothing is evaluated; val_set_size: 0.1 holds out a tenth");
     if (!config_.init_adapter.empty())
@@ -340,10 +338,7 @@ class Run {
       return together(group_, [&] { return train(idx); });
     });
     source.eval = saving_work(source.eval);
-    if (config_.eval_generate)
-      source.exact_match = [this, answers = EvalAnswers(config_, *batches_)] {
-        return answers.exact_match(model_, residency_->observer(), group_);
-      };
+    if (answers_) source.exact_match = [this] { return answers_->exact_match(model_, residency_->observer(), group_); };
     return source;
   }
 
@@ -361,7 +356,7 @@ class Run {
       if (best->step != trainer.state().steps_done) {
         const std::string folder = output_.checkpoint_path(best->step);
         io::check_manifest(folder);
-        restore_parameters(folder, trainer.optimizer());
+        restore_parameters(folder, selection_);
       }
       summary.best_loaded = best;
     } catch (const Error& error) {
@@ -371,7 +366,7 @@ class Run {
   }
 
   void restore(Trainer& trainer) {
-    restore_tensors(resume_->folder, trainer.optimizer());
+    restore_tensors(resume_->folder, selection_, trainer.optimizer());
     trainer.restore(resume_->state.trainer);
     restore_random_states(io::JsonView(resume_->state.random, resume_->folder + "/training_state.json", "random"),
                           device_);
@@ -476,6 +471,7 @@ class Run {
   gemma4::ModelConfig model_config_;
   std::shared_ptr<const BatchPlan> batches_;
   SamplePredictions predictions_;
+  std::optional<EvalAnswers> answers_;  // where evaluations let the model answer
   DataLoader feed_;
   std::vector<std::string> notes_, warnings_;
   OutputFolder output_;

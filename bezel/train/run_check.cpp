@@ -52,7 +52,8 @@ OptimizerSettings make_optimizer_settings(const TrainConfig& config) {
           .weight_decay = config.weight_decay,
           .options = config.optim_args,
           .learning_rate = config.learning_rate,
-          .groups = config.lr_groups};
+          .groups = config.lr_groups,
+          .loraplus = {config.loraplus_lr_ratio, config.loraplus_lr_embedding, config.learning_rate}};
 }
 
 std::vector<std::string> check_learns(const TrainConfig& config, std::int64_t total_steps) {

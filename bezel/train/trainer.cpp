@@ -63,10 +63,6 @@ Trainer::Trainer(torch::nn::Module& model, const lora::Selection& selection, Obj
       optimizer_(selection.named_tensors(), options_.optimizer),
       audit_(selection) {
   TORCH_CHECK(options_.learning_rate, "the trainer needs a learning rate");
-  std::vector<double> factors;
-  for (const auto& [name, tensor] : optimizer_.parameters())
-    factors.push_back(rate_factor(options_.loraplus, name, tensor.dim()));
-  optimizer_.set_rate_factors(std::move(factors));
   TORCH_CHECK(options_.steps_per_epoch > 0, "an epoch has ", options_.steps_per_epoch, " steps");
 }
 

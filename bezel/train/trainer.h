@@ -13,7 +13,6 @@
 #include "bezel/data/batch.h"
 #include "bezel/lora/audit.h"
 #include "bezel/lora/targets.h"
-#include "bezel/train/loraplus.h"
 #include "bezel/train/objective.h"
 #include "bezel/train/optimizer.h"
 #include "bezel/train/process_group.h"
@@ -28,7 +27,6 @@ struct TrainerOptions {
   double max_grad_norm = 1.0;        ///< 0: gradients are not clipped
   OptimizerSettings optimizer;
   std::function<double(std::int64_t)> learning_rate;  ///< rate of step n, counted from 0
-  LoraPlus loraplus = {};                             ///< which tensors have another
   std::int64_t logging_steps = 1;
   std::int64_t eval_steps = 0;  ///< 0: no evaluation on the way
   std::int64_t first_eval = 0;  ///< none before so many steps, but the last one

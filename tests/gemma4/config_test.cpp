@@ -228,5 +228,25 @@ TEST(ModelConfig, RefusesByNameWhatItCannotBe) {
   EXPECT_NE(error_of(config(R"(, "global_head_dim": 15)")).find("head_dim 15"), std::string::npos);
 }
 
+TEST(ModelConfig, NamesOtherModelsOfTheFamily) {
+  const std::pair<const char*, const char*> models[] = {{"gemma4_assistant", "drafter"},
+                                                        {"gemma4_unified_assistant", "drafter"},
+                                                        {"diffusion_gemma", "DiffusionGemma"},
+                                                        {"diffusion_gemma_text", "DiffusionGemma"},
+                                                        {"embedding_gemma2", "EmbeddingGemma 2"},
+                                                        {"embedding_gemma2_text", "EmbeddingGemma 2"},
+                                                        {"gemma3", "Gemma 3 with images"},
+                                                        {"gemma3n", "Gemma 3n"},
+                                                        {"gemma3n_text", "Gemma 3n"},
+                                                        {"t5gemma2", "another model"},
+                                                        {"gemma2", "an earlier"}};
+  for (const auto& [type, word] : models) {
+    const std::string said = error_of(std::string(R"({"model_type": ")") + type + "\"}");
+    EXPECT_NE(said.find(std::string("model_type '") + type + "' is not supported: it is"), std::string::npos) << said;
+    EXPECT_NE(said.find(word), std::string::npos) << said;
+  }
+  EXPECT_NE(error_of(R"({"model_type": "gemma5"})").find("expected 'gemma4'"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace bezel::gemma4

@@ -148,7 +148,8 @@ TEST_F(SoftTokenCacheTest, AModelAsksItForTowersWithoutAdaptersOnly) {
   Model model = load_model(checkpoint.path().string(), {torch::kFloat, torch::kCPU}).model;
   lora::LoraConfig config;
   config.towers = {lora::Tower::kAudio, lora::Tower::kProjectors};
-  lora::attach(lora::select_targets(*model, config), config);
+  lora::Selection selection = lora::select_targets(*model, config);
+  lora::attach(selection, config);
   const input::Batch batch = test::tiny_batch();
   const Tensor wanted = model->encode(batch).rows;
   const auto cache = std::make_shared<SoftTokenCache>(open());

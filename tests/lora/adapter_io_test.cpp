@@ -36,7 +36,7 @@ LoraConfig small_config() {
 void save_small(const std::string& folder) {
   TinyLinears model;
   const LoraConfig config = small_config();
-  const Selection selection = select_targets(model, config);
+  Selection selection = select_targets(model, config);
   attach(selection, config);
   const torch::NoGradGuard no_grad;
   for (const Target& target : selection.targets) target.layer->adapter->b.normal_();

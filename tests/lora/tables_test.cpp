@@ -54,7 +54,7 @@ TEST_F(TableTargets, BeginAsTheBaseInEveryForm) {
   LoraConfig whole{.rank = 2, .alpha = 4};
   whole.modules_to_save = {"embed_tokens", "lm_head"};
   for (const LoraConfig& one : {config, rows, whole}) {
-    const Selection selection = select_targets(*model, one);
+    Selection selection = select_targets(*model, one);
     attach(selection, one);
     EXPECT_FALSE(selection.tables.empty());
     EXPECT_LT((logits() - base).abs().max().item<float>(), 1e-5f);
@@ -77,7 +77,7 @@ TEST_F(TableTargets, BeginAsTheBaseInEveryForm) {
 TEST_F(TableTargets, TiedRowsAreOneTensorOfBoth) {
   LoraConfig config{.rank = 2, .alpha = 4};
   config.trainable_token_indices = {{"embed_tokens", {5, 3}}, {"lm_head", {5, 3}}};
-  const Selection selection = select_targets(*model, config);
+  Selection selection = select_targets(*model, config);
   attach(selection, config);
   ASSERT_EQ(selection.tables.size(), 1u);
   EXPECT_EQ(model->model->language_model->embed_tokens->trained, model->trained_head->table());
@@ -90,7 +90,7 @@ TEST_F(TableTargets, TiedRowsAreOneTensorOfBoth) {
 
 TEST_F(TableTargets, RefusesWhatMeansNothingByName) {
   LoraConfig config;
-  config.modules_to_save = {"norm"};
+  config.modules_to_save = {"router"};
   EXPECT_TRUE(says(refusal(config), "modules_to_save")) << refusal(config);
   config.modules_to_save = {"embed_tokens", "embed_tokens"};
   EXPECT_TRUE(says(refusal(config), "two ways"));
@@ -118,7 +118,7 @@ TEST_F(TableTargets, RefusesWhatMeansNothingByName) {
 TEST_F(TableTargets, TheAuditWatchesThem) {
   LoraConfig config{.rank = 2, .alpha = 4};
   config.target_modules = ModulePattern::from_names({"embed_tokens"});
-  const Selection selection = select_targets(*model, config);
+  Selection selection = select_targets(*model, config);
   attach(selection, config);
   GradientAudit audit(selection);
   const auto& table = *selection.tables[0].table;

@@ -164,7 +164,7 @@ TEST(Targets, StacksOfExpertsHaveTensorsOfPeftsShapes) {
   LoraConfig config = config_for({Tower::kExperts});
   config.rank_pattern = {{"layers\\.1\\.experts\\.down_proj", 5}};
   config.target_parameters = {"experts.gate_up_proj", "layers.1.experts.down_proj"};
-  const Selection selection = select_targets(*model, config);
+  Selection selection = select_targets(*model, config);
   attach(selection, config);
   const std::int64_t hidden = model->config().text.hidden_size;
   ASSERT_EQ(selection.targets.size(), 5u);
@@ -231,7 +231,7 @@ TEST(Targets, PatternsSetRankAndAlpha) {
   LoraConfig config = config_for({Tower::kLanguage}, ModulePattern::from_names({"q_proj", "v_proj"}));
   config.rank_pattern = {{R"(layers\.1\.self_attn\.q_proj)", 5}};
   config.alpha_pattern = {{"v_proj", 1.5}};
-  const Selection selection = select_targets(model, config);
+  Selection selection = select_targets(model, config);
   ASSERT_EQ(selection.targets.size(), 4u);
   EXPECT_EQ(selection.targets[0].rank, 2);
   EXPECT_EQ(selection.targets[1].alpha, 1.5);
@@ -244,7 +244,7 @@ TEST(Targets, PatternsSetRankAndAlpha) {
 TEST(Attach, StartsAsPeftDoes) {
   TinyLinears model;
   const LoraConfig config = config_for({Tower::kLanguage});
-  const Selection selection = select_targets(model, config);
+  Selection selection = select_targets(model, config);
   attach(selection, config);
   for (const Target& target : selection.targets) {
     const nn::Adapter& adapter = *target.layer->adapter;

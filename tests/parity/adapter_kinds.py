@@ -1,5 +1,5 @@
 """Every kind of adapter against PEFT in float32: DoRA, LoRA on the embeddings and the head, modules_to_save, and
-trainable_token_indices, over tied and untied tables; and LoRA+ against PEFT's optimizer.
+trainable_token_indices, over tied and untied tables; norms in modules_to_save; PiSSA; and LoRA+ against PEFT's optimizer.
 
 For each kind: PEFT makes an adapter, saves it, and gives logits, loss and gradients; Bezel reads the folder and must give the
 same within the bounds of model_parity.py. Bezel writes it anew, which PEFT must take without a word and hold the same tensors
@@ -30,6 +30,9 @@ DECODER = r".*language_model.*\.(q|k|v|o|gate|up|down)_proj"
 TOWERS = DECODER + r"|.*tower.*\.(q|k|v|o|gate|up|down)_proj\.linear|.*tower.*\.(ffw_layer_[12]|linear_start)\.linear"
 RATE, RATIO = 1e-5, 8.0
 TOKENS = [262, 301, 17, 5, 400]  # of them <|turn> and letters, which the cases hold
+# Of the decoder; shorter ones would reach the towers' too.
+NORMS = [rf"language_model.layers.{i}.{name}" for i in range(8) for name in ("input_layernorm", "post_attention_layernorm", "self_attn.q_norm", "self_attn.k_norm")]
+NORMS += ["post_per_layer_input_norm", "per_layer_projection_norm", "language_model.norm"]
 
 KINDS = {
     "dora": dict(use_dora=True, target_modules=TOWERS),
@@ -40,6 +43,7 @@ KINDS = {
     "saved embeddings": dict(target_modules=DECODER, modules_to_save=["embed_tokens"]),
     "saved head": dict(target_modules=DECODER, modules_to_save=["lm_head"]),
     "saved embeddings and head": dict(target_modules=DECODER, modules_to_save=["embed_tokens", "lm_head"]),
+    "norms": dict(target_modules=DECODER, modules_to_save=NORMS),
     "tokens": dict(target_modules=DECODER, trainable_token_indices=TOKENS),
     "tokens of both": dict(target_modules=DECODER, trainable_token_indices={"embed_tokens": TOKENS, "lm_head": TOKENS}),
 }
@@ -262,6 +266,68 @@ def loraplus(model, parameters):
                                      loraplus_weight_decay=0.01)
 
 
+def pissa(folder, files, tmp):
+    """PiSSA from the same base: Bezel's steps beside PEFT's, whose base has lost what A and B begin with; each reads what the other saved."""
+    config = dict(r=4, lora_alpha=8, init_lora_weights="pissa", target_modules=DECODER)
+    model, _ = quiet(lambda: get_peft_model(load(folder), LoraConfig(**config)))
+    case, rate = load_file(files[0]), 1e-3
+    with torch.no_grad():
+        start = error_of(case, model(**inputs_of(case), use_cache=False).logits, load(folder)(**inputs_of(case), use_cache=False).logits)
+    check(start <= 3e-4, f"pissa: PEFT begins as its base {start:.1e}")
+    parameters, losses = [p for p in model.parameters() if p.requires_grad], []
+    optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.01)
+    for step in range(8):
+        out = model(**inputs_of(load_file(files[step % len(files)]), labels=True), use_cache=False)
+        out.loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(out.loss.item())
+    yaml = f"config={{lora_r: 4, lora_alpha: 8, init_lora_weights: pissa, target_modules: '{DECODER}'}}"
+    told = train_steps(folder, "-", tmp / "ours", 8, rate, 0.01, yaml, *files)
+    error = max(abs(a - b) for (a, _), b in zip(told, losses, strict=True))
+    check(error <= 5e-3, f"pissa: losses {error:.1e}")
+    quiet(lambda: model.save_pretrained(tmp / "theirs", save_embedding_layers=False))
+    ours, said = quiet(lambda: PeftModel.from_pretrained(load(folder), tmp / "ours").eval())
+    check(not said, f"pissa: PEFT takes the folder without a word {said}")
+    base = load(folder).state_dict()
+    ours, theirs = (quiet(m.merge_and_unload)[0].state_dict() for m in (ours, model))
+    moved = torch.cat([(theirs[k] - v).flatten() for k, v in base.items()])
+    update = (torch.cat([(ours[k] - theirs[k]).flatten() for k in base]).norm() / moved.norm()).item()
+    check(update <= 5e-2, f"pissa: update {update:.1e}")
+    # PEFT's own folder is over a base that PEFT changes when it loads it.
+    with torch.no_grad():
+        again, _ = quiet(lambda: PeftModel.from_pretrained(load(folder), tmp / "theirs").eval())
+        wanted = again(**inputs_of(case), use_cache=False).logits
+    got = forward(folder, files[0], tmp / "out.safetensors", "--dtype", "float32", "--adapter", tmp / "theirs")["logits"]
+    read = error_of(case, got, wanted)
+    check(read <= 3e-4, f"pissa: PEFT's folder, logits {read:.1e}")
+    bezel("merge", "--model", folder, "--adapter", tmp / "theirs", "--output", tmp / "merged")
+    worst = max(relative(v, theirs[k]) for k, v in tensors_of(tmp / "merged").items() if k in theirs)
+    check(worst <= 1e-5, f"pissa: merged beside merge_and_unload {worst:.1e}")
+    niter = f"config={{lora_r: 4, lora_alpha: 8, init_lora_weights: pissa_niter_8, target_modules: '{DECODER}'}}"
+    begun = train_steps(folder, "-", tmp / "niter", 8, rate, 0.01, niter, *files)
+    # Random matrices have no few strongest directions: iterations find others, from which training goes as well.
+    niter = [loss for loss, _ in begun]
+    check(abs(niter[0] - losses[0]) <= 1e-3 and niter[6] < niter[0], f"pissa_niter_8: begins as the base and learns {niter}")
+    print(f"pissa: begins {start:.1e}, 8 steps losses {error:.1e}, update {update:.1e}; PEFT's folder {read:.1e}, merged {worst:.1e}", flush=True)
+
+
+def towers_norms(folder, file, tmp):
+    """PEFT's short names reach the towers: norms that nothing trained are passed over, trained ones refused by name."""
+    model, _ = quiet(lambda: get_peft_model(load(folder), LoraConfig(r=4, target_modules=DECODER, modules_to_save=["input_layernorm"])))
+    quiet(lambda: model.save_pretrained(tmp / "still", save_embedding_layers=False))
+    forward(folder, file, tmp / "out.safetensors", "--dtype", "float32", "--adapter", tmp / "still")
+    with torch.no_grad():
+        for name, tensor in model.named_parameters():
+            if "vision_tower" in name and "modules_to_save" in name:
+                tensor.add_(0.1)
+    quiet(lambda: model.save_pretrained(tmp / "moved", save_embedding_layers=False))
+    done = bezel("verify-adapter", "--model", folder, "--adapter", tmp / "moved", code=3)
+    said = done.stdout + done.stderr
+    check("vision_tower" in said and "outside the decoder" in said, f"trained norms of towers are refused: {said}")
+
+
 def main():
     root = reference(0)
     with tempfile.TemporaryDirectory() as folder:
@@ -280,7 +346,10 @@ def main():
             kind(name, config, apart, files[0], root, fresh(), False)
         for name in ("embeddings and head", "tokens"):
             kind(name, KINDS[name], tied, files[1], root, fresh(), True)
+        pissa(tied, files, fresh())
+        towers_norms(tied, files[0], fresh())
         trajectory("dora", tied, KINDS["dora"], files, fresh(), adam)
+        trajectory("norms", tied, KINDS["norms"], files, fresh(), adam)
         trajectory("embeddings and head", tied, KINDS["embeddings and head"], files, fresh(), adam)
         trajectory("tokens", tied, KINDS["tokens"], files, fresh(), adam)
         trajectory("LoRA+", tied, KINDS["embeddings and head"], files, fresh(), loraplus, "--loraplus", RATIO, 3 * RATE)

@@ -24,9 +24,12 @@ KINDS = {
                  [EMBEDDINGS + "lora_embedding_A", EMBEDDINGS + "lora_embedding_B", "base_model.model.lm_head.lora_B.weight"]),
     "saved": ({"modules_to_save": "embed_tokens,lm_head", "learning_rate": 1e-3}, [EMBEDDINGS + "weight", "base_model.model.lm_head.weight"]),
     "tokens": ({"trainable_token_indices": "262,263", "init_lora_weights": "orthogonal"}, [EMBEDDINGS + "token_adapter.trainable_tokens_delta"]),
+    "norms": ({"modules_to_save": "norm", "learning_rate": 1e-3},
+              ["base_model.model.model.language_model.norm.weight", "base_model.model.model.language_model.layers.0.self_attn.q_norm.weight"]),
+    "pissa": ({"init_lora_weights": "pissa", "lora_dropout": 0}, [LAYER + "lora_A.weight"]),
     "starts": ({"init_lora_weights": "false", "use_dora": "true", "use_rslora": "true"}, [LAYER + "lora_A.weight"]),
 }
-REFUSED = {"dora": "use_dora", "loraplus": "LoRA on the head", "saved": "modules_to_save", "tokens": "trainable_token_indices", "starts": "use_dora"}
+REFUSED = {"dora": "use_dora", "loraplus": "LoRA on the head", "saved": "modules_to_save", "norms": "modules_to_save", "tokens": "trainable_token_indices", "starts": "use_dora"}
 
 
 def bezel(runs, *arguments, code=0):
@@ -80,9 +83,10 @@ def check_commands(runs, name):
     verified = json.loads(bezel(runs, "verify-adapter", "--model", MODEL, "--adapter", adapter, "--json"))
     assert not verified["problems"], verified
     elsewhere = {row["tool"]: row["problems"] for row in verified["elsewhere"]}
-    assert elsewhere["llama.cpp"] and elsewhere["vLLM"], elsewhere
-    said = bezel(runs, "convert", "--adapter", adapter, "--to", "gguf", "--output", runs.folder / f"{name}.gguf", code=3)
-    assert REFUSED[name] in said and not (runs.folder / f"{name}.gguf").exists(), said
+    refused = REFUSED.get(name)  # a kind without an entry is plain LoRA, once it is saved
+    assert bool(refused) == bool(elsewhere["llama.cpp"]) == bool(elsewhere["vLLM"]), elsewhere
+    said = bezel(runs, "convert", "--adapter", adapter, "--to", "gguf", "--output", runs.folder / f"{name}.gguf", code=3 if refused else 0)
+    assert refused is None or (refused in said and not (runs.folder / f"{name}.gguf").exists()), said
     out = runs.folder / f"{name}-merged"
     bezel(runs, "merge", "--model", MODEL, "--adapter", adapter, "--output", out)
     report = json.loads(bezel(runs, "inspect", out, "--json"))
@@ -100,8 +104,12 @@ def main():
             check_next(runs, name, flags, tensors)
             check_commands(runs, name)
             print("ok", name, flush=True)
-        text = runs.run("quantized", storage="nf4", init_lora_weights="orthogonal", dtype="bfloat16", expect=2)
-        assert "init_lora_weights" in text and "dense" in text, text
+        for start in ("orthogonal", "pissa", "pissa_niter_4"):
+            text = runs.run("quantized", storage="nf4", init_lora_weights=start, lora_dropout=0, dtype="bfloat16", expect=2)
+            assert "init_lora_weights" in text and "dense" in text, text
+        for key, value in (("lora_dropout", 0.1), ("use_dora", "true"), ("target_modules", "q_proj,lm_head"), ("lora_r", 4096)):
+            text = runs.run("refused", **{"init_lora_weights": "pissa", "lora_dropout": 0, key: value}, expect=2)
+            assert "init_lora_weights" in text, text
         runs.run("nf4-dora", storage="nf4", use_dora="true", dtype="bfloat16", lora_dropout=0.1)
 
 

@@ -345,6 +345,7 @@ def runs(root, tmp):
     (again / "adapter_model.safetensors").unlink()
     train(folder, tmp, again, "--lora-towers", "[language, experts]", "--save-steps", 3, "--dtype", "float32", "--resume-from-checkpoint", "auto")
     check((out / "adapter_model.safetensors").read_bytes() == (again / "adapter_model.safetensors").read_bytes(), "a resumed run ends with the same bytes")
+    check("up to step 1<" in page and "up to step 1<" in (again / "report.html").read_text(), "a resumed run's page has the load from before")
     model, said = load_in_peft(load_base(folder), out)
     check(not said, f"PEFT takes what was trained {said}")
     for tool in ("peft", "vllm"):

@@ -32,7 +32,8 @@ gemma4::Model adapted_model(double dropout, bool bidirectional) {
   config.dropout = dropout;
   config.towers = {lora::Tower::kLanguage, lora::Tower::kVision, lora::Tower::kAudio};
   torch::manual_seed(5);
-  lora::attach(lora::select_targets(*model, config), config);
+  lora::Selection selection = lora::select_targets(*model, config);
+  lora::attach(selection, config);
   const at::NoGradGuard no_grad;
   for (const Tensor& tensor : nn::adapter_tensors(*model)) tensor.normal_(0.0, 0.05);
   model->train();

@@ -39,7 +39,7 @@ void run(const std::vector<std::string>& arguments) {
   if (arguments.size() > 4) config.exclude_modules = pattern(arguments[4]);
   if (arguments.size() > 5) config.target_parameters = split(arguments[5]);
   const bool text_only = model->config().text_only;
-  const lora::Selection selection = lora::select_targets(*model, config, {.text_only = text_only});
+  lora::Selection selection = lora::select_targets(*model, config, {.text_only = text_only});
   lora::attach(selection, config);
   {
     const at::NoGradGuard no_grad;

@@ -33,6 +33,17 @@ void save_gradients(train::Objective& objective, const data::Batch& batch, const
   io::save_safetensors(path, gradients);
 }
 
+// "-": a fresh one, by the config.
+lora::LoadedAdapter adapter_of(gemma4::Model& model, const std::string& folder, const lora::LoraConfig& config) {
+  const bool text_only = model->config().text_only;
+  if (folder != "-") return lora::load_adapter(*model, folder, text_only);
+  lora::LoadedAdapter adapter;
+  adapter.config = config;
+  adapter.selection = lora::select_targets(*model, config, {.text_only = text_only});
+  lora::attach(adapter.selection, config);
+  return adapter;
+}
+
 void run(std::vector<std::string> arguments) {
   train::LoraPlus loraplus;
   if (arguments[0] == "--loraplus") {
@@ -43,7 +54,6 @@ void run(std::vector<std::string> arguments) {
   const std::string &model_folder = arguments[0], &adapter_folder = arguments[1], &out = arguments[2];
   const std::int64_t steps = std::stoll(arguments[3]);
   gemma4::Model model = gemma4::load_model(model_folder, {torch::kFloat, torch::kCPU}).model;
-  const lora::LoadedAdapter adapter = lora::load_adapter(*model, adapter_folder, model->config().text_only);
   std::string yaml;
   if (arguments.at(6).starts_with("config=")) {
     yaml = arguments[6].substr(7);
@@ -52,6 +62,7 @@ void run(std::vector<std::string> arguments) {
   train::TrainConfig config = train::parse_train_config(yaml, "config", {}, /*require_paths=*/false);
   config.learning_rate = std::stod(arguments[4]);
   config.weight_decay = std::stod(arguments[5]);
+  const lora::LoadedAdapter adapter = adapter_of(model, adapter_folder, config.lora);
   std::vector<data::Batch> cases;
   for (std::size_t i = 6; i < arguments.size(); ++i)
     cases.push_back(model->make_batch(data::read_raw_inputs(arguments[i])));
@@ -59,8 +70,8 @@ void run(std::vector<std::string> arguments) {
   train::TrainerOptions options;
   options.total_steps = steps;
   loraplus.learning_rate = config.learning_rate;
-  options.loraplus = loraplus;
   options.optimizer = train::make_optimizer_settings(config);
+  options.optimizer.loraplus = loraplus;
   options.learning_rate = [&](std::int64_t) { return config.learning_rate; };
   train::SupervisedObjective objective(model, torch::kCPU, {},
                                        {config.label_smoothing_factor, config.neftune_noise_alpha});
@@ -82,7 +93,7 @@ void run(std::vector<std::string> arguments) {
 
 int main(int argc, char** argv) {
   if (argc < 8) {
-    std::fprintf(stderr, "train_steps MODEL ADAPTER OUT STEPS LR WEIGHT_DECAY [config=YAML] CASE...\n");
+    std::fprintf(stderr, "train_steps MODEL ADAPTER|- OUT STEPS LR WEIGHT_DECAY [config=YAML] CASE...\n");
     return 2;
   }
   try {

@@ -79,7 +79,7 @@ class TinyRun : public Objective {
   }
 
   void restore(const std::string& path) {
-    restore_tensors(path, trainer->optimizer());
+    restore_tensors(path, selection, trainer->optimizer());
     const TrainingState all = read_training_state(path);
     trainer->restore(all.trainer);
     restore_random_states(io::JsonView(all.random, "random"), torch::kCPU);

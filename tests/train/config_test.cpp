@@ -246,7 +246,9 @@ TEST(TrainConfig, ValuesOutOfRangeAndContradictionsAreRefused) {
 
 TEST(TrainConfig, WhatIsNotBuiltIsRefusedByName) {
   expect_refused("adapter: dora\n", {"c.yaml:1", "adapter", "not built yet"});
-  expect_refused("init_lora_weights: pissa_niter_4\n", {"init_lora_weights", "base's weights"});
+  expect_refused("init_lora_weights: olora\n", {"init_lora_weights", "base's weights"});
+  expect_refused("init_lora_weights: pissa_niter_0\n", {"init_lora_weights", "pissa_niter_N"});
+  EXPECT_EQ(parse("init_lora_weights: pissa_niter_4\n").lora.init_lora_weights, "pissa_niter_4");
   expect_refused("init_lora_weights: eva\n", {"init_lora_weights", "init_adapter"});
   expect_refused("init_lora_weights: zeros\n", {"init_lora_weights", "orthogonal"});
   expect_refused("init_lora_weights: orthogonal\nlora_r: 3\n", {"lora_r", "even"});
