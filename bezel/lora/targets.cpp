@@ -345,13 +345,14 @@ void check_start(const Target& target, const std::string& init) {
 void attach(const Selection& selection, const LoraConfig& config) {
   for (const Target& target : selection.targets) {
     const auto device = target.weight() ? target.weight()->device() : torch::Device(torch::kCPU);
-    const auto options = torch::TensorOptions().dtype(torch::kFloat).device(device);
+    // Drawn on the CPU: a seed means the same adapter on every device.
+    const auto options = torch::TensorOptions().dtype(torch::kFloat);
     nn::Adapter adapter;
     check_start(target, config.init_lora_weights);
     std::tie(adapter.a, adapter.b) = first_factors(target.num_experts() * target.rank, target.in_features(),
                                                    target.out_features(), config.init_lora_weights, options);
-    adapter.a.requires_grad_();
-    adapter.b.requires_grad_();
+    adapter.a = adapter.a.to(device).requires_grad_();
+    adapter.b = adapter.b.to(device).requires_grad_();
     adapter.scale = config.scale(target.rank, target.alpha);
     adapter.dropout = config.dropout;
     if (target.dora) nn::add_magnitude(adapter, *target.weight());
