@@ -48,6 +48,7 @@ struct Batch {
   torch::Tensor soft_rows;          ///< int64 [M], flat positions that the soft tokens of `media` fill, item by item
   std::vector<Media> media;         ///< in the order of their placeholders
   std::shared_ptr<const PreferenceRows> preferences;  ///< null: supervised samples
+  std::shared_ptr<const Batch> on_host;               ///< of a batch that moved to a device: what it was before
   bool has_padding = false;                           ///< some position of attention_mask is false
   std::int64_t num_tokens = 0;                        ///< real tokens
   /// Labels that were dropped because padding stands where they would be predicted: no key is seen there.
@@ -61,7 +62,7 @@ struct Batch {
   PerKind<bool> kinds() const;
   /// Of all tensors.
   std::int64_t num_bytes() const;
-  /// The same batch with every tensor on `device`.
+  /// The same batch with every tensor on `device`, which gets them in one copy.
   Batch to(torch::Device device) const;
 };
 

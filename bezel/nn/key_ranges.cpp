@@ -35,6 +35,8 @@ KeyRanges key_ranges(const MaskSpec& rule, torch::Device device) {
   if (rule.image_run_end.defined()) ranges.end = at::maximum(ranges.end, of_query(rule.image_run_end) + rule.num_past);
   ranges.causal = !window && rule.num_past == 0 && !rule.segment_start.defined() && !rule.attention_mask.defined() &&
                   !rule.image_run_end.defined() && !rule.queries.defined();
+  ranges.made = std::make_shared<KeyRanges::Made>();
+  ranges.may_lack_keys = rule.attention_mask.defined();
   return ranges;
 }
 

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <memory>
+
 #include <torch/types.h>
 
 namespace bezel::nn {
@@ -10,6 +12,14 @@ struct KeyRanges {
   torch::Tensor first = {};  ///< int64 [B or 1, Q]
   torch::Tensor end = {};    ///< int64 [B or 1, Q]
   bool causal = false;  ///< the ranges are [0, q + 1) for query q = 0, 1, … of as many keys, which needs no tensor
+
+  /// What attention on a device reads in their place, made by the first layer that asks.
+  struct Made {
+    torch::Tensor bias;     // see additive() in attention.cpp
+    torch::Tensor keyless;  // bool [B or 1, 1, Q, 1], queries that see no key
+  };
+  std::shared_ptr<Made> made = {};  ///< null: nothing is kept
+  bool may_lack_keys = true;        ///< false: every query sees a key
 };
 
 /// What the ranges of a decoder layer follow from.

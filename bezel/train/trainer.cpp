@@ -69,14 +69,18 @@ Trainer::Trainer(torch::nn::Module& model, const lora::Selection& selection, Obj
 
 // Adds the gradients of all micro-batches, and sets loss, gradient norm and `skipped` of `result`.
 void Trainer::accumulate(std::span<const data::Batch> batches, StepResult& result) {
+  std::vector<torch::Tensor> losses;
   for (const data::Batch& batch : batches) {
     if (objective_.weight(batch) == 0) continue;
     const torch::Tensor loss = objective_.loss_sum(batch) / static_cast<double>(result.num_labels);
-    result.loss += loss.item<double>();
+    losses.push_back(loss.detach());
     add_metrics(result.metrics, objective_.take_metrics());
-    if (!std::isfinite(result.loss)) break;  // NaN or Inf: skip the remaining micro-batches
+    // NaN or Inf: skip the remaining micro-batches. A device is not waited for; what it adds up is thrown away below.
+    if (loss.is_cpu() && !std::isfinite(loss.item<double>())) break;
     loss.backward();
   }
+  const torch::Tensor read = at::stack(losses).to(torch::kCPU, torch::kDouble);
+  for (std::int64_t i = 0; i < read.size(0); ++i) result.loss += read.const_data_ptr<double>()[i];
   result.grad_norm = std::isfinite(result.loss) ? optimizer_.gradient_norm() : result.loss;
   result.skipped = !std::isfinite(result.loss) || !std::isfinite(result.grad_norm);
 }

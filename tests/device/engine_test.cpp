@@ -41,7 +41,7 @@ lora::LoraConfig everywhere() {
 }
 
 std::vector<Case> cases() {
-  std::vector<Case> all(8, {.lora = everywhere()});
+  std::vector<Case> all(11, {.lora = everywhere()});
   all[0].name = "dense";
   all[1].name = "nf4";
   all[1].storage.storage = quant::Storage::kNf4;
@@ -57,6 +57,15 @@ std::vector<Case> cases() {
   all[6].recompute = true;
   all[7].name = "dropout";
   all[7].lora.dropout = 0.3;
+  all[8].name = "mixture";
+  all[8].mixture = true;
+  all[8].lora.target_parameters = {"experts.gate_up_proj", "experts.down_proj"};
+  all[9] = all[8];
+  all[9].name = "mixture_nf4_recompute";
+  all[9].storage.storage = quant::Storage::kNf4;
+  all[9].recompute = true;
+  all[10].name = "rows";
+  all[10].lora.trainable_token_indices = {{"embed_tokens", {5, 9, 11, 12}}};
   return all;
 }
 
@@ -69,7 +78,10 @@ std::vector<Tensor> trained(gemma4::Model& model) {
 
 class EngineOnDevice : public testing::TestWithParam<Case> {
  protected:
-  EngineOnDevice() { test::write_tiny_checkpoint(folder_.path().string()); }
+  EngineOnDevice() {
+    test::write_tiny_checkpoint(folder_.path().string(), true,
+                                GetParam().mixture ? test::tiny_mixture_text() : test::tiny_config_text());
+  }
 
   gemma4::Model model_on(torch::Device device) {
     const Case& made = GetParam();
@@ -79,8 +91,7 @@ class EngineOnDevice : public testing::TestWithParam<Case> {
     lora::attach(selection, made.lora);
     torch::manual_seed(7);
     const at::NoGradGuard no_grad;
-    for (const Tensor& tensor : trained(model))
-      tensor.add_((0.05 * torch::randn(tensor.sizes())).to(tensor.device()));
+    for (const Tensor& tensor : trained(model)) tensor.add_((0.05 * torch::randn(tensor.sizes())).to(tensor.device()));
     model->set_recompute(made.recompute);
     model->train();
     return model;
@@ -105,7 +116,9 @@ class EngineOnDevice : public testing::TestWithParam<Case> {
   test::TempFolder folder_;
 };
 
-TEST_P(EngineOnDevice, LossAndGradientsAreTheCpus) { test::expect_close(step_on(kDevice), step_on(torch::kCPU), kRounding); }
+TEST_P(EngineOnDevice, LossAndGradientsAreTheCpus) {
+  test::expect_close(step_on(kDevice), step_on(torch::kCPU), kRounding);
+}
 
 INSTANTIATE_TEST_SUITE_P(All, EngineOnDevice, testing::ValuesIn(cases()),
                          [](const auto& info) { return std::string(info.param.name); });

@@ -14,8 +14,8 @@ namespace bezel::simulated {
 inline const torch::Device kDevice{torch::kPrivateUse1, 0};
 
 struct Counts {
-  std::int64_t launches = 0;            ///< calls of the backend that are no views: about a kernel each
-  std::int64_t host_to_device = 0;      ///< copies
+  std::int64_t launches = 0;        ///< calls of the backend that are no views: about a kernel each
+  std::int64_t host_to_device = 0;  ///< copies
   std::int64_t host_to_device_bytes = 0;
   std::int64_t device_to_host = 0;
   std::int64_t device_to_host_bytes = 0;

@@ -24,9 +24,9 @@ using torch::jit::Stack;
 
 // The size of what they give depends on data, so a real device is waited for.
 constexpr std::array<std::string_view, 12> kDataSized{
-    "aten::nonzero",           "aten::masked_select",      "aten::bincount",         "aten::_unique",
-    "aten::_unique2",          "aten::unique_dim",         "aten::unique_consecutive", "aten::unique_dim_consecutive",
-    "aten::repeat_interleave", "aten::_linalg_svd",        "aten::_linalg_eigh",     "aten::histogram"};
+    "aten::nonzero",           "aten::masked_select", "aten::bincount",           "aten::_unique",
+    "aten::_unique2",          "aten::unique_dim",    "aten::unique_consecutive", "aten::unique_dim_consecutive",
+    "aten::repeat_interleave", "aten::_linalg_svd",   "aten::_linalg_eigh",       "aten::histogram"};
 // Ask or change what the host knows anyway.
 constexpr std::array<std::string_view, 5> kBookkeeping{"aten::resize_", "aten::is_same_size", "aten::is_set_to",
                                                        "aten::_fused_sdp_choice", "aten::is_pinned"};

@@ -107,7 +107,42 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> attention_backward(
   return {to_device(dq), to_device(dk), to_device(dv), Tensor()};
 }
 
-TORCH_LIBRARY_IMPL(_, PrivateUse1, library) { library.fallback(torch::CppFunction::makeFromBoxedFunction<&run_on_host>()); }
+// Kernels that devices have, and the CPU makes of several.
+std::tuple<Tensor, Tensor> rms_norm(const Tensor& x, at::IntArrayRef, const std::optional<Tensor>& weight,
+                                    std::optional<double> eps) {
+  const at::AutoDispatchBelowADInplaceOrView below;
+  const Tensor wide = visible(x).to(at::kFloat);
+  const Tensor inverse = at::rsqrt(wide.square().mean(-1, /*keepdim=*/true) + eps.value_or(1e-6));
+  Tensor y = wide * inverse;
+  if (weight) y = y * visible(*weight).to(at::kFloat);
+  count_launch("aten::_fused_rms_norm");
+  return {to_device(y.to(x.scalar_type())), to_device(inverse)};
+}
+
+std::tuple<Tensor, Tensor> rms_norm_backward(const Tensor& grad, const Tensor& x, at::IntArrayRef,
+                                             const Tensor& inverse, const std::optional<Tensor>& weight,
+                                             std::array<bool, 2> wanted) {
+  const at::AutoDispatchBelowADInplaceOrView below;
+  TORCH_CHECK(!wanted[1], "the gradient of a norm's weight is not simulated");
+  Tensor dy = visible(grad).to(at::kFloat);
+  if (weight) dy = dy * visible(*weight).to(at::kFloat);
+  const Tensor normed = visible(x).to(at::kFloat) * visible(inverse);
+  const Tensor dx = (dy - normed * (dy * normed).mean(-1, /*keepdim=*/true)) * visible(inverse);
+  count_launch("aten::_fused_rms_norm_backward");
+  return {to_device(dx.to(x.scalar_type())), Tensor()};
+}
+
+Tensor grouped_mm(const Tensor& a, const Tensor& b, const std::optional<Tensor>& ends,
+                  const std::optional<Tensor>& bias, std::optional<at::ScalarType> dtype) {
+  const at::AutoDispatchBelowADInplaceOrView below;
+  const Tensor out = at::_grouped_mm(visible(a), visible(b), visible(ends), visible(bias), dtype);
+  count_launch("aten::_grouped_mm");
+  return to_device(out);
+}
+
+TORCH_LIBRARY_IMPL(_, PrivateUse1, library) {
+  library.fallback(torch::CppFunction::makeFromBoxedFunction<&run_on_host>());
+}
 
 TORCH_LIBRARY_IMPL(aten, PrivateUse1, library) {
   library.impl("empty.memory_format", &empty);
@@ -117,9 +152,22 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, library) {
   library.impl("_local_scalar_dense", &local_scalar);
   library.impl("set_.source_Storage_storage_offset", &set_storage);
   library.impl("set_.source_Tensor", &set_tensor);
+  library.impl("_fused_rms_norm", &rms_norm);
+  library.impl("_fused_rms_norm_backward", &rms_norm_backward);
+  library.impl("_grouped_mm", &grouped_mm);
   library.impl("_scaled_dot_product_fused_attention_overrideable", &attention);
   library.impl("_scaled_dot_product_fused_attention_overrideable_backward", &attention_backward);
 }
+
+// Operators on lists are a kernel each, as on devices that have them, and not one for every tensor.
+torch::Library lists = [] {
+  torch::Library library(torch::Library::IMPL, "aten", c10::DispatchKey::PrivateUse1, __FILE__, __LINE__);
+  for (const c10::OperatorName& name : c10::Dispatcher::singleton().getAllOpNames())
+    if (name.name.starts_with("aten::_foreach_"))
+      library.impl((name.name.substr(6) + (name.overload_name.empty() ? "" : "." + name.overload_name)).c_str(),
+                   torch::CppFunction::makeFromBoxedFunction<&run_on_host>());
+  return library;
+}();
 
 }  // namespace
 }  // namespace bezel::simulated

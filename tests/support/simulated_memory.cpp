@@ -153,7 +153,7 @@ std::string name_of_block(const void* device) {
 void install_fault_report() {
   void* frames[1];
   ::backtrace(frames, 1);  // loads what it needs now
-  struct sigaction action{};
+  struct sigaction action {};
   action.sa_sigaction = report;
   action.sa_flags = SA_SIGINFO;
   ::sigaction(SIGSEGV, &action, nullptr);

@@ -57,9 +57,7 @@ class DeviceGenerator final : public c10::GeneratorImpl {
   std::uint64_t get_offset() const override { return numbers_.get_offset(); }
   std::uint64_t current_seed() const override { return numbers_.current_seed(); }
   std::uint64_t seed() override { return const_cast<at::Generator&>(numbers_).seed(); }
-  void set_state(const c10::TensorImpl& state) override {
-    numbers_.unsafeGetGeneratorImpl()->set_state(state);
-  }
+  void set_state(const c10::TensorImpl& state) override { numbers_.unsafeGetGeneratorImpl()->set_state(state); }
   c10::intrusive_ptr<c10::TensorImpl> get_state() const override {
     return numbers_.unsafeGetGeneratorImpl()->get_state();
   }
