@@ -1,7 +1,7 @@
 # The two commands: `make demo` and `make test`. Each sets up what is missing first.
 #
 # LIBTORCH=/some/libtorch   build on that LibTorch instead of the one in .venv
-.PHONY: setup build wheel demo-command demo demo-preferences test test-llama test-asan fuzz bench soak reference clean format
+.PHONY: setup build wheel demo-command demo demo-preferences test test-llama test-asan fuzz bench device-counts soak reference clean format
 
 PYTHON := .venv/bin/python3
 
@@ -71,6 +71,13 @@ bench:
 	@$(PYTHON) benchmarks/gemma3_270m.py
 	@$(PYTHON) benchmarks/vs_transformers.py
 	@build/benchmarks/bench_kernels
+
+# What an update asks of a device, Bezel beside transformers + PEFT, into docs/BENCHMARKS.md: counts on a simulated device.
+device-counts:
+	@tools/setup.sh test
+	@cmake --preset dev
+	@cmake --build --preset dev --target count_steps simulated_device
+	@$(PYTHON) benchmarks/device_counts.py
 
 # 2,000 steps, killed at random 50 times: minutes, so no part of `make test`, which runs a short form.
 soak:

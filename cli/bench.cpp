@@ -1,4 +1,5 @@
 #include "bezel/train/bench.h"
+#include "bezel/train/device.h"
 
 #include <algorithm>
 #include <cstdio>
@@ -24,6 +25,7 @@ struct BenchOptions {
   std::vector<std::string> towers{"language"};
   std::string dtype = "bfloat16";
   std::string storage = "dense";
+  std::string device = "cpu";
   std::int64_t tokens = 512;
   std::int64_t label_tokens = 128;
   std::int64_t steps = 5;
@@ -94,8 +96,11 @@ void bench(const BenchOptions& options) {
   const torch::ScalarType dtype = options.dtype == "float32" ? torch::kFloat : torch::kBFloat16;
   torch::manual_seed(0);
   keep_freed_memory();
+  const torch::Device device = train::choose_device(options.device);
+  if (options.decode > 0 && !device.is_cpu())
+    throw Error(ErrorKind::kConfig, "--decode: times the CPU alone; leave --device ", options.device, " out");
   gemma4::Model model =
-      gemma4::load_model(options.model, {dtype, torch::kCPU, {.storage = quant::parse_storage(options.storage)}}).model;
+      gemma4::load_model(options.model, {dtype, device, {.storage = quant::parse_storage(options.storage)}}).model;
   const input::RawInputs raw = options.inputs.empty() ? train::synthetic_inputs(model->config(), options.tokens,
                                                                                 options.label_tokens, /*seed=*/0)
                                                       : input::read_raw_inputs(options.inputs);
@@ -115,6 +120,7 @@ void bench(const BenchOptions& options) {
   out["micro_batches"] = batches.size();
   out["dtype"] = options.dtype;
   out["storage"] = options.storage;
+  out["device"] = device.str();
   out["threads"] = at::get_num_threads();
   if (options.steps > 0) print_training(options, train_steps(options, model, batches), out);
   if (options.decode > 0) {
@@ -139,6 +145,8 @@ void add_bench(CLI::App& app, int&) {
       ->capture_default_str();
   command->add_option("--storage", options->storage, "of the frozen weights; codes in a checkpoint stay as they are")
       ->check(CLI::IsMember({"dense", "nf4", "int8"}))
+      ->capture_default_str();
+  command->add_option("--device", options->device, "of training steps: cpu, cuda, cuda:N or auto")
       ->capture_default_str();
   command->add_option("--tokens", options->tokens, "length of synthetic input")
       ->check(CLI::Range(2, 1 << 20))

@@ -77,6 +77,9 @@ std::string memory_text(const Json& run) {
                                       (run["recompute"].get<bool>() ? " (recomputed)" : "") + ", adapters " +
                                       bytes(memory["adapters"]) + ", logits " + bytes(memory["loss"]) + ", program " +
                                       bytes(memory["process"]));
+  if (memory.contains("device"))
+    return out + row("device", "about " + bytes(memory["device"]) + " resident there; " + bytes(memory["host_tables"]) +
+                                   " of embeddings stay in the host's memory (embeddings_on: host)");
   const double free = run["available_bytes"].get<double>();
   return out + row("", bytes_text(free) + " are free" +
                            (memory["total"].get<double>() > free ? ": THIS DOES NOT FIT; see docs/qlora.md" : ""));
@@ -196,7 +199,7 @@ io::Json estimate_json(const report::RunEstimate& run) {
           {"shares_prefixes", run.shares_prefixes},
           {"shared_tokens", run.shared_tokens},
           {"recompute", run.recompute},
-          {"memory", report::memory_json(run.memory)},
+          {"memory", report::memory_json(run.memory, run.on_device)},
           {"available_bytes", run.available_bytes},
           {"tokens", run.work.tokens},
           {"flops", run.flops},

@@ -27,6 +27,7 @@ using torch::Tensor;
 constexpr std::array<std::string_view, 8> kCacheScales = {
     "k_scale", "v_scale", "q_scale", "kv_scale", "kv_cache_scale", "prob_scale", "k_zero_point", "v_zero_point"};
 constexpr std::string_view kTokenEmbedding = "model.language_model.embed_tokens";
+constexpr std::string_view kPerLayerEmbedding = "embed_tokens_per_layer";
 
 std::string text_of(const std::vector<std::int64_t>& shape) {
   std::ostringstream out;
@@ -102,8 +103,15 @@ void check_bounds(const std::string& folder, const std::string& name, const nn::
   ordered("output", clip.output_min, clip.output_max);
 }
 
+// The options for one module.
+LoadOptions options_of(const std::string& module, LoadOptions options) {
+  if (options.embeddings_on_host && module.ends_with(kPerLayerEmbedding)) options.device = torch::kCPU;
+  return options;
+}
+
 void fill_slot(const std::string& module, const nn::Slot& slot, Source& source, const quant::StoredFormat& format,
-               const LoadOptions& options) {
+               const LoadOptions& given) {
+  const LoadOptions options = options_of(module, given);
   const std::string canonical = module + "." + slot.name;
   if (slot.kind == nn::SlotKind::kMatrix) {
     const auto parts = source.take_parts(slot.role == nn::MatrixRole::kExperts ? canonical : module);

@@ -15,6 +15,7 @@ struct LoadOptions {
   torch::ScalarType dtype = torch::kBFloat16;  ///< what activations are computed in: float32 or bfloat16
   torch::Device device = torch::kCPU;
   quant::StorageOptions storage{};  ///< what dense matrices become; those stored quantized stay as they are
+  bool embeddings_on_host = false;  ///< the per-layer embeddings stay on the CPU, whatever the device
 };
 
 /// A model with its weights, and what was seen on the way.

@@ -137,12 +137,16 @@ void ModelImpl::set_recompute(bool recompute) {
   for (const MediaInput& path : model->media_inputs) path.encoder->recompute = recompute;
 }
 
+// Tokens as they are looked up: placeholders are padding.
+Tensor ModelImpl::looked_up_ids(const input::Batch& batch) const {
+  const Tensor& ids = batch.input_ids;
+  if (!batch.placeholder_rows.defined() || batch.placeholder_rows.size(0) == 0) return ids;
+  return ids.flatten().scatter(0, batch.placeholder_rows, config_.text.pad_token_id).view(ids.sizes());
+}
+
 Tensor ModelImpl::decode(const input::Batch& batch, const Encoded& encoded, const Tensor& queries, KvCache* past) {
   const nn::ScopedRandomKeys random(keys_of(batch, queries));
-  const std::int64_t pad = config_.text.pad_token_id;
-  Tensor ids = batch.input_ids;
-  if (batch.placeholder_rows.defined() && batch.placeholder_rows.size(0) > 0)
-    ids = ids.flatten().scatter(0, batch.placeholder_rows, pad).view(ids.sizes());
+  const Tensor ids = looked_up_ids(batch);
   Tensor embeds = EmbeddingNoise::add(model->language_model->embed(ids, dtype_));  // [B, T, H]
   if (encoded.rows.defined()) {
     TORCH_CHECK(batch.soft_rows.size(0) == encoded.rows.size(0), batch.soft_rows.size(0), " placeholders for ",
@@ -158,8 +162,12 @@ Tensor ModelImpl::decode(const input::Batch& batch, const Encoded& encoded, cons
   const Tensor ends = bidirectional ? nn::image_run_ends(batch.mm_token_type_ids, batch.segment_start) : Tensor();
   const bool in_all_layers = bidirectional && config_.text.image_attention == ImageAttention::kAllLayers;
   const Tensor begins = in_all_layers ? nn::image_run_begins(ends) : Tensor();
+  // Rows of a table that stays on the host are looked up there.
+  const auto& table = model->language_model->embed_tokens_per_layer;
+  const bool on_host = batch.on_host && table && table->weight->device() != embeds.device();
+  const Tensor of_table = on_host ? looked_up_ids(*batch.on_host) : ids;
   return model->language_model(
-      embeds, model->language_model->per_layer_inputs(ids, embeds),
+      embeds, model->language_model->per_layer_inputs(of_table, embeds),
       Context{real, batch.segment_start, ends, begins, queries, past, batch.prefix_begin, batch.prefix_end});
 }
 

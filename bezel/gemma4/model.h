@@ -114,6 +114,7 @@ class ModelImpl : public torch::nn::Module {
  private:
   torch::Tensor decode(const input::Batch& batch, const Encoded& encoded, const torch::Tensor& queries,
                        KvCache* past = nullptr);
+  torch::Tensor looked_up_ids(const input::Batch& batch) const;
   std::vector<torch::Tensor> encode_kind(const MediaInput& path, const std::vector<input::Media>& media);
   // Of the encoder, or the cache.
   torch::Tensor soft_tokens(const MediaInput& path, const input::Media& media);

@@ -173,7 +173,9 @@ Tensor TextModelImpl::per_layer_inputs(const Tensor& ids, const Tensor& embeds) 
   if (!embed_tokens_per_layer) return {};
   const std::vector<std::int64_t> shape{ids.size(0), ids.size(1), config_.num_layers,
                                         config_.hidden_size_per_layer_input};
-  const Tensor looked_up = embed_tokens_per_layer(ids, embeds.scalar_type()).view(shape);
+  const Tensor where_it_is = ids.to(embed_tokens_per_layer->weight->device());
+  const Tensor looked_up =
+      embed_tokens_per_layer(where_it_is, embeds.scalar_type()).to(embeds.device()).view(shape);
   const double scale = 1.0 / std::sqrt(static_cast<double>(config_.hidden_size));
   const Tensor projected = (per_layer_model_projection(embeds) * scale).view(shape);
   return (per_layer_projection_norm(projected) + looked_up) * std::sqrt(0.5);
@@ -187,7 +189,8 @@ AttentionContext TextModelImpl::attention_context(LayerType type, const Tensor& 
   const std::int64_t num_past = sliding ? std::min(position, config_.sliding_window - 1) : position;  // of the keys
   const Tensor place = positions(context, position, num_tokens, options);
   const auto rotation = [&](const Tensor& of) {
-    return nn::rope_table(of, frequencies_[static_cast<std::size_t>(type)], embeds.scalar_type());
+    const Tensor& frequencies = nn::placed(frequencies_[static_cast<std::size_t>(type)], embeds.device());
+    return nn::rope_table(of, frequencies, embeds.scalar_type());
   };
   AttentionContext inputs;
   inputs.key_rope = rotation(place);

@@ -191,7 +191,7 @@ class TextModelImpl : public torch::nn::Module {
 
   TextConfig config_;
   std::vector<LayerPlan> plans_, gathering_plans_;
-  std::array<torch::Tensor, 2> frequencies_;  // by LayerType, [D / 2]
+  mutable std::array<torch::Tensor, 2> frequencies_;  // by LayerType, [D / 2]
 };
 TORCH_MODULE(TextModel);
 

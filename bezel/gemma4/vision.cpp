@@ -95,8 +95,9 @@ Tensor VisionModelImpl::pool(const Tensor& h, const input::Media& image) const {
 }
 
 Tensor VisionModelImpl::encode(const input::Media& image, torch::ScalarType dtype) {
-  const Tensor embedded = patch_embedder(image.features, image.layout, dtype);       // [P, H]
-  const nn::RopeTable rotation = nn::rope_table(image.layout, frequencies_, dtype);  // [P, 2, D/2]
+  const Tensor embedded = patch_embedder(image.features, image.layout, dtype);  // [P, H]
+  const nn::RopeTable rotation =
+      nn::rope_table(image.layout, nn::placed(frequencies_, image.layout.device()), dtype);  // [P, 2, D/2]
   const Tensor h = run_layers(embedded, [rotation](torch::nn::Module& layer, const Tensor& x) {
     return layer.as<VisionLayerImpl>()->forward(x, rotation);
   });

@@ -19,6 +19,9 @@ void visit_tensors(Given& batch, Visit visit) {
   for (auto& media : batch.media) each(media.features, media.layout, media.soft_index);
 }
 
+// That a tensor takes in a copy of all, so that the one behind it is aligned.
+std::int64_t room_bytes(const Tensor& tensor) { return (static_cast<std::int64_t>(tensor.nbytes()) + 15) / 16 * 16; }
+
 }  // namespace
 
 void Batch::index_labels() {
@@ -59,7 +62,30 @@ std::int64_t Batch::num_bytes() const {
 
 Batch Batch::to(torch::Device device) const {
   Batch moved = *this;
-  visit_tensors(moved, [&](Tensor& tensor) { tensor = tensor.to(device); });
+  if (device.is_cpu() || (input_ids.defined() && input_ids.device() == device)) {
+    visit_tensors(moved, [&](Tensor& tensor) { tensor = tensor.to(device); });
+    return moved;
+  }
+  std::int64_t bytes = 0;
+  visit_tensors(*this, [&](const Tensor& tensor) { bytes += room_bytes(tensor); });
+  Tensor all = at::zeros({bytes}, at::kByte);
+  std::int64_t begin = 0;
+  // The bytes at `begin` as a tensor like `like`.
+  const auto part = [&begin](const Tensor& of, const Tensor& like) {
+    return of.narrow(0, begin, static_cast<std::int64_t>(like.nbytes())).view(like.scalar_type()).view(like.sizes());
+  };
+  visit_tensors(*this, [&](const Tensor& tensor) {
+    part(all, tensor).copy_(tensor);
+    begin += room_bytes(tensor);
+  });
+  all = all.to(device);
+  begin = 0;
+  visit_tensors(moved, [&](Tensor& tensor) {
+    const std::int64_t room = room_bytes(tensor);
+    tensor = part(all, tensor);
+    begin += room;
+  });
+  moved.on_host = std::make_shared<const Batch>(*this);
   return moved;
 }
 

@@ -54,8 +54,9 @@ struct Batch {
   /// position, in their order, then empty ones: prefixes that samples share. Undefined: there are none. Such rows have
   /// no padding.
   torch::Tensor prefix_begin;
-  torch::Tensor prefix_end;     ///< int64 [A, B, T], where these segments end
-  bool has_padding = false;     ///< some position of attention_mask is false
+  torch::Tensor prefix_end;              ///< int64 [A, B, T], where these segments end
+  std::shared_ptr<const Batch> on_host;  ///< of a batch that moved to a device: what it was before
+  bool has_padding = false;              ///< some position of attention_mask is false
   std::int64_t num_tokens = 0;  ///< real tokens of all samples; those of a shared prefix count for each of them
   /// Labels that were dropped because padding stands where they would be predicted: no key is seen there.
   std::int64_t num_unpredictable = 0;
@@ -70,7 +71,7 @@ struct Batch {
   PerKind<bool> kinds() const;
   /// Of all tensors.
   std::int64_t num_bytes() const;
-  /// The same batch with every tensor on `device`.
+  /// The same batch with every tensor on `device`, which gets them in one copy.
   Batch to(torch::Device device) const;
 };
 

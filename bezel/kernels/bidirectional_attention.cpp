@@ -7,6 +7,7 @@
 #include <ATen/Parallel.h>
 #include <ATen/native/CPUBlas.h>
 
+#include "bezel/kernels/host_loops.h"
 #include "bezel/kernels/packed_gemm.h"
 #include "bezel/kernels/simd/dispatch.h"
 
@@ -189,7 +190,7 @@ struct PackedHeads {
 }  // namespace
 
 bool has_bidirectional_attention(const Tensor& q, const Tensor& k) {
-  return q.is_cpu() && q.scalar_type() == torch::kBFloat16 && k.sizes() == q.sizes();
+  return may_loop(q) && q.scalar_type() == torch::kBFloat16 && k.sizes() == q.sizes();
 }
 
 Attended bidirectional_attention(const Tensor& given_q, const Tensor& given_k, const Tensor& given_v) {

@@ -6,6 +6,7 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
+#include "bezel/kernels/host_loops.h"
 #include "bezel/kernels/simd/dispatch.h"
 
 namespace bezel::kernels {
@@ -92,7 +93,7 @@ torch::Tensor dequantize_4bit_plain(const torch::Tensor& packed, const torch::Te
 
 torch::Tensor dequantize_4bit(const torch::Tensor& packed, const torch::Tensor& scales, std::int64_t first,
                               std::int64_t count, const FourBitFormat& format, torch::ScalarType dtype) {
-  if (packed.is_cpu() && packed.is_contiguous()) {
+  if (may_loop(packed) && packed.is_contiguous()) {
     torch::Tensor out = at::empty({count}, packed.options().dtype(dtype));
     const torch::Tensor block_scales = scales.contiguous();
     const auto run = [&](auto value) {
@@ -110,7 +111,7 @@ torch::Tensor dequantize_4bit(const torch::Tensor& packed, const torch::Tensor& 
 
 MakeWindow windows_4bit(const torch::Tensor& packed, const torch::Tensor& scales, std::int64_t first,
                         std::int64_t columns, const FourBitFormat& format) {
-  if (!packed.is_cpu() || !packed.is_contiguous() || format.value_dtype == torch::kHalf) return {};
+  if (!may_loop(packed) || !packed.is_contiguous() || format.value_dtype == torch::kHalf) return {};
   if (format.block != kWindowStep || columns % kWindowStep != 0 || first % columns != 0) return {};
   return [packed, scales = scales.contiguous(), table = format.table, first, columns](
              const Window& window, simd::Bf16* scratch, std::int64_t ld) {
@@ -124,7 +125,7 @@ MakeWindow windows_4bit(const torch::Tensor& packed, const torch::Tensor& scales
 }
 
 bool has_gemv_4bit(const torch::Tensor& x, const torch::Tensor& packed, const FourBitFormat& format) {
-  return x.size(0) == 1 && simd::takes({x}) && packed.is_cpu() && packed.is_contiguous() && format.block == 64 &&
+  return x.size(0) == 1 && simd::takes({x}) && may_loop(packed) && packed.is_contiguous() && format.block == 64 &&
          x.size(1) % format.block == 0 && format.value_dtype != torch::kHalf;
 }
 

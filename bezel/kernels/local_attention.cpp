@@ -5,6 +5,7 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
+#include "bezel/kernels/host_loops.h"
 #include "bezel/kernels/simd/dispatch.h"
 
 namespace bezel::kernels {
@@ -46,7 +47,7 @@ struct ChunkedArguments {
 }  // namespace
 
 bool has_local_attention(const ChunkedHeads& heads) {
-  return heads.q.is_cpu() && heads.q.scalar_type() == torch::kBFloat16 &&
+  return may_loop(heads.q) && heads.q.scalar_type() == torch::kBFloat16 &&
          heads.relative.scalar_type() == torch::kBFloat16;
 }
 

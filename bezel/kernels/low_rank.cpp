@@ -4,6 +4,7 @@
 
 #include <ATen/ATen.h>
 
+#include "bezel/kernels/host_loops.h"
 #include "bezel/kernels/packed_weight.h"
 #include "bezel/kernels/simd/dispatch.h"
 
@@ -14,8 +15,9 @@ using torch::Tensor;
 
 // The factors in the dtype of y first, as any other factor of a product.
 Tensor sum_plain(const Tensor& y, const LowRank& term) {
+  if (!term.h.defined()) return y;
+  if (!may_loop(y)) return at::addmm(y, term.h.to(y.scalar_type()), term.b.to(y.scalar_type()), 1, term.scale);
   const Tensor wide = y.to(torch::kFloat);
-  if (!term.h.defined()) return wide.to(y.scalar_type());
   const auto factor = [&y](const Tensor& x) { return x.to(y.scalar_type()).to(torch::kFloat); };
   return at::addmm(wide, factor(term.h), factor(term.b)).to(y.scalar_type());
 }
@@ -23,7 +25,7 @@ Tensor sum_plain(const Tensor& y, const LowRank& term) {
 Tensor within(const Tensor& x, Bounds bounds) { return (x >= bounds.low).bitwise_and_(x <= bounds.high); }
 
 bool fits(const Tensor& y, const LowRank& term, const Tensor& gate) {
-  return simd::takes({y, gate}) && (!term.h.defined() || (term.h.is_cpu() && term.b.is_cpu()));
+  return simd::takes({y, gate}) && (!term.h.defined() || (may_loop(term.h) && may_loop(term.b)));
 }
 
 void run(Tensor& y, const LowRank& term, simd::Epilogue epilogue, Bounds bounds, const Tensor& gate,
@@ -53,7 +55,10 @@ void run(Tensor& y, const LowRank& term, simd::Epilogue epilogue, Bounds bounds,
 Tensor clamp_low_rank_plain(Tensor& y, const LowRank& term, Bounds bounds, bool keep_inside) {
   const Tensor sum = sum_plain(y, term);
   const Tensor inside = keep_inside ? within(sum, bounds) : Tensor();  // first: `sum` may be y itself
-  y.copy_(at::clamp(sum, bounds.low, bounds.high));
+  if (may_loop(y))
+    y.copy_(at::clamp(sum, bounds.low, bounds.high));
+  else
+    at::clamp_out(y, sum, bounds.low, bounds.high);
   return inside;
 }
 
@@ -65,6 +70,8 @@ void add_low_rank(Tensor& y, const LowRank& term) {
   if (!term.h.defined()) return;
   if (fits(y, term, {}))
     run(y, term, simd::Epilogue::kNone, {}, {}, {});
+  else if (!may_loop(y))
+    y.addmm_(term.h.to(y.scalar_type()), term.b.to(y.scalar_type()), 1, term.scale);  // one kernel, which rounds once
   else
     y.copy_(sum_plain(y, term));
 }

@@ -17,6 +17,7 @@ struct Bounds {
 struct LowRank {
   torch::Tensor h;
   torch::Tensor b;
+  double scale = 1.0;  ///< what else it is multiplied by; always 1 on the CPU
 };
 
 /// y [N, M] += h · b in place, summed in float32, rounded once.

@@ -5,6 +5,7 @@
 #include <ATen/ATen.h>
 #include <ATen/Version.h>
 
+#include "bezel/kernels/host_loops.h"
 #include "bezel/kernels/simd/dispatch.h"
 #include "bezel/kernels/skinny_gemm.h"
 
@@ -74,6 +75,7 @@ bool needs_fp32_gemm(torch::ScalarType dtype, torch::Device device) {
 }
 
 torch::Tensor matmul_nt(const torch::Tensor& x, const torch::Tensor& w) {
+  if (!may_loop(x)) return at::mm(x, w.to(x.scalar_type()).t());
   return direct(x, w) ? at::mm(x, w.t()) : matmul_nt(x, parts_of(w, x));
 }
 
@@ -92,6 +94,7 @@ torch::Tensor matmul_nt(const torch::Tensor& x, const Tiles& w) {
 }
 
 torch::Tensor matmul_nn(const torch::Tensor& x, const torch::Tensor& w) {
+  if (!may_loop(x)) return at::mm(x, w.to(x.scalar_type()));
   return direct(x, w) ? at::mm(x, w) : matmul_nn(x, parts_of(w, x));
 }
 

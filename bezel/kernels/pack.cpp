@@ -6,6 +6,7 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
+#include "bezel/kernels/host_loops.h"
 #include "bezel/kernels/pack_blocks.h"
 
 namespace bezel::kernels {
@@ -18,7 +19,7 @@ bool can_pack(io::GgufType type) {
 
 torch::Tensor pack(const torch::Tensor& x, io::GgufType type) {
   const io::GgufTypeInfo& info = io::gguf_type_info(type);
-  TORCH_CHECK(can_pack(type) && x.is_cpu() && x.is_contiguous() && x.dim() == 2 && x.scalar_type() == torch::kFloat &&
+  TORCH_CHECK(can_pack(type) && may_loop(x) && x.is_contiguous() && x.dim() == 2 && x.scalar_type() == torch::kFloat &&
                   x.size(1) % info.block_elements == 0,
               x.scalar_type(), " ", x.sizes(), " cannot be packed as ", info.name);
   torch::Tensor out =

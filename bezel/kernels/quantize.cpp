@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include "bezel/kernels/host_loops.h"
 #include "bezel/kernels/simd/dispatch.h"
 
 namespace bezel::kernels {
@@ -24,7 +25,7 @@ FourBitCodes quantize_4bit_plain(const torch::Tensor& x, std::int64_t block, con
 FourBitCodes quantize_4bit(const torch::Tensor& x, std::int64_t block, const torch::Tensor& bounds,
                            const torch::Tensor& order) {
   TORCH_CHECK(x.numel() % block == 0 && block % 2 == 0, x.numel(), " elements in blocks of ", block);
-  if (!x.is_cpu() || !x.is_contiguous()) return quantize_4bit_plain(x, block, bounds, order);
+  if (!may_loop(x) || !x.is_contiguous()) return quantize_4bit_plain(x, block, bounds, order);
   FourBitCodes made{at::empty({x.numel() / 2}, x.options().dtype(torch::kByte)),
                     at::empty({x.numel() / block}, x.options())};
   const simd::ToFourBit arguments{x.const_data_ptr<float>(),

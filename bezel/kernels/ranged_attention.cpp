@@ -7,6 +7,7 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
+#include "bezel/kernels/host_loops.h"
 #include "bezel/kernels/packed_gemm.h"
 #include "bezel/kernels/simd/dispatch.h"
 #include "bezel/kernels/tile_runs.h"
@@ -294,7 +295,7 @@ std::vector<Bf16> transposed(const RangedHead& head) {
 }  // namespace
 
 bool has_ranged_attention(const Tensor& q) {
-  return q.is_cpu() && q.scalar_type() == torch::kBFloat16 && q.size(-1) % kTile == 0;
+  return may_loop(q) && q.scalar_type() == torch::kBFloat16 && q.size(-1) % kTile == 0;
 }
 
 Attended ranged_attention(const RangedAttention& a) {

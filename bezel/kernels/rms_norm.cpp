@@ -1,7 +1,9 @@
 #include "bezel/kernels/rms_norm.h"
 
 #include <ATen/ATen.h>
+#include <torch/version.h>
 
+#include "bezel/kernels/host_loops.h"
 #include "bezel/kernels/simd/dispatch.h"
 
 namespace bezel::kernels {
@@ -26,7 +28,36 @@ Tensor rms_norm_backward_plain(const Tensor& x, const Tensor& weight, const Tens
   return (wide - normed * along).mul_(inverse).to(x.scalar_type()).view(x.sizes());
 }
 
+namespace {
+
+// One kernel of ATen's on a device, in float32. On the CPU, where its power is rounded otherwise, the reference's
+// operators.
+#if TORCH_VERSION_MAJOR > 2 || TORCH_VERSION_MINOR >= 10
+bool has_fused_norm(const Tensor& x) { return !may_loop(x) && !x.is_meta(); }
+
+Normed fused_norm(const Tensor& x, const Tensor& weight, const Tensor& residual, double eps) {
+  const std::optional<Tensor> scale = weight.defined() ? std::optional(weight) : std::nullopt;
+  auto [y, inverse] = at::_fused_rms_norm(x.to(torch::kFloat), {x.size(-1)}, scale, eps);
+  if (residual.defined()) y.add_(residual);
+  return {y.to(x.scalar_type()), inverse.view({-1, 1})};
+}
+
+Tensor fused_norm_backward(const Tensor& x, const Tensor& weight, const Tensor& inverse, const Tensor& dy) {
+  std::vector<std::int64_t> rows = x.sizes().vec();
+  rows.back() = 1;
+  const std::optional<Tensor> scale = weight.defined() ? std::optional(weight) : std::nullopt;
+  const auto both = at::_fused_rms_norm_backward(dy.to(torch::kFloat), x.to(torch::kFloat), {x.size(-1)},
+                                                 inverse.view(rows), scale, {true, false});
+  return std::get<0>(both).to(x.scalar_type());
+}
+#endif
+
+}  // namespace
+
 Normed rms_norm(const Tensor& given, const Tensor& weight, const Tensor& residual, double eps) {
+#if TORCH_VERSION_MAJOR > 2 || TORCH_VERSION_MINOR >= 10
+  if (has_fused_norm(given)) return fused_norm(given, weight, residual, eps);
+#endif
   const Tensor x = given.contiguous();
   const Tensor added = residual.defined() ? residual.contiguous() : residual;
   if (!simd::takes({x, added})) return rms_norm_plain(given, weight, residual, eps);
@@ -45,6 +76,9 @@ Normed rms_norm(const Tensor& given, const Tensor& weight, const Tensor& residua
 }
 
 Tensor rms_norm_backward(const Tensor& given, const Tensor& weight, const Tensor& inverse, const Tensor& gradient) {
+#if TORCH_VERSION_MAJOR > 2 || TORCH_VERSION_MINOR >= 10
+  if (has_fused_norm(given)) return fused_norm_backward(given, weight, inverse, gradient);
+#endif
   const Tensor x = given.contiguous(), dy = gradient.contiguous();
   if (!simd::takes({x, dy})) return rms_norm_backward_plain(given, weight, inverse, gradient);
   const std::int64_t columns = x.size(-1), rows = x.numel() / std::max<std::int64_t>(columns, 1);

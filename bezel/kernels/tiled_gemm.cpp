@@ -6,6 +6,7 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
+#include "bezel/kernels/host_loops.h"
 #include "bezel/kernels/matmul.h"
 #include "bezel/kernels/simd/dispatch.h"
 
@@ -136,7 +137,7 @@ Tensor product_nn(const Tensor& x, std::int64_t columns, const MakeWindow& w) {
 }  // namespace
 
 bool takes_windows(const Tensor& x) {
-  return x.is_cpu() && x.scalar_type() == torch::kBFloat16 && x.size(0) > 1 && x.size(1) % 2 == 0 &&
+  return may_loop(x) && x.scalar_type() == torch::kBFloat16 && x.size(0) > 1 && x.size(1) % 2 == 0 &&
          (needs_fp32_gemm(torch::kBFloat16, torch::kCPU) || simd::has_own_products());
 }
 

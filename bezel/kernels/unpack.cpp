@@ -4,6 +4,7 @@
 
 #include <ATen/ATen.h>
 
+#include "bezel/kernels/host_loops.h"
 #include "bezel/kernels/simd/dispatch.h"
 
 namespace bezel::kernels {
@@ -235,7 +236,7 @@ Tensor unpack_plain(const Tensor& rows, io::GgufType type, torch::ScalarType dty
 
 Tensor unpack(const Tensor& rows, io::GgufType type, torch::ScalarType dtype) {
   const bool wide = dtype == torch::kFloat, narrow = dtype == torch::kBFloat16;
-  if (!rows.is_cpu() || !rows.is_contiguous() || !(wide || narrow)) return unpack_plain(rows, type, dtype);
+  if (!may_loop(rows) || !rows.is_contiguous() || !(wide || narrow)) return unpack_plain(rows, type, dtype);
   const io::GgufTypeInfo& info = io::gguf_type_info(type);
   Tensor out = at::empty({rows.size(0), columns_of(rows, type)}, rows.options().dtype(dtype));
   const simd::Unpack arguments{rows.const_data_ptr<std::uint8_t>(), wide ? out.data_ptr<float>() : nullptr,
@@ -245,7 +246,7 @@ Tensor unpack(const Tensor& rows, io::GgufType type, torch::ScalarType dtype) {
 }
 
 bool has_packed_product(const Tensor& x, const Tensor& rows) {
-  return x.size(0) == 1 && simd::takes({x}) && rows.is_cpu() && rows.is_contiguous();
+  return x.size(0) == 1 && simd::takes({x}) && may_loop(rows) && rows.is_contiguous();
 }
 
 Tensor packed_product(const Tensor& x, const Tensor& rows, io::GgufType type) {

@@ -12,9 +12,25 @@ namespace {
 
 constexpr std::size_t kNamedLayers = 8;
 
-bool has_nonzero(const torch::Tensor& tensor) {
-  return tensor.defined() && tensor.count_nonzero().item<std::int64_t>() > 0;
-}
+/// Which tensors have an element that is not zero. They are asked at once: a device is waited for one time.
+class Nonzero {
+ public:
+  explicit Nonzero(const std::vector<torch::Tensor>& tensors) {
+    std::vector<torch::Tensor> counts;
+    for (const torch::Tensor& tensor : tensors)
+      if (tensor.defined()) counts.push_back(tensor.count_nonzero());
+    if (!counts.empty()) counts_ = at::stack(counts).to(torch::kCPU);
+  }
+
+  /// Of the next tensor, in order.
+  bool take(const torch::Tensor& tensor) {
+    return tensor.defined() && counts_.const_data_ptr<std::int64_t>()[next_++] > 0;
+  }
+
+ private:
+  torch::Tensor counts_;  // int64, of the defined ones
+  std::int64_t next_ = 0;
+};
 
 }  // namespace
 
@@ -54,12 +70,21 @@ bool GradientAudit::took_part(const Part& part) {
 }
 
 void GradientAudit::check(std::int64_t step) {
+  std::vector<torch::Tensor> asked;
+  for (const Part& part : parts_)
+    for (const Watched& watched : part.tensors)
+      if (!watched.seen && took_part(part))
+        asked.insert(asked.end(),
+                     {watched.factor.defined() ? watched.factor.detach() : torch::Tensor(), watched.tensor.grad()});
+  Nonzero nonzero(asked);
   for (Part& part : parts_) {
     if (!took_part(part)) continue;
     std::vector<std::string> dead;
     for (Watched& watched : part.tensors) {
-      if (watched.seen || (watched.factor.defined() && !has_nonzero(watched.factor.detach()))) continue;
-      if (!(watched.seen = has_nonzero(watched.tensor.grad()))) dead.push_back(watched.name);
+      if (watched.seen) continue;
+      const bool may_train = nonzero.take(watched.factor) || !watched.factor.defined();
+      watched.seen = nonzero.take(watched.tensor.grad());
+      if (may_train && !watched.seen) dead.push_back(watched.name);
     }
     if (dead.empty()) continue;
     std::string names;

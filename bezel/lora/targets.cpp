@@ -372,9 +372,12 @@ void begin(nn::Adapter& adapter, const Target& target, const LoraConfig& config,
         std::pair(at::zeros(target.a_shape(), options), at::zeros(target.b_shape(), options));
   else if (pissa)
     std::tie(adapter.a, adapter.b) = pissa_factors(*target.weight(), target.rank, adapter.scale, *pissa);
-  else
-    std::tie(adapter.a, adapter.b) = first_factors(target.num_experts() * target.rank, target.in_features(),
-                                                   target.out_features(), config.init_lora_weights, options);
+  else  // Drawn on the CPU: a seed means the same adapter on every device.
+    std::tie(adapter.a, adapter.b) =
+        first_factors(target.num_experts() * target.rank, target.in_features(), target.out_features(),
+                      config.init_lora_weights, torch::TensorOptions().dtype(torch::kFloat));
+  adapter.a = adapter.a.to(device);
+  adapter.b = adapter.b.to(device);
   if (pissa) {
     adapter.start_a = adapter.a.clone();
     adapter.start_b = adapter.b.neg();

@@ -6,6 +6,7 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "bezel/kernels/host_loops.h"
 #include "bezel/kernels/matmul.h"
 #include "bezel/kernels/ranged_attention.h"
 
@@ -33,11 +34,22 @@ Tensor additive(const KeyRanges& mask, const Tensor& q, const Tensor& k, torch::
   return at::zeros(dense.sizes(), dense.options().dtype(dtype)).masked_fill(dense.bitwise_not(), lowest).unsqueeze(1);
 }
 
+// What `make` makes, once for all layers that read the same ranges.
+template <typename Make>
+Tensor kept(const KeyRanges& mask, Tensor KeyRanges::Made::*member, const Make& make) {
+  if (!mask.made) return make();
+  Tensor& tensor = (*mask.made).*member;
+  if (!tensor.defined()) tensor = make();
+  return tensor;
+}
+
 // Gives rows of queries without keys no gradient through `out` [B, A, Q, D]. The softmax of such a row is uniform here,
 // and ATen's fused backward pass does not divide its weights by their sum.
 Tensor without_keyless_gradients(const Tensor& out, const KeyRanges& mask) {
-  if (!mask.end.defined() || mask.causal || !out.requires_grad()) return out;
-  const Tensor keyless = (mask.end <= mask.first).unsqueeze(1).unsqueeze(3);  // [B or 1, 1, Q, 1]
+  if (!mask.end.defined() || mask.causal || !mask.may_lack_keys || !out.requires_grad()) return out;
+  const Tensor keyless = kept(mask, &KeyRanges::Made::keyless, [&] {
+    return (mask.end <= mask.first).unsqueeze(1).unsqueeze(3);  // [B or 1, 1, Q, 1]
+  });
   out.register_hook([keyless](const Tensor& gradient) { return gradient.masked_fill(keyless, 0); });
   return out;
 }
@@ -92,15 +104,16 @@ Tensor attention_plain(const Tensor& q, const Tensor& k, const Tensor& v, const 
 
 Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const KeyRanges& mask) {
   TORCH_CHECK(q.size(1) % k.size(1) == 0, q.size(1), " heads cannot share ", k.size(1), " key/value heads");
-  if (!q.is_cpu()) return attention_plain(q, k, v, mask);
+  if (q.is_meta()) return attention_plain(q, k, v, mask);
   // One query, as in decoding, gives the ranged kernel too little to share out. It is computed in float32: products of
   // one row in bfloat16 come from a routine without vectors on some processors, a third of a token's time.
-  const bool one_query = q.size(2) == 1;
+  const bool one_query = kernels::may_loop(q) && q.size(2) == 1;
   if (!one_query && kernels::has_ranged_attention(q)) return ranged_attention(q, k, v, mask);
   const bool wide = one_query || kernels::needs_fp32_gemm(q.scalar_type(), q.device());
   const auto compute = wide ? torch::kFloat : q.scalar_type();
   std::optional<Tensor> bias;
-  if (mask.end.defined() && !mask.causal) bias = additive(mask, q, k, compute);
+  if (mask.end.defined() && !mask.causal)
+    bias = kept(mask, &KeyRanges::Made::bias, [&] { return additive(mask, q, k, compute); });
   const Tensor out = at::scaled_dot_product_attention(q.to(compute), repeat_heads(k.to(compute), q.size(1)),
                                                       repeat_heads(v.to(compute), q.size(1)), bias, /*dropout_p=*/0.0,
                                                       mask.causal, /*scale=*/1.0);

@@ -22,13 +22,14 @@ class ExpertCounting {
   /// This thread's; null when there is none.
   static ExpertCounting* current();
 
-  void add(const StackedExperts* experts, std::int64_t num_experts, const std::vector<RowGroup>& groups);
-  void clear() { counts_.clear(); }
-  /// Of the mixtures that ran, rows of each expert.
-  const std::unordered_map<const StackedExperts*, std::vector<std::int64_t>>& counts() const { return counts_; }
+  void add(const StackedExperts* experts, std::int64_t num_experts, const RowGroups& rows);
+  void clear();
+  /// Of the mixtures that ran, rows of each expert. What a device has counted is read from it now.
+  const std::unordered_map<const StackedExperts*, std::vector<std::int64_t>>& counts() const;
 
  private:
-  std::unordered_map<const StackedExperts*, std::vector<std::int64_t>> counts_;
+  mutable std::unordered_map<const StackedExperts*, torch::Tensor> on_device_;  // int64 [E], not in counts_ yet
+  mutable std::unordered_map<const StackedExperts*, std::vector<std::int64_t>> counts_;
   ExpertCounting* outer_;
 };
 

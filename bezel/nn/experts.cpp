@@ -56,7 +56,7 @@ class ExpertsFunction : public torch::autograd::Function<ExpertsFunction> {
   static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& weight, at::TensorList given,
                         const c10::intrusive_ptr<ExpertsCall>& call) {
     const variable_list adapters = given.vec();
-    const std::vector<RowGroup>& groups = call->rows.groups;
+    const RowGroups& groups = call->rows;
     auto [both, h_first] = call->gate_up.forward(call->gather(x), groups, call->of_gate_up(adapters));
     const std::int64_t width = both.size(1) / 2;
     Saved saved{.x = call->gate_up.is_adapted() ? x : Tensor(),
@@ -79,7 +79,7 @@ class ExpertsFunction : public torch::autograd::Function<ExpertsFunction> {
     const auto call = c10::static_intrusive_pointer_cast<ExpertsCall>(context->saved_data["call"].toCapsule());
     const Saved saved = Saved::unpack(context->get_saved_variables());
     const bool wants_x = context->needs_input_grad(0), wants_weight = context->needs_input_grad(1);
-    const std::vector<RowGroup>& groups = call->rows.groups;
+    const RowGroups& groups = call->rows;
     const Tensor factor = saved.weight.flatten().index_select(0, call->rows.slot).unsqueeze(1);  // [S, 1]
     const auto times_weight = [&](const Tensor& t) { return t.defined() ? t.mul(factor).to(t.scalar_type()) : t; };
 
@@ -122,7 +122,7 @@ StackedExperts::StackedExperts(std::int64_t num_experts, std::int64_t hidden_siz
 
 Tensor StackedExperts::forward(const Tensor& x, const Tensor& chosen, const Tensor& weight) {
   RowGroups rows = group_rows(chosen, num_experts_);
-  if (ExpertCounting* counting = ExpertCounting::current()) counting->add(this, num_experts_, rows.groups);
+  if (ExpertCounting* counting = ExpertCounting::current()) counting->add(this, num_experts_, rows);
   variable_list adapters;
   const auto product = [&](const ExpertStack& stack) {
     const Adapter* adapter = stack.adapter ? &*stack.adapter : nullptr;

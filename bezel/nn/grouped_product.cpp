@@ -49,6 +49,7 @@ GroupedProduct::GroupedProduct(std::shared_ptr<const quant::Weight> stack, const
   TORCH_CHECK(adapter->dropout == 0, "dropout does not go with adapters over a stack of experts");
   rank_ = adapter->a.size(0) / num_experts_;
   num_tensors_ = 2;
+  scale_ = adapter->scale;
   const at::NoGradGuard no_grad;
   const Adapter first = adapter_of_expert(*adapter, 0, num_experts_);
   terms_.add(&first);
@@ -69,8 +70,19 @@ std::vector<GroupedProduct::Tensors> GroupedProduct::tensors_of(const std::vecto
   return out;
 }
 
-GroupedProduct::Output GroupedProduct::forward(const Tensor& x, const std::vector<RowGroup>& groups,
-                                               const Tensors& tensors) const {
+std::optional<DeviceFactors> GroupedProduct::factors_on_device(const Tensors& tensors, torch::ScalarType dtype) const {
+  if (!is_adapted()) return std::nullopt;
+  return device_factors(tensors[0], tensors[1], num_experts_, scale_, dtype);
+}
+
+GroupedProduct::Output GroupedProduct::forward(const Tensor& x, const RowGroups& rows, const Tensors& tensors) const {
+  if (rows.ends.defined()) {
+    const auto factors = factors_on_device(tensors, x.scalar_type());
+    Output out;
+    out.y = experts_product(x, *stack_, rows.ends, factors ? &*factors : nullptr, out.h);
+    return out;
+  }
+  const std::vector<RowGroup>& groups = rows.groups;
   Output out{.y = at::empty({x.size(0), stack_->shape()[1]}, x.options()), .h = {}};
   if (is_adapted()) out.h = at::empty({x.size(0), rank_}, x.options());
   const std::vector<Tensors> factors = tensors_of(groups, tensors, x.scalar_type());
@@ -88,8 +100,15 @@ GroupedProduct::Output GroupedProduct::forward(const Tensor& x, const std::vecto
 }
 
 GroupedProduct::Gradients GroupedProduct::backward(const Tensor& dy, const Tensor& x, const Tensor& h,
-                                                   const std::vector<RowGroup>& groups, const Tensors& tensors,
+                                                   const RowGroups& rows, const Tensors& tensors,
                                                    bool wants_input) const {
+  if (rows.ends.defined()) {
+    const auto factors = factors_on_device(tensors, dy.scalar_type());
+    DeviceGradients made =
+        experts_product_backward(dy, x, h, *stack_, rows.ends, factors ? &*factors : nullptr, rank_, wants_input);
+    return {made.x, is_adapted() ? Tensors{made.a, made.b} : Tensors{}};
+  }
+  const std::vector<RowGroup>& groups = rows.groups;
   const std::int64_t num_out = stack_->shape()[1], num_in = stack_->shape()[2];
   Gradients out;
   if (wants_input) out.x = at::empty({dy.size(0), num_in}, dy.options());

@@ -1,10 +1,12 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include <torch/types.h>
 
+#include "bezel/nn/device_experts.h"
 #include "bezel/nn/linear.h"
 #include "bezel/nn/low_rank_terms.h"
 #include "bezel/nn/row_groups.h"
@@ -32,7 +34,7 @@ class GroupedProduct {
     torch::Tensor h;  ///< [S, r], x Aᵀ, for the backward pass; undefined without adapter
   };
   /// x [S, in], gathered.
-  Output forward(const torch::Tensor& x, const std::vector<RowGroup>& groups, const Tensors& tensors) const;
+  Output forward(const torch::Tensor& x, const RowGroups& rows, const Tensors& tensors) const;
 
   struct Gradients {
     torch::Tensor x;  ///< [S, in]; undefined where not wanted
@@ -40,18 +42,21 @@ class GroupedProduct {
   };
   /// dy [S, out]; x and h of the forward pass, or both times a factor for each row: then the gradients of A and B are
   /// those of dy times that factor, and that of x is not.
-  Gradients backward(const torch::Tensor& dy, const torch::Tensor& x, const torch::Tensor& h,
-                     const std::vector<RowGroup>& groups, const Tensors& tensors, bool wants_input) const;
+  Gradients backward(const torch::Tensor& dy, const torch::Tensor& x, const torch::Tensor& h, const RowGroups& rows,
+                     const Tensors& tensors, bool wants_input) const;
 
  private:
   // A and B of each group's expert, [r, in] and [out, r].
   std::vector<Tensors> tensors_of(const std::vector<RowGroup>& groups, const Tensors& tensors,
                                   torch::ScalarType dtype) const;
 
+  std::optional<DeviceFactors> factors_on_device(const Tensors& tensors, torch::ScalarType dtype) const;
+
   std::shared_ptr<const quant::Weight> stack_;
   std::int64_t num_experts_ = 0;
   std::int64_t rank_ = 0;
   std::size_t num_tensors_ = 0;
+  double scale_ = 1.0;
   LowRankTerms terms_;  // of one expert
 };
 

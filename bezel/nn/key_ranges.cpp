@@ -56,6 +56,8 @@ KeyRanges key_ranges(const MaskSpec& rule, torch::Device device) {
   ranges.causal = !window && rule.num_past == 0 && !rule.segment_start.defined() && !rule.attention_mask.defined() &&
                   !rule.image_run_end.defined() && !rule.queries.defined();
   if (rule.prefix_begin.defined()) add_prefixes(rule, query, window, ranges);
+  ranges.made = std::make_shared<KeyRanges::Made>();
+  ranges.may_lack_keys = rule.attention_mask.defined();
   return ranges;
 }
 

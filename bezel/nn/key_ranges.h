@@ -1,5 +1,7 @@
 #pragma once
 
+#include <memory>
+
 #include <torch/types.h>
 
 namespace bezel::nn {
@@ -13,6 +15,14 @@ struct KeyRanges {
   bool causal = false;  ///< the ranges are [0, q + 1) for query q = 0, 1, … of as many keys, which needs no tensor
   torch::Tensor prefix_first = {};  ///< int64 [A, B, Q], as `first`, of the segments before; undefined: there are none
   torch::Tensor prefix_end = {};    ///< int64 [A, B, Q]
+
+  /// What attention on a device reads in their place, made by the first layer that asks.
+  struct Made {
+    torch::Tensor bias;     // see additive() in attention.cpp
+    torch::Tensor keyless;  // bool [B or 1, 1, Q, 1], queries that see no key
+  };
+  std::shared_ptr<Made> made = {};  ///< null: nothing is kept
+  bool may_lack_keys = true;        ///< false: every query sees a key
 };
 
 /// What the ranges of a decoder layer follow from.

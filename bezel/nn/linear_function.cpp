@@ -60,7 +60,7 @@ Tensor dora_output(const Tensor& base, const Inputs& x, const kernels::LowRank& 
                    const Tensor& factor, Tensor& product) {
   const bool drops = !x.dropped.is_same(x.clamped);
   const Tensor read = drops ? layer.weight->matmul(x.dropped) : base;
-  const Tensor sum = at::addmm(read.to(torch::kFloat), term.h.to(torch::kFloat), term.b.to(torch::kFloat));
+  const Tensor sum = at::addmm(read.to(torch::kFloat), term.h.to(torch::kFloat), term.b.to(torch::kFloat), 1, term.scale);
   const Tensor y = drops ? base.to(torch::kFloat) - read + sum * factor : sum * factor;
   product = sum.to(base.scalar_type());
   return y.to(base.scalar_type());
@@ -93,6 +93,7 @@ Tensor gated(const LinearCall& call, kernels::LowRank term, const Tensor& droppe
     // Dropout stands between the clamp and A.
     const Tensor b = term.b.to(dx.scalar_type()).to(torch::kFloat);
     Tensor inner = at::mm(term.h.to(torch::kFloat), b);
+    if (term.scale != 1.0) inner.mul_(term.scale);
     if (dropped.defined()) inner.add_(dropped);
     dx.add_(call.kept(inner));
     term = {};

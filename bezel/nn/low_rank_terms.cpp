@@ -4,6 +4,7 @@
 
 #include <ATen/ATen.h>
 
+#include "bezel/kernels/host_loops.h"
 #include "bezel/kernels/matmul.h"
 #include "bezel/kernels/skinny_gemm.h"
 
@@ -23,7 +24,25 @@ Tensor rank_nn(const Tensor& x, const Tensor& b) {
   return kernels::has_skinny_gemm(x, b.size(1)) ? kernels::skinny_gemm(x, b) : kernels::matmul_nn(x, b);
 }
 
+// scale * xᵀ y in float32, with the scale inside the product.
+Tensor scaled_tn(const Tensor& x, const Tensor& y, double scale) {
+  const auto narrow = x.scalar_type() == torch::kFloat ? y.scalar_type() : x.scalar_type();
+  const Tensor unread = at::empty({}, x.options().dtype(narrow));
+  return at::addmm(unread, x.to(narrow).t(), y.to(narrow), 0, scale).to(torch::kFloat);
+}
+
 }  // namespace
+
+// Of all adapted layers; nothing where they differ.
+std::optional<double> LowRankTerms::common_scale() const {
+  std::optional<double> scale;
+  for (const Term& term : terms_) {
+    if (term.rank == 0) continue;
+    if (scale && *scale != term.scale) return std::nullopt;
+    scale = term.scale;
+  }
+  return scale;
+}
 
 void LowRankTerms::add(const Adapter* adapter, Tensor norms) {
   Term& term = terms_.emplace_back();
@@ -70,6 +89,7 @@ Tensor LowRankTerms::project(const Tensor& x, const Tensors& tensors) const { re
 kernels::LowRank LowRankTerms::output_term(std::size_t layer, const Tensor& h, const Tensors& tensors) const {
   const Term& term = terms_[layer];
   if (term.rank == 0) return {};
+  if (!kernels::may_loop(h)) return {h.narrow(1, term.first, term.rank), tensors[term.tensor + 1].t(), term.scale};
   return {scaled(h, term), tensors[term.tensor + 1].t()};
 }
 
@@ -80,10 +100,18 @@ void LowRankTerms::backward_output(std::size_t layer, const Tensor& dy, const Te
   dh.resize(num_adapted_);
   const std::size_t b = term.tensor + 1;
   dh[term.index] = rank_nn(dy, tensors[b]);  // [N, r], without the scale
-  if (wants_tensors) d_tensors[b] = kernels::matmul_tn(dy, scaled(h, term));
+  if (!wants_tensors) return;
+  d_tensors[b] = kernels::may_loop(dy) ? kernels::matmul_tn(dy, scaled(h, term))
+                                       : scaled_tn(dy, h.narrow(1, term.first, term.rank), term.scale);
 }
 
 void LowRankTerms::backward_project(const Tensors& dh, const Tensor& x, Tensors& d_tensors) const {
+  if (const auto scale = common_scale(); scale && !kernels::may_loop(x)) {
+    const Tensor da = scaled_tn(joined(dh), x, *scale);
+    for (const Term& term : terms_)
+      if (term.rank > 0) d_tensors[term.tensor] = da.narrow(0, term.first, term.rank);
+    return;
+  }
   const Tensor da = kernels::matmul_tn(joined(dh), x);  // [R, in]
   for (const Term& term : terms_)
     if (term.rank > 0) d_tensors[term.tensor] = da.narrow(0, term.first, term.rank).mul_(term.scale);
@@ -91,6 +119,8 @@ void LowRankTerms::backward_project(const Tensors& dh, const Tensor& x, Tensors&
 
 kernels::LowRank LowRankTerms::input_term(const Tensors& dh, const Tensors& tensors) const {
   if (dh.empty()) return {};
+  if (const auto scale = common_scale(); scale && !kernels::may_loop(dh[0]))
+    return {joined(dh), stacked_a(tensors), *scale};
   Tensors parts;
   for (const Term& term : terms_)
     if (term.rank > 0) parts.push_back(dh[term.index] * term.scale);

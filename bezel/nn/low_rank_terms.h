@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include <torch/types.h>
@@ -56,6 +57,7 @@ class LowRankTerms {
   };
 
   torch::Tensor scaled(const torch::Tensor& h, const Term& term) const;
+  std::optional<double> common_scale() const;
   torch::Tensor stacked_a(const Tensors& tensors) const;
 
   std::vector<Term> terms_;  // one for each layer

@@ -35,9 +35,14 @@ Tensor inverse_frequencies(std::int64_t head_dim, double theta, double partial) 
   return at::cat({at::reciprocal(at::pow(theta, exponents)), at::zeros({head_dim / 2 - rotated})});
 }
 
+const Tensor& placed(Tensor& constant, torch::Device device) {
+  if (constant.device() != device) constant = constant.to(device);
+  return constant;
+}
+
 RopeTable rope_table(const Tensor& positions, const Tensor& frequencies, torch::ScalarType dtype) {
   kernels::prepare_vector_math();
-  const Tensor angles = positions.to(torch::kFloat).unsqueeze(-1) * frequencies.to(positions.device());
+  const Tensor angles = positions.to(torch::kFloat).unsqueeze(-1) * frequencies;
   const Tensor both = at::cat({angles, angles}, -1);  // [..., D]
   return {both.cos().to(dtype), both.sin().to(dtype)};
 }

@@ -5,6 +5,9 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
+#include "bezel/kernels/host_loops.h"
+#include "bezel/nn/device_experts.h"
+
 namespace bezel::nn {
 namespace {
 
@@ -34,12 +37,13 @@ void add_rows(const Tensor& z, const std::int64_t* place, const float* weight, T
 }
 
 bool has_loop(const Tensor& z) {
-  return z.is_cpu() && z.is_contiguous() && (z.scalar_type() == torch::kBFloat16 || z.scalar_type() == torch::kFloat);
+  return kernels::may_loop(z) && z.is_contiguous() && (z.scalar_type() == torch::kBFloat16 || z.scalar_type() == torch::kFloat);
 }
 
 }  // namespace
 
 RowGroups group_rows(const Tensor& chosen, std::int64_t num_experts) {
+  if (!kernels::may_loop(chosen) && has_device_experts()) return group_rows_on_device(chosen, num_experts);
   const Tensor host = chosen.to(torch::kCPU).contiguous();
   const std::int64_t num_slots = host.numel(), top_k = host.size(1);
   const auto* expert = host.const_data_ptr<std::int64_t>();

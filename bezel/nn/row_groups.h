@@ -21,10 +21,11 @@ struct RowGroups {
   torch::Tensor source;          ///< int64 [S], the row of x that a gathered row is
   torch::Tensor slot;            ///< int64 [S], the element of `chosen`, flattened, that sent it
   torch::Tensor place;           ///< int64 [N*K], the inverse of `slot`
+  torch::Tensor ends{};          ///< int32 [E], where each expert's rows end; only on a device, where `groups` is empty
 };
 
-/// Groups rows by `chosen`, int64 [N, K] below `num_experts`, in order of the rows. `chosen` is read back to the host;
-/// the tensors are on its device.
+/// Groups rows by `chosen`, int64 [N, K] below `num_experts`, in order of the rows. On a device see
+/// group_rows_on_device; with a LibTorch that has no product for it, `chosen` is read back to the host.
 RowGroups group_rows(const torch::Tensor& chosen, std::int64_t num_experts);
 
 /// For each row, the sum over its K experts of weight * z, in float32, rounded once. z [S, H] gathered, place int64

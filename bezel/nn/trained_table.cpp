@@ -4,6 +4,7 @@
 
 #include <ATen/ATen.h>
 
+#include "bezel/kernels/host_loops.h"
 #include "bezel/kernels/matmul.h"
 
 namespace bezel::nn {
@@ -33,7 +34,16 @@ Found find(const TrainedTable& table, const Tensor& ids) {
   return found;
 }
 
+// On a device: every position looks for its row there, and nothing is read back.
+Tensor replaced_on_device(const TrainedTable& table, const Tensor& frozen, const Tensor& ids) {
+  const Tensor same = ids.unsqueeze(1) == index_of(table.ids, ids.device());  // [N, R]
+  const Tensor row = same.to(torch::kByte).argmax(1);
+  const Tensor rows = table.rows.index_select(0, row).to(frozen.scalar_type());
+  return at::where(same.any(1, /*keepdim=*/true), rows, frozen);
+}
+
 Tensor replaced_rows(const TrainedTable& table, const Tensor& frozen, const Tensor& ids) {
+  if (!kernels::may_loop(ids)) return replaced_on_device(table, frozen, ids);
   const Found found = find(table, ids);
   if (found.positions.empty()) return frozen;
   const torch::Device device = frozen.device();

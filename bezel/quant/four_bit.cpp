@@ -10,6 +10,7 @@
 
 #include "bezel/error.h"
 #include "bezel/kernels/dequantize.h"
+#include "bezel/kernels/host_loops.h"
 #include "bezel/kernels/quantize.h"
 #include "bezel/quant/tiled.h"
 
@@ -102,7 +103,7 @@ class FourBitQuantized final : public QuantizedMatrix {
   explicit FourBitQuantized(FourBit matrix)
       : matrix_(std::move(matrix)),
         columns_(matrix_.shape.back()),
-        format_{four_bit_table(matrix_.type), matrix_.block_size, matrix_.value_dtype} {}
+        format_{four_bit_table(matrix_.type).to(matrix_.packed.device()), matrix_.block_size, matrix_.value_dtype} {}
 
   Tensor make(std::int64_t begin, std::int64_t count, torch::ScalarType dtype) const override {
     const std::int64_t first = begin * columns_, elements = count * columns_;
@@ -111,6 +112,7 @@ class FourBitQuantized final : public QuantizedMatrix {
   }
 
   Tensor make_rows(const Tensor& index, torch::ScalarType dtype) const override {
+    if (!kernels::may_loop(matrix_.packed)) return rows_on_device(index, dtype);
     const Tensor host = index.to(torch::kCPU);
     std::vector<Tensor> rows;
     for (std::int64_t i = 0; i < host.size(0); ++i) rows.push_back(make(host[i].item<std::int64_t>(), 1, dtype));
@@ -148,13 +150,28 @@ class FourBitQuantized final : public QuantizedMatrix {
   }
 
  private:
+  // Element by element, without a read-back of `index`.
+  Tensor rows_on_device(const Tensor& index, torch::ScalarType dtype) const {
+    const Tensor place = index.unsqueeze(1) * columns_ + at::arange(columns_, index.options());  // [N, in]
+    const Tensor element = place.flatten(), block = at::div(element, matrix_.block_size, "floor");
+    const Tensor bytes = matrix_.packed.flatten().index_select(0, at::div(element, 2, "floor"));
+    const Tensor codes = at::where(element.remainder(2) == 0, bytes.div(16, "floor"), bytes.remainder(16));
+    Tensor scale = matrix_.scales.index_select(0, block);
+    if (const auto& nested = matrix_.nested)
+      scale = nested->map.index_select(0, scale.to(torch::kInt)) *
+                  nested->scales.index_select(0, at::div(block, nested->block_size, "floor")) +
+              nested->offset;
+    const Tensor values = format_.table.index_select(0, codes.to(torch::kInt)) * scale;
+    return values.to(format_.value_dtype).to(dtype).view(place.sizes());
+  }
+
   // Scales of the blocks that the elements [first, first + count) are in, float32.
   Tensor scales(std::int64_t first, std::int64_t count) const {
     const std::int64_t begin = first / matrix_.block_size, end = divide_up(first + count, matrix_.block_size);
     const Tensor part = matrix_.scales.narrow(0, begin, end - begin);
     if (!matrix_.nested) return part;
     const NestedScales& nested = *matrix_.nested;
-    if (part.is_cpu()) return host_scales(nested, part, begin);
+    if (kernels::may_loop(part)) return host_scales(nested, part, begin);
     const Tensor block =
         at::div(at::arange(begin, end, part.options().dtype(torch::kLong)), nested.block_size, "floor");
     return nested.map.index_select(0, part.to(torch::kInt)) * nested.scales.index_select(0, block) + nested.offset;

@@ -101,7 +101,13 @@ class DenseWeight final : public Weight {
   }
 
   std::shared_ptr<const Weight> to(torch::Device device) const override {
-    return std::make_shared<DenseWeight>(tensor_.to(device, dtype_), name_, dtype_);
+    if (!tensor_.is_cpu() || device.is_cpu())
+      return std::make_shared<DenseWeight>(tensor_.to(device, dtype_), name_, dtype_);
+    check(tensor_);  // here, where nothing waits for it
+    const auto moved = std::make_shared<DenseWeight>(tensor_.to(device, dtype_), name_, dtype_);
+    moved->is_checked_ = true;
+    io::evict(tensor_);  // a file's pages are not read again
+    return moved;
   }
 
  private:
@@ -109,15 +115,20 @@ class DenseWeight final : public Weight {
   const torch::Tensor& ready() const {
     std::call_once(first_use_, [this] {
       tensor_ = tensor_.to(dtype_);
-      if (tensor_.is_meta() || is_finite(tensor_)) return;
-      throw Error("tensor '", name_, "': holds NaN or Inf; the checkpoint is damaged");
+      if (!is_checked_) check(tensor_);
     });
     return tensor_;
+  }
+
+  void check(const torch::Tensor& matrix) const {
+    if (matrix.is_meta() || is_finite(matrix)) return;
+    throw Error("tensor '", name_, "': holds NaN or Inf; the checkpoint is damaged");
   }
 
   mutable torch::Tensor tensor_;  // [out, in] or [experts, out, in]
   mutable torch::Tensor mapped_;  // the file's, while tensor_ is a pinned copy
   mutable int num_pins_ = 0;
+  bool is_checked_ = false;  // for NaN and Inf, before it came to this device
   std::string name_;
   torch::ScalarType dtype_;
   mutable std::once_flag first_use_;

@@ -58,9 +58,14 @@ train::StepSize largest_batch(const DataCheck& check, const train::TrainConfig& 
 
 }  // namespace
 
-io::Json memory_json(const train::MemoryNeed& need) {
-  return {{"process", need.process},         {"weights", need.weights}, {"adapters", need.adapters},
-          {"activations", need.activations}, {"loss", need.loss},       {"total", need.total()}};
+io::Json memory_json(const train::MemoryNeed& need, bool on_device) {
+  io::Json json = {{"process", need.process},         {"weights", need.weights}, {"adapters", need.adapters},
+                   {"activations", need.activations}, {"loss", need.loss},       {"total", need.total()}};
+  if (on_device) {
+    json["device"] = need.resident();
+    json["host_tables"] = need.host_tables;
+  }
+  return json;
 }
 
 RunEstimate estimate_run(const train::TrainConfig& config, const train::BatchPlan& batches, const DataCheck& check) {
@@ -89,7 +94,8 @@ RunEstimate estimate_run(const train::TrainConfig& config, const train::BatchPla
                   .available_bytes = train::available_memory_bytes(),
                   .notes = std::move(notes)};
   train::check_towers_see_data(run.towers, batches);
-  run.recompute = train::wants_recompute(config, model_config, batches, train::choose_device(config.device), run.notes);
+  const torch::Device device = train::planned_device(config.device);
+  run.recompute = train::wants_recompute(config, model_config, batches, device, run.notes);
   const data::MediaSettings& media = batches.train_data().options().media;
   input::PerKind<bool> kinds;
   for (const input::MediaKind kind : input::kMediaKinds)
@@ -100,7 +106,10 @@ RunEstimate estimate_run(const train::TrainConfig& config, const train::BatchPla
                                                .quantize_embeddings = config.quantize_embeddings},
                                    .media = kinds,
                                    .recompute = run.recompute,
-                                   .largest = largest_batch(check, config, run.packs, media)});
+                                   .largest = largest_batch(check, config, run.packs, media),
+                                   .on_device = !device.is_cpu(),
+                                   .embeddings_on_host = config.embeddings_on == "host"});
+  run.on_device = !device.is_cpu();
   run.work = work_of(check, run, media);
   run.flops = train::training_flops(model, selection, run.work, run.recompute);
   run.flops_per_s = train::product_flops_per_s(dtype);

@@ -26,6 +26,7 @@ struct RunEstimate {
   bool recompute = false;
   train::MemoryNeed memory{};
   std::int64_t available_bytes = 0;  ///< of memory, now
+  bool on_device = false;            ///< config.device is none of the host's
   train::Work work{};                ///< of all steps, where prefixes are shared less what that saves
   double flops = 0.0;                ///< of all steps
   double flops_per_s = 0.0;          ///< of a matrix product on this CPU, just measured
@@ -39,6 +40,7 @@ struct RunEstimate {
 /// layer, towers that see no data, no update that would change the adapter.
 RunEstimate estimate_run(const train::TrainConfig& config, const train::BatchPlan& batches, const DataCheck& check);
 
-io::Json memory_json(const train::MemoryNeed& need);
+/// Of a run on a device also what must fit there, and what stays in the host's memory.
+io::Json memory_json(const train::MemoryNeed& need, bool on_device = false);
 
 }  // namespace bezel::report

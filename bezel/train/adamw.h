@@ -11,6 +11,7 @@ class AdamW : public UpdateRule {
   explicit AdamW(const OptimizerSettings& settings);
   std::vector<Slot> slots(const torch::Tensor& parameter) const override;
   void apply(const Update& update) const override;
+  void apply_all(std::vector<Update>& updates) const override;
   /// The same from these moments, float32 of the parameter's shape, which it moves first.
   void apply(const Update& update, torch::Tensor& exp_avg, torch::Tensor& exp_avg_sq) const;
 

@@ -46,6 +46,7 @@ struct TrainConfig {
   std::vector<std::string> quantize_skip;
   bool quantize_embeddings = false;  ///< in int8
   std::string device = "cpu";        ///< "cpu", "cuda", "cuda:N" or "auto"
+  std::string embeddings_on = "device";  ///< where the per-layer embeddings lie, or "host"
   std::optional<std::int64_t> threads;
 
   lora::LoraConfig lora;

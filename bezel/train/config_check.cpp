@@ -245,7 +245,8 @@ void check_device(const TrainConfig& config, const Checker& check) {
   const bool numbered =
       config.device.size() > 5 && config.device.size() < 8 && config.device.starts_with("cuda:") &&
       std::all_of(config.device.begin() + 5, config.device.end(), [](char c) { return c >= '0' && c <= '9'; });
-  if (!numbered) check.one_of("device", config.device, {"cpu", "cuda", "auto"});
+  check.one_of("embeddings_on", config.embeddings_on, {"device", "host"});
+  if (!numbered) check.one_of("device", config.device, {"cpu", "cuda", "auto", "privateuseone"});
 }
 
 }  // namespace

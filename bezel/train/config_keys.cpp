@@ -158,6 +158,8 @@ constexpr ConfigBinding kBindings[] = {
      read_quantize_embeddings,
      write_quantize_embeddings},
     bind<&Config::device>({"device", "", "text", "cpu", "cpu, cuda, cuda:N, auto"}),
+    bind<&Config::embeddings_on>({"embeddings_on", "", "device|host", "device",
+                                  "host: per-layer embeddings stay in its memory, their rows travel with each batch"}),
     bind<&Config::threads>({"threads", "", "whole", "all cores", "of the arithmetic on the CPU"}),
 
     alias_of("storage", {"adapter", "", "text", "lora", "lora; qlora: over storage nf4"}, read_adapter_kind,

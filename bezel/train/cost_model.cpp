@@ -171,8 +171,13 @@ bool wants_recompute(const TrainConfig& config, const gemma4::ModelConfig& model
 MemoryNeed memory_need(gemma4::Model& model, std::int64_t trainable_parameters, const RunShape& run) {
   const std::int64_t element_bytes = model->dtype() == torch::kFloat ? 4 : 2;
   MemoryNeed need{.process = kProcessBytes, .adapters = 16 * trainable_parameters};
-  for (const nn::WeightSite& site : nn::weight_sites(*model))
-    if (is_read(site, model->config(), run)) need.weights += matrix_bytes(site, model, run.storage);
+  for (const nn::WeightSite& site : nn::weight_sites(*model)) {
+    const bool stays = run.on_device && run.embeddings_on_host && site.module.ends_with("embed_tokens_per_layer");
+    if (stays)
+      need.host_tables += matrix_bytes(site, model, run.storage);
+    else if (run.on_device || is_read(site, model->config(), run))
+      need.weights += matrix_bytes(site, model, run.storage);
+  }
   need.activations = activation_bytes(model->parts(), run.largest, element_bytes, run.recompute);
   need.loss = std::min(kLossElements, 2 * run.largest.tokens * model->config().text.vocab_size) * element_bytes;
   return need;

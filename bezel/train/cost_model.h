@@ -38,6 +38,8 @@ struct RunShape {
   input::PerKind<bool> media{};  ///< kinds whose encoder is read
   bool recompute = false;
   StepSize largest{};  ///< the largest micro-batch
+  bool on_device = false;           ///< every matrix moves to a device, which reads none of them from a file
+  bool embeddings_on_host = false;  ///< but the per-layer embeddings
 };
 
 /// About what a run takes in memory, in bytes.
@@ -47,7 +49,10 @@ struct MemoryNeed {
   std::int64_t adapters = 0;     ///< A and B, their gradients and both moments, in float32
   std::int64_t activations = 0;  ///< kept for the backward pass; an upper bound
   std::int64_t loss = 0;         ///< the logits of a few rows
+  std::int64_t host_tables = 0;  ///< of a run on a device: embeddings that stay in the host's memory
 
+  /// What must fit the device.
+  std::int64_t resident() const { return weights + adapters + activations + loss; }
   std::int64_t total() const { return process + weights + adapters + activations + loss; }
 };
 

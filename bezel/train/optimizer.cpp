@@ -87,43 +87,63 @@ Optimizer::Optimizer(NamedTensors parameters, const OptimizerSettings& settings)
 }
 
 double Optimizer::gradient_norm() const {
+  const std::vector<Tensor> all = gradients();
+  if (all.empty()) return 0.0;
+  if (!all[0].is_cpu()) return at::norm(at::stack(at::_foreach_norm(all))).item<double>();
   std::vector<Tensor> norms;
-  for (const auto& [name, tensor] : parameters_)
-    if (tensor.grad().defined()) norms.push_back(at::norm(tensor.grad()));
+  for (const Tensor& gradient : all) norms.push_back(at::norm(gradient));
   return norms.empty() ? 0.0 : at::norm(at::stack(norms)).item<double>();
 }
 
 void Optimizer::clip(double norm, double max_norm) {
   const double factor = max_norm / (norm + 1e-6);
   if (!(factor < 1.0)) return;
+  const std::vector<Tensor> all = gradients();
+  if (!all.empty() && !all[0].is_cpu()) return at::_foreach_mul_(all, factor);
+  for (const Tensor& gradient : all) gradient.mul_(factor);
+}
+
+std::vector<Tensor> Optimizer::gradients() const {
+  std::vector<Tensor> all;
   for (const auto& [name, tensor] : parameters_)
-    if (tensor.grad().defined()) tensor.grad().mul_(factor);
+    if (tensor.grad().defined()) all.push_back(tensor.grad());
+  return all;
 }
 
 void Optimizer::step(double learning_rate) {
+  if (!std::ranges::all_of(parameters_, [](const auto& item) { return item.second.is_cpu(); }))
+    return step_on_device(learning_rate);
   // One parallel region over the parameters: each is small, and every operator on one would start a region of its own.
-  // On another device the calling thread launches all kernels.
   const auto count = static_cast<std::int64_t>(members_.size());
-  const bool on_cpu = std::ranges::all_of(parameters_, [](const auto& item) { return item.second.is_cpu(); });
-  at::parallel_for(0, count, on_cpu ? 1 : count, [&](std::int64_t begin, std::int64_t end) {
+  at::parallel_for(0, count, 1, [&](std::int64_t begin, std::int64_t end) {
     const at::NoGradGuard no_grad;  // of this thread
-    for (std::int64_t i = begin; i < end; ++i) update(static_cast<std::size_t>(i), learning_rate);
+    for (std::int64_t i = begin; i < end; ++i)
+      if (parameters_[static_cast<std::size_t>(i)].second.grad().defined())
+        members_[static_cast<std::size_t>(i)].rule->apply(next_update(static_cast<std::size_t>(i), learning_rate));
   });
 }
 
-void Optimizer::update(std::size_t idx, double learning_rate) {
+void Optimizer::step_on_device(double learning_rate) {
+  const at::NoGradGuard no_grad;
+  std::map<const UpdateRule*, std::vector<Update>> by_rule;
+  for (std::size_t i = 0; i < members_.size(); ++i)
+    if (parameters_[i].second.grad().defined())
+      by_rule[members_[i].rule.get()].push_back(next_update(i, learning_rate));
+  for (auto& [rule, updates] : by_rule) rule->apply_all(updates);
+}
+
+Update Optimizer::next_update(std::size_t idx, double learning_rate) {
   const Tensor& parameter = parameters_[idx].second;
   Member& member = members_[idx];
-  if (!parameter.grad().defined()) return;
   if (member.steps == 0)
     for (const Slot& slot : member.rule->slots(parameter))
       member.state.push_back(at::zeros(slot.shape, parameter.options().dtype(slot.dtype).requires_grad(false)));
-  member.rule->apply({.parameter = parameter,
-                      .gradient = parameter.grad(),
-                      .state = member.state,
-                      .step = ++member.steps,
-                      .learning_rate = learning_rate * member.rate_ratio,
-                      .weight_decay = member.weight_decay});
+  return {.parameter = parameter,
+          .gradient = parameter.grad(),
+          .state = member.state,
+          .step = ++member.steps,
+          .learning_rate = learning_rate * member.rate_ratio,
+          .weight_decay = member.weight_decay};
 }
 
 void Optimizer::clear_gradients() {

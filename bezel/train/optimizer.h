@@ -51,7 +51,10 @@ class Optimizer {
     std::vector<torch::Tensor> state = {};  // empty before the first update
   };
 
-  void update(std::size_t idx, double learning_rate);
+  std::vector<torch::Tensor> gradients() const;
+  // Counts an update of a parameter, and makes its state before the first.
+  Update next_update(std::size_t idx, double learning_rate);
+  void step_on_device(double learning_rate);
 
   NamedTensors parameters_;
   std::vector<Member> members_;  // one for each parameter

@@ -258,7 +258,8 @@ class Run {
                                                            device_,
                                                            {.storage = quant::parse_storage(config_.storage),
                                                             .skip = config_.quantize_skip,
-                                                            .quantize_embeddings = config_.quantize_embeddings}});
+                                                            .quantize_embeddings = config_.quantize_embeddings},
+                                                           config_.embeddings_on == "host"});
     model_ = loaded.model;
     model_->set_image_attention(model_config_.text.image_attention);
     warnings_.insert(warnings_.end(), loaded.warnings.begin(), loaded.warnings.end());

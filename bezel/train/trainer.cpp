@@ -70,13 +70,19 @@ Trainer::Trainer(torch::nn::Module& model, const lora::Selection& selection, Obj
 void Trainer::accumulate(std::int64_t step, std::span<const data::Batch> batches, StepResult& result) {
   const nn::ScopedRandomKeys random(nn::RandomKeys::of_step(options_.seed, step));
   StepSums sums;
+  std::vector<torch::Tensor> losses;
   for (const data::Batch& batch : batches) {
     if (objective_.weight(batch) == 0) continue;
     const torch::Tensor loss = objective_.loss_sum(batch) / static_cast<double>(result.num_labels);
-    sums.losses.push_back(loss.item<double>());
+    losses.push_back(loss.detach());
     add_metrics(sums.metrics, objective_.take_metrics());
-    if (!std::isfinite(sums.losses.back())) break;  // NaN or Inf: skip the remaining micro-batches
+    // NaN or Inf: skip the remaining micro-batches. A device is not waited for; what it adds up is thrown away below.
+    if (loss.is_cpu() && !std::isfinite(loss.item<double>())) break;
     loss.backward();
+  }
+  if (!losses.empty()) {
+    const torch::Tensor read = at::stack(losses).to(torch::kCPU, torch::kDouble);
+    sums.losses.assign(read.const_data_ptr<double>(), read.const_data_ptr<double>() + read.size(0));
   }
   result.loss = sum_step(group_, optimizer_.parameters(), sums);
   result.metrics = std::move(sums.metrics);

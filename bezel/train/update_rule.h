@@ -32,6 +32,10 @@ class UpdateRule {
   virtual std::vector<Slot> slots(const torch::Tensor& parameter) const = 0;
   /// Called without a graph.
   virtual void apply(const Update& update) const = 0;
+  /// Many parameters of a device at once, by fewer kernels where the rule can.
+  virtual void apply_all(std::vector<Update>& updates) const {
+    for (const Update& update : updates) apply(update);
+  }
 };
 
 }  // namespace bezel::train

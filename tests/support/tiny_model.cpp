@@ -35,12 +35,26 @@ gemma4::ModelConfig tiny_config() {
   return gemma4::read_model_config(io::JsonView(json, "config.json"));
 }
 
+std::string tiny_mixture_text() {
+  std::string config = tiny_config_text();
+  const std::string text = R"("model_type": "gemma4_text",)";
+  config.insert(config.find(text),
+                R"("enable_moe_block": true, "num_experts": 4, "top_k_experts": 2, "moe_intermediate_size": 8, )");
+  return config;
+}
+
 void write_tiny_checkpoint(const std::string& folder, bool nested) {
+  write_tiny_checkpoint(folder, nested, tiny_config_text());
+}
+
+void write_tiny_checkpoint(const std::string& folder, bool nested, const std::string& config_text) {
   torch::manual_seed(11);
-  std::ofstream(folder + "/config.json") << tiny_config_text();
+  std::ofstream(folder + "/config.json") << config_text;
   const auto layout = nested ? io::KeyLayout::kNested : io::KeyLayout::kFlat;
   std::vector<std::pair<std::string, Tensor>> tensors;
-  const auto model = gemma4::meta_model(tiny_config(), torch::kFloat);
+  const io::Json json = io::parse_json(config_text, "config.json");
+  const auto model =
+      gemma4::meta_model(gemma4::read_model_config(io::JsonView(json, "config.json")), torch::kFloat);
   for (const auto& item : model->named_modules()) {
     const auto* module = dynamic_cast<const nn::Module*>(item.value().get());
     if (module == nullptr) continue;

@@ -8,6 +8,8 @@
 #include <ATen/Version.h>
 #include <ATen/native/CPUBlas.h>
 
+#include "bezel/kernels/host_loops.h"
+
 namespace bezel::kernels::simd {
 namespace {
 
@@ -84,7 +86,7 @@ bool has_own_products() { return has_bf16_products() && !has_tile_units(); }
 
 bool takes(std::initializer_list<torch::Tensor> tensors) {
   return std::ranges::all_of(tensors, [](const torch::Tensor& tensor) {
-    return !tensor.defined() || (tensor.is_cpu() && tensor.is_contiguous() && tensor.scalar_type() == torch::kBFloat16);
+    return !tensor.defined() || (may_loop(tensor) && tensor.is_contiguous() && tensor.scalar_type() == torch::kBFloat16);
   });
 }
 
