@@ -6,7 +6,7 @@
 
 namespace bezel::cli {
 
-/// Writes the Hugging Face checkpoint that an Orbax checkpoint stands for, and says on stderr which arrays it leaves
+/// Writes the Hugging Face checkpoint of an Orbax checkpoint, and lists on stderr which arrays it leaves
 /// out.
 void convert_orbax(const gemma4::OrbaxOptions& options, const std::string& output);
 

@@ -52,7 +52,7 @@ Json rates_json(const train::AnswerRates& rates) {
   return {{"exact_match", rates.exact}, {"contains", rates.contains}, {"unfinished", rates.unfinished}};
 }
 
-// How the models answered; the rates stand beside their losses.
+// How the models answered; the rates are shown beside their losses.
 void add_answers(const train::Evaluation& evaluation, const EvaluateArguments& options, Json& summary) {
   const train::AnswerRates base = train::answer_rates(evaluation, false);
   summary["answers"] = {{"samples", base.samples},

@@ -8,7 +8,7 @@ namespace bezel::cli {
 struct GgufOut {
   std::string model;    ///< checkpoint folder or GGUF file
   std::string mmproj;   ///< see gemma4::ModelFiles
-  std::string adapter;  ///< PEFT adapter folder to put inside; "": none
+  std::string adapter;  ///< PEFT adapter folder to merge; "": no adapter
   std::string type;     ///< a name of quant::gguf_mix; "": as it is stored
   std::string output;
 };

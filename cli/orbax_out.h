@@ -7,7 +7,7 @@ namespace bezel::cli {
 /// A checkpoint of Orbax to write of a model.
 struct OrbaxOut {
   std::string model;    ///< checkpoint folder
-  std::string adapter;  ///< PEFT adapter folder to put inside; "": none
+  std::string adapter;  ///< PEFT adapter folder to merge; "": no adapter
   std::string dtype;    ///< float32 or bfloat16; "": as it is stored
   std::string output;
 };

@@ -85,7 +85,7 @@ std::size_t AudioSink::process(const float* in, std::size_t count) {
     }
   } while (count > 0 || out == capacity);
   samples_.resize(before + total);
-  // Sums of numbers near float's largest may be none.
+  // Sums of values near the largest float may be infinite or NaN.
   if (!std::ranges::all_of(samples_.begin() + static_cast<std::ptrdiff_t>(before), samples_.end(),
                            [](float sample) { return std::isfinite(sample); }))
     throw Error(source_, ": audio clip has samples too large to resample");

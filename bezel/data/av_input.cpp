@@ -28,7 +28,7 @@ AvPtr<Type> owned(Type* made) {
   return AvPtr<Type>(made);
 }
 
-// A file names others in some formats; none is opened.
+// Some formats name other files; they are not opened.
 int refuse_to_open(AVFormatContext*, AVIOContext**, const char*, int, AVDictionary**) { return AVERROR(EPERM); }
 
 const char* type_word(AVMediaType type) { return type == AVMEDIA_TYPE_VIDEO ? "video" : "audio"; }

@@ -60,7 +60,7 @@ class AvInput {
   AVStream* stream_ = nullptr;
 };
 
-/// The time of a packet, in the stream's unit: presentation, or decoding where there is none.
+/// The time of a packet, in the stream's unit: presentation, or decoding where the packet has none.
 inline std::int64_t time_of(const AVPacket& packet) { return packet.pts != AV_NOPTS_VALUE ? packet.pts : packet.dts; }
 
 }  // namespace bezel::data

@@ -64,7 +64,7 @@ std::string render_content(const ChatMessage& message) {
   return out;
 }
 
-// The parts of a tool's answer as they are; the template trims none.
+// The parts of a tool's answer, untrimmed, as in the template.
 std::string tool_text(const ChatMessage& message) {
   render_content(message);  // refuses what is not text
   std::string out;

@@ -31,7 +31,7 @@ ChatTokens chat_tokens(ChatFormat format);
 /// What a generation prompt has behind "<|turn>model\n": the empty thought of large models that are not to think.
 std::string_view generation_tail(ChatFormat format, bool enable_thinking);
 
-/// `text` without what lies between <|channel> and <channel|>, and without blanks around it.
+/// `text` without the text between <|channel> and <channel|>, and without blanks around it.
 std::string without_thoughts(std::string_view text);
 
 class CheckpointTemplate;
@@ -57,7 +57,7 @@ struct RenderedChat {
 };
 
 /// Renders `messages` (an array of {role, content, ...}) with the checkpoint's chat template, or where the options have
-/// none as the released templates of `format` do. Roles: system, developer,
+/// none, as the released templates of `format` do. Roles: system, developer,
 /// user, assistant, model, tool. A message with "train": false takes no part in the loss. `tools` may be null.
 /// Throws Error naming the message by its index on an unknown role, a part of an unknown type or missing content.
 RenderedChat render_chat(const io::JsonView& messages, const io::Json* tools, const ChatOptions& options = {});

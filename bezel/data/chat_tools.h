@@ -6,7 +6,7 @@
 
 namespace bezel::data {
 
-/// The text that tells the model about a tool: <|tool>declaration:NAME{...}<tool|>. `tool` is an OpenAI function tool,
+/// The declaration of a tool in the prompt: <|tool>declaration:NAME{...}<tool|>. `tool` is an OpenAI function tool,
 /// or what such a tool holds under "function".
 std::string render_tool_declaration(const io::JsonView& tool);
 

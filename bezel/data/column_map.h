@@ -30,7 +30,7 @@ std::span<const std::string_view> mapped_columns();
 /// Error starting with the line's source when a column that the map names is missing.
 io::Json apply_column_map(const io::JsonView& line, const ColumnMap& map);
 
-/// The map as text that tells two maps apart.
+/// The map as text; different maps give different texts.
 std::string to_text(const ColumnMap& map);
 
 }  // namespace bezel::data

@@ -12,7 +12,7 @@ namespace {
 constexpr std::string_view kTextColumns[] = {"text", "instruction", "input", "output", "system"};
 constexpr std::size_t kMaxCellBytes = std::size_t{64} << 20;
 
-// The list or object that a cell stands for, or its text.
+// The list or object in a cell, or its text.
 io::Json cell_value(const std::string& column, const std::string& cell, std::string_view source) {
   const bool is_text = std::find(std::begin(kTextColumns), std::end(kTextColumns), column) != std::end(kTextColumns);
   if (is_text || (cell[0] != '[' && cell[0] != '{')) return cell;

@@ -15,7 +15,7 @@ bool is_csv_path(std::string_view path);
 /// Finds the records of a CSV file (RFC 4180) in one pass; keeps no text. Quoted cells may hold line ends.
 class CsvRecords {
  public:
-  /// `path` names the file in errors; `separator` stands between cells.
+  /// `path` names the file in errors; `separator` separates cells.
   CsvRecords(char separator, std::string path) : separator_(separator), path_(std::move(path)) {}
 
   /// Reads the next bytes, which begin at `offset` of the file. Throws Error "path:line: ..." where text follows a
@@ -39,14 +39,14 @@ class CsvRecords {
   bool has_begun_ = false;
 };
 
-/// What separates the cells of a table whose first line is `header`: a comma, or where it holds none a tab or
+/// The separator of a table whose first line is `header`: a comma, or without commas a tab or
 /// semicolon.
 char csv_separator(std::string_view header);
 
 /// Cells of one record, without quotes.
 std::vector<std::string> csv_cells(std::string_view record, char separator);
 
-/// Names of a table's columns. Throws Error, which begins with `source`, when one is empty or stands there twice.
+/// Names of a table's columns. Throws Error, which begins with `source`, when one is empty or occurs twice.
 std::vector<std::string> csv_columns(std::string_view header, char separator, std::string_view source);
 
 /// A record as a JSON object, its keys the `columns`. Empty cells are left out. A cell that holds a JSON list or object

@@ -48,7 +48,7 @@ std::string to_utf8(std::string_view encoding) {
 bool is_gzip(std::string_view head) { return head.starts_with("\x1f\x8b"); }
 
 void refuse_other_formats(std::string_view head, const std::string& path) {
-  // Sheets are zip archives that hold xl/; its name stands in the directory at the latest, so the suffix is asked too.
+  // Sheets are zip archives that hold xl/; the directory at the end has its name, so the suffix is asked too.
   if (head.starts_with("PK\x03\x04") && (path.ends_with(".xlsx") || head.find("xl/") != std::string_view::npos))
     refuse("an Excel workbook",
            "Convert it: " + std::string(kPandas) +

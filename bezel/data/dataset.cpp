@@ -98,9 +98,9 @@ void Dataset::read_lines() {
     for (std::size_t i = 0; i < lines.size(); ++i) add_line(begin + i, lines[i]);
     if (options_.on_progress) options_.on_progress(begin + lines.size(), file_.size());
   }
-  // Good answers of pairs before bad ones: neighbors are of different prompts, which KTO's divergence needs.
+  // Good answers of pairs before bad ones: neighbors have different prompts, which KTO's divergence needs.
   std::ranges::stable_sort(entries_, {}, &Entry::part);
-  options_.on_progress = nullptr;       // what it stands for may not outlive this
+  options_.on_progress = nullptr;       // valid only while this lives
   options_.sample.takes_notes = false;  // report_ has them
 }
 

@@ -8,7 +8,7 @@ namespace {
 constexpr std::string_view kExifPrefix("Exif\0\0", 6);
 constexpr std::uint16_t kOrientationTag = 274;
 constexpr std::size_t kEntryBytes = 12;
-constexpr std::uint64_t kInlineBytes = 4;  // larger values stand elsewhere in the block
+constexpr std::uint64_t kInlineBytes = 4;  // larger values are stored elsewhere in the block
 
 std::string_view as_text(ImageBytes bytes) { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }
 
@@ -116,7 +116,7 @@ std::optional<TiffReader> open_tiff(ImageBytes exif) {
 
 }  // namespace
 
-// As Pillow reads a damaged directory: an entry whose value is larger than the block is passed over, one whose value
+// As Pillow reads a damaged directory: an entry whose value is larger than the block is skipped, one whose value
 // ends behind the block ends the directory, and the first entry of a tag counts.
 std::optional<int> exif_orientation(ImageBytes exif) {
   const auto tiff = open_tiff(exif);

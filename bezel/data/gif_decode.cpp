@@ -80,7 +80,7 @@ GifFrame read_frame(GifBytes& in) {
   frame.interlaced = (flags & 0x40) != 0;
   if (const ImageBytes own = read_palette(in, flags); !own.empty()) frame.palette = own;
   if (frame.width == 0 || frame.height == 0) in.fail("its first frame has no pixels");
-  // Pillow lets a frame that stands over make the screen larger.
+  // A frame larger than the screen enlarges it, as in Pillow.
   frame.screen_width = std::max(frame.screen_width, frame.left + frame.width);
   frame.screen_height = std::max(frame.screen_height, frame.top + frame.height);
   return frame;

@@ -42,14 +42,14 @@ bool swaps_sides(int orientation);
 /// Turns stored pixels upright by their EXIF orientation.
 RgbImage make_upright(RgbImage stored, int orientation);
 
-/// Orientation tag of an EXIF block, with or without its "Exif" prefix, as Pillow reads it: 0 for a value that is none
+/// Orientation tag of an EXIF block, with or without its "Exif" prefix, as Pillow reads it: 0 for an invalid value
 /// of 1 to 8, nothing where the tag is missing.
 std::optional<int> exif_orientation(ImageBytes exif);
 
 /// Orientation named by an XMP packet, the fallback when EXIF has none.
 std::optional<int> xmp_orientation(ImageBytes xmp);
 
-/// Of both sources, as Pillow chooses; 1 where the value found is none of 1..8.
+/// Of both sources, as Pillow chooses; 1 where the value is outside 1..8.
 int choose_orientation(std::optional<int> exif, std::optional<int> xmp);
 
 }  // namespace bezel::data

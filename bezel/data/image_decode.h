@@ -19,7 +19,7 @@ struct RgbImage {
   std::vector<std::uint8_t> pixels;  ///< [height, width, 3]
 };
 
-/// Decodes a JPEG, PNG, WebP, GIF, BMP or TIFF file, told apart by its first bytes, to what Pillow's
+/// Decodes a JPEG, PNG, WebP, GIF, BMP or TIFF file, recognized by its first bytes, to what Pillow's
 /// exif_transpose(Image.open(f)).convert("RGB") gives: EXIF orientation applied, alpha dropped, CMYK inverted, first
 /// frame of an animation, first page. `source` names the image in errors. Throws Error on anything truncated, damaged
 /// or too large.

@@ -9,7 +9,7 @@
 
 namespace bezel::data {
 
-/// Where one sample lies in a file.
+/// The place of one sample in a file.
 struct TextRange {
   std::uint64_t begin = 0;
   std::uint64_t bytes = 0;

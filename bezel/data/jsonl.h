@@ -21,7 +21,7 @@ inline constexpr std::size_t kMaxLineBytes = std::size_t{64} << 20;
 class JsonlFile {
  public:
   /// Throws Error (kIo) when `path` cannot be opened or read, Error when it is no regular file, no text in UTF-8
-  /// (data/data_format.h), damaged gzip data, or JSON whose samples cannot be told apart (data/json_elements.h).
+  /// (data/data_format.h), damaged gzip data, or JSON whose samples cannot be separated (data/json_elements.h).
   explicit JsonlFile(std::string path);
 
   const std::string& path() const { return path_; }

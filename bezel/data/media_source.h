@@ -26,7 +26,7 @@ struct MediaSource {
 std::string resolve_media_path(const std::string& root, const std::string& path, std::string_view source,
                                bool or_folder = false);
 
-/// Bytes of base64 `text`; blanks and line ends are skipped. Throws Error starting with `source` when it is none.
+/// Bytes of base64 `text`; blanks and line ends are skipped. Throws Error starting with `source` when it is not base64.
 std::string decode_base64(std::string_view text, std::string_view source);
 
 }  // namespace bezel::data

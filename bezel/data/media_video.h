@@ -24,7 +24,7 @@ VideoFiles find_video(const MediaSource& source, const std::string& root, std::s
 Video open_video(const VideoFiles& files, const MediaSource& source, std::string_view name,
                  const VideoSettings& settings);
 
-/// What stands in the text for it.
+/// Its text in the prompt.
 MediaTokens video_tokens(const Video& video, const VideoSettings& settings);
 
 }  // namespace bezel::data

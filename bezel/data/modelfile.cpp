@@ -20,7 +20,7 @@ std::string gemma4_template(ChatFormat format) {
   return text.str();
 }
 
-// Gemma 3 has no role for system texts: they stand in front of the first question.
+// Gemma 3 has no role for system texts: they are put before the first question.
 std::string gemma3_template() {
   const auto [begin, end] = chat_tokens(ChatFormat::kGemma3);
   std::ostringstream text;

@@ -63,7 +63,7 @@ class ChunkWalker {
   bool seen_data_ = false;
 };
 
-/// Cuts `text` behind its first NUL and returns what was before it; everything when there is none.
+/// Cuts `text` behind its first NUL and returns what was before it; everything when it has no NUL.
 std::string_view take_field(std::string_view& text) {
   const std::size_t end = text.find('\0');
   const std::string_view field = text.substr(0, end);

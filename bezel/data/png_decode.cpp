@@ -90,7 +90,7 @@ bool PngReader::open() {
   if (info_ == nullptr) return false;
   png_set_read_fn(png_, this, on_read);
   png_set_user_limits(png_, PNG_UINT_31_MAX, PNG_UINT_31_MAX);  // the area has been checked
-  // Chunks that say nothing about the pixels we want are skipped unread: color profiles, text, transparency.
+  // Chunks that do not affect pixels are skipped unread: color profiles, text, transparency.
   png_set_keep_unknown_chunks(png_, PNG_HANDLE_CHUNK_NEVER, nullptr, -1);
   png_read_info(png_, info_);
   set_transforms();

@@ -26,7 +26,7 @@ struct AnswerText {
 
 /// The answers of a line: one, or of a pair chosen and rejected. Pairs are what TRL, LLaMA-Factory and axolotl write:
 /// `prompt` (a string or messages; or `messages`, `conversations`, `instruction` + `input`) with `chosen` and
-/// `rejected`, or both of these as whole chats that begin alike. Labels stand as `label` beside `prompt` +
+/// `rejected`, or both of these as whole chats that begin alike. Labels are `label` beside `prompt` +
 /// `completion`, `messages`, `conversations` or `instruction` + `output`, whose last answer alone is meant. Other
 /// columns are those of read_sample. With `learns_prompt` a chosen answer gets prompt_spans. Throws Error starting with
 /// `source` as read_sample does, on a line of another kind, on answers that are alike, and on media behind the prompt.

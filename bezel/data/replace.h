@@ -32,7 +32,7 @@ class OffsetMap {
 
   const Replace& step_;
   const std::vector<std::size_t>& edits_;
-  std::size_t next_ = 0;  // the first edit that does not lie wholly before the last offset asked for
+  std::size_t next_ = 0;  // the first edit that does not end before the last requested offset
 };
 
 }  // namespace bezel::data

@@ -10,7 +10,7 @@ namespace bezel::data {
 /// A line under the names that read_sample uses.
 struct KnownColumns {
   io::Json line;
-  bool adds_request = false;  ///< the line itself asks for nothing
+  bool adds_request = false;  ///< the line is read as it is
 };
 
 /// The line with other tools' columns under the names that read_sample uses: `image`, `image_path` and `audio`,
@@ -29,7 +29,8 @@ bool has_media(const io::JsonView& line, input::MediaKind kind);
 /// `messages` marks a place for them, as TRL does.
 void mark_listed_media(const io::JsonView& line, io::Json& messages);
 
-/// Names `input_schema` of `tools` (Anthropic's) `parameters`. Throws Error starting with `source` where both stand.
+/// Names `input_schema` of `tools` (Anthropic's) `parameters`. Throws Error starting with `source` where a tool has
+/// both.
 void rename_input_schema(io::Json& tools, const std::string& source);
 
 }  // namespace bezel::data

@@ -9,7 +9,7 @@ namespace bezel::data {
 enum class SampleForm { kMessages, kConversations, kPrompt, kChatPrompt, kInstruction, kText };
 
 /// Throws Error naming line and key, with what to write instead, when `line` holds a key that its form does not use
-/// and that is not known to be harmless (an id, a source, a score). Keys whose value is null or empty are passed over.
+/// and that is not known to be harmless (an id, a source, a score). Keys whose value is null or empty are skipped.
 void check_line_keys(const io::JsonView& line, SampleForm form);
 
 /// The same for the keys of messages, of the parts of their content and of their tool calls.

@@ -17,7 +17,7 @@ namespace bezel::data {
 /// text.
 void collect_media(const io::JsonView& line, const io::Json* messages, SampleText& sample);
 
-/// How often `part`, a placeholder, stands in `text`.
+/// Number of occurrences of the placeholder `part` in `text`.
 std::size_t count_of(std::string_view text, std::string_view part);
 
 /// A placeholder in a text.

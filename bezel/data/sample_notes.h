@@ -9,7 +9,7 @@
 
 namespace bezel::data {
 
-/// What is worth counting in a sample although nothing is wrong with it.
+/// What is counted in a valid sample, for the report.
 struct SampleNotes {
   std::size_t thoughts_left_out = 0;  ///< messages whose thoughts are not in the text
   std::size_t added_requests = 0;     ///< 1 where a medium with its text has no request, so that Bezel adds one

@@ -22,14 +22,14 @@ struct SampleOptions {
 struct SampleText {
   std::string text;                                               ///< <bos> included
   std::vector<std::pair<std::size_t, std::size_t>> loss_spans{};  ///< byte ranges, in order, not overlapping
-  std::vector<std::pair<std::size_t, std::size_t>> answers{};  ///< what the model says and learns; none in plain text
-  std::vector<MediaSource> media{};                            ///< in the order of their placeholders
-  std::string turn_header{};                                   ///< as RenderedChat has them
+  std::vector<std::pair<std::size_t, std::size_t>> answers{};     ///< text that the model learns; empty in plain text
+  std::vector<MediaSource> media{};                               ///< in the order of their placeholders
+  std::string turn_header{};                                      ///< as RenderedChat has them
   std::string prompt_tail{};
   SampleNotes notes{};
 };
 
-/// Reads one of these forms, told apart by their keys: `messages`, `conversations` (ShareGPT), `prompt` + `completion`
+/// Reads one of these forms, chosen by their keys: `messages`, `conversations` (ShareGPT), `prompt` + `completion`
 /// (strings or messages), `instruction` + `output` (+ `input`, `history`), `text`. `system`, `tools` and
 /// `chat_template_kwargs` go with all that are chats; `images`, `audios` and `videos` fill media parts, <image>,
 /// <audio> and <video> tags and typed placeholders that name no file. Columns of other tools are read as

@@ -28,7 +28,7 @@ std::string media_text(const input::MediaWords& words, const MediaTokens& media)
   return out;
 }
 
-// Where offsets of the old text lie in the new one; asked for in rising order.
+// Maps offsets of the old text to the new one; queried in rising order.
 class Shift {
  public:
   void add(std::size_t old_end, std::size_t growth) { steps_.push_back({old_end, growth}); }
@@ -43,7 +43,7 @@ class Shift {
   std::vector<std::pair<std::size_t, std::size_t>> steps_;
 };
 
-// Says for offsets in rising order whether they lie in one of some ordered spans.
+// Tests for rising offsets whether they are in one of some ordered spans.
 class Inside {
  public:
   explicit Inside(const std::vector<Span>& spans) : spans_(spans) {}

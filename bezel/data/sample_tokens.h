@@ -12,7 +12,7 @@
 
 namespace bezel::data {
 
-/// What stands in the text for an item of media.
+/// The placeholder of an item of media.
 struct MediaTokens {
   std::int64_t soft_tokens = 0;      ///< of a video: of each frame
   std::vector<std::string> times{};  ///< of a video: "mm:ss" before each frame
@@ -22,7 +22,7 @@ struct MediaTokens {
   }
 };
 
-/// A text whose placeholders stand for all the soft tokens of their item of media.
+/// A text in which each placeholder represents all soft tokens of its item of media.
 struct ExpandedText {
   using Span = std::pair<std::size_t, std::size_t>;
   std::string text;

@@ -18,7 +18,7 @@ using jinja::Origin;
 using jinja::TracedText;
 using Span = std::pair<std::size_t, std::size_t>;
 
-// Opens a tool's answer in Gemma 4's templates, also where none follows a call.
+// Opens a tool's answer in Gemma 4's templates, also where it follows no call.
 constexpr std::string_view kOpenResponse = "<|tool_response>";
 
 bool is_blank(std::string_view text) { return trimmed(text).empty(); }
@@ -70,7 +70,7 @@ class SpanFinder {
     return spans;
   }
 
-  // Everything of the messages with "train": false; of a leading system message all that stands before the next one.
+  // Everything of the messages with "train": false; of a leading system message everything before the next message.
   std::vector<Span> left_out() const {
     std::vector<Span> spans;
     for (const ChatMessage& message : messages_) {

@@ -24,7 +24,7 @@ constexpr std::size_t kMaxTextBytes = std::size_t{1} << 30;  // offsets are 32 b
 // What all the steps of a normalizer or decoder together may make of a text. Gemma's trebles blanks.
 std::size_t max_replaced_bytes(std::size_t text_bytes) { return 16 * text_bytes + 4096; }
 
-// The byte that a word such as "<0x0A>" stands for, or -1.
+// The byte that a token such as "<0x0A>" represents, or -1.
 int byte_of(std::string_view word) {
   if (word.size() != 6 || word.substr(0, 3) != "<0x" || word[5] != '>') return -1;
   if (!std::isxdigit(static_cast<unsigned char>(word[3])) || !std::isxdigit(static_cast<unsigned char>(word[4])))
@@ -151,7 +151,7 @@ void Tokenizer::encode_normalized(std::string_view piece, std::vector<BpeToken>&
   }
 }
 
-// Cuts behind each occurrence of the split's string; an occurrence right behind another one stands alone.
+// Cuts behind each occurrence of the split's string; an occurrence right after another one is a piece of its own.
 void Tokenizer::encode_split(std::string_view piece, std::size_t split_idx, std::size_t offset,
                              std::vector<BpeToken>& out) const {
   if (split_idx == spec_.splits.size()) {

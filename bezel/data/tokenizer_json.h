@@ -21,7 +21,7 @@ struct AddedToken {
 /// Everything that a Hugging Face tokenizer.json of the Gemma family says.
 struct TokenizerSpec {
   Vocabulary words;             ///< of the model; those of added tokens beyond it follow
-  std::size_t model_words = 0;  ///< how many are of the model
+  std::size_t model_words = 0;  ///< how many belong to the model
   std::vector<BpeMerge> merges;
   BpeFallback fallback;
   std::vector<AddedToken> added;

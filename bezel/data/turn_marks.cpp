@@ -44,7 +44,7 @@ std::string generation_prompt(const TracedText& text) {
   return text.bytes().substr(end);
 }
 
-// What is the same in both; where they part inside of a mark such as <think>, what stands before the mark.
+// The common prefix; where it ends inside a mark such as <think>, the text before the mark.
 std::string header_of(std::string_view opening, std::string_view prompt) {
   std::size_t size = common_prefix(opening, prompt);
   if (size == opening.size() || size == prompt.size()) return std::string(opening.substr(0, size));

@@ -26,7 +26,8 @@ struct Scan {
   std::vector<FramePacket> frames;  // by time
   std::vector<std::size_t> keys;    // of each frame the last key frame that is not after it
   std::int64_t end = 0;
-  bool lacks_times = false;  // some packet has a time of decoding only, as in AVI; then frames are told by their number
+  bool lacks_times =
+      false;  // some packet has a time of decoding only, as in AVI; then frames are identified by their number
 };
 
 void check_bounds(const Scan& scan, const AVStream& stream, const std::string& name) {
@@ -204,7 +205,7 @@ class VideoReader::State {
     if (!seek_before(idx)) return false;
     while (!has_frame_ || time_of_frame(*frame_) < wanted)
       if (!next_frame()) return false;
-    // A packet may make no frame of its own, as VP8's alternative references do: then the next one stands for it.
+    // A packet may make no frame of its own, as VP8's alternative references do: then the next one takes its place.
     const std::int64_t found = time_of_frame(*frame_);
     return found == wanted || (idx + 1 < scan_.frames.size() && found <= scan_.frames[idx + 1].time);
   }

@@ -21,7 +21,7 @@ constexpr std::size_t kMaxDigits = 15;
 // "frame_0012.jpg" as "frame_", 12 and ".jpg".
 struct FrameName {
   std::string stem, ending, name;
-  std::int64_t number = -1;  // -1: the name has none
+  std::int64_t number = -1;  // -1: the name has no number
 };
 
 FrameName split_name(const std::string& name) {

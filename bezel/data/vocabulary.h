@@ -7,7 +7,7 @@
 
 namespace bezel::data {
 
-/// Strings numbered 0..size-1, found by string or by number. All text lies in one block.
+/// Strings numbered 0..size-1, found by string or by number. All text is stored in one block.
 class Vocabulary {
  public:
   /// Reserves memory for `count` strings of `bytes` bytes together.

@@ -51,7 +51,7 @@ std::int64_t num_blocks(const AudioConfig& config, std::int64_t num_frames) {
 
 // 3 x 3 convolution, stride 2, one row of zeros around: x [T, M, C], weight [C', C, 3, 3] -> [T', M', C'], as a product
 // over gathered windows, which runs on any device and in float32 where every other product does. The channels of a
-// place lie together, so that windows are gathered by runs of them.
+// place are contiguous, so that windows are gathered in runs.
 Tensor strided_convolution(const Tensor& x, const Tensor& weight) {
   const Tensor padded = at::constant_pad_nd(x, {0, 0, 1, 1, 1, 1});
   const std::int64_t rows = (x.size(0) + 1) / 2, columns = (x.size(1) + 1) / 2;

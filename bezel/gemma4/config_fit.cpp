@@ -64,7 +64,7 @@ bool have_equal_values(const Entry& a, const Entry& b) {
   return equal;
 }
 
-/// How many tensors there are of a tower, and of what projects it into the decoder, which alone is of no use.
+/// Number of tensors of a tower, and of its projector, which is useless alone.
 struct TowerTensors {
   std::size_t tower = 0, embedder = 0;
 };
@@ -72,7 +72,7 @@ struct TowerTensors {
 struct Found {
   std::map<std::string, Entry, std::less<>> head_and_embeddings;
   TowerTensors vision{}, audio{};
-  std::size_t language = 0;  ///< 0: the names are of another kind, and say nothing
+  std::size_t language = 0;  ///< 0: the names are of another kind and give no information
 };
 
 Found look_through(const io::Checkpoint& checkpoint) {
@@ -125,7 +125,7 @@ void fit_to_weights(ModelConfig& config, const io::Checkpoint& checkpoint) {
   config.warnings.insert(config.warnings.end(), checkpoint.warnings().begin(), checkpoint.warnings().end());
   if (found.language == 0) return;
   untie_other_head(config, found, folder);
-  // Nothing but a projection stands between samples and the decoder.
+  // Samples reach the decoder through a projection alone.
   if (config.is_unified()) found.audio.tower = std::exchange(found.audio.embedder, 0);
   fit_tower(config.vision, found.vision, "vision_config", folder, config.warnings);
   fit_tower(config.audio, found.audio, "audio_config", folder, config.warnings);

@@ -14,7 +14,7 @@ class EmbeddingNoise {
   EmbeddingNoise(const EmbeddingNoise&) = delete;
   EmbeddingNoise& operator=(const EmbeddingNoise&) = delete;
 
-  /// `embeds` [B, T, H], with noise where there is to be some.
+  /// `embeds` [B, T, H], with noise where it is enabled.
   static torch::Tensor add(const torch::Tensor& embeds);
 
  private:

@@ -36,7 +36,7 @@ class Keys {
   io::NewGgufKeys& keys_;
 };
 
-/// The size of a head in layers of `type`; of the others where there are none.
+/// The size of a head in layers of `type`; of the other type where there are none.
 std::int64_t head_dim(const TextConfig& text, LayerType type) {
   const auto found = std::ranges::find(text.layers, type, &TextLayerConfig::type);
   return (found == text.layers.end() ? text.layers.front() : *found).head_dim;

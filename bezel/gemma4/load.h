@@ -35,7 +35,7 @@ struct LoadedModel {
 /// reference.
 LoadedModel load_model(const std::string& model, const LoadOptions& options);
 
-/// What is said of a tower with clipped layers none of which has a finite bound.
+/// The warning about a tower whose clipped layers have no finite bound.
 std::string lost_bounds_warning(const std::string& folder, const std::string& tower, std::int64_t layers);
 
 /// Why a checkpoint's tensor of canonical `name` may be left out, as transformers leaves it out; "" when it may not.

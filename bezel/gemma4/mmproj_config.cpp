@@ -64,7 +64,7 @@ AudioConfig read_audio(const GgufFile& file) {
   return audio;
 }
 
-/// The ids of the words that stand for media.
+/// Ids of the placeholder tokens of media.
 class Placeholders {
  public:
   explicit Placeholders(const GgufFile& file) : file_(file), words_(file.at("tokenizer.ggml.tokens").texts()) {}

@@ -19,7 +19,7 @@ using quant::GgufPart;
 using torch::Tensor;
 
 constexpr std::uint32_t kBlocksVersion = 2;  // of ggml's block types
-constexpr std::int64_t kImageSize = 224;     // stands there; no image of Gemma 4 has a fixed size
+constexpr std::int64_t kImageSize = 224;     // is written there; images of Gemma 4 have no fixed size
 constexpr float kNormEps = 1e-6f;
 constexpr std::int64_t kUsualPooling = 3;  // what llama.cpp takes where no key says it
 

@@ -93,7 +93,7 @@ class ModelImpl : public torch::nn::Module {
   /// Keep only the inputs of each layer of the decoder and the towers for the backward pass (activation checkpointing).
   void set_recompute(bool recompute);
 
-  /// Towers without adapters ask this first; null: they always run. While clamps are counted (nn::ClipObserver) they
+  /// Towers without adapters look here first; null: they always run. While clamps are counted (nn::ClipObserver) they
   /// run, and so do encoders without layers, which cost less than a look into it.
   void set_soft_token_cache(std::shared_ptr<SoftTokenCache> cache) { soft_token_cache_ = std::move(cache); }
 

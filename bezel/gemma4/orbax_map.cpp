@@ -163,7 +163,7 @@ const Rule* rule_of(const Place& place) {
   return rule != nullptr ? rule : find_rule(place, std::string(place.leaf) + ".w");
 }
 
-/// Clip bounds lie beside the matrix they belong to: its rule, and the bound's name. All targets share them.
+/// Clip bounds are stored beside their matrix: its rule, and the bound's name. All targets share them.
 struct Bound {
   const Rule* rule = nullptr;
   std::string_view name;

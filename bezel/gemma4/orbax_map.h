@@ -22,7 +22,7 @@ struct OrbaxTensor {
   std::int64_t first = 0;             ///< element of the array it begins at
   std::vector<OrbaxAxis> axes{};      ///< outermost first; their sizes multiply to the tensor's elements
 
-  /// Whether its elements lie in the array in their own order.
+  /// Whether its elements are in the array in their own order.
   bool contiguous() const;
 };
 

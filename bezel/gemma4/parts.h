@@ -18,7 +18,7 @@ enum class Tower { kLanguage, kVision, kAudio, kProjectors, kExperts };
 inline constexpr Tower kTowers[] = {Tower::kLanguage, Tower::kVision, Tower::kAudio, Tower::kProjectors,
                                     Tower::kExperts};
 
-/// "language", "vision", "audio", "projectors" or "experts": the stacks of a mixture, which lie inside the decoder.
+/// "language", "vision", "audio", "projectors" or "experts": the stacks of a mixture, which are in the decoder.
 std::string_view tower_name(Tower tower);
 
 enum class PartKind {

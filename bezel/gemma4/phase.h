@@ -20,7 +20,7 @@ struct Phase {
   friend bool operator==(const Phase&, const Phase&) = default;
 };
 
-/// Called when a phase has ended, for what the model does not know of, such as eviction.
+/// Called when a phase has ended, for tasks outside the model, such as eviction.
 using PhaseObserver = std::function<void(Phase)>;
 
 }  // namespace bezel::gemma4

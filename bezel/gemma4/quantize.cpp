@@ -35,7 +35,7 @@ Plan make_plan(const ModelConfig& config, const quant::StorageOptions& options, 
   return plan;
 }
 
-// A dense matrix that is to be quantized.
+// A dense matrix to quantize.
 io::CheckpointPart coded_part(const io::Checkpoint::Entry& entry, const std::string& stored,
                               const quant::QuantScheme& form) {
   constexpr std::string_view kWeight = "weight";

@@ -42,13 +42,14 @@ class Source {
   /// GGUF file has one that no Gemma has.
   explicit Source(const std::string& model, const std::string& mmproj = "");
 
-  /// Lets the stored head stand for embeddings that are not there, as transformers does where the two are tied.
+  /// Uses the stored head as the missing embeddings, as transformers does where the two are tied.
   void tie_embeddings_to_head();
 
   SourceTensor* take(const std::string& canonical);
-  /// The tensors that a checkpoint folder stores under `module` for its matrix; of a GGUF file none.
+  /// The tensors that a checkpoint folder stores under `module` for its matrix; empty for a GGUF file.
   quant::StoredParts take_parts(const std::string& module);
-  /// Canonical names of the tensors stored for the matrix of `module` where that is quantized; none for a floating one.
+  /// Canonical names of the tensors stored for the matrix of `module` where that is quantized; empty for a floating
+  /// one.
   std::vector<std::string> names_of_codes(const std::string& module) const;
   /// What is wrong with the first tensor that is spelled as in no checkpoint of this model, or "".
   std::string foreign_name() const;

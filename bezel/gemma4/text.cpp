@@ -55,7 +55,7 @@ TextAttentionImpl::TextAttentionImpl(const TextConfig& config, const TextLayerCo
     : layer_(layer), eps_(config.rms_norm_eps), value_norm_(config.value_norm) {
   const nn::LinearImpl::Options options{.bias = config.attention_bias};
   const std::int64_t q_size = config.num_heads * layer.head_dim, kv_size = layer.num_kv_heads * layer.head_dim;
-  // Rotation is linear: the scale of the scores may as well lie in the norm before it.
+  // RoPE is linear, so the norm before it applies the scale of the scores.
   const nn::NormForm query_form{config.norm_offset, config.attention_scale};
   q_proj = register_module("q_proj", nn::Linear(config.hidden_size, q_size, options));
   q_norm = register_module("q_norm", nn::RmsNorm(layer.head_dim, eps_, query_form));
@@ -174,8 +174,7 @@ Tensor TextModelImpl::per_layer_inputs(const Tensor& ids, const Tensor& embeds) 
   const std::vector<std::int64_t> shape{ids.size(0), ids.size(1), config_.num_layers,
                                         config_.hidden_size_per_layer_input};
   const Tensor where_it_is = ids.to(embed_tokens_per_layer->weight->device());
-  const Tensor looked_up =
-      embed_tokens_per_layer(where_it_is, embeds.scalar_type()).to(embeds.device()).view(shape);
+  const Tensor looked_up = embed_tokens_per_layer(where_it_is, embeds.scalar_type()).to(embeds.device()).view(shape);
   const double scale = 1.0 / std::sqrt(static_cast<double>(config_.hidden_size));
   const Tensor projected = (per_layer_model_projection(embeds) * scale).view(shape);
   return (per_layer_projection_norm(projected) + looked_up) * std::sqrt(0.5);

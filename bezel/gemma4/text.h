@@ -38,7 +38,7 @@ class KvCache {
   virtual KvStates update(std::int64_t layer_idx, const KvStates& fresh) = 0;
 };
 
-/// What a call of the decoder is told beside its embeddings [B, T, H].
+/// Arguments of a decoder call beside its embeddings [B, T, H].
 struct Context {
   torch::Tensor attention_mask;  ///< bool [B, T], false on padding; undefined: none
   torch::Tensor segment_start;  ///< int64 [B, T], where the sample of each position begins; undefined: one sample a row
@@ -53,7 +53,7 @@ struct Context {
   torch::Tensor prefix_end;    ///< int64 [A, B, T]
 };
 
-/// What all layers of one type share in a step. Q positions of each row ask, S are asked: the T of this call, behind
+/// What all layers of one type share in a step. Q queries of each row attend to S keys: the T of this call, after
 /// those of the calls before. Q is T until the layer from which on only `queries` are computed.
 struct AttentionContext {
   nn::RopeTable query_rope;  // [B or 1, Q, D]
@@ -65,7 +65,7 @@ struct AttentionContext {
 
 /// What all layers of a call share.
 struct CallInputs {
-  std::array<AttentionContext, 2> all, gathered;  // by LayerType: where all positions ask, where the queries do
+  std::array<AttentionContext, 2> all, gathered;  // by LayerType: for all positions, for the query positions
   torch::Tensor rows;                             // int64 [B * Q], the queries in B*T; undefined: all
   torch::Tensor per_layer;                        // [B, T, L, 256] or undefined
   KvCache* past = nullptr;

@@ -30,7 +30,7 @@ std::uint64_t sum(const std::uint64_t* words, std::int64_t count) {
 // The best of several passes over a buffer that no cache holds.
 double read_bandwidth() {
   constexpr std::int64_t kWords = std::int64_t{256} << 17;                                     // 256 MiB
-  const torch::Tensor memory = io::in_large_pages(at::ones({1}, at::kLong).expand({kWords}));  // as weights lie
+  const torch::Tensor memory = io::in_large_pages(at::ones({1}, at::kLong).expand({kWords}));  // as weights are stored
   const auto* words = reinterpret_cast<const std::uint64_t*>(memory.const_data_ptr<std::int64_t>());
   double best_s = 1e30;
   std::atomic<std::uint64_t> total = 0;

@@ -81,7 +81,7 @@ void Conversation::ask(const Question& question) {
 
 void Conversation::answer(std::span<const std::int64_t> tokens) {
   std::vector<std::int64_t> kept(tokens.begin(), tokens.end());
-  // A placeholder that the model made up stands for no image, and an id beyond the tokenizer's for no text.
+  // A generated placeholder has no image, and an id beyond the tokenizer's has no text.
   std::erase_if(kept, [&](std::int64_t id) { return ids_.contains(id) || id >= tokenizer_.vocab_size(); });
   std::string text = tokenizer_.decode(kept);
   for (const std::string_view end : {data::chat_tokens(format_).end, std::string_view("<eos>")})

@@ -24,7 +24,7 @@ struct Question {
 };
 
 struct ConversationOptions {
-  std::string system;                           ///< the system turn's text; empty: none
+  std::string system;                           ///< the system turn's text; empty: no system turn
   std::string chat_template;                    ///< a file in place of the checkpoint's chat template
   bool thinking = false;                        ///< the template's enable_thinking
   bool raw = false;                             ///< no chat template: <bos> and the text of the one question
@@ -32,7 +32,7 @@ struct ConversationOptions {
   data::VideoChoice video;                      ///< frames of a video in place of the checkpoint's
 };
 
-/// A conversation and the prompt that asks for its next turn.
+/// A conversation and the prompt for its next turn.
 class Conversation {
  public:
   /// Reads tokenizer and processor settings of a checkpoint `folder`. Throws Error where they do not fit the model.

@@ -77,7 +77,7 @@ std::int64_t Generator::remaining_context() const {
   return model_->config().text.max_position_embeddings - static_cast<std::int64_t>(tokens_.size());
 }
 
-// Whether the prompt goes on where reading ended, outside of any image or audio clip.
+// Whether the prompt continues where the prefill ended, outside any image or audio clip.
 bool Generator::continues(const input::Batch& prompt) const {
   const auto ids = values(prompt.input_ids), types = values(prompt.mm_token_type_ids);
   if (tokens_.size() >= ids.size() || !std::ranges::equal(ids.first(tokens_.size()), tokens_)) return false;
@@ -149,7 +149,7 @@ Tensor Generator::decode(std::int64_t token) {
   const at::NoGradGuard no_grad;
   input::Batch row;
   row.input_ids = at::full({1, 1}, token, at::TensorOptions(at::kLong).device(model_->device()));
-  // A placeholder that the model made up stands for nothing; the reference embeds padding for it, too.
+  // A generated placeholder has no media; the reference embeds padding for it, too.
   if (model_->config().placeholder_ids.contains(token)) row.placeholder_rows = at::zeros({1}, row.input_ids.options());
   const Tensor state = model_->next_state(row, {}, cache_);
   ended(gemma4::Phase::decoder());

@@ -66,8 +66,8 @@ struct Generated {
   Finish finish = Finish::kLength;
 };
 
-/// Generates after `prompt`; `on_token` sees every token as it comes and stops it all by returning false. It is asked
-/// with -1 while the prompt is read. Throws Error when the prompt leaves no space in the model's context.
+/// Generates after `prompt`; `on_token` is called with every token and stops generation by returning false. It is
+/// called with -1 while the prompt is read. Throws Error when the prompt leaves no space in the model's context.
 Generated generate(Generator& generator, const input::Batch& prompt, Sampler& sampler, const GenerateOptions& options,
                    const std::function<bool(std::int64_t token)>& on_token = {});
 

@@ -70,7 +70,7 @@ KvStates KvCache::update_full(Layer& layer, const KvStates& fresh) {
 KvStates KvCache::update_ring(Layer& layer, const KvStates& fresh) {
   const std::int64_t before = layer.num_tokens, count = fresh.key.size(2), window = layer.window;
   const std::int64_t num_past = count > 1 ? std::min(before, window - 1) : 0;
-  std::vector<Tensor> keys, values;  // in the order of positions; a single token takes the ring as it lies
+  std::vector<Tensor> keys, values;  // in the order of positions; a single token reads the ring in place
   each_stretch((before - num_past) % window, num_past, window, [&](std::int64_t slot, std::int64_t, std::int64_t n) {
     keys.push_back(layer.kept.key.narrow(2, slot, n));
     values.push_back(layer.kept.value.narrow(2, slot, n));

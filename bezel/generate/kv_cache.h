@@ -22,7 +22,7 @@ class KvCache final : public gemma4::KvCache {
   struct Layer {
     std::int64_t window = 0;      // of a sliding layer; 0: full
     std::int64_t num_tokens = 0;  // seen so far
-    gemma4::KvStates kept;        // [1, K, capacity, D]; in a ring position p lies at p % window
+    gemma4::KvStates kept;        // [1, K, capacity, D]; in a ring, position p is at p % window
   };
 
   static void reserve(Layer& layer, std::int64_t num_slots, const gemma4::KvStates& like);

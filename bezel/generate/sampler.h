@@ -25,7 +25,7 @@ struct Candidate {
   double probability = 0.0;
 };
 
-/// What `options` leave of the distribution that `logits` [V] stand for, the most probable first; sums to 1.
+/// The distribution of `logits` [V] after top-k, top-p and min-p of `options`, the most probable first; sums to 1.
 std::vector<Candidate> distribution(std::span<const float> logits, const SamplingOptions& options);
 
 /// Draws tokens; the same seed gives the same tokens on every machine for the same logits.
@@ -33,7 +33,7 @@ class Sampler {
  public:
   Sampler(const SamplingOptions& options, std::uint64_t seed);
 
-  /// The next token for `logits` [V]. Throws Error when none of them is a finite number or one is NaN.
+  /// The next token for `logits` [V]. Throws Error when no logit is finite or one is NaN.
   std::int64_t next(std::span<const float> logits);
 
  private:

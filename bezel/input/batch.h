@@ -58,7 +58,7 @@ struct Batch {
   std::shared_ptr<const Batch> on_host;  ///< of a batch that moved to a device: what it was before
   bool has_padding = false;              ///< some position of attention_mask is false
   std::int64_t num_tokens = 0;  ///< real tokens of all samples; those of a shared prefix count for each of them
-  /// Labels that were dropped because padding stands where they would be predicted: no key is seen there.
+  /// Labels that were dropped because padding is at the position that predicts them, which sees no key.
   std::int64_t num_unpredictable = 0;
 
   /// Fills query_positions and label_query_index from label_flat_index, on the CPU.

@@ -26,7 +26,7 @@ ImageSize resized_image_size(std::int64_t height, std::int64_t width, std::int64
   }
   const std::int64_t side = patch_size * pooling;
   const double max_area = static_cast<double>(max_soft_tokens * side * side);
-  // The order of these operations decides where a side that lies on a multiple goes.
+  // The order of these operations decides how a side on a multiple is rounded.
   const double factor = std::sqrt(max_area / (static_cast<double>(height) * static_cast<double>(width)));
   std::int64_t rows = floor_quotient(factor * static_cast<double>(height), side);
   std::int64_t columns = floor_quotient(factor * static_cast<double>(width), side);

@@ -34,7 +34,7 @@ inline constexpr std::int64_t kMaxAudioTokens = 750;
 /// Mel frames of an audio clip of `num_samples` at 16 kHz, those over its padding included.
 std::int64_t audio_num_frames(std::int64_t num_samples);
 
-/// Frames whose whole window, and the sample behind it, lie on real samples: the first ones of audio_num_frames.
+/// Frames whose whole window, and the sample after it, are on real samples: the first ones of audio_num_frames.
 std::int64_t audio_valid_frames(std::int64_t num_samples);
 
 /// Rows that the audio tower makes of `num_frames` frames: two convolutions of stride 2, kernel 3, padding 1.

@@ -71,7 +71,7 @@ Checkpoint Checkpoint::open(const std::string& folder) {
   Checkpoint checkpoint(folder);
   const fs::path index = fs::path(folder) / kIndex;
   std::error_code error;
-  // The link's own status: one that leads nowhere is named as such, not passed over.
+  // The link's own status: a dangling link is reported, not skipped.
   if (fs::exists(fs::symlink_status(fs::path(folder) / kSingle, error))) {
     if (fs::exists(index, error))
       checkpoint.warnings_.push_back(index.string() + " is not used: " + kSingle +

@@ -33,7 +33,7 @@ class Checkpoint {
   /// The tensor stored as `name`, or null.
   const Entry* find(std::string_view name) const;
   const std::string& folder() const { return folder_; }
-  /// What of the folder was passed over although it looks like weights.
+  /// Files of the folder that look like weights and were skipped.
   const std::vector<std::string>& warnings() const { return warnings_; }
 
  private:

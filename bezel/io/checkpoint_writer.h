@@ -11,7 +11,7 @@
 
 namespace bezel::io {
 
-/// Tensors of a checkpoint to come that are made together and lie in one shard: a matrix, or its codes and scales.
+/// Tensors of a new checkpoint that are made together and written to one shard: a matrix, or its codes and scales.
 struct CheckpointPart {
   std::vector<TensorSpec> tensors;
   std::function<void(TensorSink&)> write;  ///< puts each of them; called once, when their turn has come

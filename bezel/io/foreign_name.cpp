@@ -62,7 +62,7 @@ bool is_understood(std::string_view canonical) {
          canonical.starts_with("lm_head.");
 }
 
-// What stands before the first known name, with its dot; "" for none.
+// The prefix before the first known name, with its dot; "" without a prefix.
 std::string_view prefix_of(std::string_view name) {
   std::size_t first = name.npos;
   for (const std::string_view anchor : kAnchors)

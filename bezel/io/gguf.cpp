@@ -28,7 +28,7 @@ std::uint64_t aligned(std::uint64_t bytes, std::uint64_t alignment) {
   return (bytes + alignment - 1) / alignment * alignment;
 }
 
-/// Names stand in messages of one line: no control characters.
+/// Names are shown in messages of one line: no control characters.
 bool is_plain(std::string_view name) {
   return !name.empty() && std::ranges::all_of(name, [](char c) {
     return static_cast<unsigned char>(c) >= ' ' && static_cast<unsigned char>(c) != 0x7f;

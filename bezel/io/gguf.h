@@ -44,7 +44,7 @@ class GgufFile {
   void evict(const GgufTensor& tensor) const { map_->evict(data(tensor), tensor.size_bytes); }
 
   const std::map<std::string, GgufValue, std::less<>>& metadata() const { return metadata_; }
-  /// The value of `key`; throws Error when there is none.
+  /// The value of `key`; throws Error when it is missing.
   const GgufValue& at(std::string_view key) const;
   /// The value of `key`, or null.
   const GgufValue* get(std::string_view key) const;

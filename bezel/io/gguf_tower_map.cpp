@@ -81,7 +81,7 @@ std::optional<std::string> found_in(std::span<const Row> rows, std::string_view 
   return row == rows.end() ? std::nullopt : std::optional(std::string((*row).*to));
 }
 
-// A layer with what stands behind its name.
+// A layer, and the rest of its name.
 std::optional<std::string> with_suffix(std::span<const Row> rows, std::string_view name, Side from, Side to) {
   for (const std::string_view suffix : kSuffixes)
     if (name.ends_with(suffix))

@@ -7,7 +7,7 @@
 namespace bezel::io {
 
 /// The name in an `mmproj` file, as llama.cpp's converter spells it, of a tower's tensor of canonical name: clip bounds
-/// stand behind their layer's (`v.blk.3.attn_q.input_min`). Nothing for a tensor of the language model. References:
+/// follow their layer's (`v.blk.3.attn_q.input_min`). Nothing for a tensor of the language model. References:
 /// gguf's MODEL_ARCH.MMPROJ, llama.cpp's conversion/gemma.py.
 std::optional<std::string> gguf_tower_name(std::string_view canonical);
 

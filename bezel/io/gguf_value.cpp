@@ -20,7 +20,7 @@ T read(const std::byte* at) {
   return value;
 }
 
-/// The whole number at `at`, or nothing when the type holds none or it passes 63 bits.
+/// The whole number at `at`, or nothing when the type is not a whole number or it exceeds 63 bits.
 std::optional<std::int64_t> whole_at(GgufKind kind, const std::byte* at) {
   switch (kind) {
     case GgufKind::kU8:

@@ -29,8 +29,8 @@ enum class GgufKind : std::uint32_t {
 /// Bytes of one value; 0 for texts and lists, which say their own length.
 std::size_t gguf_kind_bytes(GgufKind kind);
 
-/// A value of a GGUF file's metadata, where it lies in the map; valid while the file lives. Every getter throws Error
-/// naming file and key when the value is something else.
+/// A value of a GGUF file's metadata, in place in the mapped file; valid while the file is open. Every getter throws
+/// Error naming file and key when the value is something else.
 class GgufValue {
  public:
   GgufValue(std::string source, std::string key, GgufKind kind, const std::byte* data, std::uint64_t count)
@@ -40,7 +40,7 @@ class GgufValue {
   bool is_array() const { return count_ != kNoArray; }
   bool is_text() const { return !is_array() && kind_ == GgufKind::kString; }
   GgufKind kind() const { return kind_; }  ///< of an array: of its elements
-  /// The value as it stands in the file; of an array its elements, without their number.
+  /// The bytes of the value in the file; of an array its elements, without their number.
   std::string_view bytes() const;
   /// Elements of an array.
   std::size_t size() const;

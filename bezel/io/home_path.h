@@ -8,7 +8,7 @@ namespace bezel::io {
 /// "~name" and a "~" elsewhere stay.
 std::string expand_home(const std::string& path);
 
-/// The home folder; "" when there is none.
+/// The home folder; "" when it is unknown.
 std::string home_folder();
 
 }  // namespace bezel::io

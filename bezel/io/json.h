@@ -59,9 +59,9 @@ class JsonView {
   JsonView at(std::string_view name) const;
   /// Member `name`, or nothing when it is missing or null; throws when this is no object.
   std::optional<JsonView> find(std::string_view name) const;
-  /// Elements of an array; throws when this is none.
+  /// Elements of an array; throws when this is not an array.
   std::vector<JsonView> elements() const;
-  /// Members of an object in written order; throws when this is none.
+  /// Members of an object in written order; throws when this is not an object.
   std::vector<std::pair<std::string, JsonView>> members() const;
 
   /// A whole number within [min, max]. 2.0, 1e3, -1 where min is 0, and 2^64 are refused, never converted.

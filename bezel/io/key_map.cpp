@@ -89,7 +89,7 @@ bool drop_prefix(std::string_view& text, std::string_view prefix) {
   return true;
 }
 
-// Whether `name` is `segments` or lies below it.
+// Whether `name` is `segments` or below it.
 bool is_or_below(std::string_view name, std::string_view segments) {
   return drop_prefix(name, segments) && (name.empty() || name.front() == '.');
 }
@@ -111,7 +111,7 @@ bool drop_layer_number(std::string_view& text) {
   return true;
 }
 
-// Length of the clippable module that `name` begins with (up to a '.' or the end), 0 when it is none.
+// Length of the clippable module that `name` begins with (up to a '.' or the end), 0 when it does not begin with one.
 std::size_t clippable_length(std::string_view name) {
   std::string_view rest = name;
   const auto length_with = [&](const auto& layers) -> std::size_t {
@@ -215,7 +215,7 @@ std::string canonical_tensor_name(std::string_view spelled) {
   if (module == 0) return with_embedder_prefix(with_text_prefix(stored));
   std::string_view rest = stored.substr(module);
   // `.linear.weight`, and what quantizers store beside it: `.linear.weight.absmax`, `.linear.weight_scale`,
-  // `.linear.SCB`. The bounds never lie below `.linear`.
+  // `.linear.SCB`. The bounds are never below `.linear`.
   std::string_view inner = rest;
   if (drop_prefix(inner, kLinear) && inner.substr(0, 1) == "." && !is_bound(inner)) rest = inner;
   return std::string(stored.substr(0, module)).append(rest);

@@ -27,7 +27,7 @@ bool is_clippable_module(std::string_view module);
 /// module in transformers, `model.embed_vision…`. Any other name stays as it is.
 std::string canonical_tensor_name(std::string_view stored);
 
-/// Whether a canonical name lies in the patch embedder of the unified model: `model.embed_vision.` + patch_ln1,
+/// Whether a canonical name is in the patch embedder of the unified model: `model.embed_vision.` + patch_ln1,
 /// patch_dense, patch_ln2, pos_embedding, pos_norm.
 bool is_patch_embedder(std::string_view canonical);
 
@@ -49,7 +49,7 @@ KeyLayout detect_layout(const std::vector<std::string>& stored_names);
 /// language model of Gemma has.
 std::optional<std::string> canonical_gguf_name(std::string_view stored);
 
-/// The inverse: the name in a GGUF file of a tensor of canonical name; nothing for one that has none there.
+/// The inverse: the name in a GGUF file of a tensor of canonical name; nothing for one without a name there.
 std::optional<std::string> gguf_tensor_name(std::string_view canonical);
 
 /// Module name as transformers + PEFT spell it: `.linear` behind clippable layers, unless the layout is kFlat.

@@ -21,7 +21,7 @@ struct DataFile {
   std::string base;  ///< what paths in a node of this file are relative to
 };
 
-/// Where a node lies, and what is known of it.
+/// The place of a node, and what is known about it.
 struct NodeRef {
   DataFile file{};
   std::uint64_t offset_bytes = 0;

@@ -22,7 +22,7 @@ static_assert(std::endian::native == std::endian::little, "safetensors files are
 
 constexpr std::size_t kPrefixBytes = 8;
 constexpr std::size_t kMaxHeaderBytes = 100'000'000;
-constexpr std::size_t kLookedAtBytes = 256;  // to tell what is no safetensors file
+constexpr std::size_t kLookedAtBytes = 256;  // to recognize what is not a safetensors file
 constexpr std::size_t kMaxDims = 64;
 constexpr std::string_view kMetadataKey = "__metadata__";
 

@@ -117,7 +117,7 @@ class TensorSink {
 };
 
 /// Writes a safetensors file whose tensors are made one after the other: `fill` puts each of `specs` once, in any
-/// order, and none is kept. Otherwise as write_safetensors. Throws std::logic_error when one was not put.
+/// order; no tensor is kept. Otherwise as write_safetensors. Throws std::logic_error when one was not put.
 void stream_safetensors(const std::string& path, std::span<const TensorSpec> specs,
                         const std::map<std::string, std::string>& metadata,
                         const std::function<void(TensorSink&)>& fill);

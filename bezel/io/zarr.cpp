@@ -48,7 +48,7 @@ Dims origin_of(const Dims& idx, const Dims& chunk, const Dims& base = {}) {
   return origin;
 }
 
-/// Sends the bytes of one chunk to their places in the array: in runs that are contiguous in both, without what lies
+/// Sends the bytes of one chunk to their places in the array: in runs that are contiguous in both, without elements
 /// beyond the array's edge.
 class ChunkPlacer {
  public:

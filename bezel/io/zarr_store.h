@@ -17,7 +17,7 @@ struct ZarrName {
   std::string text() const;
 };
 
-/// The checkpoint of Orbax (_METADATA, manifest.ocdbt) that `folder` is, or that lies in its params, default or state;
+/// The checkpoint of Orbax (_METADATA, manifest.ocdbt) in `folder`, or in its params, default or state;
 /// nothing when there is none.
 std::optional<std::string> find_orbax_folder(const std::string& folder);
 

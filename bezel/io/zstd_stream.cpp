@@ -26,7 +26,7 @@ class Frame {
     if (stream_ == nullptr) throw Error(ErrorKind::kMemory, where, ": no memory for a zstd decoder");
   }
 
-  /// The next bytes; none at the end of the frame.
+  /// The next bytes; empty at the end of the frame.
   std::span<const std::byte> next() {
     ZSTD_outBuffer out{out_.data(), out_.size(), 0};
     while (out.pos < out.size && !ended_) {

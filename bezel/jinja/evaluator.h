@@ -62,7 +62,7 @@ class Evaluator {
   Value evaluate_dict(const Expression& expression);
   Value evaluate_item(const Expression& expression);
   Value evaluate_call(const Expression& expression, const Value* caller);
-  /// `body` stands for a missing operand.
+  /// `body` replaces a missing operand.
   Value evaluate_filter(const Expression& expression, const Value* body);
   Value evaluate_test(const Expression& expression);
   Value evaluate_logic(const Expression& expression);

@@ -59,7 +59,7 @@ std::size_t start_of_previous(std::string_view text, std::size_t at) {
   return at;
 }
 
-// Whether the sigma at `at` ends a word: a cased letter before it, none behind it.
+// Whether the sigma at `at` ends a word: a cased letter before it, and none after it.
 bool ends_word(std::string_view text, std::size_t at) {
   bool cased = false;
   for (std::size_t i = at; i > 0 && !cased;) {

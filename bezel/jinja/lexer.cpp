@@ -191,7 +191,7 @@ class Lexer {
     move_to(end + 1);
   }
 
-  // End of digits with single '_' between them; `at` itself where none begin there.
+  // End of digits with single '_' between them; `at` itself where no digits begin there.
   template <typename Accept>
   std::size_t digits_end(std::size_t at, Accept accept, bool leading_underscore) const {
     std::size_t end = at;

@@ -13,7 +13,8 @@ std::string float_text(double value);
 /// repr(value). Throws Error for functions and iterators, which Python prints with their address.
 std::string repr(const Value& value);
 
-/// str(value): a string as it is; the text of anything else with the value's origin, or with `owner` where it has none.
+/// str(value): a string as it is; the text of anything else with the value's origin, or with `owner` where it has no
+/// origin.
 TracedText to_text(const Value& value, Origin owner);
 
 }  // namespace bezel::jinja

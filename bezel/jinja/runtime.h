@@ -70,7 +70,7 @@ std::function<std::optional<Value>()> iterate(Runtime& runtime, const Value& val
 bool is_iterable(const Value& value);
 /// list(value), each element counted.
 std::vector<Value> list_of(Runtime& runtime, const Value& value);
-/// len(value); throws Error when it has none.
+/// len(value); throws Error when it has no length.
 std::size_t length_of(const Value& value);
 
 /// A lazy iterator as Python's generators are.

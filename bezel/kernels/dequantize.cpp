@@ -20,7 +20,7 @@ std::array<float, 16> scaled_table(const float* table, float scale) {
   return scaled;
 }
 
-// Elements [begin, end), which lie in one block.
+// Elements [begin, end), all of one block.
 template <typename Value, typename Out>
 void dequantize_block(const std::uint8_t* packed, std::int64_t begin, std::int64_t end, const float* table, float scale,
                       Out* out) {

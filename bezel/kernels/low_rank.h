@@ -13,7 +13,7 @@ struct Bounds {
 };
 
 /// The low-rank product of an adapter: h [N, r] with the scale in it, b [r, M], in any floating dtype; both undefined:
-/// none. What they are multiplied in is the dtype of the matrix that the product is added to.
+/// none. The product is computed in the dtype of the matrix that the product is added to.
 struct LowRank {
   torch::Tensor h;
   torch::Tensor b;

@@ -44,7 +44,7 @@ Tiles windows_of(const torch::Tensor& w) {
   return {w.size(0), w.size(1), {}, [narrow](const Window& window, simd::Bf16* scratch, std::int64_t ld) {
             const std::int64_t columns = narrow.size(1);
             const simd::Bf16* from = simd::bf16(narrow) + window.row * columns + window.column;
-            // Whole panels are read where they lie; what is behind the last one may not be memory.
+            // Whole panels are read in place; the bytes after the last one may not be mapped.
             if (window.rows % kWindowStep == 0 && window.columns % kWindowStep == 0) return WindowRows{from, columns};
             for (std::int64_t row = 0; row < window.rows; ++row)
               std::copy_n(from + row * columns, window.columns, scratch + row * ld);

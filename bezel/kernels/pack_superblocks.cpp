@@ -33,7 +33,7 @@ constexpr int kBlocks = kSuperblock / kBlock;
 
 using Weights = std::array<float, kBlock>;
 
-// The more a value stands out, the more its error counts.
+// Large values get more weight in the error.
 Weights weights_of(const float* x) {
   float squares = 0.0f;
   for (int i = 0; i < kBlock; ++i) squares += x[i] * x[i];
@@ -144,7 +144,7 @@ std::uint8_t six_bits(float value) {
   return static_cast<std::uint8_t>(std::min(63, static_cast<int>(static_cast<std::uint8_t>(nearest_whole(value)))));
 }
 
-// Fits the blocks, rounds their scales to what is stored and takes the codes anew with those.
+// Fits the blocks, rounds their scales to the stored type and quantizes again with those.
 void pack_affine(const float* x, const AffineSearch& search, std::uint8_t* head, std::uint8_t* codes) {
   std::array<Affine, kBlocks> fits;
   Affine most{};  // the largest scale, and of what is subtracted the largest

@@ -14,7 +14,7 @@ class PackedB {
 
   /// Space for `inner` rows, an even number, and `columns`, a multiple of kWidth; what was packed is lost.
   void resize(std::int64_t inner, std::int64_t columns);
-  /// x [rows, columns] as it lies; rows beyond are zero.
+  /// x [rows, columns] as stored; rows beyond are zero.
   void pack(const simd::Bf16* x, std::int64_t rows);
   /// The transpose of x [count, inner]; columns beyond are zero.
   void pack_transposed(const simd::Bf16* x, std::int64_t count);

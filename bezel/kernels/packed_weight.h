@@ -12,13 +12,13 @@ namespace bezel::kernels {
 /// rows interleaved. A row of zeros makes K even.
 class PackedWeight {
  public:
-  /// w [K, R] of any floating dtype, whose rows lie together, or its columns; R is rounded up to a multiple of `step`,
+  /// w [K, R] of any floating dtype, whose rows or columns are contiguous; R is rounded up to a multiple of `step`,
   /// 16 or kPackedWidth, by columns of zeros.
   PackedWeight(const torch::Tensor& w, std::int64_t step);
 
   std::int64_t columns() const { return columns_; }
   std::int64_t width(std::int64_t first) const { return std::min(simd::kPackedWidth, columns_ - first); }
-  /// The panel that begins at column `first`, a multiple of kPackedWidth; the panels lie one behind the other.
+  /// The panel that begins at column `first`, a multiple of kPackedWidth; the panels follow each other.
   const simd::Bf16* at(std::int64_t first) const { return data() + first * inner_; }
 
  private:

@@ -67,13 +67,13 @@ class ColumnSums {
   }
 
  private:
-  static constexpr std::int64_t kBlock = 256;  // rows, whose packed columns lie in the first cache
+  static constexpr std::int64_t kBlock = 256;  // rows, whose packed columns fit the L1 cache
 
   void add(std::int64_t row, std::int64_t column) {
     const std::int64_t rows = std::min(kBlock, a_.size(1) - row), ld = w_.size(1);
     const std::int64_t real = std::min(rows, w_.size(0) - row), columns = std::min(kWidth, ld - first_ - column);
     const Bf16* from = simd::bf16(w_) + row * ld + first_ + column;
-    // What comes next lies in as many places as there are rows, where no processor foresees it.
+    // The next blocks are at as many addresses as there are rows, which hardware does not prefetch.
     for (std::int64_t i = 0; i < real; ++i) {
       __builtin_prefetch(from + i * ld + kWidth);
       __builtin_prefetch(from + i * ld + kWidth + kWidth / 2);

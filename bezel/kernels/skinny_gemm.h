@@ -10,7 +10,7 @@ namespace bezel::kernels {
 bool has_skinny_gemm(const torch::Tensor& x, std::int64_t narrow);
 
 /// x · w -> bfloat16 [N, R], summed in float32, rounded once. w [K, R] of any floating dtype is rounded to bfloat16
-/// first; its rows lie together, or its columns.
+/// first; its rows or columns are contiguous.
 torch::Tensor skinny_gemm(const torch::Tensor& x, const torch::Tensor& w);
 
 /// Whether xᵀ · y is done here; likewise, for an x or a y of few columns.

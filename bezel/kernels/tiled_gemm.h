@@ -19,7 +19,7 @@ struct WindowRows {
   std::int64_t ld = 0;
 };
 
-/// A window of a matrix in bfloat16: written to `scratch`, whose rows are `ld` elements apart, or as it lies in memory.
+/// A window of a matrix in bfloat16: written to `scratch`, whose rows are `ld` elements apart, or in place.
 /// Several threads make windows at once; columns of a window begin at a multiple of kWindowStep, and end at one or with
 /// the matrix.
 using MakeWindow = std::function<WindowRows(const Window& window, simd::Bf16* scratch, std::int64_t ld)>;

@@ -16,7 +16,7 @@ struct Part {
   std::int64_t begin, size;
 };
 
-// Where the float16 scales of a block lie, one after the other.
+// The offset of the float16 scales of a block, which follow each other.
 Part scales_of(io::GgufType type) {
   switch (type) {
     case io::GgufType::kQ4_1:

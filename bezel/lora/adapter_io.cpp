@@ -80,7 +80,7 @@ void check_coverage(const std::string& path, LoadedAdapter& adapter, const std::
                             " layers that target_modules selects, which stay as in the base: " + shown(without));
 }
 
-// Keys and values of an attention that computes none: it has other projections, and no such one.
+// Keys and values of an attention without k_proj and v_proj of its own.
 bool lacks_projection(const std::map<std::string, Target>& layers, const std::string& name) {
   if (!name.ends_with(".self_attn.k_proj") && !name.ends_with(".self_attn.v_proj")) return false;
   const std::string prefix = name.substr(0, name.rfind('.') + 1);
@@ -158,7 +158,7 @@ bool equals(const quant::Weight& base, const torch::Tensor& saved) {
   return true;
 }
 
-// The table of the model that a tensor is of, to be filled.
+// The table of the model that a tensor belongs to.
 TableTarget table_of(const std::vector<TableTarget>& known, const std::string& module, TableTarget::Form form) {
   const auto found = std::ranges::find(known, module, &TableTarget::name);
   TORCH_CHECK(found != known.end(), module, " is no table");
@@ -354,7 +354,7 @@ const Part* find_part(std::string_view name) {
   return part == std::end(kParts) ? nullptr : part;
 }
 
-// DoRA has a magnitude for every layer, LoRA for none.
+// DoRA has a magnitude for every layer, LoRA has none.
 void check_magnitude(const std::string& path, const StoredPair& pair, const Target& target) {
   if (!target.dora && pair.magnitude.defined())
     throw Error(path, ": tensor '", pair.magnitude_key, "' is of DoRA, but use_dora in ", kConfig, " is off");
@@ -364,7 +364,7 @@ void check_magnitude(const std::string& path, const StoredPair& pair, const Targ
   if (target.dora) check_tensor(path, pair.magnitude_key, pair.magnitude, {target.layer->out_features}, "out");
 }
 
-// adapter_config.json of a folder; says what the folder is if there is none.
+// adapter_config.json of a folder; says what the folder is if the file is missing.
 std::string config_path(const std::string& folder) {
   namespace fs = std::filesystem;
   std::error_code error;

@@ -27,10 +27,10 @@ struct SavedMatrix {
   bool is_rows = false;  ///< of trainable_token_indices
 };
 
-/// The file with the tensors of a PEFT adapter folder. Throws Error when there is none that is safe to read.
+/// The file with the tensors of a PEFT adapter folder. Throws Error when no file is safe to read.
 std::string find_weights(const std::string& folder);
 
-/// What that file holds, by canonical module name. Throws Error on a tensor that is none of LoRA, one that is there
+/// What that file holds, by canonical module name. Throws Error on a tensor that is not LoRA's, one that is there
 /// twice, and a lora_A or lora_B without the other. With `saved`, whole matrices of embeddings and head go there.
 std::map<std::string, StoredPair> read_pairs(const std::string& path, std::vector<SavedMatrix>* saved = nullptr);
 
@@ -49,7 +49,7 @@ struct AdapterBase {
 void save_adapter(const std::string& folder, const Selection& selection, const LoraConfig& config,
                   const AdapterBase& base);
 
-/// adapter_config.json of an adapter folder, with the towers that its tensors are of. Throws Error as
+/// adapter_config.json of an adapter folder, with the towers of its tensors. Throws Error as
 /// read_adapter_config() and read_pairs().
 LoraConfig read_lora_config(const std::string& folder);
 
@@ -59,13 +59,13 @@ struct LoadedAdapter {
   Selection selection;  ///< its layers, adapters attached and trainable
   std::string base_model;
   std::string image_attention;     ///< as AdapterConfig has it
-  std::vector<std::string> notes;  ///< what of the adapter was passed over, and layers that it has no tensors for
+  std::vector<std::string> notes;  ///< tensors of the adapter that were skipped, and layers that it has no tensors for
 };
 
 /// Reads a PEFT adapter folder, in either spelling of the keys of towers and of the unified model's embedder, and for
 /// either class of the model (names with and without `language_model`), and attaches it to `model`. The tensors say
 /// which layers: others that target_modules selects stay as in the base. Float16 and bfloat16 tensors become float32.
-/// Keys and values of layers that compute none are passed over, and so are matrices saved beside LoRA that equal the
+/// Keys and values of layers that compute none are skipped, and so are matrices saved beside LoRA that equal the
 /// base's. Nothing is attached when anything is wrong: Error names a key that fits no layer of the model or that
 /// target_modules does not cover, a lora_A without its lora_B, a rank or width that does not fit, a saved matrix that
 /// was trained but is not in modules_to_save, NaN and Inf, and a folder that holds adapter_model.bin only.

@@ -16,7 +16,7 @@ using io::JsonView;
 
 constexpr const char* kImageAttention = "image_attention";
 constexpr std::int64_t kMaxRank = 1 << 16;
-constexpr std::size_t kMaxPatterns = 4096;  // of names or regexes; each is held against every layer
+constexpr std::size_t kMaxPatterns = 4096;  // of names or regexes; each is matched with every layer
 
 // Keys that change nothing about a finished adapter: where it came from, how it was started, group sizes of features
 // that have a switch of their own.
@@ -56,7 +56,7 @@ bool is_off(const Json& value) {
          ((value.is_object() || value.is_array()) && value.empty());
 }
 
-// Later versions of PEFT add keys: those that only carry a number or a word are passed over, switches are not.
+// Later versions of PEFT add keys: those that only carry a number or a word are ignored, switches are not.
 bool may_pass(const Json& value) { return is_off(value) || value.is_number() || value.is_string(); }
 
 // Switches of 0.21.2 whose "on" may be a number or a word.
@@ -177,7 +177,7 @@ std::vector<JsonView> values_of(const JsonView& json) {
   return json.is_array() ? json.elements() : std::vector<JsonView>{json};
 }
 
-// As PEFT, which wants the names of target_modules beside them.
+// As PEFT, which requires target_modules beside them.
 void read_layers(const JsonView& json, LoraConfig& config) {
   const auto layers = json.find("layers_to_transform");
   const auto patterns = json.find("layers_pattern");

@@ -51,11 +51,11 @@ struct LoraConfig {
   ModulePattern target_modules = {};
   ModulePattern exclude_modules = {};
   /// Stacks of experts, as PEFT names them: a parameter whose name is one of these or ends in "." and one of them;
-  /// empty: both of each layer where `towers` holds the experts, else none.
+  /// empty: both of each layer where `towers` holds the experts, else empty.
   std::vector<std::string> target_parameters = {};
-  /// Numbers of the layers that target_modules chooses from; empty: all. A module without a number is in none.
+  /// Numbers of the layers that target_modules chooses from; empty: all. A module without a number is not chosen then.
   std::vector<std::int64_t> layers_to_transform = {};
-  /// What stands before the number of a layer, such as "layers"; empty: any name.
+  /// The word before the number of a layer, such as "layers"; empty: any name.
   std::vector<std::string> layers_pattern = {};
   /// Regex of module names (matched at the end, whole dotted parts) -> rank or alpha; the first match counts.
   std::vector<std::pair<std::string, std::int64_t>> rank_pattern = {};
@@ -81,7 +81,7 @@ struct AdapterConfig {
   std::string base_model;
   std::string architecture;              ///< the base's class, by auto_mapping; "": not said
   std::string image_attention;           ///< the rule that it was trained with (gemma4::ImageAttention); "": not said
-  std::vector<std::string> unsupported;  ///< only where the reader asks: what would otherwise be an Error
+  std::vector<std::string> unsupported;  ///< only on request: what would otherwise be an Error
 };
 
 /// What the reader of an adapter_config.json does about features that Bezel lacks.
@@ -107,7 +107,7 @@ struct AdaptedLayer {
 
 /// adapter_config.json with the keys that peft 0.21.2 writes. `target_modules` lists full names: PEFT refuses bare
 /// ones on clipped layers. Ranks and alphas that differ from the config's go by full name into the patterns.
-/// `architecture` is the base's class, such as "Gemma4ForConditionalGeneration". `image_attention` stands beside it in
+/// `architecture` is the base's class, such as "Gemma4ForConditionalGeneration". `image_attention` is beside it in
 /// auto_mapping, where PEFT lets keys of others be.
 io::Json adapter_config_json(const LoraConfig& config, const std::vector<AdaptedLayer>& layers,
                              const std::string& base_model, const std::string& architecture,

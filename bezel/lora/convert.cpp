@@ -38,7 +38,7 @@ std::optional<io::AdapterKey> key_of(const std::string& name) {
   return io::AdapterKey{*module, kWhole, io::peft_module_name(*module, text_only)};
 }
 
-// Whether a key is to be spelled for the text model.
+// Whether a key is spelled for the text model.
 bool wants_text_name(const io::AdapterKey& key, AdapterNames names, const std::string& folder) {
   if (names == AdapterNames::kAsStored) return is_text_only(key);
   if (names == AdapterNames::kMultimodal) return false;
@@ -63,7 +63,7 @@ void set_class(io::Json& json, AdapterNames names, const std::string& source) {
           family + (names == AdapterNames::kText ? "ForCausalLM" : "ForConditionalGeneration");
 }
 
-// adapter_config.json for layers that are spelt anew.
+// adapter_config.json for renamed layers.
 class NewConfig {
  public:
   explicit NewConfig(const std::string& path)

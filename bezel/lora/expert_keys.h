@@ -7,8 +7,8 @@
 #include "bezel/lora/config.h"
 
 /// How PEFT names adapters over the stacked experts. It wraps the module `experts` once for each of its matrices that
-/// target_parameters names, so a key says by the number of wrappers which matrix it is of: with both adapted,
-/// `experts.base_layer.lora_A` is of gate_up_proj and `experts.lora_A` of down_proj; with one, `experts.lora_A` is of
+/// target_parameters names, so the number of wrappers in a key says which matrix it adapts: with both adapted,
+/// `experts.base_layer.lora_A` adapts gate_up_proj and `experts.lora_A` down_proj; with one, `experts.lora_A` adapts
 /// that one. Reference: peft 0.21.2, BaseTuner._inject_parameters and ParamWrapper.
 namespace bezel::lora {
 

@@ -39,7 +39,7 @@ class ModuleMatcher {
 };
 
 /// The number of the layer that a module is in, as PEFT finds it: the first part that is a number and has two parts
-/// before it; with `before`, the first behind a name that one of these ends. Nothing where there is none.
+/// before it; with `before`, the first after a name that ends with one of these. Nothing where there is no number.
 std::optional<std::int64_t> layer_number(std::string_view module, const std::vector<io::Pattern>& before);
 
 /// Whether `name` is `key`, or ends in "." and `key`.

@@ -29,7 +29,7 @@ struct Loaded {
   std::shared_ptr<const quant::Weight> weight;
   const nn::Adapter* adapter = nullptr;
   std::shared_ptr<const nn::TrainedTable> table{};  // of embeddings and head
-  bool anew = false;                                // a head that comes to stand beside the embeddings
+  bool anew = false;                                // a new head beside the embeddings
   Tensor norm{};                                    // the trained weight of a norm
 
   bool is_trained() const { return adapter != nullptr || table != nullptr || norm.defined(); }

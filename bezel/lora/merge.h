@@ -26,7 +26,7 @@ struct MergeOptions {
   std::size_t max_shard_bytes = io::kMaxShardBytes;
 };
 
-/// How far codes are from what they stand for, over some matrices: Frobenius norms.
+/// Quantization error over some matrices: Frobenius norms.
 struct CodingError {
   double error = 0.0;   ///< of (matrix from codes) - matrix
   double matrix = 0.0;  ///< of the matrices W + scale * B A
@@ -48,7 +48,7 @@ struct MergeReport {
 /// Writes the checkpoint that `model` was loaded from to the new folder `output`, with the adapters that are attached
 /// to the model inside its matrices. A head that was tied to the embeddings, and that training parted from them, is
 /// written by itself, with tie_word_embeddings off; PEFT's merge_and_unload would change both. Names and key layout
-/// stay; so do clip bounds, and since adapters lie inside the clamps, merging changes no function. Holds one matrix at
+/// stay; so do clip bounds, and since adapters are inside the clamps, merging changes no function. Holds one matrix at
 /// a time. From a quantized checkpoint every quantized matrix is stored dense and quantization_config goes, unless
 /// requantize. Throws Error when a merged matrix is not finite, and for codes that requantize cannot write; Error
 /// (kConfig) when `output` exists, or requantize is asked for a checkpoint without codes or together with a dtype.

@@ -39,11 +39,11 @@ struct TableTarget {
   std::vector<std::pair<std::string, torch::Tensor>> named_tensors(bool text_only) const;
 };
 
-/// The tables of a model: embeddings, then the head, tied or not; none where there are no embeddings.
+/// The tables of a model: embeddings, then the head, tied or not; empty where there are no embeddings.
 std::vector<TableTarget> tables_of(torch::nn::Module& model);
 
-/// What a config trains of them. Throws Error (kConfig) for a module that is none of them and no norm, tokens that the
-/// model has no row of, a table that is named twice, and DoRA on one.
+/// What a config trains of them. Throws Error (kConfig) for a module that is not one of them and no norm, tokens that
+/// the model has no row of, a table that is named twice, and DoRA on one.
 std::vector<TableTarget> select_tables(torch::nn::Module& model, const LoraConfig& config, bool text_only);
 
 /// Makes the tensors of every table, as PEFT begins them, and puts them into the model: A of the embeddings zero and B

@@ -111,7 +111,7 @@ Selection select_targets(torch::nn::Module& model, const LoraConfig& config, con
 /// Gives every selected layer a fresh adapter on its weight's device, float32 and trainable, as init_lora_weights says:
 /// A kaiming-uniform with a = sqrt(5), B zero. Draws from torch's default generator, in order. An adapter that was
 /// there is replaced. What is resumed is filled afterwards, so PiSSA's directions are not looked for. Throws Error
-/// (kConfig) for an orthogonal or PiSSA start over weights quantized, as PEFT has none there.
+/// (kConfig) for an orthogonal or PiSSA start over weights quantized, as PEFT does.
 void attach(Selection& selection, const LoraConfig& config, bool is_resumed = false);
 
 /// Whether a matrix is kept as numbers, not as codes.

@@ -8,7 +8,7 @@ namespace bezel::nn {
 
 /// What happens to the heads before they meet.
 struct BidirectionalHeads {
-  torch::Tensor q_weight, k_weight;  ///< [D], of the norms; that of v has none
+  torch::Tensor q_weight, k_weight;  ///< [D], of the norms; v's norm has no weight
   double eps = 0.0;
   RopeTable rotation;  ///< axial, [P, 2, D/2]
 };

@@ -12,7 +12,7 @@
 namespace bezel::nn {
 
 /// The Euclidean norm of every row of W + scale * B A, float32 [out]. Only W A^T and products of the rank's size are
-/// made anew when A or B has changed: |W_j|^2 is kept.
+/// computed again when A or B has changed: |W_j|^2 is kept.
 class EffectiveNorms {
  public:
   torch::Tensor of(const Adapter& adapter, const quant::Weight& weight);

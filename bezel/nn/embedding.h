@@ -13,7 +13,7 @@ namespace bezel::nn {
 
 struct TrainedTable;
 
-/// A table `weight` [V, H] whose rows are multiplied by `scale`. Rows are read where they lie (a mapped file),
+/// A table `weight` [V, H] whose rows are multiplied by `scale`. Rows are read in place (a mapped file),
 /// only those that are looked up. Frozen, but for what is
 /// `trained` of it. Reference: Gemma4TextScaledWordEmbedding.
 class EmbeddingImpl : public Module {

@@ -66,7 +66,7 @@ class GatedConvFunction : public torch::autograd::Function<GatedConvFunction> {
   }
 };
 
-// Row movements whose backward pass has a shape function too; ATen's own backward of them has none in C++.
+// Gathers and scatters whose backward pass has a meta kernel; ATen's own backward has none in C++.
 class ScatterRows : public torch::autograd::Function<ScatterRows> {
  public:
   static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& index, const Tensor& rows) {

@@ -13,8 +13,8 @@ using torch::Tensor;
 
 constexpr std::size_t kGroupsForEachThread = 4;  // with fewer, threads share each product instead
 
-// Calls body(i) for every group. On a CPU each thread takes one group after the other, so that none waits at the end of
-// every product; inside, products run on one thread.
+// Calls body(i) for every group. On a CPU each thread takes one group after the other, so that no thread waits at the
+// end of every product; inside, products run on one thread.
 template <typename Body>
 void for_groups(const std::vector<RowGroup>& groups, bool on_cpu, const Body& body) {
   const auto num_threads = static_cast<std::size_t>(at::get_num_threads());

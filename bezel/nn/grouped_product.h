@@ -19,7 +19,7 @@ Adapter adapter_of_expert(const Adapter& stack, std::int64_t expert, std::int64_
 
 /// One product over all experts that have rows: y = x W_eᵀ + scale * (x A_eᵀ) B_eᵀ for the rows of each expert e, and
 /// its backward pass. Experts without rows are not touched. The stack is [E, out, in]; `tensors` are A [E*r, in] and B
-/// [out, r*E] of its adapter, as Adapter holds them, or none.
+/// [out, r*E] of its adapter, as Adapter holds them, or undefined.
 class GroupedProduct {
  public:
   using Tensors = std::vector<torch::Tensor>;

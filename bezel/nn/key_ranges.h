@@ -6,7 +6,7 @@
 
 namespace bezel::nn {
 
-/// Which keys each of Q queries sees: those from `first` up to, not including, `end`; none where end <= first. Both
+/// Which keys each of Q queries sees: those from `first` up to, not including, `end`; empty where end <= first. Both
 /// tensors undefined: every query sees every key. Where samples share prefixes, a query also sees a run of keys of each
 /// segment before its own.
 struct KeyRanges {
@@ -34,7 +34,7 @@ struct MaskSpec {
   torch::Tensor segment_start = {};   ///< int64 [B, T], where the sample of each position begins; undefined: at 0
   torch::Tensor image_run_end = {};   ///< int64 [B, T] of image_run_ends, in layers that see them whole; or undefined
   torch::Tensor image_run_begin = {};  ///< int64 [B, T] of image_run_begins, where no window cuts them; or undefined
-  torch::Tensor queries = {};          ///< int64 [B, Q], the positions that ask; undefined: all T
+  torch::Tensor queries = {};          ///< int64 [B, Q], the query positions; undefined: all T
   torch::Tensor prefix_begin =
       {};                         ///< int64 [A, B, T], where segments before that of each position begin, in the order
                                   ///< of their positions (input::Batch::prefix_begin); undefined: there are none
@@ -44,7 +44,7 @@ struct MaskSpec {
 /// Query q sees key k of its own sample where k > q - window, and k <= q or both are in one image, and k is no
 /// padding. Distances are those of positions in the sample, so that a window cuts the segments before as if the sample
 /// had a row of its own. With image_run_begin it also sees the begin of its image, whatever the window. Tensors of the
-/// rule, where there are any, lie on `device`. References: create_masks_for_vision_model, and create_masks_for_generate
+/// rule, where there are any, are on `device`. References: create_masks_for_vision_model, and create_masks_for_generate
 /// of the unified model.
 KeyRanges key_ranges(const MaskSpec& rule, torch::Device device);
 

@@ -35,7 +35,7 @@ struct Adapter {
   std::shared_ptr<EffectiveNorms> norms = {};  ///< of DoRA
   /// What PiSSA begins with, and takes out of the base again: A as it began [rank, in] and minus B [out, rank]; frozen.
   torch::Tensor start_a = {}, start_b = {};
-  std::uint64_t site = 0;                      ///< of its dropout: site_key of the layer's name
+  std::uint64_t site = 0;  ///< of its dropout: site_key of the layer's name
 
   /// A, B and the magnitude where there is one: what is trained.
   std::vector<torch::Tensor> tensors() const;
@@ -47,7 +47,7 @@ struct Adapter {
 struct ClipCounts;
 
 /// The one linear layer of every tower:  y = clamp(W clamp(x, in) + scale * B A dropout(clamp(x, in)) + bias, out).
-/// Weight, clamps and adapter are independent, and none of them replaces the layer.
+/// Weight, clamps and adapter are independent; no part replaces the layer.
 /// Keys: `weight`, `bias`, and where clipped the four bounds. The delta is added in float32 to the product in x's dtype
 /// and rounded once, as PEFT does over a bfloat16 base.
 class LinearImpl : public Module {

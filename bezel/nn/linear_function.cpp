@@ -60,7 +60,8 @@ Tensor dora_output(const Tensor& base, const Inputs& x, const kernels::LowRank& 
                    const Tensor& factor, Tensor& product) {
   const bool drops = !x.dropped.is_same(x.clamped);
   const Tensor read = drops ? layer.weight->matmul(x.dropped) : base;
-  const Tensor sum = at::addmm(read.to(torch::kFloat), term.h.to(torch::kFloat), term.b.to(torch::kFloat), 1, term.scale);
+  const Tensor sum =
+      at::addmm(read.to(torch::kFloat), term.h.to(torch::kFloat), term.b.to(torch::kFloat), 1, term.scale);
   const Tensor y = drops ? base.to(torch::kFloat) - read + sum * factor : sum * factor;
   product = sum.to(base.scalar_type());
   return y.to(base.scalar_type());
@@ -87,10 +88,10 @@ Tensor output(const Inputs& in, kernels::LowRank term, const FrozenLayer& layer,
 }
 
 // Adds what the adapters add to dx, then sets it to zero where the input clamp is active. `dropped` is a gradient that
-// goes through the dropout too; undefined: none.
+// goes through the dropout too; undefined: no dropout.
 Tensor gated(const LinearCall& call, kernels::LowRank term, const Tensor& dropped, const Tensor& x, Tensor dx) {
   if (call.keep.defined() && term.h.defined()) {
-    // Dropout stands between the clamp and A.
+    // Dropout is between the clamp and A.
     const Tensor b = term.b.to(dx.scalar_type()).to(torch::kFloat);
     Tensor inner = at::mm(term.h.to(torch::kFloat), b);
     if (term.scale != 1.0) inner.mul_(term.scale);

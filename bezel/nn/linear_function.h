@@ -29,7 +29,7 @@ struct LinearCall : torch::CustomClassHolder {
   LowRankTerms terms;        ///< of the same layers
   torch::Tensor keep;        ///< dropout of a single layer: bool [N, in]; undefined without dropout
   double keep_scale = 1.0;   ///< 1 / (1 - p)
-  bool needs_graph = false;  ///< someone will ask for a gradient
+  bool needs_graph = false;  ///< a gradient will be computed
 
   const std::optional<Clip>& clip() const { return layers[0].clip; }
   torch::Tensor clamped(const torch::Tensor& x) const;

@@ -29,7 +29,7 @@ struct WeightSite {
   MatrixRole role() const { return slot->role; }
   /// Null before a checkpoint is loaded.
   const std::shared_ptr<const quant::Weight>& weight() const { return *slot->weight; }
-  /// Where an adapter of it is or would be; null where none attaches.
+  /// The slot of its adapter; null where no adapter can attach.
   std::optional<Adapter>* adapter() const;
 };
 

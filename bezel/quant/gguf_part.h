@@ -42,7 +42,7 @@ struct GgufPart {
   std::shared_ptr<double> update_norm{};  ///< of an adapter inside: the norm of its update, once rows were read
 };
 
-/// How far packed values are from what they stand for, over some matrices: Frobenius norms.
+/// Quantization error of packed values over some matrices: Frobenius norms.
 struct PackingError {
   std::int64_t matrices = 0;
   double error = 0.0;

@@ -21,7 +21,7 @@ struct StorageOptions {
 };
 
 /// Whether transformers would leave module `name` alone for one of `patterns`: a regex from the start up to a module
-/// boundary, or a plain suffix. Reference: should_convert_module. Throws Error (kConfig) for a regex that is none.
+/// boundary, or a plain suffix. Reference: should_convert_module. Throws Error (kConfig) for an invalid regex.
 bool is_skipped(std::string_view name, const std::vector<std::string>& patterns);
 
 }  // namespace bezel::quant

@@ -21,7 +21,7 @@ struct QuantScheme {
 /// compressed-tensors, and blocks of other sizes than 64.
 QuantScheme form_of(const StoredParts& parts, const std::string& name);
 
-/// A tensor that a form stores, by what stands behind the module's name.
+/// A tensor that a form stores, by its suffix after the module's name.
 struct PartLayout {
   std::string suffix;
   torch::ScalarType dtype = torch::kByte;

@@ -47,7 +47,7 @@ std::string text_of(const std::vector<std::int64_t>& shape) {
   return out.str();
 }
 
-// The codes as bytes, whatever type bnb_4bit_quant_storage stored them as: FSDP wants that of the other weights.
+// The codes as bytes, whatever type bnb_4bit_quant_storage stored them as: FSDP requires the type of the other weights.
 Tensor code_bytes(const StoredParts& parts, const std::string& name) {
   const auto found = parts.find("weight");
   if (found == parts.end()) throw Error(name, ": the quantized matrix has no 'weight' beside its quant_state");

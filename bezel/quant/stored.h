@@ -10,21 +10,21 @@
 
 namespace bezel::quant {
 
-/// The tensors that a checkpoint keeps for one matrix, by what stands behind the module's name: "weight",
+/// The tensors that a checkpoint keeps for one matrix, by suffix after the module's name: "weight",
 /// "weight.absmax", "SCB", "weight_packed", …
 using StoredParts = std::map<std::string, torch::Tensor>;
 
 /// Names behind a module's that belong to its matrix `weight`: the matrix itself and what quantizers store beside it.
 bool is_part_of_matrix(std::string_view suffix);
 
-/// Whether a part of this name stands only beside a quantized matrix: the codes of another type than `weight`, or what
+/// Whether a part of this name exists only beside a quantized matrix: the codes of another type than `weight`, or what
 /// says how `weight` is to be read.
 bool marks_codes(std::string_view suffix);
 
 /// Whether these parts hold a quantized matrix rather than a floating one.
 bool is_quantized(const StoredParts& parts);
 
-/// What stands in a quant_state tensor; `name` is for errors. Throws Error as read_quant_state does.
+/// The content of a quant_state tensor; `name` is for errors. Throws Error as read_quant_state does.
 QuantState parse_quant_state(const torch::Tensor& bytes, const std::string& name);
 
 /// The dtype that a quant_state names.

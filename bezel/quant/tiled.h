@@ -18,7 +18,7 @@ class QuantizedMatrix {
   virtual torch::Tensor make(std::int64_t begin, std::int64_t count, torch::ScalarType dtype) const = 0;
   /// Rows `index` (int64 [N]) -> [N, columns] in `dtype`.
   virtual torch::Tensor make_rows(const torch::Tensor& index, torch::ScalarType dtype) const = 0;
-  /// Windows of rows [begin, begin + count), by their places among these; empty where there are none.
+  /// Windows of rows [begin, begin + count), by their index among these; empty where there are none.
   virtual kernels::MakeWindow windows(std::int64_t /*begin*/, std::int64_t /*count*/) const { return {}; }
   /// x · Wᵀ of rows [begin, begin + count) for a single row x [1, columns], straight from the codes; undefined where
   /// there is no such product, and rows must be made for one.

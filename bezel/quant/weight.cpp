@@ -89,7 +89,7 @@ class DenseWeight final : public Weight {
 
   torch::Tensor dequantize(torch::ScalarType dtype) const override { return tensor_.to(dtype_).to(dtype); }
 
-  // Each is kept, so that it is checked and converted once, and the pages of those that no one asks for are not read.
+  // Each is kept, so that it is checked and converted once, and pages of unused ones are not read.
   std::shared_ptr<const Weight> select(std::int64_t expert) const override {
     const std::lock_guard lock(parts_mutex_);
     parts_.resize(static_cast<std::size_t>(tensor_.size(0)));

@@ -11,7 +11,7 @@
 namespace bezel::report {
 namespace {
 
-// A strip is checked side by side, then counted and told of.
+// A strip is checked in parallel, then counted and reported.
 constexpr std::size_t kStripSamples = 64;
 
 // The smallest of 1, 2, 5, 10, 20, 50 … that is not below `width`.

@@ -18,10 +18,11 @@ struct DoctorCheck {
 };
 
 /// Whether Bezel computes right on this machine and on `device`. A tiny Gemma 4 with text, vision and audio towers and
-/// what transformers + PEFT compute with it in float32 lie inside the program. Compares loss, logits, soft tokens and
-/// LoRA gradients: the CPU in float32 with transformers; `device` in float32 with the CPU; `device` in bfloat16 with
-/// the CPU in float32; and products of matrices in NF4 and int8 with those of the dequantized ones. Calls `on_check`
-/// after each. Writes the model to a temporary folder and removes it. Throws Error (kIo) where that cannot be written.
+/// what transformers + PEFT compute with it in float32 are built into the program. Compares loss, logits, soft tokens
+/// and LoRA gradients: the CPU in float32 with transformers; `device` in float32 with the CPU; `device` in bfloat16
+/// with the CPU in float32; and products of matrices in NF4 and int8 with those of the dequantized ones. Calls
+/// `on_check` after each. Writes the model to a temporary folder and removes it. Throws Error (kIo) where that cannot
+/// be written.
 void doctor(torch::Device device, const std::function<void(const DoctorCheck&)>& on_check);
 
 /// Bytes of the bundled files "config.json", "model.safetensors" and "reference.safetensors".

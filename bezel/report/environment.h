@@ -7,7 +7,7 @@
 
 namespace bezel::report {
 
-/// What a run was computed on: LibTorch, processor, threads, memory, system. What the system does not tell is left out.
+/// The machine of a run: LibTorch, processor, threads, memory, system. What the system does not tell is left out.
 std::vector<Setting> describe_environment();
 
 }  // namespace bezel::report

@@ -38,7 +38,7 @@ struct TowerRow {
   std::int64_t parameters = 0;
 };
 
-/// One clipped layer: the shares of its values that lie outside each bound and so pass no gradient, in the order of
+/// One clipped layer: the shares of its values outside each bound, which pass no gradient, in the order of
 /// kBoundNames.
 struct ClipRow {
   std::string tower;       ///< "vision", "audio"

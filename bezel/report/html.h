@@ -6,7 +6,7 @@
 
 namespace bezel::report {
 
-/// report.html: one page that needs no other file and no network. While the run goes on it loads itself again every
+/// report.html: one page that needs no other file and no network. During the run it reloads itself every
 /// few seconds.
 std::string render_html(const RunHistory& history);
 

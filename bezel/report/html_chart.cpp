@@ -54,7 +54,7 @@ std::string coordinate(double value) {
 
 class Plot {
  public:
-  /// `ticks` of the y axis lie in `y`.
+  /// `ticks` of the y axis are inside `y`.
   Plot(const Chart& chart, Range x, Range y, std::vector<double> ticks)
       : chart_(chart), x_(x), y_(y), ticks_(std::move(ticks)) {}
 
@@ -89,7 +89,7 @@ class Plot {
   }
 
  private:
-  // With as many decimals as what lies between two ticks has.
+  // With as many decimals as the distance of two ticks has.
   std::string tick_text(double tick) const {
     const double size = std::max(std::abs(y_.low), std::abs(y_.high));
     if (size < 1e-2 || size >= 1e6) return number_text(tick, 3);
@@ -203,7 +203,7 @@ std::string chart_html(const Chart& chart) {
     y.add(y.low - 0.1 * std::max(std::abs(y.low), 1e-6));
     y.add(y.high + 0.1 * std::max(std::abs(y.high), 1e-6));
   }
-  // Once: of the range that reaches to them, others might be nicer and lie outside of it.
+  // Once: of the range that reaches to them, others might be nicer and outside it.
   std::vector<double> ticks = nice_ticks(y.low, y.high, 4);
   y.add(ticks.front());
   y.add(ticks.back());

@@ -8,7 +8,7 @@
 namespace bezel::report {
 
 /// Load of the experts: a heat map of layers and experts at each time of `tables`, and the layers that use their
-/// experts least evenly as a table. "" where there are none.
+/// experts least evenly as a table. "" without experts.
 std::string experts_html(const std::vector<ExpertTable>& tables);
 
 /// How strongly a share of the tokens is colored, 0 (none) to 6 (four times the even share of `num_experts` and more).

@@ -9,8 +9,8 @@ namespace bezel::report {
 /// `text` for HTML, in elements and in quoted attributes; bytes that are no UTF-8 become U+FFFD.
 std::string escaped(std::string_view text);
 
-/// What a rendered prompt asks, for people: the text of its last user turn, or all of it where it has no turns, with
-/// [image] and [audio clip] in the places of media.
+/// The question of a rendered prompt, for people: the text of its last user turn, or all of it where it has no turns,
+/// with [image] and [audio clip] in the places of media.
 std::string asked_text(std::string_view prompt);
 
 /// A number with about `digits` significant digits and no needless zeros: "0.123", "1.2e-05", "12,345"; "–" for NaN.

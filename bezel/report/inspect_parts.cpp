@@ -179,7 +179,7 @@ Json selected_json(gemma4::Model& model, const lora::ModulePattern& pattern) {
     std::optional<Error> problem;
     bool found = false;
     for (const lora::Tower tower : towers_of(model)) {
-      if (tower == lora::Tower::kExperts) continue;  // target_modules choose none
+      if (tower == lora::Tower::kExperts) continue;  // target_modules choose no layer
       Json& names = out[std::string(lora::tower_name(tower))];
       try {
         for (const lora::Target& target : selection_in(model, tower, part).targets)

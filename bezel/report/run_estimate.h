@@ -36,7 +36,7 @@ struct RunEstimate {
   double least_seconds() const { return flops / flops_per_s; }
 };
 
-/// `check` is of the samples that are trained on. Throws Error where the run would refuse to begin: names that match no
+/// `check` is the check of the training samples. Throws Error where the run would refuse to begin: names that match no
 /// layer, towers that see no data, no update that would change the adapter.
 RunEstimate estimate_run(const train::TrainConfig& config, const train::BatchPlan& batches, const DataCheck& check);
 

@@ -148,7 +148,7 @@ RunReports::~RunReports() {
   if (started_ && history_.state == RunState::kRunning) fail("");
 }
 
-// A report is worth less than the run it tells of.
+// Failing to write a report must not stop training.
 template <typename Action>
 void RunReports::guarded(Action action) {
   try {
@@ -208,7 +208,7 @@ void RunReports::start(const train::RunPlan& plan) {
   std::vector<Setting> found = describe_environment();
   found.push_back({"device", plan.device, false});
   history_.environment.insert(history_.environment.end(), found.begin(), found.end());
-  // A run that goes on from a checkpoint finds the rows of its first part here.
+  // A resumed run reads its earlier rows here.
   const std::string metrics = config_.output_dir + "/metrics.jsonl";
   std::error_code error;
   if (asks_for(config_, "jsonl") && fs::exists(metrics, error)) guarded([&] { read_metrics(metrics, history_); });

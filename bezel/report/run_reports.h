@@ -12,7 +12,7 @@
 namespace bezel::report {
 
 /// Writes what `report_to` asks for beside metrics.jsonl into a run's output folder: TensorBoard events in runs/, and
-/// report.html, which is also written while training goes on. Reports that cannot be written do not stop a run: the
+/// report.html, which is also written during training. Reports that cannot be written do not stop a run: the
 /// first reason is kept in problem().
 class RunReports {
  public:
@@ -57,7 +57,7 @@ class RunReports {
   std::string problem_;
 };
 
-/// The rows of a metrics.jsonl, added to `history`. Throws Error when the file is none.
+/// The rows of a metrics.jsonl, added to `history`. Throws Error when the file is not one.
 void read_metrics(const std::string& path, RunHistory& history);
 
 }  // namespace bezel::report

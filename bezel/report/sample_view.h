@@ -10,7 +10,7 @@
 
 namespace bezel::report {
 
-/// A stretch of a sample's tokens that are of one kind.
+/// A run of a sample's tokens of one kind.
 struct SampleStretch {
   std::optional<input::MediaKind> media{};  ///< nothing for text
   bool learnt = false;                      ///< its tokens carry loss

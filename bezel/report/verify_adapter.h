@@ -13,8 +13,8 @@ namespace bezel::report {
 ///     over all its layers, relative_update (beside the norm of W), logit_change (largest change of a logit on
 ///     synthetic text, image and audio clip when only this tower's adapters are on)
 ///   elsewhere: [{tool, problems, notes}, …] as adapter_elsewhere says
-///   notes: what was passed over or is other than the files say
-///   problems: why it is no adapter worth loading: towers in which it does nothing, problems in `tools`
+///   notes: what was skipped or differs from what the files say
+///   problems: why the adapter is useless: towers in which it does nothing, problems in `tools`
 /// `tools`: which of "peft", "vllm" and "llama.cpp" have to take it whole. Throws Error where it does not load: keys
 /// that match nothing, a wrong rank, a missing half of a pair; Error (kConfig) for an unknown tool.
 io::Json verify_adapter(const gemma4::ModelFiles& model, const std::string& adapter,

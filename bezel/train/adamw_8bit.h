@@ -11,7 +11,7 @@ namespace bezel::train {
 /// Elements that share a scale.
 inline constexpr std::int64_t kMomentBlock = 256;
 
-/// The 256 values, ascending in -1 … 1 or 0 … 1, that a code of a moment stands for: float32 [256]. Reference:
+/// The 256 values, ascending in -1 … 1 or 0 … 1, that the codes of a moment represent: float32 [256]. Reference:
 /// bitsandbytes' create_dynamic_map.
 torch::Tensor dynamic_map(bool is_signed);
 

@@ -153,7 +153,7 @@ void BatchPlan::split_off(double val_set_size) {
   std::ranges::sort(train_idx_);
 }
 
-// Held-out samples are apart by now, so that none of them comes back.
+// Held-out samples are apart by now, so that no held-out sample returns.
 void BatchPlan::weigh_files() {
   const auto weight_of = [&](std::size_t idx) { return train_->files().file(train_->file_idx(idx)).weight; };
   if (std::ranges::all_of(train_idx_, [&](std::size_t idx) { return weight_of(idx) == 1.0; })) return;

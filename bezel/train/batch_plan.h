@@ -28,7 +28,7 @@ namespace bezel::train {
 /// threads. With skip_bad_samples, samples whose media cannot be decoded are left out.
 class BatchPlan {
  public:
-  /// Reads tokenizer and data sets of a run; `on_progress` is told of lines read. Throws Error on whatever is wrong
+  /// Reads tokenizer and data sets of a run; `on_progress` is called with lines read. Throws Error on whatever is wrong
   /// with them.
   BatchPlan(const TrainConfig& config, const gemma4::ModelConfig& model,
             std::function<void(std::size_t done, std::size_t total)> on_progress = {});
@@ -61,7 +61,7 @@ class BatchPlan {
     std::string source;  ///< "file:line"
     data::PromptSample sample;
   };
-  /// The first `count` held-out samples that have a prompt, or where none is held out of those that are trained on.
+  /// The first `count` held-out samples with a prompt, or training samples where none are held out.
   std::vector<Prompt> prompts(std::size_t count) const;
   /// Held-out sample `idx`, below num_eval(); nothing when it has no prompt, or is left out.
   std::optional<Prompt> eval_prompt(std::size_t idx) const;

@@ -44,8 +44,8 @@ struct TrainConfig {
   std::string dtype = "bfloat16";  ///< or "float32"
   std::string storage = "dense";   ///< or "nf4", "int8"
   std::vector<std::string> quantize_skip;
-  bool quantize_embeddings = false;  ///< in int8
-  std::string device = "cpu";        ///< "cpu", "cuda", "cuda:N" or "auto"
+  bool quantize_embeddings = false;      ///< in int8
+  std::string device = "cpu";            ///< "cpu", "cuda", "cuda:N" or "auto"
   std::string embeddings_on = "device";  ///< where the per-layer embeddings lie, or "host"
   std::optional<std::int64_t> threads;
 
@@ -134,7 +134,7 @@ inline std::int64_t micro_batches(const TrainConfig& config) {
 /// One key of a config, as --help, hints and docs/REFERENCE.md show it.
 struct ConfigKey {
   std::string_view name;
-  std::string_view aliases;   ///< names of other tools, with spaces between them; "" for none
+  std::string_view aliases;   ///< names of other tools, separated by spaces
   std::string_view type;      ///< "text", "whole", "number", "true|false", "list" …
   std::string_view fallback;  ///< the default in words
   std::string_view help;

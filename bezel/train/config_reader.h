@@ -38,7 +38,7 @@ class ConfigReader {
   bool has(std::string_view slot) const { return given_.contains(slot); }
   /// Where the slot was given: "c.yaml:3: key 'lr'".
   std::string place(std::string_view slot) const;
-  /// The place of a key that was given and left its slot alone (load_in_4bit: false); "" when there is none.
+  /// The place of a key that was given and did not set its slot (load_in_4bit: false); "" without such a key.
   std::string turned_off(std::string_view key) const;
   /// Names of keys that change nothing here, in the order in which they were given.
   const std::vector<std::string>& ignored() const { return ignored_; }

@@ -114,7 +114,7 @@ class Counter {
     return place.layer >= 0 ? layer_rows(place.layer) : static_cast<double>(work_.tokens);
   }
 
-  /// How often rows go through a matrix: forward, forward again, and back where a gradient goes on.
+  /// Number of products of a row with a matrix: forward, recomputed forward, and backward where a gradient is needed.
   double passes(const gemma4::Place& place) const {
     const bool is_encoder = place.part != nullptr && place.part->kind == gemma4::PartKind::kEncoder;
     return is_encoder && !adapted_[*place.part->media] ? 1 : trained_passes_;

@@ -26,9 +26,9 @@ struct StepSize {
 std::int64_t activation_bytes(std::span<const gemma4::Part> parts, const StepSize& size, std::int64_t element_bytes,
                               bool recompute = false);
 
-/// Whether the layers should run again in the backward pass: as told, or where the largest micro-batch would otherwise
-/// take more than half of the memory that is left, which then is a line in `notes`. Samples are taken to hold one
-/// image and one audio clip at most, and packed rows nothing else.
+/// Whether the layers are recomputed in the backward pass: as configured, or where the largest micro-batch would
+/// otherwise take more than half of the memory that is left, which then is a line in `notes`. Samples are taken to hold
+/// one image and one audio clip at most, and packed rows nothing else.
 bool wants_recompute(const TrainConfig& config, const gemma4::ModelConfig& model, const BatchPlan& batches,
                      torch::Device device, std::vector<std::string>& notes);
 
@@ -37,7 +37,7 @@ struct RunShape {
   quant::StorageOptions storage{};
   input::PerKind<bool> media{};  ///< kinds whose encoder is read
   bool recompute = false;
-  StepSize largest{};  ///< the largest micro-batch
+  StepSize largest{};               ///< the largest micro-batch
   bool on_device = false;           ///< every matrix moves to a device, which reads none of them from a file
   bool embeddings_on_host = false;  ///< but the per-layer embeddings
 };

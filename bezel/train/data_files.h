@@ -11,12 +11,12 @@ namespace bezel::train {
 /// The files of a run's samples.
 struct DataFiles {
   std::vector<data::SampleFile> train;
-  std::vector<data::SampleFile> eval;  ///< empty: none, or held out of `train`
+  std::vector<data::SampleFile> eval;  ///< empty: no file, or held out of `train`
 };
 
 /// Finds the files that train_file, datasets or dataset name, and those of eval_file, test_datasets or eval_dataset. A
-/// folder stands for its train file and, as train_file without eval_file and val_set_size, its held-out file; see
-/// data::find_folder_files. Media lie below media_root, else beside their file. Throws Error (kConfig) naming what is
+/// folder means its train file and, as train_file without eval_file and val_set_size, its held-out file; see
+/// data::find_folder_files. Media are below media_root, else beside their file. Throws Error (kConfig) naming what is
 /// missing.
 DataFiles find_data_files(const TrainConfig& config);
 

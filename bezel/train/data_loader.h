@@ -14,10 +14,10 @@
 
 namespace bezel::train {
 
-/// The batches of a run, read ahead as its config says. What it hands out is valid for as long as it lives.
+/// The batches of a run, read ahead as its config says. Batches are valid while the loader lives.
 class DataLoader {
  public:
-  /// `on_left_out` is told, on the caller's thread, why a sample was left out; may be empty.
+  /// `on_left_out` is called, on the caller's thread, with the reason why a sample was skipped; may be empty.
   DataLoader(std::shared_ptr<const BatchPlan> batches, const TrainConfig& config,
              std::function<void(const std::string&)> on_left_out, Share share = {});
 

@@ -8,7 +8,7 @@
 namespace bezel::train {
 
 /// The files that LLaMA-Factory's `dataset` names: those of `names` in `dir`/dataset_info.json, with their columns and
-/// tags; a name that is a file or folder stands for itself. `key` names the setting in errors. Throws Error (kConfig)
+/// tags; the name of a file or folder is used as a path. `key` names the setting in errors. Throws Error (kConfig)
 /// for a name that is not listed (with the nearest ones), for data sets of the hub and other keys that
 /// mean something else than samples of a file.
 std::vector<DatasetEntry> find_named_datasets(const std::vector<std::string>& names, const std::string& dir,

@@ -8,7 +8,7 @@
 
 namespace bezel::train {
 
-/// The held-out samples of a run as questions (config key eval_generate). Samples without a prompt are passed over.
+/// The held-out samples of a run as questions (config key eval_generate). Samples without a prompt are skipped.
 class EvalAnswers {
  public:
   /// `batches` must outlive this. Throws Error when the checkpoint's settings of generation are damaged.

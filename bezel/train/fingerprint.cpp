@@ -18,7 +18,7 @@ namespace fs = std::filesystem;
 using io::Json;
 using io::JsonView;
 
-// Where files are, and how much and by which names they are read, is told by their fingerprint; when to report and
+// Where files are, and how much and by which names they are read, is in their fingerprint; when to report and
 // save, who reads the samples, recomputation and caches change no number.
 constexpr std::string_view kFreeKeys[] = {"base_model",
                                           "mmproj",

@@ -18,7 +18,7 @@ enum class ForeignEffect {
 
 /// Keys of axolotl, LLaMA-Factory, TRL, transformers, PEFT and unsloth that config_keys() does not hold.
 struct ForeignKey {
-  std::string_view names;  ///< with spaces between them; "wandb_*" stands for all that begin so
+  std::string_view names;  ///< with spaces between them; "wandb_*" means all that begin so
   ForeignEffect effect = ForeignEffect::kIgnored;
   std::string_view accepted;  ///< values in lower case, with spaces between them; "x*" for all that begin so
   std::string_view advice;    ///< ignored, noted: what happens here; otherwise why it is refused and what to write

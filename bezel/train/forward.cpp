@@ -15,7 +15,7 @@ using torch::Tensor;
 
 namespace {
 
-// Raw ids come from outside: none may lie past the embeddings.
+// Raw ids come from outside: no id may exceed the embeddings.
 void check_ids(const Tensor& input_ids, const gemma4::ModelConfig& config) {
   const Tensor ids = input_ids.to(torch::kCPU, torch::kLong).contiguous();
   const auto* const begin = ids.const_data_ptr<std::int64_t>();
@@ -27,7 +27,7 @@ void check_ids(const Tensor& input_ids, const gemma4::ModelConfig& config) {
   }
 }
 
-// The rows of one kind; undefined where there are none.
+// The rows of one kind of media; undefined without such media.
 Tensor rows_of(input::MediaKind kind, const gemma4::Encoded& encoded, const input::Batch& batch) {
   std::vector<Tensor> rows;
   std::int64_t begin = 0;

@@ -12,8 +12,8 @@ struct LabelScores {
   torch::Tensor correct;  ///< bool [L], the label is the most likely token
 };
 
-/// Scores without a graph. hidden [L, H], labels int64 [L], head [V, H]; `softcap` 0 means none. Makes the logits of a
-/// few rows at a time, as cross_entropy_sum does.
+/// Scores without a graph. hidden [L, H], labels int64 [L], head [V, H]; `softcap` 0 means no softcap. Makes the logits
+/// of a few rows at a time, as cross_entropy_sum does.
 LabelScores score_labels(const torch::Tensor& hidden, const quant::Weight& head, const torch::Tensor& labels,
                          double softcap);
 

@@ -13,7 +13,7 @@ namespace bezel::train {
 class LogHistory {
  public:
   void add(const io::Json& row);
-  /// Replaces all rows by those of an array; throws Error when it is none.
+  /// Replaces all rows by those of an array; throws Error when it is not an array.
   void restore(const io::JsonView& rows);
   /// The rows as a JSON array.
   std::string text() const;

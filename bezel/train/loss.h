@@ -16,8 +16,8 @@ inline constexpr std::int64_t kLogitsAtATime = 32 << 20;
 /// Sum of -log softmax(softcap(h · headᵀ))[label] over rows, a float32 scalar. hidden [L, H], labels int64 [L],
 /// head [V, H]. The logits of a few rows at a time are made, used for loss and gradient at once, and dropped:
 /// no [L, V] tensor exists. Gradients flow to `hidden`, and to `trained` where the head has it inside; with
-/// `is_training` its dropout is on. `softcap` 0 means none (final_logit_softcapping). With `smoothing`, that share of
-/// each label is spread over all tokens (kernels::smoothed_cross_entropy). References: ForCausalLMLoss and
+/// `is_training` its dropout is on. `softcap` 0 means no softcap (final_logit_softcapping). With `smoothing`, that
+/// share of each label is spread over all tokens (kernels::smoothed_cross_entropy). References: ForCausalLMLoss and
 /// LabelSmoother, before they divide by the number of labels.
 torch::Tensor cross_entropy_sum(const torch::Tensor& hidden, const quant::Weight& head, const torch::Tensor& labels,
                                 double softcap, const nn::TrainedTable* trained = nullptr, bool is_training = false,

@@ -8,7 +8,7 @@
 namespace bezel::train {
 namespace {
 
-// The whole number in a file of one line; the largest number where there is none ("max").
+// The whole number in a file of one line; the largest number where there is no limit ("max").
 std::int64_t number_in(const char* path) {
   std::ifstream file(path);
   std::int64_t value = 0;

@@ -13,7 +13,7 @@ io::Json json_number(double value);
 /// `row` with the metrics added, `prefix` before their names.
 io::Json with_metrics(io::Json row, const std::map<std::string, double>& metrics, const std::string& prefix = "");
 
-/// A file of one JSON object a line that grows while a run goes on. A disk that is full stops no run: lines that
+/// A file of one JSON object a line, appended during a run. A full disk does not stop a run: lines that
 /// cannot be written are kept, and written with the next.
 class MetricsFile {
  public:

@@ -16,7 +16,7 @@ torch::Tensor orthogonalized(const torch::Tensor& matrix, std::int64_t steps);
 bool takes_muon(const std::string& name, const torch::Tensor& parameter);
 
 /// Muon: a momentum whose singular values are made equal. Reference: torch.optim.Muon; a rate is scaled by
-/// 0.2 sqrt(max(m, n)) unless options ask for its "original", sqrt(max(1, m / n)). Slot: momentum_buffer.
+/// 0.2 sqrt(max(m, n)) unless options select "original", sqrt(max(1, m / n)). Slot: momentum_buffer.
 class Muon : public UpdateRule {
  public:
   explicit Muon(const OptimizerSettings& settings);

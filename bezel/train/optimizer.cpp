@@ -20,7 +20,7 @@ using torch::Tensor;
 
 namespace {
 
-/// The rules of a run. Parameters that its own does not suit take AdamW: few elements whose moments are not worth
+/// The rules of a run. Parameters that its own does not suit take AdamW: few elements whose moments do not justify
 /// codes, and what is no matrix A or B. All parameters are on one device.
 class Rules {
  public:

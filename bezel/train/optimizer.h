@@ -38,7 +38,7 @@ class Optimizer {
   /// "step.NAME", int64 [], its number of updates. Not copied.
   NamedTensors state() const;
   /// Replaces the state by that of `file`, which holds what state() returned. A parameter without a "step" starts
-  /// anew. Throws Error naming the tensor when one is missing or of another shape.
+  /// again. Throws Error naming the tensor when one is missing or of another shape.
   void load_state(StateFile& file);
 
  private:

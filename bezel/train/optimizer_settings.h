@@ -29,7 +29,7 @@ struct OptimizerOptions {
   std::optional<std::int64_t> min_8bit_size = {};  ///< smaller parameters keep float32 moments; 4096
   std::optional<double> clip_threshold = {};       ///< of the root mean square of an update; 1
   std::optional<double> decay_rate = {};           ///< exponent of the step in the second moment's decay; -0.8
-  std::optional<double> beta1 = {};                ///< decay of Adafactor's first moment; none is kept without
+  std::optional<double> beta1 = {};                ///< decay of Adafactor's first moment; without it no moment is kept
   std::optional<double> momentum = {};             ///< 0.95
   std::optional<bool> nesterov = {};               ///< true
   std::optional<std::int64_t> ns_steps = {};       ///< Newton-Schulz iterations; 5

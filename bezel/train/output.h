@@ -34,7 +34,7 @@ struct Trained {
 /// time may hold it.
 class OutputFolder {
  public:
-  /// Makes the folder where there is none and locks it. Throws Error (kIo) when it cannot be written or another run
+  /// Creates the folder where it is missing and locks it. Throws Error (kIo) when it cannot be written or another run
   /// holds it, Error (kConfig) when it is the checkpoint's own folder. Where another process of the run writes, with
   /// `writes` false, nothing is written or locked.
   explicit OutputFolder(const TrainConfig& config, bool writes = true);

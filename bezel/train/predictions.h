@@ -26,18 +26,18 @@ struct SamplePrediction {
 io::Json to_json(const SamplePrediction& prediction);
 
 /// A few samples that are answered greedily before the first step and after the last (config key sample_predictions):
-/// held-out ones, or where there are none those that are trained on. They lie in predictions.jsonl of the output
+/// held-out ones, or training samples where none are held out. They are in predictions.jsonl of the output
 /// folder.
 class SamplePredictions {
  public:
-  /// Decodes the samples' media. Samples without a prompt are passed over, and with skip_bad_samples those whose media
+  /// Decodes the samples' media. Samples without a prompt are skipped, and with skip_bad_samples those whose media
   /// cannot be decoded. Throws Error for others. `batches` must outlive this.
   SamplePredictions(const TrainConfig& config, const BatchPlan& batches);
 
   bool empty() const { return asked_.empty(); }
   const std::vector<SamplePrediction>& all() const { return predictions_; }
 
-  /// Takes what was said before training from the file, for a run that goes on; of samples that are not in it, it stays
+  /// Reads the answers before training from the file, for a resumed run; for samples that are not in it, they stay
   /// unknown. Throws Error when the file is damaged.
   void read_before();
   /// Throws Error (kIo).

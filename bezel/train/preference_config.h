@@ -16,7 +16,7 @@ struct PreferenceConfig {
   double rpo_alpha = 0.0;                           ///< until the config is read: weight of sft in dpo_loss
   double beta = 0.1;
   double label_smoothing = 0.0;  ///< share of the pairs whose answers may be the wrong way round
-  double simpo_gamma = 0.5;      ///< margin that SimPO asks for
+  double simpo_gamma = 0.5;      ///< target margin of SimPO
   double cpo_alpha = 0.0;        ///< SimPO: weight of the chosen answers' loss
   double desirable_weight = 1.0;
   double undesirable_weight = 1.0;
@@ -26,7 +26,7 @@ struct PreferenceConfig {
   bool has_pairs() const { return uses_preferences() && !has_labels(); }
   /// Whether samples are single answers, each labelled good or bad.
   bool has_labels() const { return objective == ObjectiveKind::kKto; }
-  /// Whether it asks what the model said before training.
+  /// Whether the loss needs log probabilities of the reference model.
   bool uses_reference() const { return objective == ObjectiveKind::kDpo || has_labels(); }
 };
 

@@ -35,7 +35,7 @@ constexpr KeyUse kUses[] = {{"dpo_loss", {kDpo}},
 
 bool is_loss(std::string_view name) { return std::ranges::find(kLosses, name) != std::end(kLosses); }
 
-// The objective that other tools give by the name of a loss; sft where it is none.
+// The objective that other tools name by a loss; sft for other losses.
 ObjectiveKind objective_of_loss(std::string_view name) {
   if (name == "orpo") return kOrpo;
   if (name == "simpo") return kSimpo;
@@ -179,7 +179,7 @@ void settle_preferences(PreferenceConfig& preference) {
 
 namespace {
 
-// What is of supervised samples alone. Norms are of the decoder, whatever is asked of it.
+// Keys of supervised training alone. Norms are of the decoder, whatever is asked of it.
 void check_beside_preferences(const TrainConfig& config, const std::string& source) {
   constexpr std::string_view kSupervised = "is of objective: sft alone; delete it";
   const auto is_norm = [](const std::string& name) { return name.ends_with("norm"); };

@@ -7,7 +7,7 @@
 
 namespace bezel::train {
 
-/// The learning rate of training by preference where the config has none.
+/// The default learning rate of preference training.
 inline constexpr double kPreferenceLearningRate = 5e-6;
 
 /// "sft", "dpo", "orpo", "simpo" or "kto".

@@ -20,7 +20,7 @@ AnswerLogps answer_logps(gemma4::Model& model, const data::Batch& batch, const g
 /// Learning which of two answers is better, or which answer is good. The units are pairs, and labelled answers.
 class PreferenceObjective : public Objective {
  public:
-  /// `reference` must outlive the objective; null where it needs none.
+  /// `reference` must outlive the objective; null where it needs no reference.
   PreferenceObjective(gemma4::Model model, torch::Device device, PreferenceConfig preference,
                       const ReferenceLogps* reference, gemma4::PhaseObserver observer = {});
 

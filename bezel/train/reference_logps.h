@@ -26,7 +26,7 @@ class ReferenceLogps {
   /// Whether the file fitted.
   bool was_read() const { return was_read_; }
   bool has(std::int64_t answer) const;
-  /// Throws Error when the answer has none.
+  /// Throws Error when the answer has no value.
   float at(std::int64_t answer) const;
   void set(std::int64_t answer, float logp);
   /// Writes the file, wholly or not at all. Throws Error (kIo).

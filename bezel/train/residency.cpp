@@ -33,7 +33,7 @@ void evict(const Weights& weights) {
 
 bool is_trained(const torch::nn::Module& encoder) { return !nn::adapter_tensors(encoder).empty(); }
 
-// With a backward pass to come, mapping all of the audio encoder again costs more time than its memory is worth.
+// Before a backward pass, mapping the audio encoder again costs more time than its memory saves.
 bool keeps_upper_half(const gemma4::MediaInput& path) {
   return path.kind() == input::MediaKind::kAudio && is_trained(*path.encoder);
 }

@@ -8,7 +8,7 @@
 namespace bezel::train {
 namespace {
 
-// A run that goes on has the adapter in its checkpoints, and may have lost the one that it began from.
+// A resumed run has the adapter in its checkpoints; the initial adapter may be gone.
 std::string adapter_folder(const TrainConfig& config) {
   std::error_code error;
   if (config.resume_from_checkpoint.empty() || std::filesystem::exists(config.init_adapter, error))

@@ -19,16 +19,17 @@ struct NumberedCheckpoint {
 /// The checkpoints in `folder` by their names alone, newest first.
 std::vector<NumberedCheckpoint> list_checkpoints(const std::string& folder);
 
-/// Where a run goes on.
+/// The point at which a run resumes.
 struct ResumePoint {
   std::string folder;
   TrainingState state;
 };
 
-/// The checkpoint that resume_from_checkpoint asks for, its files held against their SHA-256: the folder it names, or
-/// the newest one that is whole of those in the output folder, or in the folder it names. Passed over, with a line in
-/// `warnings`: damaged ones, and with "auto" those of another run than `run_id` ("": unknown). Nothing when it asks for
-/// none, or for "auto" and there is none. Throws Error when it names what is no checkpoint, and when all are damaged.
+/// The checkpoint that resume_from_checkpoint selects, its files verified against their SHA-256: the folder it names,
+/// or the newest one that is whole of those in the output folder, or in the folder it names. Passed over, with a line
+/// in `warnings`: damaged ones, and with "auto" those of another run than `run_id` ("": unknown). Nothing when it
+/// selects none, or for "auto" and there is none. Throws Error when it names something that is not a checkpoint, and
+/// when all are damaged.
 std::optional<ResumePoint> find_resume_point(const TrainConfig& config, const std::string& run_id,
                                              std::vector<std::string>& warnings);
 

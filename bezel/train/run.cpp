@@ -152,7 +152,7 @@ RunFacts make_facts(const TrainConfig& config, const BatchPlan& batches, torch::
   return facts;
 }
 
-// Files that are read, or mapped, for as long as the run goes on.
+// Files that are read or mapped during the run.
 io::FileWatch watch_inputs(const TrainConfig& config, const BatchPlan& batches) {
   io::FileWatch watch;
   for (const std::string& path : base_files(config.base_model, config.mmproj)) watch.add(path);

@@ -25,11 +25,11 @@ struct RunPlan {
   std::int64_t num_packed_rows = 0;  ///< that the samples of an epoch share; 0 without packing
   std::int64_t steps_per_epoch = 0;
   std::int64_t total_steps = 0;
-  std::int64_t steps_done = 0;  ///< before this session, by the checkpoint that it goes on from
+  std::int64_t steps_done = 0;  ///< before this session, from its checkpoint
   std::string device;
   std::int64_t ranks = 1;             ///< processes
-  std::vector<std::string> notes;     ///< what config or checkpoint ask for and the run does otherwise
-  std::vector<std::string> warnings;  ///< what may be wrong: damaged checkpoints passed over, few updates …
+  std::vector<std::string> notes;     ///< settings of config or checkpoint that the run changes
+  std::vector<std::string> warnings;  ///< what may be wrong: damaged checkpoints that were skipped, few updates …
 };
 
 struct RunEvents {
@@ -39,7 +39,7 @@ struct RunEvents {
   std::function<void(const std::string& folder)> on_save;
   /// A checkpoint could not be written; it is tried again at the next interval.
   std::function<void(const std::string& why)> on_save_failed;
-  /// What the clips clamp, before the first step and after the last; measured only when someone asks.
+  /// Clip saturation before the first step and after the last; measured only when this is set.
   std::function<void(std::int64_t step, const std::vector<LayerSaturation>&)> on_saturation = {};
   /// Shares of the tokens that the experts of a mixture got since the last call: after the first steps that are logged,
   /// before each checkpoint, and after the last step.
@@ -59,7 +59,7 @@ struct RunResult {
   std::vector<std::string> problems;  ///< what is missing beside the adapter, and why
 };
 
-/// Fine-tunes as `config` says, from checking the output folder to writing the adapter, or goes on from a checkpoint.
+/// Fine-tunes as `config` says, from checking the output folder to writing the adapter, or resumes from a checkpoint.
 /// Everything that can be checked without the weights is checked before they are loaded. A checkpoint that cannot be
 /// written stops nothing but the last one. Throws Error.
 /// With several processes it is collective, with one config: rank 0 alone writes files and calls events, but for

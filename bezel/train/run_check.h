@@ -13,7 +13,7 @@ namespace bezel::train {
 constexpr std::int64_t kFewUpdates = 10;
 
 /// The learning rate of each update. Warm-up: warmup_steps, else warmup_ratio of the updates, rounded up and at most
-/// all but the last one; with neither given, 3 % of the updates from kFewUpdates on and none below.
+/// all but the last one; with neither given, 3 % of the updates from kFewUpdates on and 0 below.
 Schedule make_schedule(const TrainConfig& config, std::int64_t total_steps);
 
 /// How the config has its adapter moved.

@@ -225,7 +225,7 @@ TrainSummary Trainer::run(const BatchSource& source, const TrainerEvents& events
   Stopwatch watch;
   bool stopped = false;
   model_.train();
-  // A run that goes on may have come to its end before.
+  // A resumed run may already be complete.
   bool stops = state_.steps_done < options_.total_steps && stops_early(state_, options_.stopping);
   while (state_.steps_done < options_.total_steps && !stopped && !stops) {
     const std::int64_t idx = state_.steps_done;

@@ -29,7 +29,7 @@ struct TrainerOptions {
   std::function<double(std::int64_t)> learning_rate;  ///< rate of step n, counted from 0
   std::int64_t logging_steps = 1;
   std::int64_t eval_steps = 0;  ///< 0: no evaluation on the way
-  std::int64_t first_eval = 0;  ///< none before so many steps, but the last one
+  std::int64_t first_eval = 0;  ///< no evaluation before this step, except the last one
   std::int64_t save_steps = 0;  ///< 0: only when the run is stopped
   bool save_best = false;       ///< after evaluations that are the best so far
   StoppingOptions stopping;
@@ -92,7 +92,7 @@ struct EvalReport {
   double metric(BestMetric metric) const;
 };
 
-/// What a run tells while it goes on; each may be empty.
+/// Events of a run; each may be empty.
 struct TrainerEvents {
   std::function<void(const StepReport&)> on_step = {};
   std::function<void(const EvalReport&)> on_eval = {};

@@ -5,7 +5,7 @@
 
 namespace bezel::kernels::simd {
 
-/// A bfloat16 as it lies in memory.
+/// A bfloat16 as stored in memory.
 struct Bf16 {
   std::uint16_t bits;
 };

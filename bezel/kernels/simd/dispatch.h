@@ -31,10 +31,10 @@ bool has_bf16_products();
 /// Whether LibTorch has products on tile units (AMX) here, which are faster than any of `products`.
 bool has_tile_units();
 
-/// Whether `products` are worth it here: products of bfloat16 in the processor, and none on tile units.
+/// Whether `products` pay off here: products of bfloat16 in the processor, and none on tile units.
 bool has_own_products();
 
-/// Whether the loops take these tensors: bfloat16, contiguous, on the CPU; undefined ones are passed over. float32 runs
+/// Whether the loops take these tensors: bfloat16, contiguous, on the CPU; undefined ones are skipped. float32 runs
 /// in ATen's operators, whose rounding is that of the reference to the last bit, where a clamp may hang on it.
 bool takes(std::initializer_list<torch::Tensor> tensors);
 

@@ -11,7 +11,7 @@ constexpr std::int64_t kRows = 6, kVectors = 2, kColumns = kVectors * kLanes;
 
 using Floats = float __attribute__((vector_size(4 * kLanes), aligned(4)));
 
-// b lies in blocks of kColumns columns, row by row.
+// b is stored in blocks of kColumns columns, row by row.
 template <std::int64_t kCount>
 void tile(const Fp32Gemm& p, std::int64_t row, std::int64_t column) {
   Floats sums[kCount][kVectors];

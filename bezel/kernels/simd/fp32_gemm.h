@@ -4,7 +4,7 @@
 
 #include "bezel/kernels/simd/bf16.h"
 
-// Products of bfloat16 matrices for processors that have none of their own: both factors are widened to float32, the
+// Products of bfloat16 matrices for processors without bfloat16 instructions: both factors are widened to float32, the
 // right one where it is packed, so that no wide copy of a matrix exists.
 
 namespace bezel::kernels::simd {

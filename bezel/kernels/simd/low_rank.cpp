@@ -17,7 +17,7 @@ constexpr std::int64_t kRows = 2, kVectors = 2;
 constexpr std::int64_t kColumns = kVectors * kWide;
 static_assert(kPackedWidth % kColumns == 0 && kWide % 8 == 0);
 
-// Where a tile lies, with elements (of bits: bytes) from one of its rows to the next.
+// The first element of a tile, and elements (of bits: bytes) from one of its rows to the next.
 struct Place {
   Bf16* y;
   const Bf16* gate;

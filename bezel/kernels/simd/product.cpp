@@ -100,7 +100,7 @@ void pack_pairs(const Pack& p, std::int64_t first, std::int64_t last) {
 }
 
 #if defined(__AVX512F__)
-// Swaps the blocks of kStep x kStep that lie off the diagonal; over all powers of two, that is the transpose.
+// Swaps the off-diagonal blocks of kStep x kStep; over all powers of two, that is the transpose.
 template <std::uint32_t kStep, std::uint32_t... kLane>
 inline void swap_blocks(Words (&rows)[kWide], std::integer_sequence<std::uint32_t, kLane...>) {
   const Words first = {((kLane & kStep) == 0 ? kLane : kWide + kLane - kStep)...};

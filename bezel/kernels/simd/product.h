@@ -6,7 +6,7 @@
 
 namespace bezel::kernels::simd {
 
-/// c = a · b, or c += a · b with `add`: bfloat16 factors, float32 sums. Small products whose factors lie in the caches;
+/// c = a · b, or c += a · b with `add`: bfloat16 factors, float32 sums. Small products whose factors are in the caches;
 /// on one thread. `rows` is a multiple of 4, `columns` of 16, `inner` of 2.
 struct Product {
   const Bf16* a;  ///< [rows, inner]
@@ -21,7 +21,7 @@ struct Product {
   bool add = false;
 };
 
-/// Columns of a packed right factor that lie together.
+/// Columns of a packed right factor that are contiguous.
 constexpr std::int64_t kPackedWidth = 64;
 
 /// Columns of B as products take them, to [rows / 2, width, 2]; `rows` is even, `width` a multiple of 16

@@ -98,7 +98,7 @@ void silu_backward(const Silu& a, std::int64_t begin, std::int64_t end) {
   }
 }
 
-// Row t of the gated input; rows lie in `ring` by their number modulo the width.
+// Row t of the gated input; rows are in `ring` at their number modulo the width.
 void gate_row(const GatedConv& a, std::int64_t t, float* ring) {
   const Bf16 *value = a.x + t * 2 * a.columns, *gate = value + a.columns;
   float* to = ring + t % a.width * a.columns;
@@ -174,7 +174,7 @@ inline float capped(float z, float cap) {
   return kCapped ? cap - 2.0f * cap / (exponential(z * (2.0f / cap)) + 1.0f) : z;  // cap tanh(z / cap)
 }
 
-// `weights` [columns]: scratch for what the gradient is made of; null where none is asked for.
+// `weights` [columns]: scratch of the weight's gradient; null where it is not needed.
 template <bool kCapped, bool kGradient>
 void cross_entropy_row(Bf16* z, std::int64_t label, std::int64_t columns, float cap, double* loss, float* weights) {
   float most = -INFINITY;

@@ -134,7 +134,7 @@ struct LocalAttention {
   std::int64_t columns;         ///< D
   std::int64_t chunk;           ///< frames of a chunk
   std::int64_t context;         ///< frames of a context
-  std::int64_t before;          ///< of those, how many lie before the first frame of the chunk
+  std::int64_t before;          ///< of those, how many are before the first frame of the chunk
   std::int64_t distances;       ///< C
   Bf16* out = nullptr;          ///< [T, A, D]
   const Bf16* d_out = nullptr;  ///< likewise; backward pass only

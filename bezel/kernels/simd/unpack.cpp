@@ -92,7 +92,7 @@ struct Bytes {
 };
 
 // A block of 256 in 8 parts, with a scale and a minimum of 6 bits each: four of either, then the lower halves of the
-// other four in four bytes, whose upper two bits stand above those of the first four.
+// other four in four bytes, whose upper two bits are above those of the first four.
 inline void part_scales(const std::uint8_t* packed, float scale, float minimum, float* scales, float* minima) {
   for (int i = 0; i < 4; ++i) {
     scales[i] = scale * static_cast<float>(packed[i] & 63);

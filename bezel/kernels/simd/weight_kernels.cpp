@@ -159,7 +159,7 @@ inline float block_scale(const float* x, std::int64_t count) {
   return strange != 0 ? NAN : most;
 }
 
-// How many bounds lie below each of up to kBlock values over their scale.
+// Counts the bounds below each of up to kBlock values over their scale.
 inline void find_codes(const ToFourBit& a, const float* x, std::int64_t count, float inverse, std::uint8_t* codes) {
   std::int32_t found[kBlock];
 #pragma omp simd
@@ -191,7 +191,8 @@ void to_four_bit(const ToFourBit& a, std::int64_t begin, std::int64_t end) {
   }
 }
 
-// Neighbors lie in one word of each, the earlier in its lower half; several sums, so that none waits for the last.
+// Neighbors share a word of each, the earlier in its lower half; several sums, so that additions do not depend on each
+// other.
 inline float row_product(const Bf16* w, const Bf16* x, std::int64_t columns) {
   constexpr std::int64_t kStep = 2 * kLanes;
   Floats even[2] = {}, odd[2] = {};

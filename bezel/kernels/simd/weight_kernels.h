@@ -29,7 +29,7 @@ struct FourBitWindow {
   std::int64_t ld_out;         ///< elements from one row of `out` to the next
 };
 
-/// Whole blocks of values -> 4-bit codes: order[how many of `bounds` lie below value / scale].
+/// Whole blocks of values -> 4-bit codes: order[number of `bounds` below value / scale].
 struct ToFourBit {
   const float* x;             ///< [blocks * block]
   const float* bounds;        ///< [15], ascending
