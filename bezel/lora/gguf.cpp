@@ -22,8 +22,10 @@ using torch::Tensor;
 constexpr std::string_view kLayers = "model.language_model.layers.";
 
 // "blk.3.attn_q.weight" of a canonical module name; nothing for a module that llama.cpp multiplies without adapters.
+// What it adds to the down projections of experts passes by the scale of each expert, as PEFT's does not.
 std::optional<std::string> gguf_name(std::string_view module) {
-  if (!module.starts_with(kLayers) || module.find(".router.") != std::string_view::npos) return std::nullopt;
+  const bool none = module.find(".router.") != std::string_view::npos || module.ends_with(".experts.down_proj");
+  if (!module.starts_with(kLayers) || none) return std::nullopt;
   return io::gguf_tensor_name(std::string(module).append(is_expert_matrix(module) ? "" : ".weight"));
 }
 

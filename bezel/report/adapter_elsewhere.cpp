@@ -253,7 +253,9 @@ Elsewhere in_llama_cpp(const Adapter& adapter) {
   if (!experts.empty())
     llama.problems.push_back(
         layers_text(experts) +
-        " are stacks of experts: llama.cpp's converter stops at them; `bezel convert --to gguf` writes them");
+        " are stacks of experts: llama.cpp's converter stops at them; `bezel convert --to gguf` writes "
+        "experts.gate_up_proj "
+        "and leaves experts.down_proj behind, which llama.cpp adds past the scale of each expert; merge the adapter");
   const auto rescaled = adapter.names_where([&](const Target& t) {
     return adapter.config.scale(t.rank, t.alpha) != adapter.config.alpha / static_cast<double>(t.rank);
   });

@@ -103,7 +103,7 @@ def gemma3(tmp):
 
 
 def experts(tmp):
-    """Stacks of experts: each expert's product is PEFT's."""
+    """Stacks of experts: each expert's product is PEFT's; those of the down projections, which llama.cpp adds elsewhere, stay behind."""
     base = Gemma4ForConditionalGeneration.from_pretrained(reference(0) / "moe" / "model", dtype=torch.float32)
     layers = base.config.text_config.num_hidden_layers
     config = LoraConfig(r=3, lora_alpha=6, use_rslora=True, target_modules=["self_attn.o_proj"], exclude_modules=r".*vision.*",
@@ -111,7 +111,7 @@ def experts(tmp):
     model = randomised(get_peft_model(base, config))
     model.save_pretrained(tmp / "moe")
     run = convert(tmp / "moe", tmp / "moe.gguf")
-    check(run.returncode == 0 and not run.stderr, f"experts: converts, and nothing stays behind {run.stderr}")
+    check(run.returncode == 0 and run.stderr.count("experts.down_proj stays behind") == layers == run.stderr.count("warning"), f"experts: {run.stderr}")
     reader = GGUFReader(tmp / "moe.gguf")
     alpha = float(reader.fields["adapter.lora.alpha"].parts[-1][0])
     tensors = {tensor.name: torch.from_numpy(tensor.data.copy()) for tensor in reader.tensors}
@@ -119,14 +119,14 @@ def experts(tmp):
     plain = dict(Gemma4ForConditionalGeneration.from_pretrained(reference(0) / "moe" / "model", dtype=torch.float32).named_parameters())
     worst = 0.0
     for layer in range(layers):
-        for short, name in (("ffn_gate_up_exps", "gate_up_proj"), ("ffn_down_exps", "down_proj")):
+        for short, name in (("ffn_gate_up_exps", "gate_up_proj"),):
             a, b = (tensors[f"blk.{layer}.{short}.weight.lora_{part}"] for part in "ab")
             parameter = f"model.language_model.layers.{layer}.experts.{name}"
             wanted = merged[parameter] - plain[parameter]
             got = alpha / a.shape[1] * torch.bmm(b, a)  # llama.cpp: alpha over the rank
             worst = max(worst, ((got - wanted).norm() / wanted.norm()).item() if got.shape == wanted.shape else float("inf"))
-    check(worst <= 1e-5, f"experts: updates of {2 * layers} stacks differ by {worst:.1e}")
-    check(len(tensors) == 6 * layers, f"experts: {len(tensors)} tensors")
+    check(worst <= 1e-5, f"experts: updates of {layers} stacks differ by {worst:.1e}")
+    check(len(tensors) == 4 * layers, f"experts: {len(tensors)} tensors")
 
 
 def main():
