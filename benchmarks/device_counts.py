@@ -128,8 +128,8 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--tests", type=Path, default=ROOT / "build-dev" / "tests")
     p.add_argument("--peer", help=argparse.SUPPRESS)
-    p.add_argument("--rows", default=";".join(ROWS), help="separated by semicolons")
-    p.add_argument("--json", type=Path, help="all counts, by operator")
+    p.add_argument("--rows", default=";".join(ROWS), help="separated by semicolons; the others stay as they were counted")
+    p.add_argument("--json", type=Path, default=ROOT / "build-dev" / "device-counts.json", help="all counts, by operator, of all rows")
     p.add_argument("--output", type=Path, default=ROOT / "docs" / "BENCHMARKS.md")
     options = p.parse_args()
     if options.peer:
@@ -140,15 +140,14 @@ def main():
     sys.argv[1:] = [str(options.tests.parent), str(options.tests)]
     from _reference import reference
 
-    results = {}
+    results = json.loads(options.json.read_text()) if options.json.exists() else {}
     for row in options.rows.split(";"):
         preset, case = ROWS[row]
         folder = reference(0) / preset
         results[row] = {"Bezel": ours(options.tests, folder, case)} | {kind: in_own_process(options.tests, folder, case, kind) for kind in ("stock", "tuned")}
-        print(row, {kind: (counts["launches"], counts["synchronizations"], counts["loss"]) for kind, counts in results[row].items()}, flush=True)
-    if options.json:
         options.json.write_text(json.dumps(results, indent=1))
-    write(options.output, results)
+        print(row, {kind: (counts["launches"], counts["synchronizations"], counts["loss"]) for kind, counts in results[row].items()}, flush=True)
+    write(options.output, {row: results[row] for row in ROWS if row in results})
 
 
 if __name__ == "__main__":
