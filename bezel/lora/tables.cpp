@@ -126,12 +126,14 @@ std::pair<Tensor, Tensor> orthogonal(std::int64_t rank, std::int64_t in, std::in
   return {a, b};
 }
 
-void make_low_rank(const TableTarget& target, const LoraConfig& config, const torch::TensorOptions& options) {
+// Drawn on the CPU, as other adapters are.
+void make_low_rank(const TableTarget& target, const LoraConfig& config, torch::Device device) {
   if (parse_pissa(config.init_lora_weights))
     throw Error(ErrorKind::kConfig, "init_lora_weights: got ", config.init_lora_weights, " beside LoRA on ",
                 target.name,
                 ", which PEFT begins so for linear layers alone; take it out of target_modules, or write true");
   nn::TrainedTable& table = *target.table;
+  const auto options = torch::TensorOptions().dtype(torch::kFloat);
   const std::int64_t rows = target.shape[0], width = target.shape[1];
   if (table.is_embedding) {
     const bool begins_at_zero = config.init_lora_weights != "false";
@@ -140,8 +142,8 @@ void make_low_rank(const TableTarget& target, const LoraConfig& config, const to
   } else {
     std::tie(table.a, table.b) = first_factors(target.rank, width, rows, config.init_lora_weights, options);
   }
-  table.a.requires_grad_();
-  table.b.requires_grad_();
+  table.a = table.a.to(device).requires_grad_();
+  table.b = table.b.to(device).requires_grad_();
   table.scale = config.scale(target.rank, target.alpha);
   table.dropout = table.is_embedding ? 0.0 : config.dropout;
 }
@@ -255,7 +257,7 @@ void attach_tables(const std::vector<TableTarget>& tables, const LoraConfig& con
     table = target.empty_table();
     const auto device = target.base ? target.base->device() : torch::Device(torch::kCPU);
     if (target.form == TableTarget::Form::kLowRank) {
-      make_low_rank(target, config, torch::TensorOptions().dtype(torch::kFloat).device(device));
+      make_low_rank(target, config, device);
     } else if (target.form == TableTarget::Form::kRows) {
       table.ids = target.ids;
       table.rows = own_rows(target, target.ids);

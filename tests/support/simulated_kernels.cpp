@@ -140,6 +140,14 @@ Tensor grouped_mm(const Tensor& a, const Tensor& b, const std::optional<Tensor>&
   return to_device(out);
 }
 
+// Of integers too, as CUDA counts them.
+Tensor histogram(const Tensor& x, std::int64_t bins, const at::Scalar& least, const at::Scalar& most) {
+  const at::AutoDispatchBelowADInplaceOrView below;
+  const Tensor counts = at::histc(visible(x).to(at::kFloat), bins, least, most);
+  count_launch("aten::histc");
+  return to_device(counts.to(x.scalar_type()));
+}
+
 TORCH_LIBRARY_IMPL(_, PrivateUse1, library) {
   library.fallback(torch::CppFunction::makeFromBoxedFunction<&run_on_host>());
 }
@@ -152,6 +160,7 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, library) {
   library.impl("_local_scalar_dense", &local_scalar);
   library.impl("set_.source_Storage_storage_offset", &set_storage);
   library.impl("set_.source_Tensor", &set_tensor);
+  library.impl("histc", &histogram);
   library.impl("_fused_rms_norm", &rms_norm);
   library.impl("_fused_rms_norm_backward", &rms_norm_backward);
   library.impl("_grouped_mm", &grouped_mm);
