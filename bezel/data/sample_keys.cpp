@@ -216,7 +216,7 @@ Names part_keys(bool is_video) {
   Names keys = {"type", "text", "path", "url", "bytes", "base64"};
   for (const input::MediaKind kind : input::kMediaKinds)
     if (const input::MediaWords& words = input::kMediaWords[kind]; kind != input::MediaKind::kVideo || is_video)
-      keys.insert(keys.end(), {std::string(words.part), std::string(words.url), std::string(words.data)});
+      keys.insert(keys.end(), {words.part, words.url, words.data});
   return is_video ? joined(keys, {"frames", "fps"}) : keys;
 }
 

@@ -87,7 +87,7 @@ class EngineOnDevice : public testing::TestWithParam<Case> {
     const Case& made = GetParam();
     gemma4::Model model = gemma4::load_model(folder_.path().string(), {torch::kFloat, device, made.storage}).model;
     torch::manual_seed(5);
-    const lora::Selection selection = lora::select_targets(*model, made.lora);
+    lora::Selection selection = lora::select_targets(*model, made.lora);
     lora::attach(selection, made.lora);
     torch::manual_seed(7);
     const at::NoGradGuard no_grad;
