@@ -11,6 +11,7 @@
 
 #include "bezel/error.h"
 #include "bezel/io/tensor_io.h"
+#include "bezel/nn/random_keys.h"
 #include "bezel/train/loss.h"
 #include "support/temp_folder.h"
 #include "support/tiny_model.h"
@@ -223,6 +224,7 @@ TEST(MetaModel, WholeTrainingStepRunsWithoutValues) {
       }
     const input::Batch batch = test::tiny_batch().to(torch::kMeta);
     model->train();
+    const nn::ScopedRandomKeys random(nn::RandomKeys::of_step(/*seed=*/0, /*update=*/0));
     const Tensor loss =
         train::cross_entropy_sum(model->label_states(batch), *model->output_embedding(), batch.label_ids, 30.0);
     loss.backward();
