@@ -5,6 +5,7 @@ clips and answers about them, and files that are not the embedders of this model
     unified_mmproj.py BEZEL_FOLDER TEST_FOLDER
 """
 import json
+import math
 import shutil
 import sys
 import tempfile
@@ -15,11 +16,15 @@ from _reference import ROOT, UNIFIED, bezel, check, finish, forward, reference  
 import numpy as np
 import soundfile
 import torch
-from gguf import GGMLQuantizationType, GGUFReader, GGUFValueType, GGUFWriter
+from gguf import MODEL_ARCH, GGMLQuantizationType, GGUFReader, GGUFValueType, GGUFWriter, get_tensor_name_map
 from gguf.quants import quantize
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText
+
+from _gguf import add_config, llama_name
+from mmproj_out import UNIFIED_NAMES, expected_unified_keys
+from unified_tools import CONFIG, tensors_of_12b
 
 sys.path.insert(0, str(ROOT / "tools"))
 import make_reference as made  # noqa: E402
@@ -27,6 +32,7 @@ import make_reference as made  # noqa: E402
 # The same numbers, aligned otherwise in their file, which alone moves last bits.
 LOGITS, GRADIENT = 2e-4, 1e-3
 REFERENCE_LOGITS = 3e-3  # adapter_parity.py's bound
+F32, BF16 = GGMLQuantizationType.F32, GGMLQuantizationType.BF16
 EMBEDDERS = ("embed_vision", "embed_audio")
 
 
@@ -211,6 +217,70 @@ def refuses(root: Path, apart: Path, named: Path, tmp: Path):
     tell(told["architecture"] == "Gemma4ForCausalLM", "and passed over in its folder")
 
 
+def write_sparse(path: Path, architecture: str, tensors: dict, add_keys, first: np.ndarray | None = None):
+    """A GGUF file whose tensors are a hole of zeros, but for the `first` one: {name: (shape, type)}."""
+    writer = GGUFWriter(path, architecture)
+    add_keys(writer)
+    for name, (shape, kind) in tensors.items():
+        writer.add_tensor_info(name, shape, np.dtype(np.float32), math.prod(shape) * (4 if kind == F32 else 2), raw_dtype=kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    aligned = lambda size: -(-size // 32) * 32
+    file = writer.fout[0]
+    begin = aligned(file.tell())
+    file.seek(begin)
+    if first is not None:
+        file.write(first.tobytes())
+    file.truncate(begin + sum(aligned(math.prod(shape) * (4 if kind == F32 else 2)) for shape, kind in tensors.values()))
+    writer.close()
+
+
+def real_names(tmp: Path):
+    """Names and shapes of google/gemma-4-12B in llama.cpp's two files."""
+    text, folder = CONFIG["text_config"], tmp / "12b"
+    folder.mkdir()
+    names = get_tensor_name_map(MODEL_ARCH.GEMMA4, text["num_hidden_layers"])
+    model, embedders = {"rope_freqs.weight": ([text["global_head_dim"] // 2], F32)}, {}
+    for name, shape in tensors_of_12b().items():
+        module, part = name.rsplit(".", 1)
+        if "language_model" in name:
+            model[llama_name(names, name.replace("language_model.", ""))] = (shape, BF16 if len(shape) > 1 else F32)
+        elif part == "pos_embedding":
+            embedders["v.position_embd.weight"] = ([shape[1], shape[0], shape[2]], F32)
+        else:
+            embedders[f"{UNIFIED_NAMES[module]}.{part}"] = (shape, BF16 if part == "weight" and module.endswith("embedding_projection") else F32)
+
+    def language_keys(writer):
+        add_config(writer, text)
+        factors = writer.tensors[0].pop("rope_freqs.weight").tensor
+        assert np.array_equal(factors, rope)
+        writer.add_tokenizer_model("gemma4")
+        writer.add_token_list(["<|image|>", "<|audio|>", "<|video|>"])
+
+    turning = int(text["global_head_dim"] * text["rope_parameters"]["full_attention"]["partial_rotary_factor"] / 2)
+    rope = np.array([1.0] * turning + [1e30] * (text["global_head_dim"] // 2 - turning), np.float32)
+
+    def embedder_keys(writer):
+        for key, value in expected_unified_keys(CONFIG, folder, 32).items():
+            if key == "general.architecture":
+                continue
+            if isinstance(value, bool): writer.add_bool(key, value)
+            elif isinstance(value, int): writer.add_uint32(key, value)
+            elif isinstance(value, float): writer.add_float32(key, value)
+            elif isinstance(value, list): writer.add_array(key, [float(x) for x in value])
+            else: writer.add_string(key, value)
+
+    (folder / "processor_config.json").write_text('{"image_processor": {}}')
+    write_sparse(folder / "m.gguf", "gemma4", model, language_keys, rope)
+    write_sparse(folder / "mmproj-m.gguf", "clip", embedders, embedder_keys)
+    found = json.loads(bezel("inspect", folder / "m.gguf", "--json").stdout)
+    wrong = [found[kind][:2] for kind in ("unexpected_tensors", "missing_tensors", "wrong_shapes") if found[kind]]
+    tell(found["loads"] and found["parameters"] == 11_959_730_224 and not wrong and found["architecture"] == "Gemma4UnifiedForConditionalGeneration"
+         and found["target_modules"]["all-linear"] == {"language": 328, "vision": 1, "projectors": 2},
+         f"the real names and shapes: {found['tensors']} tensors, {found['parameters']} numbers {wrong}")
+
+
 def main() -> int:
     root = reference(0, tuple(UNIFIED)) / "unified"
     with tempfile.TemporaryDirectory() as name:
@@ -220,6 +290,7 @@ def main() -> int:
         bezel("convert", "--model", root / "model", "--to", "gguf", "--output", gguf)
         compare(root, gguf, tmp)
         as_released(root, tmp)
+        real_names(tmp)
         apart, named = reads_by_name(root, gguf, tmp)
         trains_and_answers(root, apart, named, tmp)
         writes(root, apart, named, tmp)
