@@ -1,5 +1,6 @@
 #include "bezel/data/processor_config.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <filesystem>
@@ -7,6 +8,7 @@
 
 #include "bezel/data/video_decode.h"
 #include "bezel/error.h"
+#include "bezel/io/gguf_model.h"
 #include "bezel/io/json.h"
 #include "bezel/io/regular_file.h"
 
@@ -188,11 +190,18 @@ void check_patches(const std::string& model_dir, const char* what, const ImageSe
                 " in a row");
 }
 
+// What a GGUF file says of images; the rest is as released, where the model has places for it.
+void fit_to_gguf(const gemma4::VisionConfig& vision, ImageSettings& images) {
+  images.patch_size = vision.patch_size;
+  images.max_soft_tokens = std::min(images.max_soft_tokens, vision.position_embedding_size);
+}
+
 MediaSettings unified_settings(const std::string& model_dir, const gemma4::ModelConfig& config) {
   MediaSettings out = read_files(model_dir, read_frames);
   for (ImageSettings* size : {&out.image, &out.video.frame}) {
     size->patch_size *= size->pooling;
     size->pooling = 1;
+    if (config.vision && io::is_gguf_path(model_dir)) fit_to_gguf(*config.vision, *size);
   }
   if (config.vision) {
     check_patches(model_dir, "images", out.image, *config.vision);

@@ -13,6 +13,7 @@
 #include "bezel/gemma4/model_files.h"
 #include "bezel/gemma4/parts.h"
 #include "bezel/gemma4/source.h"
+#include "bezel/io/gguf_tower_map.h"
 #include "bezel/nn/weight_site.h"
 #include "bezel/quant/four_bit.h"
 #include "bezel/quant/integer.h"
@@ -109,6 +110,14 @@ LoadOptions options_of(const std::string& module, LoadOptions options) {
   return options;
 }
 
+// Which tensor is missing, by its name in the file that should have it.
+std::string missing(const Source& source, const std::string& canonical) {
+  if (const auto stored = source.is_gguf() ? io::gguf_tower_name(canonical) : std::nullopt)
+    for (const auto& [name, tensor] : source.all())
+      if (io::gguf_tower_name(name)) return tensor.path() + ": tensor '" + *stored + "' (" + canonical + ") is missing";
+  return source.path() + ": tensor '" + canonical + "' is missing";
+}
+
 void fill_slot(const std::string& module, const nn::Slot& slot, Source& source, const quant::StoredFormat& format,
                const LoadOptions& given) {
   const LoadOptions options = options_of(module, given);
@@ -123,8 +132,7 @@ void fill_slot(const std::string& module, const nn::Slot& slot, Source& source, 
   const SourceTensor* found = source.take(canonical);
   if (found == nullptr) {
     if (slot.kind == nn::SlotKind::kClipBound) return;  // the reference leaves missing bounds infinite
-    throw Error(source.path(), ": tensor '", canonical, "' is missing; ", source.config_name(), " makes it ",
-                text_of(slot.shape));
+    throw Error(missing(source, canonical), "; ", source.config_name(), " makes it ", text_of(slot.shape));
   }
   check_shape(*found, slot, source.config_name());
   if (slot.kind != nn::SlotKind::kMatrix)

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "bezel/error.h"
+#include "bezel/io/gguf_projectors.h"
 
 namespace bezel::gemma4 {
 namespace {
@@ -11,6 +12,7 @@ using io::GgufFile;
 using io::GgufValue;
 
 constexpr std::int64_t kMaxDim = 1 << 24;
+constexpr std::int64_t kUsualPooling = 3;  // where no key says it
 
 std::int64_t count(const GgufFile& file, const std::string& key) { return file.at(key).whole(1, kMaxDim); }
 
@@ -64,6 +66,26 @@ AudioConfig read_audio(const GgufFile& file) {
   return audio;
 }
 
+// Patches as large as a soft token, of several of the file's along a side.
+VisionConfig read_patches(const GgufFile& file) {
+  VisionConfig vision{.num_layers = 0, .pooling_kernel_size = 1};
+  vision.hidden_size = count(file, "clip.vision.embedding_length");
+  vision.patch_size = file.at("clip.vision.patch_size").whole(1, 256);
+  const GgufValue* pooled = file.get("clip.vision.projector.scale_factor");
+  vision.patch_size *= pooled == nullptr ? kUsualPooling : pooled->whole(1, 64);
+  vision.position_embedding_size = shape_of(file, "v.position_embd.weight", 3)[1];
+  if (const GgufValue* eps = file.get("clip.vision.attention.layer_norm_epsilon")) vision.rms_norm_eps = eps->number();
+  return vision;
+}
+
+AudioConfig read_frames(const GgufFile& file) {
+  AudioConfig audio{.num_layers = 0, .use_clipped_linears = false};
+  audio.hidden_size = count(file, "clip.audio.embedding_length");
+  audio.output_proj_dims = audio.hidden_size;
+  if (const GgufValue* eps = file.get("clip.audio.attention.layer_norm_epsilon")) audio.rms_norm_eps = eps->number();
+  return audio;
+}
+
 /// Ids of the placeholder tokens of media.
 class Placeholders {
  public:
@@ -89,14 +111,31 @@ bool has(const GgufFile& file, const char* key) {
   return value != nullptr && value->boolean();
 }
 
+// Images and audio are of one model.
+void require_projector(const GgufFile& file, const char* key, std::string_view type) {
+  if (const GgufValue& value = file.at(key); value.text() != type)
+    value.fail("'" + std::string(type) +
+               "', which goes with the file's other projector type; the file mixes two models");
+}
+
+// No key says how images see themselves.
+void set_unified(ModelConfig& config) {
+  config.family = Family::kGemma4Unified;
+  config.text.bidirectional_vision = true;
+  config.text.image_attention = ImageAttention::kAllLayers;
+}
+
 }  // namespace
 
 void read_mmproj_config(const io::GgufModel& model, ModelConfig& config) {
   const GgufFile& towers = *model.towers();
   const Placeholders placeholders(model.metadata());
   config.text_only = false;
+  const bool unified = io::are_embedders(towers);
+  const io::ProjectorTypes& types = unified ? io::kEmbedderProjectors : io::kTowerProjectors;
   if (has(towers, "clip.has_vision_encoder")) {
-    config.vision = read_vision(towers);
+    require_projector(towers, "clip.vision.projector_type", types.vision);
+    config.vision = unified ? read_patches(towers) : read_vision(towers);
     // No key says it: among released models, those without per-layer embeddings see all of an image at once.
     config.text.bidirectional_vision = config.text.hidden_size_per_layer_input == 0;
     config.placeholder_ids.of[input::MediaKind::kImage] = placeholders.at("<|image|>");
@@ -104,9 +143,11 @@ void read_mmproj_config(const io::GgufModel& model, ModelConfig& config) {
     video = placeholders.find("<|video|>").value_or(video);
   }
   if (has(towers, "clip.has_audio_encoder")) {
-    config.audio = read_audio(towers);
+    require_projector(towers, "clip.audio.projector_type", types.audio);
+    config.audio = unified ? read_frames(towers) : read_audio(towers);
     config.placeholder_ids.of[input::MediaKind::kAudio] = placeholders.at("<|audio|>");
   }
+  if (unified) set_unified(config);
 }
 
 }  // namespace bezel::gemma4

@@ -196,7 +196,7 @@ GgufExport plan_from_towers(const Source& source, const io::GgufFile& towers) {
                                              : quant::rows_of(tensor.map().reshape({-1, last_of(tensor.shape)})),
                   .as_stored = entry,
                   .evict = [tensor] { tensor.evict(); }};
-    if (part.name == "v.patch_embd.weight") {
+    if (tensor.form != nullptr && (part.name == "v.patch_embd.weight" || part.name.starts_with("v.patch_norm.1."))) {
       part.columns = last_of(tensor.shape);
       part.reorder = channels_first;
     }

@@ -1,9 +1,12 @@
 #include "bezel/gemma4/source.h"
 
+#include <cmath>
+
 #include <ATen/ATen.h>
 
 #include "bezel/error.h"
 #include "bezel/io/foreign_name.h"
+#include "bezel/io/gguf_projectors.h"
 #include "bezel/io/gguf_tower_map.h"
 #include "bezel/io/key_map.h"
 #include "bezel/io/tensor_io.h"
@@ -15,6 +18,20 @@ using torch::Tensor;
 
 // Pixels of a patch as [channel, row, column] -> [row, column, channel].
 Tensor channels_last(const Tensor& weight) { return weight.permute({0, 2, 3, 1}).flatten(1).contiguous(); }
+
+// The same of flat ones, in the last dimension.
+Tensor flat_channels_last(const Tensor& pixels) {
+  const auto side = static_cast<std::int64_t>(std::lround(std::sqrt(static_cast<double>(pixels.size(-1)) / 3)));
+  return pixels.unflatten(-1, {3, side, side}).movedim(-3, -1).flatten(-3).contiguous();
+}
+
+bool are_square(std::int64_t pixels) {
+  const auto side = static_cast<std::int64_t>(std::lround(std::sqrt(static_cast<double>(pixels) / 3)));
+  return pixels == 3 * side * side;
+}
+
+// Positions of all columns and then of all rows -> both of each place.
+Tensor by_place(const Tensor& table) { return table.transpose(0, 1).contiguous(); }
 
 Tensor with_channel(const Tensor& weight) { return weight.unsqueeze(1); }
 
@@ -41,6 +58,24 @@ void set_form(SourceTensor& tensor) {
     tensor.form = scalar;
     shape.clear();
   }
+}
+
+/// The same for the 12B's embedders.
+void set_embedder_form(SourceTensor& tensor) {
+  std::vector<std::int64_t>& shape = tensor.shape;
+  if (tensor.stored == "v.position_embd.weight" && shape.size() == 3) {
+    tensor.form = by_place;
+    std::swap(shape[0], shape[1]);
+  } else if (tensor.stored == "v.patch_embd.weight" || tensor.stored.starts_with("v.patch_norm.1.")) {
+    if (!shape.empty() && are_square(shape.back())) tensor.form = flat_channels_last;
+  }
+}
+
+// Blocks hold neighbors of a row, whose order is another in a model.
+void check_form(const SourceTensor& tensor) {
+  if (tensor.form != nullptr && tensor.is_packed())
+    throw Error(tensor.path(), ": tensor '", tensor.stored, "': got type ", tensor.type_name(),
+                ", expected F32, F16 or BF16, as llama.cpp's converter writes it; convert the model anew");
 }
 
 }  // namespace
@@ -76,15 +111,21 @@ Source::Source(const std::string& model, const std::string& mmproj) : path_(mode
     return;
   }
   const io::GgufModel gguf = io::GgufModel::open(model, mmproj);
+  const bool embedders = gguf.towers() != nullptr && io::are_embedders(*gguf.towers());
   for (const auto& [stored, entry] : gguf.entries()) {
     if (stored == "rope_freqs.weight") continue;  // the config has what it says
     const bool tower = entry.file.get() == gguf.towers();
-    auto canonical = tower ? io::canonical_gguf_tower_name(stored) : io::canonical_gguf_name(stored);
+    auto canonical = !tower      ? io::canonical_gguf_name(stored)
+                     : embedders ? io::canonical_gguf_embedder_name(stored)
+                                 : io::canonical_gguf_tower_name(stored);
     if (!canonical)
       throw Error(entry.file->path(), ": tensor '", stored, "' has no place in ",
-                  tower ? "the towers of Gemma 4" : "a language model of Gemma");
+                  !tower      ? "a language model of Gemma"
+                  : embedders ? "the embedders of the 12B"
+                              : "the towers of Gemma 4");
     SourceTensor tensor{.stored = stored, .shape = entry.info->shape, .gguf_entry = entry};
-    if (tower) set_form(tensor);
+    if (tower) embedders ? set_embedder_form(tensor) : set_form(tensor);
+    check_form(tensor);
     add(std::move(*canonical), std::move(tensor));
   }
 }

@@ -1,10 +1,12 @@
 #include "bezel/io/gguf_model.h"
 
 #include <algorithm>
+#include <array>
 #include <filesystem>
 #include <optional>
 
 #include "bezel/error.h"
+#include "bezel/io/gguf_projectors.h"
 
 namespace bezel::io {
 namespace {
@@ -38,6 +40,15 @@ void check_part(const GgufFile& part, std::int64_t idx, std::int64_t count) {
 std::string architecture_of(const GgufFile& file) {
   const GgufValue* value = file.get("general.architecture");
   return value == nullptr ? "" : std::string(value->text());
+}
+
+/// Whether a language model can be the 12B's, which has neither per-layer embeddings nor experts.
+bool may_be_12b(const GgufFile& file) {
+  return std::ranges::none_of(std::array{"gemma4.embedding_length_per_layer_input", "gemma4.expert_count"},
+                              [&file](const char* key) {
+                                const GgufValue* value = file.get(key);
+                                return value != nullptr && value->whole() != 0;
+                              });
 }
 
 /// Where the towers of `model` would be: beside it under its name, else the only file for towers there.
@@ -124,7 +135,8 @@ void GgufModel::refuse_towers(const GgufFile& file) const {
   };
   const GgufValue* width = metadata().get("gemma4.embedding_length");
   throw Error(ErrorKind::kConfig, file.path(), ": not the towers of ", path(), ", architecture '",
-              architecture_of(metadata()), "': expected projector_type gemma4v or gemma4a and projection_dim ",
+              architecture_of(metadata()), "': expected projector_type gemma4v or gemma4a",
+              may_be_12b(metadata()) ? ", or the 12B's gemma4uv or gemma4ua," : "", " and projection_dim ",
               width == nullptr ? "of a Gemma 4" : std::to_string(width->whole()), ", found clip.vision ",
               text("vision", "projector_type"), " and ", text("vision", "projection_dim"), ", clip.audio ",
               text("audio", "projector_type"), " and ", text("audio", "projection_dim"),
@@ -139,7 +151,10 @@ bool GgufModel::are_its_towers(const GgufFile& file) const {
     return type != nullptr && made != nullptr && width != nullptr && type->text() == projector &&
            made->whole() == width->whole();
   };
-  return fits("vision", "gemma4v") || fits("audio", "gemma4a");
+  const auto either = [&](const ProjectorTypes& types) {
+    return fits("vision", types.vision) || fits("audio", types.audio);
+  };
+  return either(kTowerProjectors) || (may_be_12b(metadata()) && either(kEmbedderProjectors));
 }
 
 const GgufModel::Entry* GgufModel::find(std::string_view name) const {

@@ -45,8 +45,8 @@ constexpr std::array<Row, 21> kAudio{{{"self_attn.q_proj", "attn_q"},
                                       {"lconv1d.depthwise_conv1d", "conv_dw"},
                                       {"lconv1d.conv_norm", "norm_conv"},
                                       {"lconv1d.linear_end", "conv_pw2"}}};
-// Layers outside of the numbered ones; the last five are of the 12B, whose files have names of the towers' again.
-constexpr std::array<Row, 14> kSingle{
+// Layers outside of the numbered ones.
+constexpr std::array<Row, 9> kSingle{
     {{"model.vision_tower.patch_embedder.input_proj", "v.patch_embd"},
      {"model.embed_vision.embedding_projection", "mm.input_projection"},
      {"model.embed_audio.embedding_projection", "mm.a.input_projection"},
@@ -55,18 +55,21 @@ constexpr std::array<Row, 14> kSingle{
      {"model.audio_tower.subsample_conv_projection.layer0.conv", "a.conv1d.0"},
      {"model.audio_tower.subsample_conv_projection.layer0.norm", "a.conv1d.0.norm"},
      {"model.audio_tower.subsample_conv_projection.layer1.conv", "a.conv1d.1"},
-     {"model.audio_tower.subsample_conv_projection.layer1.norm", "a.conv1d.1.norm"},
-     {"model.embed_vision.multimodal_embedder.embedding_projection", "mm.input_projection"},
+     {"model.audio_tower.subsample_conv_projection.layer1.norm", "a.conv1d.1.norm"}}};
+// The 12B's, whose files have names of the towers' again.
+constexpr std::array<Row, 6> kUnified{
+    {{"model.embed_vision.multimodal_embedder.embedding_projection", "mm.input_projection"},
+     {"model.embed_audio.embedding_projection", "mm.a.input_projection"},
      {"model.embed_vision.patch_dense", "v.patch_embd"},
      {"model.embed_vision.patch_ln1", "v.patch_norm.1"},
      {"model.embed_vision.patch_ln2", "v.patch_norm.2"},
      {"model.embed_vision.pos_norm", "v.patch_norm.3"}}};
 // What is no layer's: whole names.
-constexpr std::array<Row, 4> kWhole{
+constexpr std::array<Row, 3> kWhole{
     {{"model.vision_tower.patch_embedder.position_embedding_table", "v.position_embd.weight"},
      {"model.vision_tower.std_bias", "v.std_bias"},
-     {"model.vision_tower.std_scale", "v.std_scale"},
-     {"model.embed_vision.pos_embedding", "v.position_embd.weight"}}};
+     {"model.vision_tower.std_scale", "v.std_scale"}}};
+constexpr std::array<Row, 1> kUnifiedWhole{{{"model.embed_vision.pos_embedding", "v.position_embd.weight"}}};
 // Whole names below a layer of the audio tower.
 constexpr std::array<Row, 1> kAudioWhole{{{"self_attn.per_dim_scale", "per_dim_scale.weight"}}};
 constexpr std::array<std::string_view, 6> kSuffixes{".weight",    ".bias",       ".input_min",
@@ -110,14 +113,24 @@ std::optional<std::string> renamed(std::string_view name, Side from, Side to) {
   return in_layers(kAudioLayers, kAudio, kAudioWhole, name, from, to);
 }
 
+std::optional<std::string> renamed_unified(std::string_view name, Side from, Side to) {
+  if (auto made = found_in(kUnifiedWhole, name, from, to)) return made;
+  return with_suffix(kUnified, name, from, to);
+}
+
 }  // namespace
 
 std::optional<std::string> gguf_tower_name(std::string_view canonical) {
-  return renamed(canonical, &Row::first, &Row::second);
+  if (auto made = renamed(canonical, &Row::first, &Row::second)) return made;
+  return renamed_unified(canonical, &Row::first, &Row::second);
 }
 
 std::optional<std::string> canonical_gguf_tower_name(std::string_view stored) {
   return renamed(stored, &Row::second, &Row::first);
+}
+
+std::optional<std::string> canonical_gguf_embedder_name(std::string_view stored) {
+  return renamed_unified(stored, &Row::second, &Row::first);
 }
 
 }  // namespace bezel::io

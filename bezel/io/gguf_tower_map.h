@@ -11,7 +11,10 @@ namespace bezel::io {
 /// gguf's MODEL_ARCH.MMPROJ, llama.cpp's conversion/gemma.py.
 std::optional<std::string> gguf_tower_name(std::string_view canonical);
 
-/// The inverse.
+/// The inverse, for the towers of all sizes but the 12B.
 std::optional<std::string> canonical_gguf_tower_name(std::string_view stored);
+
+/// The inverse, for the embedders of the 12B.
+std::optional<std::string> canonical_gguf_embedder_name(std::string_view stored);
 
 }  // namespace bezel::io

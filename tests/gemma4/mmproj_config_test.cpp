@@ -63,6 +63,18 @@ void add_audio(GgufBytes& bytes) {
   add_tensor(bytes, "a.pre_encode.out.weight", {16, 12});
 }
 
+/// The 12B's.
+void add_embedders(GgufBytes& bytes, const std::string& audio_type = "gemma4ua") {
+  bytes.key("clip.has_vision_encoder", kBool, raw<std::uint8_t>(1));
+  bytes.key("clip.has_audio_encoder", kBool, raw<std::uint8_t>(1));
+  bytes.key("clip.vision.projector_type", "gemma4uv").key("clip.vision.projection_dim", 8);
+  bytes.key("clip.vision.embedding_length", 32).key("clip.vision.block_count", 0).key("clip.vision.patch_size", 4);
+  bytes.key("clip.vision.attention.layer_norm_epsilon", kF32, raw(1e-5f));
+  bytes.key("clip.audio.projector_type", audio_type).key("clip.audio.projection_dim", 8);
+  bytes.key("clip.audio.embedding_length", 16).key("clip.audio.block_count", 0);
+  add_tensor(bytes, "v.position_embd.weight", {32, 5, 2});
+}
+
 ModelConfig read(const GgufBytes& towers, const GgufBytes& model = language_model()) {
   const test::TempFolder folder;
   write_bytes(folder / "m.gguf", model.bytes());
@@ -101,6 +113,29 @@ TEST(MmprojConfig, MetadataAndTensorsSayWhatTheTowersAre) {
   EXPECT_TRUE(config.audio->use_clipped_linears);
 }
 
+TEST(MmprojConfig, EmbeddersMakeAUnifiedModel) {
+  GgufBytes towers;
+  add_embedders(towers);
+  ModelConfig config = read(towers);
+  EXPECT_EQ(config.architecture(), "Gemma4UnifiedForConditionalGeneration");
+  EXPECT_TRUE(config.has_image_attention());
+  EXPECT_EQ(config.text.image_attention, ImageAttention::kAllLayers);
+  EXPECT_EQ(config.placeholder_ids[input::MediaKind::kImage], 2);
+  EXPECT_EQ(config.placeholder_ids[input::MediaKind::kAudio], 1);
+  ASSERT_TRUE(config.vision && config.audio);
+  EXPECT_EQ(config.vision->num_layers, 0);
+  EXPECT_EQ(config.vision->hidden_size, 32);
+  EXPECT_EQ(config.vision->patch_size, 12);  // three of the file's along a side where it does not say
+  EXPECT_EQ(config.vision->pooling_kernel_size, 1);
+  EXPECT_EQ(config.vision->position_embedding_size, 5);
+  EXPECT_FLOAT_EQ(static_cast<float>(config.vision->rms_norm_eps), 1e-5f);
+  EXPECT_EQ(config.audio->num_layers, 0);
+  EXPECT_EQ(config.audio->hidden_size, 16);
+  EXPECT_FALSE(config.audio->use_clipped_linears);
+  towers.key("clip.vision.projector.scale_factor", 2);
+  EXPECT_EQ(read(towers).vision->patch_size, 8);
+}
+
 TEST(MmprojConfig, OneTowerIsEnough) {
   GgufBytes towers;
   add_vision(towers);
@@ -115,6 +150,8 @@ TEST(MmprojConfig, RefusesByNameWhatCannotBe) {
     add(towers);
     return error_of([&] { read(towers, model); });
   };
+  EXPECT_TRUE(says(complaint([](GgufBytes& to) { add_embedders(to, "gemma4a"); }), "clip.audio.projector_type"));
+  EXPECT_TRUE(says(complaint([](GgufBytes& to) { add_embedders(to, "gemma4a"); }), "expected 'gemma4ua'"));
   EXPECT_TRUE(says(complaint([](GgufBytes& to) { add_vision(to, 3); }), "clip.vision.attention.head_count"));
   EXPECT_TRUE(says(complaint([](GgufBytes& to) { add_vision(to); }, language_model("x")), "no word '<|image|>'"));
   EXPECT_TRUE(

@@ -88,9 +88,10 @@ GgufBytes language_model() {
   return bytes.tensor("a", {8}, 0, std::string(32, 'x'));
 }
 
-GgufBytes towers(std::uint32_t width, const std::string& tensor = "v.patch_embd.weight") {
+GgufBytes towers(std::uint32_t width, const std::string& tensor = "v.patch_embd.weight",
+                 const std::string& projector = "gemma4v") {
   GgufBytes bytes;
-  bytes.key("clip.vision.projector_type", "gemma4v").key("clip.vision.projection_dim", width);
+  bytes.key("clip.vision.projector_type", projector).key("clip.vision.projection_dim", width);
   return bytes.tensor(tensor, {8}, 0, std::string(32, 'y'));
 }
 
@@ -138,8 +139,24 @@ TEST(GgufModelTest, TakesTheTowersThatAreNamed) {
   write_bytes(other / "named.gguf", towers(16).bytes());
   const std::string refused = error_of([&] { GgufModel::open(folder / "m.gguf", other / "named.gguf"); });
   EXPECT_TRUE(says(refused, other / "named.gguf"));
+  EXPECT_TRUE(says(refused, "gemma4v or gemma4a, or the 12B's gemma4uv or gemma4ua, and"));
   EXPECT_TRUE(says(refused, "projection_dim 8, found clip.vision gemma4v and 16, clip.audio none and none"));
   EXPECT_TRUE(says(error_of([&] { GgufModel::open(folder / "m.gguf", folder / "m.gguf"); }), "not the towers of"));
+}
+
+TEST(GgufModelTest, EmbeddersAreOfModelsThatCanBeThe12B) {
+  const TempFolder folder;
+  const std::string towers_path = folder / "mmproj-m.gguf";
+  write_bytes(towers_path, towers(8, "v.patch_embd.weight", "gemma4uv").bytes());
+  write_bytes(folder / "m.gguf",
+              language_model().key("gemma4.embedding_length_per_layer_input", 0).key("gemma4.expert_count", 0).bytes());
+  EXPECT_EQ(towers_with(folder), "mmproj-m.gguf");
+  for (const char* key : {"gemma4.embedding_length_per_layer_input", "gemma4.expert_count"}) {
+    write_bytes(folder / "m.gguf", language_model().key(key, 2).bytes());
+    EXPECT_EQ(towers_with(folder), "");
+    EXPECT_TRUE(says(error_of([&] { GgufModel::open(folder / "m.gguf", towers_path); }),
+                     "expected projector_type gemma4v or gemma4a and projection_dim 8, found clip.vision gemma4uv"));
+  }
 }
 
 TEST(GgufModelTest, RefusesDamagedTowersByName) {

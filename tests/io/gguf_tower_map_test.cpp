@@ -23,6 +23,25 @@ TEST(GgufTowerMap, NamesLayersBoundsAndWholeTensors) {
   }
 }
 
+TEST(GgufTowerMap, TheSameNamesAreOtherTensorsOfThe12B) {
+  const std::pair<const char*, const char*> rows[] = {
+      {"model.embed_vision.multimodal_embedder.embedding_projection.weight", "mm.input_projection.weight"},
+      {"model.embed_audio.embedding_projection.weight", "mm.a.input_projection.weight"},
+      {"model.embed_vision.patch_dense.bias", "v.patch_embd.bias"},
+      {"model.embed_vision.patch_ln1.weight", "v.patch_norm.1.weight"},
+      {"model.embed_vision.patch_ln2.bias", "v.patch_norm.2.bias"},
+      {"model.embed_vision.pos_norm.weight", "v.patch_norm.3.weight"},
+      {"model.embed_vision.pos_embedding", "v.position_embd.weight"}};
+  for (const auto& [canonical, stored] : rows) {
+    EXPECT_EQ(gguf_tower_name(canonical), stored);
+    EXPECT_EQ(canonical_gguf_embedder_name(stored), canonical);
+  }
+  EXPECT_EQ(canonical_gguf_tower_name("mm.input_projection.weight"), "model.embed_vision.embedding_projection.weight");
+  EXPECT_FALSE(canonical_gguf_tower_name("v.patch_norm.1.weight"));
+  for (const char* name : {"v.blk.0.attn_q.weight", "v.std_bias", "a.conv1d.0.weight", "v.patch_norm.1", ""})
+    EXPECT_FALSE(canonical_gguf_embedder_name(name)) << name;
+}
+
 TEST(GgufTowerMap, KnowsNoOtherTensors) {
   for (const char* name : {"model.language_model.layers.0.self_attn.q_proj.weight",
                            "model.vision_tower.encoder.layers.x.mlp.up_proj.weight",

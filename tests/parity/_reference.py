@@ -12,7 +12,7 @@ BIN = Path(sys.argv[1] if len(sys.argv) > 1 else os.environ["BEZEL_BIN"])
 PRESETS = {"e2b": ["text", "batch", "image", "images", "audio", "mixed"],
            "dense": ["text", "batch", "image", "images"],
            "moe": ["text", "batch", "image", "images"]}
-# The 12B has programs of its own, unified_*.py: it has neither towers nor their files.
+# The 12B has programs of its own, unified_*.py: it has no towers.
 UNIFIED = {"unified": ["text", "batch", "image", "images", "audio", "mixed", "long"]}
 CASES = PRESETS | UNIFIED
 
