@@ -1,5 +1,5 @@
 """`bezel convert` of checkpoints that Orbax itself writes, in every form of them, against the Hugging Face folders they were made
-from: every tensor bit for bit, and the logits of the text case. What is damaged is refused, and no folder appears.
+from: every tensor bit for bit, and the logits of the text case. `bezel inspect` lists their arrays. What is damaged is refused, and no folder appears.
 
     orbax.py BEZEL_FOLDER TEST_FOLDER
 
@@ -133,8 +133,83 @@ def check_refusals(model, source, work):
     refused("an array that _METADATA does not name", lambda f: edit_metadata(f, drop), "model.language_model.norm.weight")
     refused("an array that is not there", lambda f: edit_metadata(f, invent), "array 'nowhere' is in _METADATA")
     refused("a name that leads out", lambda f: edit_metadata(f, rename), "without '..'")
-    check("a checkpoint of Orbax" in bezel("inspect", source, code=3).stderr, "inspect names the folder for what it is")
     refused("a size that was not released", lambda f: None, "--config", code=2, config=None)
+
+
+def is_bound(name):
+    return name.endswith((".input_min", ".input_max", ".output_min", ".output_max"))
+
+
+def tower_of(name):
+    """As Bezel calls the towers; the names are those of Hugging Face."""
+    towers = {"model.vision_tower.": "vision", "model.audio_tower.": "audio", "model.embed_vision.": "projectors", "model.embed_audio.": "projectors"}
+    return next((tower for prefix, tower in towers.items() if name.startswith(prefix)), "language")
+
+
+def sizes_by_tower(tensors):
+    """Elements by tower, without clip bounds, which several tensors share in one array."""
+    sizes = {}
+    for name, value in tensors.items():
+        if not is_bound(name):
+            sizes[tower_of(name)] = sizes.get(tower_of(name), 0) + value.numel()
+    return sizes
+
+
+def check_inspect(model, work):
+    """The numbers are those of _METADATA and of the Hugging Face folder that the checkpoint stands for."""
+    what, source = f"{model.parent.name}: inspect", work / "orbax"
+    names = json.loads((source / "_METADATA").read_text())["tree_metadata"]
+    oracle = load_file(work / "hf" / "model.safetensors")
+    report = json.loads(bezel("inspect", source, "--config", model / "config.json", "--json").stdout)
+    check(report["kind"] == "orbax" and report["store"] == "OCDBT" and report["size"] == "", f"{what}: form and size")
+    check(report["converts"] is True and report["loads"] is False, f"{what}: can be converted")
+    check(report["arrays"] == len(names), f"{what}: {report['arrays']} arrays, _METADATA has {len(names)}")
+    check(report["tensors"] == len(oracle), f"{what}: {report['tensors']} tensors, Hugging Face's has {len(oracle)}")
+    rows = [(tower, row) for tower, tower_rows in report["tree"].items() for row in tower_rows]
+    sizes, counts = {}, 0
+    for tower, row in rows:
+        counts += row["count"]
+        if row["name"] != "clip bounds":
+            sizes[tower] = sizes.get(tower, 0) + row["parameters"]
+    check(sizes == sizes_by_tower(oracle), f"{what}: {sizes}, Hugging Face's has {sizes_by_tower(oracle)}")
+    unused = {array["name"] for array in report["unused_arrays"]}
+    extras = {".".join(part["key"] for part in entry["key_metadata"]) for entry in names.values()}
+    extras = {name for name in extras if name.endswith("_input_embedding_extra")}
+    check(unused == extras and counts + len(unused) == len(names), f"{what}: arrays that are not used: {unused}")
+    layers = json.loads((model / "config.json").read_text())["text_config"]["num_hidden_layers"]
+    scales = next(row for tower, row in rows if tower == "language" and row["name"] == "layer_*.skip_scale")
+    check((scales["count"], scales["layers"], scales["shape"], scales["storage"]) == (layers, f"0-{layers - 1}", [1], "F32"), f"{what}: {scales}")
+    unknown = json.loads(bezel("inspect", source, "--json").stdout)
+    check(unknown["converts"] is None, f"{what}: without a config nothing is compared")
+    text = bezel("inspect", source).stdout
+    check("--config FILE" in text and f"bezel convert --model {source}" in text and "layer_*.attn.q_einsum.w" in text, f"{what}: {text}")
+    check("only for a checkpoint of Orbax" in bezel("inspect", model, "--config", model / "config.json", code=2).stderr, f"{what}: --config is for Orbax")
+
+
+def check_bad_inspect(model, work):
+    """What cannot be converted is listed all the same, with exit code 3; --check reads the values."""
+    bad = work / "inspected"
+    shutil.rmtree(bad, ignore_errors=True)
+    shutil.copytree(work / "orbax", bad)
+    metadata = json.loads((bad / "_METADATA").read_text())
+    tree = metadata["tree_metadata"]
+    tree.pop(next(key for key in tree if "final_norm" in key))
+    (bad / "_METADATA").write_text(json.dumps(metadata))
+    report = json.loads(bezel("inspect", bad, "--config", model / "config.json", "--json", code=3).stdout)
+    check(report["converts"] is False and "model.language_model.norm.weight" in report["problem"] and report["arrays"] == len(tree), "inspect: an array is missing")
+    check(json.loads(bezel("inspect", work / "orbax", "--check", "--json").stdout)["bad_values"] == [], "inspect --check: finite")
+    from safetensors.torch import save_file
+
+    spoilt = work / "spoilt"
+    shutil.rmtree(spoilt, ignore_errors=True)
+    shutil.copytree(model, spoilt)
+    tensors = load_file(spoilt / "model.safetensors")
+    norm = next(name for name in tensors if name.endswith("language_model.norm.weight"))
+    tensors[norm].view(-1)[:3] = tensors[norm].new_tensor([float("nan"), float("inf"), 1.0])
+    save_file(tensors, spoilt / "model.safetensors", metadata={"format": "pt"})
+    make(spoilt, bad, "--no-extras")
+    found = json.loads(bezel("inspect", bad, "--check", "--json", code=3).stdout)["bad_values"]
+    check([(item["tensor"], item["nan"], item["inf"]) for item in found] == [("final_norm.scale", 1, 1)], f"inspect --check: {found}")
 
 
 def main():
@@ -150,6 +225,8 @@ def main():
                 print(*check_form(root, model, flags, work))
             check_logits(model, work)
             check_rounding(model, work)
+            check_inspect(model, work)
+            check_bad_inspect(model, work)
             check_refusals(model, work / "orbax", work)
     return finish()
 
