@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "cli/orbax_base.h"
+
 namespace bezel::cli {
 
 train::TrainConfig config_of(std::vector<std::string> arguments) {
@@ -11,7 +13,9 @@ train::TrainConfig config_of(std::vector<std::string> arguments) {
     path = arguments.front();
     arguments.erase(arguments.begin());
   }
-  return train::read_train_config(path, train::parse_overrides(arguments));
+  train::TrainConfig config = train::read_train_config(path, train::parse_overrides(arguments));
+  use_converted_base(config);
+  return config;
 }
 
 void run_with_config_keys(CLI::App& command, int& status, int (*run)(std::vector<std::string>)) {

@@ -8,6 +8,7 @@
 #include "bezel/error.h"
 #include "bezel/train/config.h"
 #include "cli/command.h"
+#include "cli/inspect_orbax.h"
 #include "cli/inspect_text.h"
 #include "cli/mmproj_option.h"
 
@@ -119,6 +120,7 @@ void print_scan(const Json& scan) {
 struct InspectOptions {
   std::string path;
   std::string mmproj;
+  std::string config;
   std::string target_modules;
   bool json = false;
   bool check = false;
@@ -139,14 +141,21 @@ int show_targets(const InspectOptions& options) {
 
 int inspect(const InspectOptions& options) {
   if (!options.target_modules.empty()) return show_targets(options);
-  Json report = report::inspect(options.path, options.mmproj);
-  bool good = report["loads"].get<bool>();
+  Json report = report::inspect(options.path, options.mmproj, options.config);
+  const bool is_orbax = report["kind"] == "orbax";
+  if (is_orbax && options.clips)
+    throw Error(ErrorKind::kConfig, options.path, ": a checkpoint of Orbax; --clips is for what `bezel convert` makes ",
+                "of it");
+  bool good = is_orbax ? !report.contains("problem") : report["loads"].get<bool>();
   if (options.check) {
     report["bad_values"] = report::scan_values(options.path, options.mmproj);
     good = good && report["bad_values"].empty();
   }
   if (options.json) {
     std::cout << report.dump(2, ' ', false, Json::error_handler_t::replace) << '\n';
+  } else if (is_orbax) {
+    print_orbax(report, options.config);
+    if (options.check) print_scan(report["bad_values"]);
   } else {
     report["kind"] == "adapter" ? print_adapter(report) : print_checkpoint(report, options.clips);
     if (options.check) print_scan(report["bad_values"]);
@@ -158,15 +167,18 @@ int inspect(const InspectOptions& options) {
 
 void add_inspect(CLI::App& app, int& status) {
   auto options = std::make_shared<InspectOptions>();
-  CLI::App* command = app.add_subcommand("inspect", "What a checkpoint, an adapter or a GGUF file holds");
-  command->add_option("path", options->path, "checkpoint or adapter folder, or GGUF file")->required();
+  CLI::App* command =
+      app.add_subcommand("inspect", "What a checkpoint (also of Orbax), an adapter or a GGUF file holds");
+  command->add_option("path", options->path, "checkpoint or adapter folder, also of Orbax, or GGUF file")->required();
   add_mmproj_option(*command, options->mmproj);
+  command->add_option("--config", options->config,
+                      "of Orbax: the model's config.json, where the shapes are not of a released size");
   command->add_flag("--json", options->json, "as JSON, with every name");
   command->add_flag("--check", options->check, "read every value and look for NaN and Inf");
   command->add_flag("--clips", options->clips, "the clip bounds of each layer");
   command->add_option("--target-modules", options->target_modules,
                       "only the layers that this value of the config key would adapt, in every tower");
-  command->footer("Exit code 3 when Bezel could not load it.");
+  command->footer("Exit code 3 when Bezel could not load it, or with Orbax not convert it.");
   command->callback([options, &status] { status = inspect(*options); });
 }
 

@@ -9,6 +9,7 @@ namespace {
 
 using io::Json;
 
+constexpr const char* kTable = "embedder.input_embedding";
 constexpr std::int64_t kMaxPositions = 131072;
 
 /// What no shape of a released size says.
@@ -56,11 +57,15 @@ class Shapes {
 
 std::string layer(std::int64_t idx, const char* leaf) { return "layer_" + std::to_string(idx) + "." + leaf; }
 
+const Size* find_size(std::int64_t num_layers, std::int64_t hidden_size) {
+  return std::ranges::find_if(
+      kSizes, [&](const Size& size) { return size.num_layers == num_layers && size.hidden_size == hidden_size; });
+}
+
 const Size& released_size(const Shapes& shapes) {
   const std::int64_t num_layers = shapes.num_layers();
-  const std::int64_t hidden_size = shapes.size("embedder.input_embedding", 1, 2);
-  const auto* found = std::ranges::find_if(
-      kSizes, [&](const Size& size) { return size.num_layers == num_layers && size.hidden_size == hidden_size; });
+  const std::int64_t hidden_size = shapes.size(kTable, 1, 2);
+  const Size* found = find_size(num_layers, hidden_size);
   if (found == std::end(kSizes))
     throw Error(ErrorKind::kConfig, shapes.source(), ": ", num_layers, " layers of width ", hidden_size,
                 " are none of Gemma 4's released sizes (E2B, E4B, 26B-A4B, 31B); give its config.json with --config");
@@ -110,7 +115,7 @@ void add_layers(const Shapes& shapes, const Size& size, Json& text) {
 Json text_config(const Shapes& shapes, const Size& size) {
   const std::string table = "embedder.per_layer_embeddings";
   const bool per_layer = shapes.has(table);
-  const std::int64_t vocab_size = shapes.size("embedder.input_embedding", 0, 2);
+  const std::int64_t vocab_size = shapes.size(kTable, 0, 2);
   Json text = {{"model_type", "gemma4_text"},
                {"vocab_size", vocab_size},
                {"vocab_size_per_layer_input", per_layer ? shapes.size(table, 0, 3) : vocab_size},
@@ -196,6 +201,14 @@ Json audio_config(const Shapes& shapes) {
 }
 
 }  // namespace
+
+std::string orbax_size(const OrbaxShapes& all) {
+  const auto table = all.find(kTable);
+  if (table == all.end() || table->second.size() != 2) return "";
+  const std::string source;
+  const Size* found = find_size(Shapes(all, source).num_layers(), table->second[1]);
+  return found == std::end(kSizes) ? "" : found->name;
+}
 
 Json orbax_config(const OrbaxShapes& all, const std::string& source) {
   const Shapes shapes(all, source);

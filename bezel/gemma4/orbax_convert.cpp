@@ -95,7 +95,7 @@ void check_tokenizer(const std::string& folder) {
 }  // namespace
 
 OrbaxPlan plan_orbax(const OrbaxOptions& options) {
-  check_tokenizer(options.tokenizer);
+  if (!options.tokenizer.empty()) check_tokenizer(options.tokenizer);
   const Arrays arrays = open_arrays(options.model);
   OrbaxPlan plan;
   plan.arrays = static_cast<std::int64_t>(arrays.all.size());

@@ -11,9 +11,11 @@ namespace bezel::gemma4 {
 
 /// What to make of an Orbax checkpoint.
 struct OrbaxOptions {
-  std::string model;      ///< the checkpoint's folder
-  std::string tokenizer;  ///< folder with tokenizer.json and the other small files of a Hugging Face checkpoint
-  std::string config;     ///< config.json of the model; "": made from the shapes
+  std::string model;  ///< the checkpoint's folder
+  /// Folder with tokenizer.json and the other small files of a Hugging Face checkpoint; "": the plan is checked only,
+  /// not written.
+  std::string tokenizer;
+  std::string config;                  ///< config.json of the model; "": made from the shapes
   io::DType dtype = io::DType::kBF16;  ///< float32 or bfloat16
   io::KeyLayout layout = io::KeyLayout::kNested;
   std::size_t max_shard_bytes = io::kMaxShardBytes;

@@ -18,7 +18,7 @@ constexpr std::array<std::string_view, 9> kWeightEndings = {
 
 bool is_small_file(const std::string& name) {
   const auto ends = [&](std::string_view ending) { return name.ends_with(ending); };
-  return name != "config.json" && std::ranges::none_of(kWeightEndings, ends);
+  return name != "config.json" && name != kOriginFile && std::ranges::none_of(kWeightEndings, ends);
 }
 
 using Shard = std::span<const CheckpointPart>;
@@ -97,6 +97,8 @@ WrittenCheckpoint write_checkpoint(const NewCheckpoint& checkpoint, const std::s
     write_file_atomically((folder.path() / "model.safetensors.index.json").string(), index.dump(2) + "\n");
   }
   write_file_atomically((folder.path() / "config.json").string(), checkpoint.config.dump(2) + "\n");
+  if (!checkpoint.origin.is_null())
+    write_file_atomically((folder.path() / kOriginFile).string(), checkpoint.origin.dump(2) + "\n");
   folder.commit();
   return written;
 }

@@ -25,11 +25,15 @@ CheckpointPart copied_part(const Checkpoint::Entry& entry, std::string name);
 /// transformers' default.
 inline constexpr std::size_t kMaxShardBytes = 5'000'000'000;
 
+/// Says what a checkpoint was made of; stays behind when another one is made of it.
+inline constexpr const char* kOriginFile = "converted_from.json";
+
 /// A checkpoint that is made from another one, tensor by tensor.
 struct NewCheckpoint {
   std::string source;  ///< folder whose tokenizer, processor and other small files go with it
   Json config{};       ///< config.json
   std::vector<CheckpointPart> parts{};
+  Json origin{};                                 ///< text of kOriginFile; null: none
   std::size_t max_shard_bytes = kMaxShardBytes;  ///< a part that is larger gets a shard of its own
 };
 
@@ -43,8 +47,8 @@ struct WrittenCheckpoint {
 
 /// Writes the new folder `output`, whole or not at all: model.safetensors, or where the tensors take more than
 /// max_shard_bytes, shards and model.safetensors.index.json as transformers names them. Holds one part in memory at a
-/// time. Of the source's files everything is copied but weights and config.json; folders are not. Throws Error
-/// (kConfig) when `output` exists, Error (kIo) when writing fails.
+/// time. Of the source's files everything is copied but weights, config.json and kOriginFile; folders are not. Throws
+/// Error (kConfig) when `output` exists, Error (kIo) when writing fails.
 WrittenCheckpoint write_checkpoint(const NewCheckpoint& checkpoint, const std::string& output);
 
 }  // namespace bezel::io

@@ -17,6 +17,7 @@
 #include "bezel/lora/file_names.h"
 #include "bezel/lora/targets.h"
 #include "bezel/nn/weight_site.h"
+#include "bezel/report/inspect_orbax.h"
 #include "bezel/report/inspect_parts.h"
 
 namespace bezel::report {
@@ -227,20 +228,21 @@ Json inspect_targets(const std::string& folder, const lora::ModulePattern& targe
   return selected_json(model, target_modules);
 }
 
-Json inspect(const std::string& folder, const std::string& mmproj) {
+Json inspect(const std::string& folder, const std::string& mmproj, const std::string& config) {
   namespace fs = std::filesystem;
   std::error_code error;
-  if (io::is_gguf_path(folder)) return inspect_checkpoint(folder, mmproj);
-  io::check_checkpoint_folder(folder);
-  if (fs::exists(fs::path(folder) / lora::kAdapterConfig, error)) {
-    if (!mmproj.empty()) throw Error(ErrorKind::kConfig, folder, ": an adapter; --mmproj is for a GGUF file");
-    return inspect_adapter(folder);
-  }
-  if (const auto orbax = io::find_orbax_folder(folder))
-    throw Error(*orbax, ": a checkpoint of Orbax (", io::ZarrStore::open(*orbax).names().size(),
-                " arrays), the form of Google's JAX releases; `bezel convert --model ", folder,
-                " --tokenizer FOLDER --output FOLDER` makes a checkpoint that Bezel loads");
-  return inspect_checkpoint(folder, mmproj);
+  const bool is_gguf = io::is_gguf_path(folder);
+  if (!is_gguf) io::check_checkpoint_folder(folder);
+  const bool is_adapter = !is_gguf && fs::exists(fs::path(folder) / lora::kAdapterConfig, error);
+  const bool is_orbax = !is_gguf && !is_adapter && io::find_orbax_folder(folder);
+  if (!config.empty() && !is_orbax)
+    throw Error(ErrorKind::kConfig, "--config ", config, ": only for a checkpoint of Orbax (_METADATA, ",
+                "manifest.ocdbt), and ", folder, " is none");
+  if (!mmproj.empty() && (is_adapter || is_orbax))
+    throw Error(ErrorKind::kConfig, folder, is_orbax ? ": a checkpoint of Orbax" : ": an adapter",
+                "; --mmproj is for a GGUF file");
+  if (is_orbax) return inspect_orbax(folder, config);
+  return is_adapter ? inspect_adapter(folder) : inspect_checkpoint(folder, mmproj);
 }
 
 }  // namespace bezel::report

@@ -17,8 +17,8 @@ io::Json inspect_checkpoint(const std::string& folder, const std::string& mmproj
 io::Json inspect_adapter(const std::string& folder);
 
 /// Either of the two: an adapter when the folder has an adapter_config.json. `mmproj`, here and in the others: see
-/// gemma4::ModelFiles.
-io::Json inspect(const std::string& folder, const std::string& mmproj = "");
+/// gemma4::ModelFiles. A checkpoint of Orbax as inspect_orbax does, by `config`, which is for no other.
+io::Json inspect(const std::string& folder, const std::string& mmproj = "", const std::string& config = "");
 
 /// {tower: [module, …]}: the layers that `target_modules` would adapt in a checkpoint, each tower asked by itself.
 /// Throws Error (kConfig) when it is no layer of any tower.

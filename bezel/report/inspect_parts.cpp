@@ -33,18 +33,6 @@ double scalar_value(const gemma4::SourceTensor& tensor) {
   return value.item<double>();
 }
 
-// "0-3, 5" of numbers in order.
-std::string ranges_text(const std::set<std::int64_t>& numbers) {
-  std::string out;
-  for (auto at = numbers.begin(); at != numbers.end();) {
-    const std::int64_t first = *at;
-    std::int64_t last = first;
-    while (++at != numbers.end() && *at == last + 1) ++last;
-    out += (out.empty() ? "" : ", ") + std::to_string(first) + (last > first ? "-" + std::to_string(last) : "");
-  }
-  return out;
-}
-
 /// Tensors that are alike but for the number of their layer.
 struct Group {
   std::set<std::int64_t> layers;
@@ -92,6 +80,17 @@ std::int64_t element_count(const std::vector<std::int64_t>& shape) {
   std::int64_t count = 1;
   for (const std::int64_t size : shape) count *= size;
   return count;
+}
+
+std::string ranges_text(const std::set<std::int64_t>& numbers) {
+  std::string out;
+  for (auto at = numbers.begin(); at != numbers.end();) {
+    const std::int64_t first = *at;
+    std::int64_t last = first;
+    while (++at != numbers.end() && *at == last + 1) ++last;
+    out += (out.empty() ? "" : ", ") + std::to_string(first) + (last > first ? "-" + std::to_string(last) : "");
+  }
+  return out;
 }
 
 Json tree_json(const StoredTensors& tensors) {

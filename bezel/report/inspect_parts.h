@@ -1,6 +1,7 @@
 #pragma once
 
 #include <map>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -20,6 +21,9 @@ using StoredTensors = std::map<std::string, gemma4::SourceTensor>;
 std::string tower_name_of(std::string_view canonical);
 
 std::int64_t element_count(const std::vector<std::int64_t>& shape);
+
+/// Numbers in order as text: "0-3, 5".
+std::string ranges_text(const std::set<std::int64_t>& numbers);
 
 /// {tower: [{name, layers, count, storage, shape, parameters, bytes}, …]}: tensors that differ in the number of their
 /// layer only are one row, `name` with `*` for it and `layers` in words ("0-3, 5"); clip bounds are one row a tower.

@@ -2,10 +2,12 @@
 #include <bit>
 #include <cstring>
 #include <filesystem>
+#include <span>
 
 #include "bezel/io/checkpoint.h"
 #include "bezel/io/gguf_model.h"
 #include "bezel/io/tensor_io.h"
+#include "bezel/io/zarr.h"
 #include "bezel/kernels/unpack.h"
 #include "bezel/lora/file_names.h"
 #include "bezel/report/inspect.h"
@@ -34,10 +36,8 @@ Count count_values(const std::byte* data, std::size_t size_bytes, Bits exponent,
   return count;
 }
 
-Count count_tensor(const io::SafetensorsFile& file, const io::TensorInfo& info) {
-  const std::byte* data = file.data(info);
-  const std::size_t size_bytes = info.end_bytes - info.begin_bytes;
-  switch (info.dtype) {
+Count count_elements(DType dtype, const std::byte* data, std::size_t size_bytes) {
+  switch (dtype) {
     case DType::kBF16:
       return count_values<std::uint16_t>(data, size_bytes, 0x7f80, 0x007f);
     case DType::kF16:
@@ -49,6 +49,10 @@ Count count_tensor(const io::SafetensorsFile& file, const io::TensorInfo& info) 
     default:
       return {};
   }
+}
+
+Count count_tensor(const io::SafetensorsFile& file, const io::TensorInfo& info) {
+  return count_elements(info.dtype, file.data(info), info.end_bytes - info.begin_bytes);
 }
 
 bool may_be_infinite(std::string_view name) {
@@ -92,6 +96,23 @@ Json scan_gguf(const std::string& path, const std::string& mmproj) {
   return out;
 }
 
+Json scan_orbax(const std::string& folder) {
+  Json out = Json::array();
+  const io::ZarrStore store = io::ZarrStore::open(folder);
+  for (const io::ZarrName& name : store.names()) {
+    const io::ZarrArray array = io::ZarrArray::open(store, name.text());
+    Count count;
+    array.read([&](std::size_t, std::span<const std::byte> bytes) {
+      const Count part = count_elements(array.dtype(), bytes.data(), bytes.size());
+      count = {count.nan + part.nan, count.inf + part.inf};
+    });
+    if (name.path.back().starts_with("clip_")) count.inf = 0;
+    if (count.nan + count.inf > 0)
+      out.push_back({{"tensor", name.text()}, {"file", store.folder()}, {"nan", count.nan}, {"inf", count.inf}});
+  }
+  return out;
+}
+
 }  // namespace
 
 Json scan_values(const std::string& folder, const std::string& mmproj) {
@@ -103,6 +124,7 @@ Json scan_values(const std::string& folder, const std::string& mmproj) {
     scan_file(*io::SafetensorsFile::open(adapter.string()), out);
     return out;
   }
+  if (io::find_orbax_folder(folder)) return scan_orbax(folder);
   const io::Checkpoint checkpoint = io::Checkpoint::open(folder);
   const io::SafetensorsFile* last = nullptr;
   std::map<std::string, std::shared_ptr<const io::SafetensorsFile>> files;

@@ -76,9 +76,10 @@ void settle_warmup(TrainConfig& config) {
 }
 
 void expand_homes(TrainConfig& config) {
-  for (std::string* path : {&config.base_model, &config.mmproj, &config.output_dir, &config.train_file,
-                            &config.eval_file, &config.media_root, &config.dataset_dir, &config.init_adapter,
-                            &config.cache_dir, &config.resume_from_checkpoint, &config.chat_template})
+  for (std::string* path :
+       {&config.base_model, &config.mmproj, &config.output_dir, &config.train_file, &config.eval_file,
+        &config.media_root, &config.dataset_dir, &config.init_adapter, &config.cache_dir,
+        &config.resume_from_checkpoint, &config.chat_template, &config.tokenizer, &config.convert_to})
     *path = io::expand_home(*path);
   for (auto* names : {&config.dataset, &config.eval_dataset})
     for (std::string& name : *names) name = io::expand_home(name);

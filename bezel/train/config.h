@@ -27,8 +27,10 @@ struct DatasetEntry {
 /// Settings of a training run. `config_keys()` describes each key; an empty text means "not given".
 struct TrainConfig {
   std::string base_model;
-  std::string base_name;  ///< of the base in the adapter's files: base_model as it was given, which may be a hub id
-  std::string mmproj;     ///< GGUF file with the towers of a base_model that is one
+  std::string base_name;   ///< of the base in the adapter's files: base_model as it was given, which may be a hub id
+  std::string mmproj;      ///< GGUF file with the towers of a base_model that is one
+  std::string tokenizer;   ///< folder with the small files of a base_model of Orbax
+  std::string convert_to;  ///< folder that such a base_model is converted to
   std::string output_dir;
   std::string train_file;
   std::string eval_file;

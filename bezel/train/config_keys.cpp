@@ -88,6 +88,11 @@ constexpr ConfigBinding kBindings[] = {
                                "", "checkpoint folder or GGUF file to fine-tune"}),
     bind<&Config::mmproj>({"mmproj", "", "file", "the one beside base_model",
                            "GGUF file with the towers of a base_model that is a GGUF file"}),
+    bind<&Config::tokenizer>({"tokenizer", "", "folder", "none",
+                              "of a base_model that is a checkpoint of Orbax: folder with tokenizer.json and the other "
+                              "small files; see docs/ORBAX.md"}),
+    bind<&Config::convert_to>({"convert_to", "", "folder", "none",
+                               "of such a base_model: folder that it is converted to, once; later runs use it again"}),
     bind<&Config::output_dir>({"output_dir", "", "folder", "", "where the adapter goes"}),
     bind<&Config::train_file>({"train_file", "train_data dataset_name", "file", "",
                                "samples, one JSON object a line; or a folder with train.jsonl and valid.jsonl"}),

@@ -22,6 +22,8 @@ using io::JsonView;
 // save, who reads the samples, recomputation and caches change no number.
 constexpr std::string_view kFreeKeys[] = {"base_model",
                                           "mmproj",
+                                          "tokenizer",
+                                          "convert_to",
                                           "output_dir",
                                           "train_file",
                                           "eval_file",

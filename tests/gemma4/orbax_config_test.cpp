@@ -54,5 +54,14 @@ TEST(OrbaxConfig, OtherSizesNeedAConfig) {
   EXPECT_TRUE(says(error_of([&] { orbax_config(shapes, "ckpt"); }), "array 'embedder.input_embedding' is missing"));
 }
 
+TEST(OrbaxConfig, KnowsASizeByLayersAndWidth) {
+  OrbaxShapes shapes = e2b();
+  EXPECT_EQ(orbax_size(shapes), "E2B");
+  shapes.erase("layer_34.attn.query_norm.scale");
+  EXPECT_EQ(orbax_size(shapes), "");
+  EXPECT_EQ(orbax_size({{"embedder.input_embedding", {262144}}}), "");
+  EXPECT_EQ(orbax_size({}), "");
+}
+
 }  // namespace
 }  // namespace bezel::gemma4

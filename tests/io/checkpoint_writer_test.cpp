@@ -44,6 +44,17 @@ std::string tensor_text(const Checkpoint& checkpoint, const std::string& name) {
           entry.info->end_bytes - entry.info->begin_bytes};
 }
 
+TEST(CheckpointWriter, WhatACheckpointWasMadeOfStaysBehind) {
+  const TempFolder folder;
+  NewCheckpoint made = small(folder);
+  write_bytes((fs::path(folder / "source") / kOriginFile).string(), "{}");
+  write_checkpoint(made, folder / "without");
+  EXPECT_FALSE(fs::exists(fs::path(folder / "without") / kOriginFile));
+  made.origin = {{"model", "there"}};
+  write_checkpoint(made, folder / "with");
+  EXPECT_EQ(read_json_file((fs::path(folder / "with") / kOriginFile).string()), Json({{"model", "there"}}));
+}
+
 TEST(CheckpointWriter, WritesOneFileAndCopiesTheSmallOnes) {
   const TempFolder folder;
   const WrittenCheckpoint written = write_checkpoint(small(folder), folder / "out/");

@@ -169,6 +169,9 @@ def main():
         (tokenizer / "tokenizer.json").write_text("{}")
         arrays = text_arrays() | vision_arrays() | audio_arrays()
         write(tmp / "empty", arrays)
+        report = json.loads(run(BIN / "bezel", "inspect", tmp / "empty", "--json").stdout)
+        tell(report["size"] == "E2B" and report["converts"] is True and report["store"] == "files", "inspect knows the size by the shapes")
+        tell(report["arrays"] == len(arrays) and report["tensors"] == len(released()), f"inspect: {report['arrays']} arrays, {report['tensors']} tensors")
         convert("no chunk", tmp / "empty", tokenizer, tmp / "out")
         got = {key: list(file.get_slice(key).get_shape()) for key, file in tensors(tmp / "out")}
         tell(got == released(), f"{len(got)} tensors with the released names and shapes {sorted(got.keys() ^ released().keys())[:3]}")
