@@ -270,7 +270,9 @@ def features(d: Door):
     head = {f"{BASE}lm_head.lora_A.weight": 0.1 * torch.randn(4, 64), f"{BASE}lm_head.lora_B.weight": 0.1 * torch.randn(1536, 4)}
     delta = {f"{BASE}{L}embed_tokens.token_adapter.trainable_tokens_delta": torch.ones(1, 64)}
     experts = {f"{BASE}{L}layers.0.experts.lora_A.weight": torch.ones(32, 64), f"{BASE}{L}layers.0.experts.lora_B.weight": torch.ones(64, 32)}
+    norm = {f"{BASE}{L}norm.weight": torch.full((64,), 1.25)}
     for row, what, tensors, config in (("C03", "modules_to_save that was trained", other, {"modules_to_save": ["lm_head"]}),
+                                       ("C03", "a norm in modules_to_save", norm, {"modules_to_save": ["language_model.norm"]}),
                                        ("C05", "trainable tokens", delta, {"trainable_token_indices": [301]}),
                                        ("C06", "LoRA on the head", head, {"target_modules": [*d.modules, "lm_head"]}),
                                        ("C07", "LoRA on the embeddings", embedding, {"target_modules": [*d.modules, L + "embed_tokens"]})):
@@ -278,7 +280,8 @@ def features(d: Door):
         d.same(row, what, d.logits(d.model, adapter), d.wanted(d.model, adapter))
         code, said = d.bezel("inspect", adapter)
         d.tell(row, f"inspect reads it: {what}", code == 0 and "Bezel can load it." in said, f"exit {code}: {said[-300:]}")
-    cases = [("C03", "modules_to_save of a module that stays frozen", {f"{BASE}{L}norm.weight": torch.ones(64)}, {"modules_to_save": ["norm"]}, "norm.weight", None),
+    rows = f"{L}embed_tokens_per_layer.weight"
+    cases = [("C03", "modules_to_save of a module that stays frozen", {BASE + rows: 1.25 * d.tensors[rows]}, {"modules_to_save": ["embed_tokens_per_layer"]}, "embed_tokens_per_layer", None),
              ("C04", "a head saved beside LoRA that was trained", other, {}, "lm_head.weight", None),
              ("C05", "trainable tokens that nothing names", delta, {}, "trainable_token_indices", None),
              ("C06", "LoRA on the head that target_modules leaves out", head, {}, "does not select", None),
