@@ -29,7 +29,7 @@ nn::RandomKeys keys_of(const input::Batch& batch, const Tensor& queries) {
   if (!queries.defined()) return nn::with_rows(rows);
   const std::int64_t tokens = batch.input_ids.size(1);
   const Tensor first = at::arange(0, rows.size(0), tokens, queries.options()).unsqueeze(1);
-  return nn::with_rows(rows, rows.index_select(0, (queries + first).flatten()));
+  return nn::with_rows(rows, rows.gather(0, (queries + first).flatten()));
 }
 
 }  // namespace
@@ -91,12 +91,13 @@ std::vector<Tensor> ModelImpl::encode_kind(const MediaInput& path, const std::ve
     if (input::encoder_kind(item.kind) != path.kind()) continue;
     const nn::ScopedRandomKeys random(nn::with_item(item.key));
     soft.push_back(soft_tokens(path, item));
-    keys.push_back(at::arange(item.num_soft_tokens, at::kLong).add_(static_cast<std::int64_t>(item.key)));
+    keys.push_back(at::arange(item.num_soft_tokens, soft.back().options().dtype(at::kLong))
+                       .add_(static_cast<std::int64_t>(item.key)));
     sizes.push_back(item.num_soft_tokens);
   }
   if (soft.empty()) return {};
   const Tensor rows = at::cat(soft);
-  const nn::ScopedRandomKeys random(nn::with_rows(at::cat(keys).to(rows.device())));
+  const nn::ScopedRandomKeys random(nn::with_rows(at::cat(keys)));
   return path.projector.ptr()->forward(rows).split_with_sizes(sizes);
 }
 

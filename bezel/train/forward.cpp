@@ -40,7 +40,7 @@ Tensor rows_of(input::MediaKind kind, const gemma4::Encoded& encoded, const inpu
 
 nn::RandomKeys keys_of_labels(const data::Batch& batch) {
   if (!nn::RandomKeys::current().is_set) return {};
-  return nn::with_rows(batch.flat_row_keys().index_select(0, batch.label_flat_index));
+  return nn::with_rows(batch.flat_row_keys().gather(0, batch.label_flat_index));
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include "bezel/gemma4/load.h"
 #include "bezel/lora/tables.h"
 #include "bezel/lora/targets.h"
+#include "bezel/nn/random_keys.h"
 #include "bezel/nn/weight_site.h"
 #include "bezel/train/forward.h"
 #include "support/adapted_model.h"
@@ -101,7 +102,7 @@ class EngineOnDevice : public testing::TestWithParam<Case> {
   std::vector<Tensor> step_on(torch::Device device) {
     gemma4::Model model = model_on(device);
     const input::Batch batch = test::tiny_batch().to(device);
-    torch::manual_seed(9);
+    const nn::ScopedRandomKeys random(nn::RandomKeys::of_step(/*seed=*/9, /*update=*/0));
     const Tensor loss = mean_loss(model, batch);
     loss.backward();
     std::vector<Tensor> found{loss.detach().cpu()};
