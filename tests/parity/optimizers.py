@@ -7,6 +7,7 @@ A run of each, with noise and smoothed labels, that is killed and resumed ends w
 
     optimizers.py BEZEL_FOLDER TEST_FOLDER
 """
+import contextlib
 import json
 import os
 import sys
@@ -39,6 +40,53 @@ def nearest_codes():
     library.impl("quantize_blockwise", lambda *arguments: operator._op_dk(torch._C.DispatchKey.CompositeExplicitAutograd, *arguments),
                  "CPU", allow_override=True)
     return library  # works for as long as it lives
+
+
+MASK = (1 << 64) - 1
+
+
+def mix64(z):
+    """The finalizer of splitmix64."""
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 & MASK
+    z = (z ^ z >> 27) * 0x94D049BB133111EB & MASK
+    return z ^ z >> 31
+
+
+def combined(first, second):
+    return mix64(mix64(first + 0x9E3779B97F4A7C15 & MASK) ^ second)
+
+
+def name_key(name):
+    """FNV-1a, mixed."""
+    value = 0xCBF29CE484222325
+    for byte in name.encode():
+        value = (value ^ byte) * 0x100000001B3 & MASK
+    return mix64(value)
+
+
+def keyed_uniform(update, shape):
+    """The numbers in [0, 1) that Bezel draws for the noise of an update, float32: a hash of seed, update, site, row and column."""
+    key = combined(combined(SEED, update), name_key("neftune"))
+    rows = torch.tensor([[mix64(row ^ key) & 0xFFFFFFFF, mix64(row ^ key) >> 32] for row in range(shape[0] * shape[1])])
+    x = torch.arange(shape[2]) * 0x9E3779B1 + rows[:, :1] & 0xFFFFFFFF
+    x = (x ^ x >> 16) * 0x85EBCA6B & 0xFFFFFFFF
+    x = ((x ^ x >> 13) + rows[:, 1:] & 0xFFFFFFFF) * 0xC2B2AE35 & 0xFFFFFFFF
+    return ((x ^ x >> 16) >> 8).float().mul(2.0**-24).view(shape)
+
+
+@contextlib.contextmanager
+def keyed_noise(update):
+    """Lets transformers' NEFTune hook draw what Bezel draws in an update."""
+    drawn = torch.Tensor.uniform_
+
+    def uniform_(tensor, low, high):
+        return tensor.copy_(keyed_uniform(update, tensor.shape) * (high - low) + low)
+
+    torch.Tensor.uniform_ = uniform_
+    try:
+        yield
+    finally:
+        torch.Tensor.uniform_ = drawn
 
 
 def groups_by_name(named, rates):
@@ -123,9 +171,9 @@ class Reference:
         hook = activate_neftune(self.model, config["neftune_noise_alpha"]) if "neftune_noise_alpha" in config else None
         optimizer = make_optimizer(self.named, lr)
         losses, gradients = [], {}
-        torch.manual_seed(SEED)
         for step in range(STEPS):
-            loss = self.loss(step, config)
+            with keyed_noise(step):
+                loss = self.loss(step, config)
             loss.backward()
             if step == 0:
                 gradients = {file_name(name): p.grad.clone() for name, p in self.named if p.grad is not None}

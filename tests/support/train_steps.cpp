@@ -12,6 +12,7 @@
 #include "bezel/gemma4/load.h"
 #include "bezel/io/tensor_io.h"
 #include "bezel/lora/adapter_io.h"
+#include "bezel/nn/random_keys.h"
 #include "bezel/train/objective.h"
 #include "bezel/train/run_check.h"
 #include "bezel/train/trainer.h"
@@ -77,9 +78,11 @@ void run(std::vector<std::string> arguments) {
                                        {config.label_smoothing_factor, config.neftune_noise_alpha});
   model->train();
   std::filesystem::create_directories(out);
-  torch::manual_seed(static_cast<std::uint64_t>(config.seed));
-  save_gradients(objective, cases.front(), adapter.selection, out + "/gradients.safetensors");
-  torch::manual_seed(static_cast<std::uint64_t>(config.seed));
+  options.seed = static_cast<std::uint64_t>(config.seed);
+  {
+    const nn::ScopedRandomKeys random(nn::RandomKeys::of_step(options.seed, /*update=*/0));
+    save_gradients(objective, cases.front(), adapter.selection, out + "/gradients.safetensors");
+  }
   train::Trainer trainer(*model, adapter.selection, objective, options);
   for (std::int64_t step = 0; step < steps; ++step) {
     const data::Batch& batch = cases[static_cast<std::size_t>(step) % cases.size()];
