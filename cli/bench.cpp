@@ -1,5 +1,4 @@
 #include "bezel/train/bench.h"
-#include "bezel/train/device.h"
 
 #include <algorithm>
 #include <cstdio>
@@ -12,6 +11,7 @@
 #include "bezel/gemma4/load.h"
 #include "bezel/generate/bench.h"
 #include "bezel/io/json.h"
+#include "bezel/train/device.h"
 #include "bezel/train/residency.h"
 #include "cli/allocator.h"
 #include "cli/command.h"

@@ -37,7 +37,8 @@ void add_rows(const Tensor& z, const std::int64_t* place, const float* weight, T
 }
 
 bool has_loop(const Tensor& z) {
-  return kernels::may_loop(z) && z.is_contiguous() && (z.scalar_type() == torch::kBFloat16 || z.scalar_type() == torch::kFloat);
+  return kernels::may_loop(z) && z.is_contiguous() &&
+         (z.scalar_type() == torch::kBFloat16 || z.scalar_type() == torch::kFloat);
 }
 
 }  // namespace

@@ -28,7 +28,8 @@ torch::Device choose_device(const std::string& name) {
     throw Error(ErrorKind::kConfig, "device '", name, "': this LibTorch sees no CUDA device; use device: cpu");
   if (device.is_privateuseone()) {
     if (!at::isPrivateUse1HooksRegistered())
-      throw Error(ErrorKind::kConfig, "device '", name, "': no plugin has registered a device of its own (PrivateUse1) ",
+      throw Error(ErrorKind::kConfig, "device '", name,
+                  "': no plugin has registered a device of its own (PrivateUse1) ",
                   "with this LibTorch; use device: cpu");
     return {torch::kPrivateUse1, 0};
   }

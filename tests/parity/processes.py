@@ -170,15 +170,17 @@ def check_resume(runs):
 def check_signal(runs):
     """A signal to mpirun leaves a checkpoint, SIGUSR1 the adapter too, and the run goes on to the same bytes."""
     two = runs.of(2)
-    two.run("whole-2")
+    flags = {"save_steps": 0, "max_steps": 120}  # mpirun passes signals on after a second
+    two.run("long-2", **flags)
+    wanted = (runs.folder / "long-2" / "adapter_model.safetensors").read_bytes()
     for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT):
         out = f"stopped-{int(number)}"
-        code, text = two.run_until(out, "step 3/12", lambda process: process.send_signal(number), save_steps=0)
+        code, text = two.run_until(out, "step 3/120", lambda process: process.send_signal(number), **flags)
         assert code != 0 and runs.checkpoints(out), (code, text)
         if number == signal.SIGUSR1:
             assert code == 128 + number and (runs.folder / out / "adapter_model.safetensors").exists(), (code, text)
-        two.run(out, RESUME, save_steps=0)
-        assert (runs.folder / out / "adapter_model.safetensors").read_bytes() == (runs.folder / "whole-2" / "adapter_model.safetensors").read_bytes()
+        two.run(out, RESUME, **flags)
+        assert (runs.folder / out / "adapter_model.safetensors").read_bytes() == wanted
 
 
 def failing(runs, ranks, expect, *extra, command=None, **flags):

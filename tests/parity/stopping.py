@@ -19,7 +19,7 @@ from transformers import EarlyStoppingCallback
 from _runs import MODEL, PATIENCE_S, Runs, kill, signals
 
 RESUME = "--resume-from-checkpoint=auto"
-LONG = {"max_steps": 40, "eval_steps": 2, "save_steps": 3, "learning_rate": 0.02, "lr_scheduler": "constant", "save_total_limit": 1,
+LONG = {"max_steps": 60, "eval_steps": 2, "save_steps": 3, "learning_rate": 0.02, "lr_scheduler": "constant", "save_total_limit": 1,
         "val_set_size": 0}
 NAMES = {"eval_loss": False, "eval_mean_token_accuracy": True, "eval_exact_match": True}
 
@@ -75,11 +75,11 @@ def check_early(runs, whole, metric, patience, threshold):
 def check_resumes(runs, flags, stop):
     """Stopped by a signal, killed, resumed: the same decision, adapter, card, metrics and history; and once more from its end."""
     out, wanted = "stopped", runs.results("early-eval_loss-0.0")
-    code, _ = runs.run_until(out, "step 4/40", signals(15), **flags)
+    code, _ = runs.run_until(out, "step 4/60", signals(15), **flags)
     assert code == 143, code
     newest = runs.checkpoints(out)[-1]
     assert runs.adapter(out) == (runs.folder / out / f"checkpoint-{newest}" / "adapter_model.safetensors").read_bytes(), "the last while it goes on"
-    code, _ = runs.run_until(out, f"step {stop - 2}/40", kill, RESUME, **flags)
+    code, _ = runs.run_until(out, f"step {stop - 2}/60", kill, RESUME, **flags)
     assert code == -9, code
     for _ in range(2):
         runs.run(out, RESUME, **flags)

@@ -53,8 +53,7 @@ void write_tiny_checkpoint(const std::string& folder, bool nested, const std::st
   const auto layout = nested ? io::KeyLayout::kNested : io::KeyLayout::kFlat;
   std::vector<std::pair<std::string, Tensor>> tensors;
   const io::Json json = io::parse_json(config_text, "config.json");
-  const auto model =
-      gemma4::meta_model(gemma4::read_model_config(io::JsonView(json, "config.json")), torch::kFloat);
+  const auto model = gemma4::meta_model(gemma4::read_model_config(io::JsonView(json, "config.json")), torch::kFloat);
   for (const auto& item : model->named_modules()) {
     const auto* module = dynamic_cast<const nn::Module*>(item.value().get());
     if (module == nullptr) continue;

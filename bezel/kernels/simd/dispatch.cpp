@@ -86,7 +86,8 @@ bool has_own_products() { return has_bf16_products() && !has_tile_units(); }
 
 bool takes(std::initializer_list<torch::Tensor> tensors) {
   return std::ranges::all_of(tensors, [](const torch::Tensor& tensor) {
-    return !tensor.defined() || (may_loop(tensor) && tensor.is_contiguous() && tensor.scalar_type() == torch::kBFloat16);
+    return !tensor.defined() ||
+           (may_loop(tensor) && tensor.is_contiguous() && tensor.scalar_type() == torch::kBFloat16);
   });
 }
 
