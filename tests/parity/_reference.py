@@ -26,6 +26,23 @@ def check(ok, what):
         print("FAILED", what)
 
 
+def tell(ok, what):
+    """A check that says what holds, too."""
+    if ok:
+        print("ok", what, flush=True)
+    check(ok, what)
+
+
+def relative(got, wanted) -> float:
+    """|got - wanted| / |wanted|, of tensors."""
+    return ((got - wanted).norm() / wanted.norm().clamp_min(1e-30)).item()
+
+
+def inputs_of(case, labels=False):
+    """A case's tensors as arguments of transformers' model."""
+    return {k.removeprefix("in."): v for k, v in case.items() if k.startswith("in.") and (labels or k != "in.labels")}
+
+
 def finish() -> int:
     """The exit code of a program."""
     print(f"{len(failures)} failures")

@@ -22,7 +22,7 @@ from peft.optimizers import create_loraplus_optimizer
 from safetensors.torch import load_file, save_file
 from transformers import Gemma4ForConditionalGeneration
 
-from _reference import PRESETS, bezel, check, finish, forward, reference
+from _reference import PRESETS, bezel, check, finish, forward, inputs_of, reference, relative
 
 TEST_BIN = Path(sys.argv[2] if len(sys.argv) > 2 else os.environ["BEZEL_TEST_BIN"])
 EMBEDDINGS, HEAD = "model.language_model.embed_tokens.weight", "lm_head.weight"
@@ -51,14 +51,6 @@ KINDS = {
 
 def load(folder, **more):
     return Gemma4ForConditionalGeneration.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager", **more).eval()
-
-
-def inputs_of(case, labels=False):
-    return {k.removeprefix("in."): v for k, v in case.items() if k.startswith("in.") and (labels or k != "in.labels")}
-
-
-def relative(got, wanted):
-    return ((got - wanted).norm() / wanted.norm().clamp_min(1e-30)).item()
 
 
 def quiet(action):
@@ -224,14 +216,9 @@ def dora_of_the_reference(root, tmp):
         print(f"dora {preset}: logits {logits_worst:.1e}, gradients median {max(medians):.1e}, worst {worst:.1e}", flush=True)
 
 
-def trajectory(name, folder, config, files, tmp, optimizer_of, *flags):
-    """Some steps of Bezel's trainer beside PyTorch's, as trajectory_parity.py, at a rate at which both stay close."""
-    model = tuned(folder, config, seed=4)
-    quiet(lambda: model.save_pretrained(tmp / "start", save_embedding_layers=False))
-    before = get_peft_model_state_dict(model, save_embedding_layers=False)
-    before = {k: v.clone() for k, v in before.items()}
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    optimizer, losses = optimizer_of(model, parameters), []
+def peft_steps(model, parameters, optimizer, files):
+    """Eight steps of PEFT's model; their losses."""
+    losses = []
     for step in range(8):
         out = model(**inputs_of(load_file(files[step % len(files)]), labels=True), use_cache=False)
         out.loss.backward()
@@ -239,6 +226,17 @@ def trajectory(name, folder, config, files, tmp, optimizer_of, *flags):
         optimizer.step()
         optimizer.zero_grad()
         losses.append(out.loss.item())
+    return losses
+
+
+def trajectory(name, folder, config, files, tmp, optimizer_of, *flags):
+    """Some steps of Bezel's trainer beside PyTorch's, as trajectory_parity.py, at a rate at which both stay close."""
+    model = tuned(folder, config, seed=4)
+    quiet(lambda: model.save_pretrained(tmp / "start", save_embedding_layers=False))
+    before = get_peft_model_state_dict(model, save_embedding_layers=False)
+    before = {k: v.clone() for k, v in before.items()}
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    losses = peft_steps(model, parameters, optimizer_of(model, parameters), files)
     told = train_steps(*flags, folder, tmp / "start", tmp / "end", 8, RATE, 0.01, *files)
     error = max(abs(a - b) for (a, _), b in zip(told, losses, strict=True))
     after = get_peft_model_state_dict(model, save_embedding_layers=False)
@@ -274,15 +272,8 @@ def pissa(folder, files, tmp):
     with torch.no_grad():
         start = error_of(case, model(**inputs_of(case), use_cache=False).logits, load(folder)(**inputs_of(case), use_cache=False).logits)
     check(start <= 3e-4, f"pissa: PEFT begins as its base {start:.1e}")
-    parameters, losses = [p for p in model.parameters() if p.requires_grad], []
-    optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.01)
-    for step in range(8):
-        out = model(**inputs_of(load_file(files[step % len(files)]), labels=True), use_cache=False)
-        out.loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        losses.append(out.loss.item())
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    losses = peft_steps(model, parameters, torch.optim.AdamW(parameters, lr=rate, weight_decay=0.01), files)
     yaml = f"config={{lora_r: 4, lora_alpha: 8, init_lora_weights: pissa, target_modules: '{DECODER}'}}"
     told = train_steps(folder, "-", tmp / "ours", 8, rate, 0.01, yaml, *files)
     error = max(abs(a - b) for (a, _), b in zip(told, losses, strict=True))

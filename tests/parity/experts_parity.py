@@ -17,7 +17,7 @@ import tempfile
 import warnings
 from pathlib import Path
 
-from _reference import PRESETS, bezel, check, finish, forward, portable_bitsandbytes, reference, run
+from _reference import PRESETS, bezel, check, finish, forward, inputs_of, portable_bitsandbytes, reference, relative, run
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
@@ -57,16 +57,8 @@ def by_peft(base, out, seed=1, **config):
     return model
 
 
-def inputs_of(case, labels=True):
-    return {k.removeprefix("in."): v for k, v in case.items() if k.startswith("in.") and (labels or k != "in.labels")}
-
-
 def limit_of(case):
     return 3e-3 if "in.pixel_values" in case else 3e-4
-
-
-def relative(got, wanted):
-    return ((got - wanted).norm() / wanted.norm().clamp_min(1e-30)).item()
 
 
 def logits_error(case, got, wanted):
@@ -76,7 +68,7 @@ def logits_error(case, got, wanted):
 def answers(model, case, grads):
     model.zero_grad()
     with torch.set_grad_enabled(grads):
-        out = model(**inputs_of(case), use_cache=False)
+        out = model(**inputs_of(case, labels=True), use_cache=False)
     if not grads:
         return out.logits, out.loss, {}
     out.loss.backward()
@@ -132,7 +124,7 @@ def steps(root, tmp):
     optimizer = torch.optim.AdamW(parameters, lr=2e-5, weight_decay=0.01)
     start, losses = load_file(adapter / "adapter_model.safetensors"), []
     for step in range(12):
-        loss = model(**inputs_of(load_file(files[step % len(files)])), use_cache=False).loss
+        loss = model(**inputs_of(load_file(files[step % len(files)]), labels=True), use_cache=False).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step(), optimizer.zero_grad()

@@ -22,8 +22,8 @@ import tempfile
 from pathlib import Path
 
 import torch
-from _llama import NUM_TOKENS, as_gguf, compare, compare_texts, greedy, tell
-from _reference import BIN, ROOT, finish, forward
+from _llama import NUM_TOKENS, as_gguf, compare, compare_texts, greedy
+from _reference import BIN, ROOT, finish, forward, tell
 from gguf import GGUFReader, GGUFWriter
 from gguf.quants import dequantize
 from safetensors.torch import save_file

@@ -8,8 +8,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from _llama import compare_texts, greedy, margins_where_apart, tell
-from _reference import ROOT, bezel, finish, reference
+from _llama import compare_texts, greedy, margins_where_apart
+from _reference import ROOT, bezel, finish, reference, tell
 from gemma3_270m import TEXTS
 from gguf_out import prepared, wide_model
 from tokenizers import Tokenizer

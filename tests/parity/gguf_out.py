@@ -18,7 +18,7 @@ import _ggml
 import numpy as np
 import torch
 from _gguf import TEXT, add_config, llama_name
-from _reference import PRESETS, bezel, check, finish, reference
+from _reference import PRESETS, bezel, finish, reference, tell
 from gguf import (MODEL_ARCH, GGMLQuantizationType, GGUFReader, GGUFWriter, LlamaFileType, LlamaHfVocab, SpecialVocab, TokenType,
                   get_tensor_name_map)
 from gguf.quants import dequantize, quantize
@@ -29,12 +29,6 @@ VISIBLE = {"<|channel>", "<channel|>", "<|tool_call>", "<tool_call|>", "<|tool_r
 FLOATS = {"f32": (Type.F32, LlamaFileType.ALL_F32), "f16": (Type.F16, LlamaFileType.MOSTLY_F16), "bf16": (Type.BF16, LlamaFileType.MOSTLY_BF16)}
 PACKED = {"q8_0": LlamaFileType.MOSTLY_Q8_0, "q4_0": LlamaFileType.MOSTLY_Q4_0, "q4_k_m": LlamaFileType.MOSTLY_Q4_K_M}
 TEMPLATE = "{% for message in messages %}<|turn>{{ message.role }}\n{{ message.content }}<turn|>\n{% endfor %}"
-
-
-def tell(ok, what):
-    if ok:
-        print("ok", what, flush=True)
-    check(ok, what)
 
 
 def keys_of(reader) -> dict:

@@ -13,8 +13,8 @@ import tempfile
 from pathlib import Path
 
 from _gguf import write_gguf
-from _llama import NUM_TOKENS, compare, tell
-from _reference import bezel, finish, reference
+from _llama import NUM_TOKENS, compare
+from _reference import bezel, finish, reference, tell
 from tokenizers import Tokenizer
 
 # All that llama.cpp has adapters for.

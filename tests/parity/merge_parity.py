@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from _reference import BIN, CASES, PRESETS, forward, portable_bitsandbytes, reference
+from _reference import BIN, CASES, PRESETS, forward, inputs_of, portable_bitsandbytes, reference
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -45,10 +45,6 @@ def load(folder, **more):
     from transformers import AutoModelForImageTextToText
 
     return AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager", **more).eval()
-
-
-def inputs_of(case):
-    return {k.removeprefix("in."): v for k, v in case.items() if k.startswith("in.") and k != "in.labels"}
 
 
 def logits_error(case, logits, wanted):

@@ -13,22 +13,12 @@ import tempfile
 from pathlib import Path
 
 import torch
-from _reference import PRESETS, ROOT, bezel, check, finish, forward, reference
+from _reference import PRESETS, ROOT, bezel, finish, forward, reference, relative, tell
 from safetensors.torch import load_file
 
 # Clip bounds, vectors and matrices are the same bits; per_dim_scale goes through softplus and back, and float32 matrices are
 # aligned otherwise in their file, which alone moves last bits.
 LOGITS, GRADIENT = 2e-4, 1e-3
-
-
-def tell(ok, what):
-    if ok:
-        print("ok", what, flush=True)
-    check(ok, what)
-
-
-def relative(got, wanted) -> float:
-    return ((got - wanted).norm() / wanted.norm().clamp_min(1e-30)).item()
 
 
 def compare(preset: str, root: Path, gguf: Path, tmp: Path):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from _reference import PRESETS, bezel, check, finish, reference
+from _reference import PRESETS, bezel, finish, reference, tell
 from gguf import MODEL_ARCH, GGMLQuantizationType, GGUFReader, LlamaFileType, get_tensor_name_map
 from gguf.quants import quantize
 from safetensors.torch import load_file
@@ -20,12 +20,6 @@ from safetensors.torch import load_file
 Type = GGMLQuantizationType
 FLOATS = {"f32": (Type.F32, LlamaFileType.ALL_F32), "f16": (Type.F16, LlamaFileType.MOSTLY_F16), "bf16": (Type.BF16, LlamaFileType.MOSTLY_BF16)}
 SUFFIXES = (".weight", ".bias", ".input_max", ".input_min", ".output_max", ".output_min")
-
-
-def tell(ok, what):
-    if ok:
-        print("ok", what, flush=True)
-    check(ok, what)
 
 
 def is_audio(name: str) -> bool:

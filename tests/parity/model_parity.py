@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from _reference import CASES, PRESETS, forward, reference
+from _reference import CASES, PRESETS, forward, reference, relative
 
 failures = []
 
@@ -22,10 +22,6 @@ def check(ok, what):
     if not ok:
         failures.append(what)
         print("FAILED", what)
-
-
-def relative(got, wanted):
-    return ((got - wanted).norm() / wanted.norm().clamp_min(1e-30)).item()
 
 
 def compare_features(name, got, wanted):

@@ -18,19 +18,13 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 
 import numpy as np
 import torch
-from _reference import PRESETS, ROOT, bezel, check, finish, reference
+from _reference import PRESETS, ROOT, bezel, finish, reference, tell
 from safetensors.torch import load_file, save_file
 
 # This folder's orbax.py would stand for the package.
 sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).resolve().parent]
 EXTRAS = {("embedder", "mm_input_embedding_extra"), ("embedder", "audio_input_embedding_extra")}  # Hugging Face's form lacks them
 BITS = {torch.float32: torch.int32, torch.bfloat16: torch.int16}
-
-
-def tell(ok, what):
-    if ok:
-        print("ok", what, flush=True)
-    check(ok, what)
 
 
 def make(model, out, *flags):

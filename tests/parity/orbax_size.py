@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from _reference import BIN, ROOT, check, finish, run
+from _reference import BIN, ROOT, finish, run, tell
 from safetensors import safe_open
 
 LAYERS, WIDTH, PER_LAYER, VOCAB = 35, 1536, 256, 262144
@@ -33,12 +33,6 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)
 sys.exit(code)"""
 GIGABYTE, CHUNK_ROWS = 10**9, 2790  # 2790 * 35 * 256 float32: 100 MB
 TABLE = "embedder.per_layer_embeddings"
-
-
-def tell(ok, what):
-    if ok:
-        print("ok", what, flush=True)
-    check(ok, what)
 
 
 def text_arrays() -> dict:

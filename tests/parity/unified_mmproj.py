@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from _reference import ROOT, UNIFIED, bezel, check, finish, forward, reference  # before torch
+from _reference import ROOT, UNIFIED, bezel, finish, forward, reference, relative, tell  # before torch
 
 import numpy as np
 import soundfile
@@ -34,16 +34,6 @@ LOGITS, GRADIENT = 2e-4, 1e-3
 REFERENCE_LOGITS = 3e-3  # adapter_parity.py's bound
 F32, BF16 = GGMLQuantizationType.F32, GGMLQuantizationType.BF16
 EMBEDDERS = ("embed_vision", "embed_audio")
-
-
-def tell(ok, what):
-    if ok:
-        print("ok", what, flush=True)
-    check(ok, what)
-
-
-def relative(got, wanted) -> float:
-    return ((got - wanted).norm() / wanted.norm().clamp_min(1e-30)).item()
 
 
 def compare(root: Path, gguf: Path, tmp: Path):

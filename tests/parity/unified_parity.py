@@ -21,7 +21,7 @@ import adapter_parity
 import merge_parity
 import model_parity
 import trajectory_parity
-from _reference import UNIFIED, bezel, check, finish, forward, reference
+from _reference import UNIFIED, bezel, check, finish, forward, inputs_of, reference
 
 PRESET = tuple(UNIFIED)
 DISK = (("embed_vision.patch_dense", "vision_embedder.patch_dense"),
@@ -30,10 +30,6 @@ DISK = (("embed_vision.patch_dense", "vision_embedder.patch_dense"),
 TARGETS = (("all-linear", "all-linear"),
            ("q_proj,v_proj,patch_dense,embedding_projection", ["q_proj", "v_proj", "patch_dense", "embedding_projection"]),
            (r"re:.*\.embed_vision\.\w+_dense|.*\.o_proj|.*\.embed_audio\.\w+_projection", r".*\.embed_vision\.\w+_dense|.*\.o_proj|.*\.embed_audio\.\w+_projection"))
-
-
-def inputs_of(case):
-    return {k.removeprefix("in."): v for k, v in case.items() if k.startswith("in.") and k != "in.labels"}
 
 
 def numbers(tmp):

@@ -20,7 +20,7 @@ from transformers import (AutoTokenizer, Gemma4UnifiedAudioFeatureExtractor, Gem
                           Gemma4UnifiedProcessor, Gemma4UnifiedVideoProcessor)
 from transformers.video_utils import VideoMetadata
 
-from _reference import ROOT, UNIFIED, bezel, check, finish, forward, reference
+from _reference import ROOT, UNIFIED, bezel, check, finish, forward, reference, relative
 
 CLIPS = ROOT / "tests" / "data" / "video"
 BOUNDS = {"logits": 3e-3, "loss": 2e-5, "soft tokens": 1e-4, "worst gradient": 1e-2, "median gradient": 1e-3}
@@ -30,10 +30,6 @@ TEXT = "<bos><|turn>user\n<|video|>then<|image|>and<|video|>What is it?<turn|>\n
 def processor_of(model):
     return Gemma4UnifiedProcessor(Gemma4UnifiedAudioFeatureExtractor(), Gemma4UnifiedImageProcessor.from_pretrained(model), AutoTokenizer.from_pretrained(model),
                                   Gemma4UnifiedVideoProcessor(), image_seq_length=70)
-
-
-def relative(got, wanted):
-    return ((got - wanted).norm() / wanted.norm().clamp_min(1e-30)).item()
 
 
 def small_case(processor):

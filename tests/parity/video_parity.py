@@ -28,7 +28,7 @@ from transformers.models.gemma4.processing_gemma4 import Gemma4Processor
 from transformers.models.gemma4.video_processing_gemma4 import Gemma4VideoProcessor
 from transformers.video_utils import VideoMetadata
 
-from _reference import ROOT, bezel, check, finish, forward, reference
+from _reference import ROOT, bezel, check, finish, forward, reference, relative
 
 TEST_BIN = Path(sys.argv[2])
 CLIPS = ROOT / "tests" / "data" / "video"
@@ -200,10 +200,6 @@ def compare_patches(folder):
         worst = max(worst, (got["patches"] - want["pixel_values_videos"][:, :n]).abs().max().item())
     check(worst == 0, f"patches differ by {worst * 255:.2f} levels")
     print(f"{len(names)} clips: patches differ by {worst * 255:.2f} levels at most")
-
-
-def relative(got, wanted):
-    return ((got - wanted).norm() / wanted.norm().clamp_min(1e-30)).item()
 
 
 def model_case(model, processor):

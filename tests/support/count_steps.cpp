@@ -7,13 +7,13 @@
 
 #include <nlohmann/json.hpp>
 
-#include "bezel/error.h"
 #include "bezel/gemma4/load.h"
 #include "bezel/lora/adapter_io.h"
 #include "bezel/train/objective.h"
 #include "bezel/train/trainer.h"
 #include "support/simulated_device.h"
 #include "support/simulated_memory.h"
+#include "support/test_program.h"
 
 namespace {
 
@@ -52,15 +52,5 @@ void run(const std::vector<std::string>& arguments) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 6) {
-    std::fprintf(stderr, "count_steps MODEL ADAPTER DTYPE STORAGE CASE\n");
-    return 2;
-  }
-  try {
-    run({argv + 1, argv + argc});
-  } catch (const Error& error) {
-    std::fprintf(stderr, "%s\n", error.what());
-    return static_cast<int>(error.kind());
-  }
-  return 0;
+  return test::run_program(argc, argv, argc == 6, "count_steps MODEL ADAPTER DTYPE STORAGE CASE", run);
 }

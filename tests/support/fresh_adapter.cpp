@@ -9,9 +9,9 @@
 
 #include <ATen/core/grad_mode.h>
 
-#include "bezel/error.h"
 #include "bezel/gemma4/load.h"
 #include "bezel/lora/adapter_io.h"
+#include "support/test_program.h"
 
 namespace {
 
@@ -54,15 +54,6 @@ void run(const std::vector<std::string>& arguments) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc < 5) {
-    std::fprintf(stderr, "fresh_adapter MODEL OUT TOWERS TARGETS [EXCLUDED [PARAMETERS]]\n");
-    return 2;
-  }
-  try {
-    run({argv + 1, argv + argc});
-  } catch (const Error& error) {
-    std::fprintf(stderr, "%s\n", error.what());
-    return static_cast<int>(error.kind());
-  }
-  return 0;
+  return test::run_program(argc, argv, argc >= 5, "fresh_adapter MODEL OUT TOWERS TARGETS [EXCLUDED [PARAMETERS]]",
+                           run);
 }

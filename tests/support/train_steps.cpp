@@ -8,7 +8,6 @@
 #include <string>
 #include <vector>
 
-#include "bezel/error.h"
 #include "bezel/gemma4/load.h"
 #include "bezel/io/tensor_io.h"
 #include "bezel/lora/adapter_io.h"
@@ -16,6 +15,7 @@
 #include "bezel/train/objective.h"
 #include "bezel/train/run_check.h"
 #include "bezel/train/trainer.h"
+#include "support/test_program.h"
 
 namespace {
 
@@ -95,15 +95,6 @@ void run(std::vector<std::string> arguments) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc < 8) {
-    std::fprintf(stderr, "train_steps MODEL ADAPTER|- OUT STEPS LR WEIGHT_DECAY [config=YAML] CASE...\n");
-    return 2;
-  }
-  try {
-    run({argv + 1, argv + argc});
-  } catch (const Error& error) {
-    std::fprintf(stderr, "%s\n", error.what());
-    return static_cast<int>(error.kind());
-  }
-  return 0;
+  return test::run_program(argc, argv, argc >= 8,
+                           "train_steps MODEL ADAPTER|- OUT STEPS LR WEIGHT_DECAY [config=YAML] CASE...", run);
 }

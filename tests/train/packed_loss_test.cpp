@@ -11,7 +11,7 @@
 #include "bezel/nn/random_keys.h"
 #include "bezel/train/forward.h"
 #include "support/adapted_model.h"
-#include "support/tiny_model.h"
+#include "support/tiny_sample.h"
 
 namespace bezel::train {
 namespace {
@@ -23,28 +23,14 @@ using Ids = std::vector<std::int64_t>;
 // makes that forty times larger. The same samples in rows of their own, two at a time, differ as much.
 constexpr double kRounding = 1e-5;
 
-constexpr std::int64_t kImage = 60, kAudio = 61;
+constexpr std::int64_t kImage = test::kTinyImage, kAudio = test::kTinyAudio;
 
 /// A sample whose every label position in `labelled` carries loss; media of the tiny model for its placeholders.
 data::Sample sample_of(const Ids& ids, const Ids& labelled) {
-  data::Sample sample;
-  sample.input_ids = ids;
-  sample.labels.assign(ids.size(), data::kIgnoreLabel);
-  const data::Batch media = test::tiny_batch();
-  std::int64_t image_tokens = 0, audio_tokens = 0;
-  for (const std::int64_t id : ids) {
-    sample.token_types.push_back(id == kImage ? 1 : id == kAudio ? 3 : 0);
-    image_tokens += id == kImage;
-    audio_tokens += id == kAudio;
-  }
+  data::Sample sample =
+      test::tiny_sample(ids, [&ids](std::int64_t i) { return 1.0 - 0.3 * static_cast<double>(i + ids.size() % 3); });
   for (const std::int64_t place : labelled)
     sample.labels[static_cast<std::size_t>(place)] = ids[static_cast<std::size_t>(place)];
-  const data::Media &image = media.media[0], &clip = media.media[1];
-  for (std::int64_t i = 0; i < image_tokens / image.num_soft_tokens; ++i) {
-    sample.media.push_back(image);
-    sample.media.back().features = image.features * (1.0 - 0.3 * static_cast<double>(i + ids.size() % 3));
-  }
-  if (audio_tokens > 0) sample.media.push_back(clip);
   return sample;
 }
 

@@ -11,7 +11,7 @@
 #include "bezel/train/forward.h"
 #include "bezel/train/preference_objective.h"
 #include "support/adapted_model.h"
-#include "support/tiny_model.h"
+#include "support/tiny_sample.h"
 
 namespace bezel::train {
 namespace {
@@ -22,25 +22,12 @@ using Ids = std::vector<std::int64_t>;
 // Relative, of all gradients together: products of other sizes round in another order.
 constexpr double kSharedRounding = 5e-6;
 
-constexpr std::int64_t kImageToken = 60, kAudioToken = 61;
+constexpr std::int64_t kImageToken = test::kTinyImage, kAudioToken = test::kTinyAudio;
 
 /// Labels from `prompt` on; the media of its placeholders depend on `look` alone.
 data::Sample tree_sample(const Ids& ids, std::size_t prompt, double look = 1.0) {
-  data::Sample sample{.input_ids = ids, .labels = ids, .token_types = {}, .media = {}};
-  for (std::size_t i = 0; i < prompt; ++i) sample.labels[i] = data::kIgnoreLabel;
-  const data::Batch media = test::tiny_batch();
-  std::int64_t image_tokens = 0, audio_tokens = 0;
-  for (const std::int64_t id : ids) {
-    sample.token_types.push_back(id == kImageToken ? 1 : id == kAudioToken ? 3 : 0);
-    image_tokens += id == kImageToken;
-    audio_tokens += id == kAudioToken;
-  }
-  const data::Media &image = media.media[0], &clip = media.media[1];
-  for (std::int64_t i = 0; i < image_tokens / image.num_soft_tokens; ++i) {
-    sample.media.push_back(image);
-    sample.media.back().features = image.features * (look - 0.3 * static_cast<double>(i));
-  }
-  if (audio_tokens > 0) sample.media.push_back(clip);
+  data::Sample sample = test::tiny_sample(ids, [look](std::int64_t i) { return look - 0.3 * static_cast<double>(i); });
+  for (std::size_t i = prompt; i < ids.size(); ++i) sample.labels[i] = ids[i];
   return sample;
 }
 
