@@ -56,10 +56,10 @@ struct RenderedChat {
   std::string no_spans{};     ///< why a checkpoint's template gives no loss spans
 };
 
-/// Renders `messages` (an array of {role, content, ...}) with the checkpoint's chat template, or where the options have
-/// none, as the released templates of `format` do. Roles: system, developer,
-/// user, assistant, model, tool. A message with "train": false takes no part in the loss. `tools` may be null.
-/// Throws Error naming the message by its index on an unknown role, a part of an unknown type or missing content.
+/// Renders `messages` (an array of {role, content, ...}) with the checkpoint's chat template, or without one in the
+/// options, as the released templates of `format` do. Roles: system, developer, user, assistant, model, tool. A message
+/// with "train": false takes no part in the loss. `tools` may be null. Throws Error naming the message by its index on
+/// an unknown role, a part of an unknown type or missing content.
 RenderedChat render_chat(const io::JsonView& messages, const io::Json* tools, const ChatOptions& options = {});
 
 }  // namespace bezel::data

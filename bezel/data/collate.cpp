@@ -100,7 +100,7 @@ Batch batch_of(std::span<const Sample> samples, const Rows& rows, std::int64_t n
   return batch;
 }
 
-// The items of media whose soft tokens are in `segment`, none of which it cuts.
+// The items of media whose soft tokens are in `segment`, which holds all tokens of each.
 std::span<const Media> media_of(const Sample& sample, const Segment& segment) {
   const auto soft_tokens = [&](std::size_t begin, std::size_t end) {
     return std::count_if(sample.token_types.begin() + static_cast<std::ptrdiff_t>(begin),

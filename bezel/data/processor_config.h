@@ -63,7 +63,7 @@ void apply(const VideoChoice& choice, VideoSettings& settings);
 void check_image_budget(std::int64_t max_soft_tokens);
 
 /// Reads processor_config.json of a model folder, or preprocessor_config.json and video_preprocessor_config.json where
-/// there is none; defaults for the rest. Throws Error naming file and key on a setting that Bezel cannot follow.
+/// that file is missing; defaults for the rest. Throws Error naming file and key on a setting that Bezel cannot follow.
 MediaSettings read_processor_config(const std::string& model_dir);
 
 /// The same for the model that `config` describes: of the unified one patches of the size of a soft token, and frames

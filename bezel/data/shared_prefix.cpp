@@ -104,7 +104,7 @@ class TreeBuilder {
   };
 
   // Of `common`, in descending order, what samples have in common with the first of their group; at most `levels`
-  // segments. Nothing saved where none is worth it.
+  // segments. Saves 0 where no segment pays off.
   Choice best_end(std::span<const std::size_t> common, std::size_t begin, std::size_t levels) const {
     Choice best{begin, 0};
     if (levels == 0) return best;

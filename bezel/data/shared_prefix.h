@@ -14,7 +14,7 @@ inline constexpr std::size_t kLeastShared = 16;
 inline constexpr std::size_t kMostPrefixes = 3;
 
 /// How many tokens `a` and `b` begin alike by, given that they do up to `from`: same ids, same media, and the same
-/// label for each of these positions to predict, if any. Soft tokens side by side are all of them or none.
+/// label for each of these positions to predict, if any. A run of soft tokens is never cut.
 std::size_t common_prefix(const Sample& a, const Sample& b, std::size_t from = 0);
 
 /// Tokens that are computed once, although several samples may have them.
