@@ -20,25 +20,6 @@ struct Rows {
   Ids ids, types, is_real, keys, segment_start, label_flat_index, label_ids, placeholder_rows;
 };
 
-void add_sample(const Sample& sample, Rows& rows) {
-  const auto base = static_cast<std::int64_t>(rows.ids.size());
-  const std::size_t tokens = sample.input_ids.size();
-  for (std::size_t t = 0; t < tokens; ++t) {
-    const std::int64_t row = base + static_cast<std::int64_t>(t);
-    rows.keys.push_back(static_cast<std::int64_t>(sample.key + t));
-    if (sample.token_types[t] != 0) rows.placeholder_rows.push_back(row);
-    // The position before a label predicts it.
-    if (t + 1 < tokens && sample.labels[t + 1] != kIgnoreLabel) {
-      rows.label_flat_index.push_back(row);
-      rows.label_ids.push_back(sample.labels[t + 1]);
-    }
-  }
-  rows.ids.insert(rows.ids.end(), sample.input_ids.begin(), sample.input_ids.end());
-  rows.types.insert(rows.types.end(), sample.token_types.begin(), sample.token_types.end());
-  rows.is_real.resize(rows.ids.size(), 1);
-  rows.segment_start.resize(rows.ids.size(), base);
-}
-
 void pad(Rows& rows, std::size_t end, std::int64_t pad_id) {
   rows.ids.resize(end, pad_id);
   rows.types.resize(end, 0);
@@ -126,16 +107,19 @@ void add_segment(const Sample& sample, const Segment& segment, Rows& rows) {
   rows.segment_start.resize(rows.ids.size(), static_cast<std::int64_t>(segment.row_begin));
 }
 
-// The labels of one sample, in its order.
-void add_labels(const Sample& sample, const SegmentTree& tree, const std::vector<std::size_t>& path, Rows& rows) {
-  for (const std::size_t number : path) {
-    const Segment& segment = tree.segments[number];
-    for (std::size_t t = segment.begin; t < std::min(segment.end, sample.labels.size() - 1); ++t) {
-      if (sample.labels[t + 1] == kIgnoreLabel) continue;
-      rows.label_flat_index.push_back(static_cast<std::int64_t>(segment.row_begin + t - segment.begin));
-      rows.label_ids.push_back(sample.labels[t + 1]);
-    }
+// The labels that positions of `segment` predict.
+void add_labels(const Sample& sample, const Segment& segment, Rows& rows) {
+  for (std::size_t t = segment.begin; t < std::min(segment.end, sample.labels.size() - 1); ++t) {
+    if (sample.labels[t + 1] == kIgnoreLabel) continue;
+    rows.label_flat_index.push_back(static_cast<std::int64_t>(segment.row_begin + t - segment.begin));
+    rows.label_ids.push_back(sample.labels[t + 1]);
   }
+}
+
+void add_sample(const Sample& sample, Rows& rows) {
+  const Segment whole{.end = sample.input_ids.size(), .row_begin = rows.ids.size()};
+  add_segment(sample, whole, rows);
+  add_labels(sample, whole, rows);
 }
 
 void set_prefixes(const SegmentTree& tree, Batch& batch) {
@@ -197,7 +181,8 @@ Batch collate_shared(std::span<const Sample> samples, std::size_t least_shared) 
     add_segment(sample, segment, rows);
     add_media(sample, media_of(sample, segment), media);
   }
-  for (std::size_t i = 0; i < samples.size(); ++i) add_labels(samples[i], tree, tree.paths[i], rows);
+  for (std::size_t i = 0; i < samples.size(); ++i)
+    for (const std::size_t number : tree.paths[i]) add_labels(samples[i], tree.segments[number], rows);
   Batch batch = batch_of(rows, 1);
   batch.media = std::move(media);
   if (tree.segments.size() > 1) batch.segment_start = tensor_of(rows.segment_start).view({1, -1});

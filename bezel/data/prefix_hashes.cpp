@@ -1,7 +1,6 @@
 #include "bezel/data/prefix_hashes.h"
 
 #include <algorithm>
-#include <functional>
 #include <string>
 
 namespace bezel::data {

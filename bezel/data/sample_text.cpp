@@ -110,7 +110,7 @@ void mask_from_loss(Json& message) {
 // A text that is no chat, its <image>, <audio> and <video> tags as placeholders where the line has such media.
 std::string with_placeholders(const JsonView& line, std::string text) {
   for (const input::MediaKind kind : input::kMediaKinds) {
-    const auto& [tag, placeholder] = std::pair(input::kMediaWords[kind].tag, input::kMediaWords[kind].placeholder);
+    const std::string_view tag = input::kMediaWords[kind].tag, placeholder = input::kMediaWords[kind].placeholder;
     if (!has_media(line, kind)) continue;
     for (auto at = text.find(tag); at != std::string::npos; at = text.find(tag, at + placeholder.size()))
       text.replace(at, tag.size(), placeholder);

@@ -1,8 +1,7 @@
 #include "bezel/data/template_messages.h"
 
-#include <string_view>
-
 #include "bezel/error.h"
+#include "bezel/input/media_kind.h"
 
 namespace bezel::data {
 namespace {
@@ -12,10 +11,8 @@ using io::JsonView;
 
 void rename_part(Json& part) {
   if (!part.is_object() || !part.contains("type") || !part["type"].is_string()) return;
-  const std::string type = part["type"].get<std::string>();
-  if (type == "image_url" || type == "input_image") part["type"] = "image";
-  if (type == "audio_url" || type == "input_audio") part["type"] = "audio";
-  if (type == "video_url" || type == "input_video") part["type"] = "video";
+  if (const auto kind = input::kind_of_part(part["type"].get_ref<const std::string&>()))
+    part["type"] = input::kMediaWords[*kind].part;
 }
 
 // {type, function: {name, arguments}} of a call or a tool that may lack the object around its function.
