@@ -1,6 +1,5 @@
 #include "cli/json_lines.h"
 
-#include <cmath>
 #include <cstdio>
 
 #include "bezel/io/json.h"

@@ -260,13 +260,15 @@ std::vector<data::Batch> BatchPlan::step(std::int64_t step, WorkNote& note, Shar
   const auto step_rows = batch_rows * static_cast<std::size_t>(micro_batches(config_));
   const std::size_t first = static_cast<std::size_t>(step % steps_per_epoch()) * step_rows;
   std::vector<data::Batch> batches;
-  const bool divides = prefix_plan_.shares && !config_.preference.uses_preferences();
-  if (divides) batches = shared_batches(rows->rows(first, first + step_rows), note, share);
-  const std::size_t stride = batch_rows * static_cast<std::size_t>(share.size);
-  for (std::size_t row = first + batch_rows * static_cast<std::size_t>(share.rank);
-       !divides && row < std::min(first + step_rows, rows->size()); row += stride) {
-    data::Batch batch = make_batch(*train_, rows->rows(row, row + batch_rows), note);
-    if (batch.num_tokens > 0) batches.push_back(std::move(batch));
+  if (prefix_plan_.shares && !config_.preference.uses_preferences()) {
+    batches = shared_batches(rows->rows(first, first + step_rows), note, share);
+  } else {
+    const std::size_t stride = batch_rows * static_cast<std::size_t>(share.size);
+    for (std::size_t row = first + batch_rows * static_cast<std::size_t>(share.rank);
+         row < std::min(first + step_rows, rows->size()); row += stride) {
+      data::Batch batch = make_batch(*train_, rows->rows(row, row + batch_rows), note);
+      if (batch.num_tokens > 0) batches.push_back(std::move(batch));
+    }
   }
   if (batches.empty() && share.size == 1)
     throw Error(train_->name(), ": no sample of step ", step + 1, " can be decoded; the first is ",

@@ -1,5 +1,6 @@
 // What a BatchPlan does about samples that begin alike.
 #include <algorithm>
+#include <utility>
 
 #include "bezel/data/shared_prefix.h"
 #include "bezel/train/batch_plan.h"
@@ -82,7 +83,7 @@ void BatchPlan::plan_sharing() {
 std::vector<data::Batch> BatchPlan::shared_batches(std::span<const std::size_t> samples, WorkNote& note,
                                                    Share share) const {
   std::vector<std::size_t> used;
-  const std::vector<data::Sample> loaded = load(*train_, samples, used, note);
+  std::vector<data::Sample> loaded = load(*train_, samples, used, note);
   const StepSamples step{
       .count = loaded.size(),
       .common = [&](std::size_t a, std::size_t b) { return data::common_prefix(loaded[a], loaded[b]); },
@@ -98,7 +99,7 @@ std::vector<data::Batch> BatchPlan::shared_batches(std::span<const std::size_t> 
   for (auto part = static_cast<std::size_t>(share.rank); part < parts.size();
        part += static_cast<std::size_t>(share.size)) {
     std::vector<data::Sample> together;
-    for (const std::size_t i : parts[part]) together.push_back(loaded[i]);
+    for (const std::size_t i : parts[part]) together.push_back(std::move(loaded[i]));
     batches.push_back(data::collate_shared(together));
   }
   return batches;

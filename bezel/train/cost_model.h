@@ -53,7 +53,7 @@ struct MemoryNeed {
 
   /// What must fit the device.
   std::int64_t resident() const { return weights + adapters + activations + loss; }
-  std::int64_t total() const { return process + weights + adapters + activations + loss; }
+  std::int64_t total() const { return process + resident(); }
 };
 
 /// `model` needs no weights: its module tree and dtype are enough. Tables that are read row by row, and towers that no

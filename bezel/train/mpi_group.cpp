@@ -2,7 +2,6 @@
 
 #include <cstdlib>
 #include <filesystem>
-#include <initializer_list>
 
 #include <dlfcn.h>
 
@@ -72,8 +71,11 @@ class LoadedGroup : public MpiGroup {
     for (int rank = 0; rank < size_; all += sizes[rank++]) texts.emplace_back(all, sizes[rank]);
     return texts;
   }
-  double waited_s() const override { return times().first; }
-  double transfer_s() const override { return times().second; }
+  double waited_s() const override {
+    double waited = 0.0, transferred = 0.0;
+    mpi_.times(&waited, &transferred);
+    return waited;
+  }
   void fail(int code, const std::string& message) override {
     mpi_.fail(code, message.c_str());
     std::abort();
@@ -82,12 +84,6 @@ class LoadedGroup : public MpiGroup {
   const std::string& version() const override { return version_; }
 
  private:
-  std::pair<double, double> times() const {
-    std::pair<double, double> seconds;
-    mpi_.times(&seconds.first, &seconds.second);
-    return seconds;
-  }
-
   const BezelMpi& mpi_;
   int rank_ = 0, size_ = 1;
   std::string version_;

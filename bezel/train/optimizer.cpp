@@ -92,7 +92,7 @@ double Optimizer::gradient_norm() const {
   if (!all[0].is_cpu()) return at::norm(at::stack(at::_foreach_norm(all))).item<double>();
   std::vector<Tensor> norms;
   for (const Tensor& gradient : all) norms.push_back(at::norm(gradient));
-  return norms.empty() ? 0.0 : at::norm(at::stack(norms)).item<double>();
+  return at::norm(at::stack(norms)).item<double>();
 }
 
 void Optimizer::clip(double norm, double max_norm) {

@@ -17,7 +17,6 @@ class SingleProcess : public ProcessGroup {
   std::vector<std::string> gather(const std::string& text) override { return {text}; }
   void barrier() override {}
   double waited_s() const override { return 0.0; }
-  double transfer_s() const override { return 0.0; }
 };
 
 }  // namespace

@@ -38,8 +38,6 @@ class ProcessGroup {
   virtual void barrier() = 0;
   /// Seconds that this process has waited for others so far.
   virtual double waited_s() const = 0;
-  /// Seconds that sums and gathers took once all ranks were there.
-  virtual double transfer_s() const = 0;
 
   bool is_first() const { return rank() == 0; }
   Share share() const { return {rank(), size()}; }

@@ -76,10 +76,12 @@ void choose_threads(const TrainConfig& config, ProcessGroup& group) {
 }
 
 void check_inputs_alike(const RunFacts& facts, ProcessGroup& group) {
+  if (group.size() == 1) return;
   check_alike(group, compared(facts).dump(), ErrorKind::kData, difference_of_facts);
 }
 
 void check_resume_alike(const std::optional<ResumePoint>& resume, ProcessGroup& group) {
+  if (group.size() == 1) return;
   std::string found = "none";
   if (resume)
     found = std::filesystem::path(resume->folder).filename().string() + " " +

@@ -53,7 +53,6 @@ class ThreadGroups {
     }
     void barrier() override { all_.barrier_.arrive_and_wait(); }
     double waited_s() const override { return 0.0; }
-    double transfer_s() const override { return 0.0; }
 
    private:
     ThreadGroups& all_;
