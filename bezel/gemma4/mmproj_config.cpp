@@ -12,7 +12,6 @@ using io::GgufFile;
 using io::GgufValue;
 
 constexpr std::int64_t kMaxDim = 1 << 24;
-constexpr std::int64_t kUsualPooling = 3;  // where no key says it
 
 std::int64_t count(const GgufFile& file, const std::string& key) { return file.at(key).whole(1, kMaxDim); }
 
@@ -72,7 +71,7 @@ VisionConfig read_patches(const GgufFile& file) {
   vision.hidden_size = count(file, "clip.vision.embedding_length");
   vision.patch_size = file.at("clip.vision.patch_size").whole(1, 256);
   const GgufValue* pooled = file.get("clip.vision.projector.scale_factor");
-  vision.patch_size *= pooled == nullptr ? kUsualPooling : pooled->whole(1, 64);
+  vision.patch_size *= pooled == nullptr ? io::kUsualPooling : pooled->whole(1, 64);
   vision.position_embedding_size = shape_of(file, "v.position_embd.weight", 3)[1];
   if (const GgufValue* eps = file.get("clip.vision.attention.layer_norm_epsilon")) vision.rms_norm_eps = eps->number();
   return vision;

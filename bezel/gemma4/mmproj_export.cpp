@@ -6,6 +6,7 @@
 #include <ATen/ATen.h>
 
 #include "bezel/gemma4/gguf_parts.h"
+#include "bezel/io/gguf_projectors.h"
 #include "bezel/io/gguf_tower_map.h"
 #include "bezel/io/regular_file.h"
 
@@ -21,7 +22,6 @@ using torch::Tensor;
 constexpr std::uint32_t kBlocksVersion = 2;  // of ggml's block types
 constexpr std::int64_t kImageSize = 224;     // is written there; images of Gemma 4 have no fixed size
 constexpr float kNormEps = 1e-6f;
-constexpr std::int64_t kUsualPooling = 3;  // what llama.cpp takes where no key says it
 
 void set_count(io::NewGgufKeys& keys, const std::string& key, std::int64_t value) {
   keys.set(key, static_cast<std::uint32_t>(value));
@@ -56,7 +56,7 @@ void set_vision(const VisionConfig& config, std::int64_t text_size, const std::s
   set_count(keys, "clip.vision.attention.head_count", config.num_heads);
   keys.set("clip.vision.image_mean", channels_of(folder, "image_mean", 0.0f));
   keys.set("clip.vision.image_std", channels_of(folder, "image_std", 1.0f));
-  keys.set("clip.vision.projector_type", "gemma4v");
+  keys.set("clip.vision.projector_type", std::string(io::kTowerProjectors.vision));
   keys.set("clip.vision.attention.layer_norm_epsilon", kNormEps);
 }
 
@@ -67,7 +67,7 @@ void set_audio(const AudioConfig& config, std::int64_t text_size, io::NewGgufKey
   set_count(keys, "clip.audio.feed_forward_length", 4 * config.hidden_size);
   set_count(keys, "clip.audio.block_count", config.num_layers);
   set_count(keys, "clip.audio.attention.head_count", config.num_heads);
-  keys.set("clip.audio.projector_type", "gemma4a");
+  keys.set("clip.audio.projector_type", std::string(io::kTowerProjectors.audio));
   set_count(keys, "clip.audio.num_mel_bins", AudioConfig::kMelBins);
   keys.set("clip.audio.attention.layer_norm_epsilon", kNormEps);
 }
@@ -99,13 +99,13 @@ void set_unified(const ModelConfig& config, const std::string& folder, io::NewGg
     set_vision(*config.vision, config.text.hidden_size, folder, keys);
     set_none("vision");
     set_count(keys, "clip.vision.patch_size", grid.patch_size);
-    if (grid.pooled != kUsualPooling) set_count(keys, "clip.vision.projector.scale_factor", grid.pooled);
-    keys.set("clip.vision.projector_type", "gemma4uv");
+    if (grid.pooled != io::kUsualPooling) set_count(keys, "clip.vision.projector.scale_factor", grid.pooled);
+    keys.set("clip.vision.projector_type", std::string(io::kEmbedderProjectors.vision));
   }
   if (config.audio) {
     set_audio(*config.audio, config.text.hidden_size, keys);
     set_none("audio");
-    keys.set("clip.audio.projector_type", "gemma4ua");
+    keys.set("clip.audio.projector_type", std::string(io::kEmbedderProjectors.audio));
   }
 }
 

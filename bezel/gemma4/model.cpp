@@ -1,5 +1,7 @@
 #include "bezel/gemma4/model.h"
 
+#include <optional>
+
 #include <ATen/ATen.h>
 
 #include "bezel/error.h"
@@ -76,10 +78,13 @@ input::Batch ModelImpl::make_batch(const input::RawInputs& raw) const {
                            config_.is_unified() ? 1 : input::kMelFramesPerToken);
 }
 
-Tensor ModelImpl::soft_tokens(const MediaInput& path, const input::Media& media) {
+bool ModelImpl::may_cache(const MediaInput& path) const {
+  return soft_token_cache_ && !path.encoder->layers()->is_empty() && !nn::has_clip_observer(*path.encoder) &&
+         nn::adapter_tensors(*path.encoder).empty();
+}
+
+Tensor ModelImpl::soft_tokens(const MediaInput& path, const input::Media& media, bool may_cache) {
   const auto run = [&] { return path.encoder->encode(with_values(media), dtype_); };
-  const bool may_cache = soft_token_cache_ && !path.encoder->layers()->is_empty() &&
-                         !nn::has_clip_observer(*path.encoder) && nn::adapter_tensors(*path.encoder).empty();
   return may_cache ? soft_token_cache_->get(path.part->label, {media.features, media.layout}, run) : run();
 }
 
@@ -87,17 +92,21 @@ Tensor ModelImpl::soft_tokens(const MediaInput& path, const input::Media& media)
 std::vector<Tensor> ModelImpl::encode_kind(const MediaInput& path, const std::vector<input::Media>& media) {
   std::vector<Tensor> soft, keys;
   std::vector<std::int64_t> sizes;
+  const bool draws = nn::RandomKeys::current().is_set;
+  std::optional<bool> caches;  // of the encoder; asked at its first item
   for (const input::Media& item : media) {
     if (input::encoder_kind(item.kind) != path.kind()) continue;
+    if (!caches) caches = may_cache(path);
     const nn::ScopedRandomKeys random(nn::with_item(item.key));
-    soft.push_back(soft_tokens(path, item));
-    keys.push_back(at::arange(item.num_soft_tokens, soft.back().options().dtype(at::kLong))
-                       .add_(static_cast<std::int64_t>(item.key)));
+    soft.push_back(soft_tokens(path, item, *caches));
+    if (draws)
+      keys.push_back(at::arange(item.num_soft_tokens, soft.back().options().dtype(at::kLong))
+                         .add_(static_cast<std::int64_t>(item.key)));
     sizes.push_back(item.num_soft_tokens);
   }
   if (soft.empty()) return {};
   const Tensor rows = at::cat(soft);
-  const nn::ScopedRandomKeys random(nn::with_rows(at::cat(keys)));
+  const nn::ScopedRandomKeys random(nn::with_rows(draws ? at::cat(keys) : Tensor()));
   return path.projector.ptr()->forward(rows).split_with_sizes(sizes);
 }
 

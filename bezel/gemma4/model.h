@@ -117,7 +117,8 @@ class ModelImpl : public torch::nn::Module {
   torch::Tensor looked_up_ids(const input::Batch& batch) const;
   std::vector<torch::Tensor> encode_kind(const MediaInput& path, const std::vector<input::Media>& media);
   // Of the encoder, or the cache.
-  torch::Tensor soft_tokens(const MediaInput& path, const input::Media& media);
+  bool may_cache(const MediaInput& path) const;
+  torch::Tensor soft_tokens(const MediaInput& path, const input::Media& media, bool may_cache);
 
   ModelConfig config_;
   std::vector<Part> parts_;

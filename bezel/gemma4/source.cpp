@@ -19,16 +19,18 @@ using torch::Tensor;
 // Pixels of a patch as [channel, row, column] -> [row, column, channel].
 Tensor channels_last(const Tensor& weight) { return weight.permute({0, 2, 3, 1}).flatten(1).contiguous(); }
 
+// Of a square patch of so many values in three channels.
+std::int64_t side_of(std::int64_t pixels) {
+  return static_cast<std::int64_t>(std::lround(std::sqrt(static_cast<double>(pixels) / 3)));
+}
+
 // The same of flat ones, in the last dimension.
 Tensor flat_channels_last(const Tensor& pixels) {
-  const auto side = static_cast<std::int64_t>(std::lround(std::sqrt(static_cast<double>(pixels.size(-1)) / 3)));
+  const std::int64_t side = side_of(pixels.size(-1));
   return pixels.unflatten(-1, {3, side, side}).movedim(-3, -1).flatten(-3).contiguous();
 }
 
-bool are_square(std::int64_t pixels) {
-  const auto side = static_cast<std::int64_t>(std::lround(std::sqrt(static_cast<double>(pixels) / 3)));
-  return pixels == 3 * side * side;
-}
+bool are_square(std::int64_t pixels) { return pixels == 3 * side_of(pixels) * side_of(pixels); }
 
 // Positions of all columns and then of all rows -> both of each place.
 Tensor by_place(const Tensor& table) { return table.transpose(0, 1).contiguous(); }

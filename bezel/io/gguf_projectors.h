@@ -15,6 +15,9 @@ struct ProjectorTypes {
 constexpr ProjectorTypes kTowerProjectors{"gemma4v", "gemma4a"};       ///< towers of all sizes but the 12B
 constexpr ProjectorTypes kEmbedderProjectors{"gemma4uv", "gemma4ua"};  ///< the 12B's embedders
 
+/// Patches along a side of a soft token where no key says it.
+constexpr std::int64_t kUsualPooling = 3;
+
 /// Whether `towers` are the 12B's embedders. Throws Error when a projector type is no text.
 inline bool are_embedders(const GgufFile& towers) {
   const auto is = [&towers](const char* key, std::string_view type) {

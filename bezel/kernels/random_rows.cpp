@@ -7,6 +7,7 @@
 #include <ATen/ATen.h>
 
 #include "bezel/kernels/counter_hash.h"
+#include "bezel/kernels/host_loops.h"
 #include "bezel/kernels/simd/dispatch.h"
 
 namespace bezel::kernels {
@@ -50,7 +51,7 @@ Tensor keep_mask(std::uint64_t key, const Tensor& rows, std::int64_t columns, do
               "expected keys int64 [N], got ", rows.scalar_type(), " ", rows.sizes());
   TORCH_CHECK(probability >= 0 && probability < 1, "cannot drop with probability ", probability);
   const std::uint32_t least = threshold(probability);
-  if (!rows.is_cpu()) return random_bits(key, rows, columns).ge(static_cast<std::int64_t>(least));
+  if (!may_loop(rows)) return random_bits(key, rows, columns).ge(static_cast<std::int64_t>(least));
   std::vector<std::uint64_t> bits(static_cast<std::size_t>(rows.size(0)));
   std::transform(rows.data_ptr<std::int64_t>(), rows.data_ptr<std::int64_t>() + rows.size(0), bits.begin(),
                  [&](std::int64_t row) { return mix64(static_cast<std::uint64_t>(row) ^ key); });

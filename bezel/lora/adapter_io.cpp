@@ -200,9 +200,8 @@ void add_rows(const std::string& path, const SavedMatrix& saved, const std::vect
 }
 
 // A norm saved beside LoRA. PEFT's short names reach those of the towers too, which nothing has trained as a rule.
-bool add_norm(const std::string& path, const SavedMatrix& saved, const torch::nn::Module& model,
+bool add_norm(const std::string& path, const SavedMatrix& saved, std::vector<NormTarget>& norms,
               LoadedAdapter& adapter) {
-  std::vector<NormTarget> norms = norms_of(model);
   const auto found = std::ranges::find(norms, saved.module, &NormTarget::name);
   if (found == norms.end()) return false;
   const torch::Tensor& base = found->norm->stored;
@@ -221,14 +220,14 @@ bool add_norm(const std::string& path, const SavedMatrix& saved, const torch::nn
                 " does not name it");
   const auto device = base.defined() ? base.device() : torch::Device(torch::kCPU);
   found->weight = saved.tensor.to(device, torch::kFloat, /*non_blocking=*/false, /*copy=*/true).requires_grad_();
-  adapter.selection.norms.push_back(std::move(*found));
+  adapter.selection.norms.push_back(*found);
   return true;
 }
 
 // A matrix saved beside LoRA changes nothing where it is the base's. On `meta` nothing can be compared.
 void add_whole(const std::string& path, const SavedMatrix& saved, const torch::nn::Module& model,
-               const std::vector<TableTarget>& known, LoadedAdapter& adapter) {
-  if (add_norm(path, saved, model, adapter)) return;
+               const std::vector<TableTarget>& known, std::vector<NormTarget>& norms, LoadedAdapter& adapter) {
+  if (add_norm(path, saved, norms, adapter)) return;
   const auto base = matrix_of(model, saved.module);
   if (!base) refuse_key(path, saved.key, saved.module, adapter.base_model);
   if (base->device().is_meta()) return;
@@ -249,8 +248,9 @@ void add_whole(const std::string& path, const SavedMatrix& saved, const torch::n
 
 void add_saved(torch::nn::Module& model, const std::string& path, const std::vector<SavedMatrix>& saved,
                const std::vector<TableTarget>& known, LoadedAdapter& adapter) {
+  std::vector<NormTarget> norms = norms_of(model);
   for (const SavedMatrix& matrix : saved)
-    matrix.is_rows ? add_rows(path, matrix, known, adapter) : add_whole(path, matrix, model, known, adapter);
+    matrix.is_rows ? add_rows(path, matrix, known, adapter) : add_whole(path, matrix, model, known, norms, adapter);
   std::string asked;
   for (const std::string& name : adapter.config.modules_to_save) asked += (asked.empty() ? "" : ", ") + name;
   if (std::ranges::all_of(saved, &SavedMatrix::is_rows) && !asked.empty())

@@ -71,11 +71,13 @@ bool GradientAudit::took_part(const Part& part) {
 
 void GradientAudit::check(std::int64_t step) {
   std::vector<torch::Tensor> asked;
-  for (const Part& part : parts_)
+  for (const Part& part : parts_) {
+    if (!took_part(part)) continue;
     for (const Watched& watched : part.tensors)
-      if (!watched.seen && took_part(part))
+      if (!watched.seen)
         asked.insert(asked.end(),
                      {watched.factor.defined() ? watched.factor.detach() : torch::Tensor(), watched.tensor.grad()});
+  }
   Nonzero nonzero(asked);
   for (Part& part : parts_) {
     if (!took_part(part)) continue;

@@ -8,13 +8,12 @@
 #include "bezel/io/new_folder.h"
 #include "bezel/lora/config.h"
 #include "bezel/lora/expert_keys.h"
+#include "bezel/lora/file_names.h"
 #include "bezel/lora/match.h"
 
 namespace bezel::lora {
 namespace {
 
-constexpr const char* kWeights = "adapter_model.safetensors";
-constexpr const char* kConfig = "adapter_config.json";
 constexpr const char* kWhole = "weight";
 
 std::vector<std::string> stored_names(const io::Checkpoint& checkpoint) {
@@ -158,8 +157,8 @@ Conversion convert_checkpoint(const std::string& folder, io::KeyLayout layout, c
 Conversion convert_adapter(const std::string& folder, io::KeyLayout layout, const std::string& output,
                            AdapterNames wanted) {
   const std::filesystem::path from(folder);
-  NewConfig config((from / kConfig).string());
-  const auto file = io::SafetensorsFile::open((from / kWeights).string());
+  NewConfig config((from / kAdapterConfig).string());
+  const auto file = io::SafetensorsFile::open((from / kAdapterWeights).string());
   std::vector<io::TensorBytes> tensors;
   std::set<std::string> names;
   Conversion conversion;
@@ -183,9 +182,9 @@ Conversion convert_adapter(const std::string& folder, io::KeyLayout layout, cons
   io::Json json = config.json();
   set_class(json, wanted, folder);
   io::NewFolder made(output);
-  made.copy_files(folder, [](const std::string& name) { return name != kWeights && name != kConfig; });
-  io::write_safetensors((made.path() / kWeights).string(), tensors, file->metadata());
-  io::write_file_atomically((made.path() / kConfig).string(), json.dump(2) + "\n");
+  made.copy_files(folder, [](const std::string& name) { return name != kAdapterWeights && name != kAdapterConfig; });
+  io::write_safetensors((made.path() / kAdapterWeights).string(), tensors, file->metadata());
+  io::write_file_atomically((made.path() / kAdapterConfig).string(), json.dump(2) + "\n");
   made.commit();
   return conversion;
 }

@@ -11,6 +11,7 @@
 #include "bezel/io/key_map.h"
 #include "bezel/io/new_folder.h"
 #include "bezel/io/tensor_io.h"
+#include "bezel/lora/file_names.h"
 #include "bezel/lora/uniform_adapter.h"
 
 namespace bezel::lora {
@@ -20,7 +21,7 @@ namespace fs = std::filesystem;
 using torch::Tensor;
 
 constexpr const char* kMlxWeights = "adapters.safetensors";
-constexpr const char* kMlxConfig = "adapter_config.json";
+constexpr const char* kMlxConfig = kAdapterConfig;
 constexpr std::string_view kLanguage = "model.language_model.";
 
 // The module's path in mlx-lm's tree; nothing for modules of the towers.
@@ -160,7 +161,7 @@ std::int64_t read_mlx_adapter(const std::string& folder, const MlxBase& base, co
   const std::string architecture = base.family + (text_only ? "ForCausalLM" : "ForConditionalGeneration");
   const io::Json json = adapter_config_json(config.lora, layers, config.base_model, architecture);
   io::NewFolder out(output);
-  io::save_safetensors((out.path() / "adapter_model.safetensors").string(), tensors);
+  io::save_safetensors((out.path() / kAdapterWeights).string(), tensors);
   io::write_file_atomically((out.path() / kMlxConfig).string(), json.dump(2) + "\n");
   out.commit();
   return static_cast<std::int64_t>(layers.size());

@@ -92,8 +92,9 @@ void add_rows(const std::vector<TableTarget>& known, const LoraConfig& config, b
 
 void add_whole(const std::vector<TableTarget>& known, const torch::nn::Module& model, const LoraConfig& config,
                bool text_only, std::vector<TableTarget>& chosen) {
+  const std::vector<NormTarget> norms = select_norms(model, config.modules_to_save);
   for (const std::string& name : config.modules_to_save) {
-    if (!select_norms(model, {name}).empty()) continue;
+    if (std::ranges::any_of(norms, [&](const NormTarget& norm) { return is_norm_called(norm.name, name); })) continue;
     TableTarget table = table_called(known, "modules_to_save", name, text_only);
     table.form = TableTarget::Form::kWhole;
     chosen.push_back(std::move(table));

@@ -26,8 +26,6 @@ Tensor summed_by_expert(const Tensor& x, const Tensor& y, const Tensor& ends) {
   return at::where((ends == begins).view({-1, 1, 1}), at::zeros({}, sums.options()), sums);
 }
 
-Tensor stack_of(const quant::Weight& stack, torch::ScalarType dtype) { return stack.dequantize(dtype); }
-
 }  // namespace
 
 bool has_device_experts() { return TORCH_VERSION_MAJOR > 2 || TORCH_VERSION_MINOR >= 10; }
@@ -59,7 +57,7 @@ DeviceFactors device_factors(const Tensor& a, const Tensor& b, std::int64_t num_
 
 Tensor experts_product(const Tensor& x, const quant::Weight& stack, const Tensor& ends, const DeviceFactors* factors,
                        Tensor& h) {
-  Tensor y = grouped(x, stack_of(stack, x.scalar_type()).transpose(1, 2), ends);
+  Tensor y = grouped(x, stack.dequantize(x.scalar_type()).transpose(1, 2), ends);
   if (factors == nullptr) return y;
   h = grouped(x, factors->a.transpose(1, 2), ends);
   return y.add_(grouped(h, factors->b.transpose(1, 2), ends), factors->scale);
@@ -69,7 +67,7 @@ DeviceGradients experts_product_backward(const Tensor& dy, const Tensor& x, cons
                                          const Tensor& ends, const DeviceFactors* factors, std::int64_t rank,
                                          bool wants_input) {
   DeviceGradients out;
-  if (wants_input) out.x = grouped(dy, stack_of(stack, dy.scalar_type()), ends);
+  if (wants_input) out.x = grouped(dy, stack.dequantize(dy.scalar_type()), ends);
   if (factors == nullptr) return out;
   const std::int64_t num_experts = ends.size(0);
   const Tensor dh = grouped(dy, factors->b, ends).mul_(factors->scale);  // [S, r]

@@ -16,10 +16,10 @@ struct RopeTable {
 /// Reference: rope types "default" (partial = 1) and "proportional" of transformers' modeling_rope_utils.
 torch::Tensor inverse_frequencies(std::int64_t head_dim, double theta, double partial);
 
-/// Rotation of `positions` (int64 [...]) by `frequencies` [D / 2] -> [..., D], halves repeated.
-/// The same numbers on `device`; `constant` itself moves there, so that they are copied once.
+/// `constant` on `device`; it moves there itself, so that it is copied once.
 const torch::Tensor& placed(torch::Tensor& constant, torch::Device device);
 
+/// Rotation of `positions` (int64 [...]) by `frequencies` [D / 2] -> [..., D], halves repeated.
 RopeTable rope_table(const torch::Tensor& positions, const torch::Tensor& frequencies, torch::ScalarType dtype);
 
 /// x [B, T, A, D] rotated by cos, sin [B or 1, T, D]: pairs are (i, i + D/2).

@@ -157,10 +157,7 @@ class FourBitQuantized final : public QuantizedMatrix {
     const Tensor bytes = matrix_.packed.flatten().index_select(0, at::div(element, 2, "floor"));
     const Tensor codes = at::where(element.remainder(2) == 0, bytes.div(16, "floor"), bytes.remainder(16));
     Tensor scale = matrix_.scales.index_select(0, block);
-    if (const auto& nested = matrix_.nested)
-      scale = nested->map.index_select(0, scale.to(torch::kInt)) *
-                  nested->scales.index_select(0, at::div(block, nested->block_size, "floor")) +
-              nested->offset;
+    if (matrix_.nested) scale = unnested(*matrix_.nested, scale, block);
     const Tensor values = format_.table.index_select(0, codes.to(torch::kInt)) * scale;
     return values.to(format_.value_dtype).to(dtype).view(place.sizes());
   }
@@ -172,9 +169,14 @@ class FourBitQuantized final : public QuantizedMatrix {
     if (!matrix_.nested) return part;
     const NestedScales& nested = *matrix_.nested;
     if (kernels::may_loop(part)) return host_scales(nested, part, begin);
-    const Tensor block =
-        at::div(at::arange(begin, end, part.options().dtype(torch::kLong)), nested.block_size, "floor");
-    return nested.map.index_select(0, part.to(torch::kInt)) * nested.scales.index_select(0, block) + nested.offset;
+    return unnested(nested, part, at::arange(begin, end, part.options().dtype(torch::kLong)));
+  }
+
+  // The scales of `block` int64 [N], from their codes.
+  static Tensor unnested(const NestedScales& nested, const Tensor& codes, const Tensor& block) {
+    return nested.map.index_select(0, codes.to(torch::kInt)) *
+               nested.scales.index_select(0, at::div(block, nested.block_size, "floor")) +
+           nested.offset;
   }
 
   // The same without a tensor operation for each step: this runs for every tile of every product.

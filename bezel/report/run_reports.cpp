@@ -84,10 +84,6 @@ Preference preference_of(const std::map<std::string, double>& metrics) {
   return preference;
 }
 
-}  // namespace
-
-namespace {
-
 // The first and the latest.
 void add_table(RunHistory& history, ExpertTable table) {
   if (history.experts.size() > 1) history.experts.pop_back();
