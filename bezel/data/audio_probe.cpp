@@ -12,7 +12,7 @@
 namespace bezel::data {
 namespace {
 
-using SoundFile = std::unique_ptr<SNDFILE, int (*)(SNDFILE*)>;
+using ProbedFile = std::unique_ptr<SNDFILE, int (*)(SNDFILE*)>;
 
 AudioLength length_of(std::int64_t frames, int rate, std::int64_t max_samples, std::string_view name) {
   if (rate <= 0 || frames <= 0) throw Error(name, ": an audio clip without samples");
@@ -27,7 +27,7 @@ AudioLength length_of(const MediaFile& file, std::int64_t max_samples) {
   return length_of(length.frames, length.rate, max_samples, file.name);
 }
 
-AudioLength length_of(const SoundFile& file, const SF_INFO& info, std::int64_t max_samples, std::string_view name) {
+AudioLength length_of(const ProbedFile& file, const SF_INFO& info, std::int64_t max_samples, std::string_view name) {
   if (!file)
     throw Error(name, ": not an audio clip that Bezel reads (WAV, FLAC, MP3 or OGG",
                 has_video_decoder() ? ", AAC in M4A, Opus in WebM" : "", "): ", sf_strerror(nullptr),
@@ -41,7 +41,7 @@ AudioLength probe_audio_file(const std::string& path, std::int64_t max_samples, 
   const std::string where = std::string(name) + ": media file '" + path + "'";
   if (const MediaFile file{.path = path, .name = where}; is_av_sound(file)) return length_of(file, max_samples);
   SF_INFO info{};
-  const SoundFile file(sf_open(path.c_str(), SFM_READ, &info), &sf_close);
+  const ProbedFile file(sf_open(path.c_str(), SFM_READ, &info), &sf_close);
   return length_of(file, info, max_samples, where);
 }
 
@@ -50,7 +50,7 @@ AudioLength probe_audio_bytes(std::string_view bytes, std::int64_t max_samples, 
     return length_of(file, max_samples);
   AudioMemory memory{{reinterpret_cast<const std::byte*>(bytes.data()), bytes.size()}};
   SF_INFO info{};
-  const SoundFile file(memory.open(info), &sf_close);
+  const ProbedFile file(memory.open(info), &sf_close);
   return length_of(file, info, max_samples, name);
 }
 

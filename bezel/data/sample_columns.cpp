@@ -31,14 +31,14 @@ bool holds_something(const Json& value) {
          !(value.is_structured() && value.empty());
 }
 
-bool has(const Json& line, const char* key) {
+bool has_content(const Json& line, const char* key) {
   const auto found = line.find(key);
   return found != line.end() && holds_something(*found);
 }
 
 void rename_column(Json& line, const char* from, const char* to, const std::string& source) {
-  if (!has(line, from)) return;
-  if (has(line, to))
+  if (!has_content(line, from)) return;
+  if (has_content(line, to))
     throw Error(source, ": keys '", from, "' and '", to, "' stand side by side; write '", to, "' alone");
   line[to] = line[from];
   line.erase(from);
@@ -46,7 +46,7 @@ void rename_column(Json& line, const char* from, const char* to, const std::stri
 
 // A text that begins as a list is read as JSON.
 void parse_column(Json& line, const char* key, const std::string& source) {
-  if (!has(line, key) || !line[key].is_string()) return;
+  if (!has_content(line, key) || !line[key].is_string()) return;
   const std::string text = line[key];
   if (text.find_first_not_of(" \t\r\n") == text.npos || text[text.find_first_not_of(" \t\r\n")] != '[') return;
   try {
@@ -61,7 +61,7 @@ void parse_column(Json& line, const char* key, const std::string& source) {
 
 void list_column(Json& line, const char* from, const char* to, const std::string& source) {
   rename_column(line, from, to, source);
-  if (has(line, to) && !line[to].is_array()) line[to] = Json::array({line[to]});
+  if (has_content(line, to) && !line[to].is_array()) line[to] = Json::array({line[to]});
 }
 
 bool ends_with_any(std::string name, std::initializer_list<std::string_view> endings) {
@@ -74,7 +74,7 @@ bool ends_with_any(std::string name, std::initializer_list<std::string_view> end
 
 // `file_name` of the data sets library's image and audio folders, `path` of Common Voice.
 void place_file_name(Json& line, const char* key, const std::string& source) {
-  if (!has(line, key)) return;
+  if (!has_content(line, key)) return;
   const std::string name = JsonView(line, source).at(key).text();
   if (ends_with_any(name, {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}))
     list_column(line, key, "images", source);
@@ -91,7 +91,7 @@ void place_file_name(Json& line, const char* key, const std::string& source) {
 std::optional<std::string> transcript_key(const JsonView& line) {
   std::optional<std::string> key;
   for (const char* name : kTranscripts) {
-    if (!has(line.value(), name)) continue;
+    if (!has_content(line.value(), name)) continue;
     if (key) throw Error(line.source(), ": keys '", *key, "' and '", name, "' both give the answer; write one of them");
     key = name;
   }
@@ -100,7 +100,7 @@ std::optional<std::string> transcript_key(const JsonView& line) {
 
 std::optional<std::string> take_request(Json& line, const std::string& source) {
   for (const char* key : {"prompt", "instruction", "question"})
-    if (has(line, key)) {
+    if (has_content(line, key)) {
       std::string request = JsonView(line, source).at(key).text();
       line.erase(key);
       return request;
@@ -119,23 +119,23 @@ void drop_manifest_keys(Json& line) {
 // What answers for a medium: its text, unless `listed` media belong to that text, or the answer to a question.
 std::optional<std::string> answer_key(const JsonView& line, bool listed) {
   auto key = listed ? std::nullopt : transcript_key(line);
-  if (!key && has(line.value(), "question") && has(line.value(), "answer")) key = "answer";
+  if (!key && has_content(line.value(), "question") && has_content(line.value(), "answer")) key = "answer";
   return key;
 }
 
 bool has_any_media(const Json& line) {
   return std::ranges::any_of(input::kMediaWords.values,
-                             [&](const input::MediaWords& words) { return has(line, words.list.data()); });
+                             [&](const input::MediaWords& words) { return has_content(line, words.list.data()); });
 }
 
 std::string_view usual_request(const Json& line) {
-  return has(line, "audios") ? kTranscribe : has(line, "images") ? kDescribe : kDescribeVideo;
+  return has_content(line, "audios") ? kTranscribe : has_content(line, "images") ? kDescribe : kDescribeVideo;
 }
 
 // A medium with what is said or seen in it becomes a chat. Returns whether its request is ours.
 bool make_chat(Json& line, bool listed, const std::string& source) {
   for (const char* key : {"messages", "conversations", "completion", "output"})
-    if (has(line, key)) return false;
+    if (has_content(line, key)) return false;
   const auto key = answer_key(JsonView(line, source), listed);
   if (!key || !has_any_media(line)) return false;
   const std::string answer = JsonView(line, source).at(*key).text();
@@ -171,7 +171,7 @@ bool marks_media(const Json& messages, std::string_view type, std::string_view p
 }
 
 // Whether the line holds a chat already.
-bool is_chat(const Json& line) { return has(line, "messages") || has(line, "conversations"); }
+bool is_chat(const Json& line) { return has_content(line, "messages") || has_content(line, "conversations"); }
 
 }  // namespace
 
@@ -191,7 +191,7 @@ KnownColumns with_known_columns(const JsonView& line) {
   for (const char* key : {"file_name", "path"})
     if (!has_any_media(out) && (key[0] == 'f' || !is_chat(out))) place_file_name(out, key, source);
   for (const input::MediaWords& words : input::kMediaWords.values)
-    if (has(out, words.list.data()) && !out[words.list].is_array()) out[words.list] = Json::array({out[words.list]});
+    if (has_content(out, words.list.data()) && !out[words.list].is_array()) out[words.list] = Json::array({out[words.list]});
   rename_column(out, "functions", "tools", source);
   rename_column(out, "system_prompt", "system", source);
   known.adds_request = make_chat(out, listed, source);
@@ -199,7 +199,7 @@ KnownColumns with_known_columns(const JsonView& line) {
 }
 
 bool has_media(const JsonView& line, input::MediaKind kind) {
-  return has(line.value(), input::kMediaWords[kind].list.data());
+  return has_content(line.value(), input::kMediaWords[kind].list.data());
 }
 
 void mark_listed_media(const JsonView& line, Json& messages) {

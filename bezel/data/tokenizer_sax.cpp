@@ -12,9 +12,9 @@ constexpr std::size_t kMaxDepth = 64;
 constexpr std::size_t kMaxMembers = 4096;
 
 // A document of half a million merges would take seconds as nodes, so the two tables go straight into flat lists.
-class Reader {
+class TokenizerReader {
  public:
-  explicit Reader(std::string_view source) : source_(source) {}
+  explicit TokenizerReader(std::string_view source) : source_(source) {}
 
   TokenizerDocument take() {
     if (table_merges_text_.empty()) return std::move(out_);
@@ -204,7 +204,7 @@ TokenizerDocument read_tokenizer_document(std::string_view text, std::string_vie
     throw Error(source, ": starts with a UTF-8 byte order mark; save it without one");
   if (const auto nul = text.find('\0'); nul != std::string_view::npos)
     throw Error(source, ": a NUL byte at offset ", nul, ", not JSON text");
-  Reader reader(source);
+  TokenizerReader reader(source);
   Json::sax_parse(text.data(), text.data() + text.size(), &reader, Json::input_format_t::json, /*strict=*/true);
   return reader.take();
 }

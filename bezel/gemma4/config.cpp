@@ -14,8 +14,6 @@ namespace {
 
 using io::JsonView;
 
-// No dimension of a real checkpoint comes near; keeps products of two within 64 bits.
-constexpr std::int64_t kMaxDim = 1 << 24;
 
 std::int64_t count(const JsonView& json, std::string_view name, std::int64_t min = 1) {
   return json.at(name).whole(min, kMaxDim);

@@ -12,6 +12,9 @@
 
 namespace bezel::gemma4 {
 
+/// The largest dimension that a checkpoint may have: no real one comes near, and products of two stay within 64 bits.
+inline constexpr std::int64_t kMaxDim = 1 << 24;
+
 /// Which of the models that share this decoder. What it computes follows from TextConfig; the family decides names
 /// (classes of transformers, chat format, architectures of llama.cpp).
 enum class Family { kGemma4, kGemma4Unified, kGemma3 };

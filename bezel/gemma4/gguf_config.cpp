@@ -12,7 +12,6 @@ namespace {
 
 using io::GgufValue;
 
-constexpr std::int64_t kMaxDim = 1 << 24;
 constexpr float kNoRotation = 1e29f;  // conversion writes 1e30 for angles that do not turn
 
 /// Keys `<architecture>.…` of a file.

@@ -10,9 +10,9 @@ namespace {
 constexpr float kNoTurn = 1e30f;  // a divisor of an angle that leaves nothing of it
 
 /// Sets keys `<architecture>.…`.
-class Keys {
+class KeyWriter {
  public:
-  Keys(std::string architecture, io::NewGgufKeys& keys) : prefix_(std::move(architecture) + "."), keys_(keys) {}
+  KeyWriter(std::string architecture, io::NewGgufKeys& keys) : prefix_(std::move(architecture) + "."), keys_(keys) {}
 
   void count(const char* name, std::int64_t value) const {
     keys_.set(prefix_ + name, static_cast<std::uint32_t>(value));
@@ -42,7 +42,7 @@ std::int64_t head_dim(const TextConfig& text, LayerType type) {
   return (found == text.layers.end() ? text.layers.front() : *found).head_dim;
 }
 
-void set_text(const TextConfig& text, const Keys& keys) {
+void set_text(const TextConfig& text, const KeyWriter& keys) {
   keys.count("block_count", text.num_layers);
   keys.count("context_length", text.max_position_embeddings);
   keys.count("embedding_length", text.hidden_size);
@@ -58,7 +58,7 @@ void set_text(const TextConfig& text, const Keys& keys) {
   if (text.final_logit_softcapping > 0) keys.real("final_logit_softcapping", text.final_logit_softcapping);
 }
 
-void set_gemma4(const TextConfig& text, const Keys& keys) {
+void set_gemma4(const TextConfig& text, const KeyWriter& keys) {
   std::vector<bool> slides;
   for (const TextLayerConfig& layer : text.layers) slides.push_back(layer.type == LayerType::kSliding);
   keys.flags("attention.sliding_window_pattern", slides);
@@ -74,7 +74,7 @@ void set_gemma4(const TextConfig& text, const Keys& keys) {
   keys.count("expert_feed_forward_length", text.moe_intermediate_size);
 }
 
-void set_gemma3(const TextConfig& text, const std::string& source, const Keys& keys) {
+void set_gemma3(const TextConfig& text, const std::string& source, const KeyWriter& keys) {
   constexpr std::size_t kPeriod = 6;
   for (std::size_t i = 0; i < text.layers.size(); ++i)
     if ((text.layers[i].type == LayerType::kFull) != ((i + 1) % kPeriod == 0))
@@ -92,7 +92,7 @@ std::string gguf_architecture(Family family) { return family == Family::kGemma3 
 void set_gguf_config(const ModelConfig& config, const std::string& source, io::NewGgufKeys& keys) {
   if (config.text.attention_bias)
     throw Error(source, ": key 'text_config.attention_bias': a GGUF file of Gemma has no place for biases");
-  const Keys into(gguf_architecture(config.family), keys);
+  const KeyWriter into(gguf_architecture(config.family), keys);
   set_text(config.text, into);
   if (config.family == Family::kGemma3)
     set_gemma3(config.text, source, into);

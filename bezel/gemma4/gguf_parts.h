@@ -12,6 +12,9 @@
 
 namespace bezel::gemma4 {
 
+/// Whether a tensor of that name is a bound of a clipped linear layer, which may be infinite.
+inline bool is_clip_bound(std::string_view name) { return name.ends_with("_min") || name.ends_with("_max"); }
+
 /// The name that a file has for a tensor of canonical name; nothing for one that goes into another file.
 using GgufNames = std::function<std::optional<std::string>(std::string_view canonical)>;
 

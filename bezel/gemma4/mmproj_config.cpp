@@ -11,8 +11,6 @@ namespace {
 using io::GgufFile;
 using io::GgufValue;
 
-constexpr std::int64_t kMaxDim = 1 << 24;
-
 std::int64_t count(const GgufFile& file, const std::string& key) { return file.at(key).whole(1, kMaxDim); }
 
 /// The shape of a tensor of that many dimensions.

@@ -138,8 +138,6 @@ void reshape_unified(GgufPart& part) {
   }
 }
 
-bool is_bound(std::string_view name) { return name.ends_with("_min") || name.ends_with("_max"); }
-
 std::int64_t last_of(const std::vector<std::int64_t>& shape) { return shape.empty() ? 1 : shape.back(); }
 
 GgufType type_of(const GgufPart& part, GgufMix mix) {
@@ -164,7 +162,7 @@ GgufExport plan_from_checkpoint(const std::string& folder, const ModelConfig& co
     else
       reshape(part, config.vision ? config.vision->patch_size : 0);
     part.type = type_of(part, chosen);
-    part.may_be_infinite = is_bound(part.name);
+    part.may_be_infinite = is_clip_bound(part.name);
   }
   made.keys.set("general.architecture", "clip");
   made.keys.set("general.type", "mmproj");

@@ -27,8 +27,6 @@ using torch::Tensor;
 
 constexpr std::int64_t kSliceElements = std::int64_t{1} << 22;
 
-bool is_bound(std::string_view name) { return name.ends_with("_min") || name.ends_with("_max"); }
-
 // Rows of a part in `dtype`, some at a time, from the first on.
 template <typename Use>
 void for_each_slice(const GgufPart& part, torch::ScalarType dtype, const Use& use) {
@@ -36,7 +34,8 @@ void for_each_slice(const GgufPart& part, torch::ScalarType dtype, const Use& us
   const std::int64_t step = std::max<std::int64_t>(1, kSliceElements / columns);
   for (std::int64_t begin = 0; begin < rows; begin += step) {
     const Tensor read = part.rows(begin, std::min(step, rows - begin));
-    const bool sound = is_bound(part.canonical) ? !read.isnan().any().item<bool>() : read.isfinite().all().item<bool>();
+    const bool sound =
+        is_clip_bound(part.canonical) ? !read.isnan().any().item<bool>() : read.isfinite().all().item<bool>();
     if (!sound) throw Error("tensor '", part.canonical, "': holds NaN or Inf; are base and adapter sound?");
     use(begin * columns, read.to(dtype).contiguous());
   }
@@ -127,7 +126,7 @@ class Writer {
 
   Tensor gather(const OrbaxArray& array, const std::vector<OrbaxTensor>& tensors, torch::ScalarType type) {
     const Tensor made = at::zeros(array.shape, type);
-    const bool bounds = is_bound(array.name.path.back());
+    const bool bounds = is_clip_bound(array.name.path.back());
     for (const OrbaxTensor& tensor : tensors) {
       const GgufPart* part = find(tensor.name);
       if (part != nullptr && !bounds) check_shape(*part, tensor);

@@ -112,7 +112,7 @@ constexpr std::string_view kAudioLayer = "audio_encoder.conformer.stacked_layers
 constexpr std::string_view kTextLayer = "layer_";
 
 /// A name taken apart: which rules know its leaf, and where its tensors belong.
-struct Place {
+struct OrbaxPlace {
   std::string_view leaf;
   std::vector<std::span<const Rule>> rules;  ///< the first that knows the leaf counts
   std::string prefix;
@@ -136,7 +136,7 @@ std::optional<LayerName> layer_of(std::string_view name, std::string_view begin)
   return LayerName{std::string(number), name.substr(dot + 1)};
 }
 
-Place place_of(std::string_view name, const std::vector<std::string>& expert_layers) {
+OrbaxPlace place_of(std::string_view name, const std::vector<std::string>& expert_layers) {
   if (name.starts_with(kVisionBlock))
     return {name.substr(kVisionBlock.size()), {kLayerRules}, "model.vision_tower.encoder.layers.", true};
   if (const auto layer = layer_of(name, kAudioLayer))
@@ -150,7 +150,7 @@ Place place_of(std::string_view name, const std::vector<std::string>& expert_lay
   return {name, {kModelRules}, "model."};
 }
 
-const Rule* find_rule(const Place& place, std::string_view leaf) {
+const Rule* find_rule(const OrbaxPlace& place, std::string_view leaf) {
   for (const std::span<const Rule> rules : place.rules)
     for (const Rule& rule : rules)
       if (rule.leaf == leaf) return &rule;
@@ -158,7 +158,7 @@ const Rule* find_rule(const Place& place, std::string_view leaf) {
 }
 
 /// The rule of a leaf, with the final ".w" that saves of Flax leave out.
-const Rule* rule_of(const Place& place) {
+const Rule* rule_of(const OrbaxPlace& place) {
   const Rule* rule = find_rule(place, place.leaf);
   return rule != nullptr ? rule : find_rule(place, std::string(place.leaf) + ".w");
 }
@@ -169,7 +169,7 @@ struct Bound {
   std::string_view name;
 };
 
-Bound bound_of(const Place& place) {
+Bound bound_of(const OrbaxPlace& place) {
   constexpr std::string_view kClip = ".clip_";
   const std::size_t at = place.leaf.rfind(kClip);
   if (at == std::string_view::npos) return {};
@@ -249,7 +249,7 @@ OrbaxMap::OrbaxMap(const std::vector<std::string>& names) {
 
 std::optional<std::vector<OrbaxTensor>> OrbaxMap::tensors_of(const std::string& name,
                                                              const std::vector<std::int64_t>& shape) const {
-  const Place place = place_of(name, expert_layers_);
+  const OrbaxPlace place = place_of(name, expert_layers_);
   const Bound bound = bound_of(place);
   const Rule* rule = bound.rule != nullptr ? bound.rule : rule_of(place);
   if (rule == nullptr) return std::nullopt;

@@ -10,41 +10,41 @@ namespace {
 using Row = std::pair<std::string_view, std::string_view>;  // ours, llama.cpp's
 
 // Layers and their norms below `model.vision_tower.encoder.layers.N.` and `v.blk.N.`.
-constexpr std::array<Row, 13> kVision{{{"self_attn.q_proj", "attn_q"},
-                                       {"self_attn.k_proj", "attn_k"},
-                                       {"self_attn.v_proj", "attn_v"},
-                                       {"self_attn.o_proj", "attn_out"},
-                                       {"self_attn.q_norm", "attn_q_norm"},
-                                       {"self_attn.k_norm", "attn_k_norm"},
-                                       {"mlp.gate_proj", "ffn_gate"},
-                                       {"mlp.up_proj", "ffn_up"},
-                                       {"mlp.down_proj", "ffn_down"},
-                                       {"input_layernorm", "ln1"},
-                                       {"post_attention_layernorm", "attn_post_norm"},
-                                       {"pre_feedforward_layernorm", "ln2"},
-                                       {"post_feedforward_layernorm", "ffn_post_norm"}}};
+constexpr std::array<Row, 13> kVisionRows{{{"self_attn.q_proj", "attn_q"},
+                                           {"self_attn.k_proj", "attn_k"},
+                                           {"self_attn.v_proj", "attn_v"},
+                                           {"self_attn.o_proj", "attn_out"},
+                                           {"self_attn.q_norm", "attn_q_norm"},
+                                           {"self_attn.k_norm", "attn_k_norm"},
+                                           {"mlp.gate_proj", "ffn_gate"},
+                                           {"mlp.up_proj", "ffn_up"},
+                                           {"mlp.down_proj", "ffn_down"},
+                                           {"input_layernorm", "ln1"},
+                                           {"post_attention_layernorm", "attn_post_norm"},
+                                           {"pre_feedforward_layernorm", "ln2"},
+                                           {"post_feedforward_layernorm", "ffn_post_norm"}}};
 // The same below `model.audio_tower.layers.N.` and `a.blk.N.`.
-constexpr std::array<Row, 21> kAudio{{{"self_attn.q_proj", "attn_q"},
-                                      {"self_attn.k_proj", "attn_k"},
-                                      {"self_attn.v_proj", "attn_v"},
-                                      {"self_attn.post", "attn_out"},
-                                      {"self_attn.relative_k_proj", "attn_k_rel"},
-                                      {"norm_pre_attn", "attn_pre_norm"},
-                                      {"norm_post_attn", "attn_post_norm"},
-                                      {"norm_out", "ln2"},
-                                      {"feed_forward1.pre_layer_norm", "ffn_norm"},
-                                      {"feed_forward1.ffw_layer_1", "ffn_up"},
-                                      {"feed_forward1.ffw_layer_2", "ffn_down"},
-                                      {"feed_forward1.post_layer_norm", "ffn_post_norm"},
-                                      {"feed_forward2.pre_layer_norm", "ffn_norm_1"},
-                                      {"feed_forward2.ffw_layer_1", "ffn_up_1"},
-                                      {"feed_forward2.ffw_layer_2", "ffn_down_1"},
-                                      {"feed_forward2.post_layer_norm", "ffn_post_norm_1"},
-                                      {"lconv1d.pre_layer_norm", "conv_norm"},
-                                      {"lconv1d.linear_start", "conv_pw1"},
-                                      {"lconv1d.depthwise_conv1d", "conv_dw"},
-                                      {"lconv1d.conv_norm", "norm_conv"},
-                                      {"lconv1d.linear_end", "conv_pw2"}}};
+constexpr std::array<Row, 21> kAudioRows{{{"self_attn.q_proj", "attn_q"},
+                                          {"self_attn.k_proj", "attn_k"},
+                                          {"self_attn.v_proj", "attn_v"},
+                                          {"self_attn.post", "attn_out"},
+                                          {"self_attn.relative_k_proj", "attn_k_rel"},
+                                          {"norm_pre_attn", "attn_pre_norm"},
+                                          {"norm_post_attn", "attn_post_norm"},
+                                          {"norm_out", "ln2"},
+                                          {"feed_forward1.pre_layer_norm", "ffn_norm"},
+                                          {"feed_forward1.ffw_layer_1", "ffn_up"},
+                                          {"feed_forward1.ffw_layer_2", "ffn_down"},
+                                          {"feed_forward1.post_layer_norm", "ffn_post_norm"},
+                                          {"feed_forward2.pre_layer_norm", "ffn_norm_1"},
+                                          {"feed_forward2.ffw_layer_1", "ffn_up_1"},
+                                          {"feed_forward2.ffw_layer_2", "ffn_down_1"},
+                                          {"feed_forward2.post_layer_norm", "ffn_post_norm_1"},
+                                          {"lconv1d.pre_layer_norm", "conv_norm"},
+                                          {"lconv1d.linear_start", "conv_pw1"},
+                                          {"lconv1d.depthwise_conv1d", "conv_dw"},
+                                          {"lconv1d.conv_norm", "norm_conv"},
+                                          {"lconv1d.linear_end", "conv_pw2"}}};
 // Layers outside of the numbered ones.
 constexpr std::array<Row, 9> kSingle{
     {{"model.vision_tower.patch_embedder.input_proj", "v.patch_embd"},
@@ -74,8 +74,8 @@ constexpr std::array<Row, 1> kUnifiedWhole{{{"model.embed_vision.pos_embedding",
 constexpr std::array<Row, 1> kAudioWhole{{{"self_attn.per_dim_scale", "per_dim_scale.weight"}}};
 constexpr std::array<std::string_view, 6> kSuffixes{".weight",    ".bias",       ".input_min",
                                                     ".input_max", ".output_min", ".output_max"};
-constexpr Row kVisionLayers{"model.vision_tower.encoder.layers.", "v.blk."};
-constexpr Row kAudioLayers{"model.audio_tower.layers.", "a.blk."};
+constexpr Row kVisionLayerNames{"model.vision_tower.encoder.layers.", "v.blk."};
+constexpr Row kAudioLayerNames{"model.audio_tower.layers.", "a.blk."};
 
 using Side = std::string_view Row::*;
 
@@ -106,11 +106,11 @@ std::optional<std::string> in_layers(const Row& layers, std::span<const Row> row
   return std::string(layers.*to).append(number).append(*made);
 }
 
-std::optional<std::string> renamed(std::string_view name, Side from, Side to) {
+std::optional<std::string> renamed_in_towers(std::string_view name, Side from, Side to) {
   if (auto made = found_in(kWhole, name, from, to)) return made;
   if (auto made = with_suffix(kSingle, name, from, to)) return made;
-  if (auto made = in_layers(kVisionLayers, kVision, {}, name, from, to)) return made;
-  return in_layers(kAudioLayers, kAudio, kAudioWhole, name, from, to);
+  if (auto made = in_layers(kVisionLayerNames, kVisionRows, {}, name, from, to)) return made;
+  return in_layers(kAudioLayerNames, kAudioRows, kAudioWhole, name, from, to);
 }
 
 std::optional<std::string> renamed_unified(std::string_view name, Side from, Side to) {
@@ -121,12 +121,12 @@ std::optional<std::string> renamed_unified(std::string_view name, Side from, Sid
 }  // namespace
 
 std::optional<std::string> gguf_tower_name(std::string_view canonical) {
-  if (auto made = renamed(canonical, &Row::first, &Row::second)) return made;
+  if (auto made = renamed_in_towers(canonical, &Row::first, &Row::second)) return made;
   return renamed_unified(canonical, &Row::first, &Row::second);
 }
 
 std::optional<std::string> canonical_gguf_tower_name(std::string_view stored) {
-  return renamed(stored, &Row::second, &Row::first);
+  return renamed_in_towers(stored, &Row::second, &Row::first);
 }
 
 std::optional<std::string> canonical_gguf_embedder_name(std::string_view stored) {

@@ -23,7 +23,7 @@ static_assert(std::endian::native == std::endian::little, "safetensors files are
 constexpr std::size_t kPrefixBytes = 8;
 constexpr std::size_t kMaxHeaderBytes = 100'000'000;
 constexpr std::size_t kLookedAtBytes = 256;  // to recognize what is not a safetensors file
-constexpr std::size_t kMaxDims = 64;
+constexpr std::size_t kMaxSafetensorsDims = 64;
 constexpr std::string_view kMetadataKey = "__metadata__";
 
 struct DTypeRow {
@@ -87,7 +87,7 @@ TensorInfo parse_tensor(const std::string& name, const JsonView& view) {
   tensor.dtype = parse_dtype(view.at("dtype"));
   const JsonView shape = view.at("shape");
   for (const JsonView& dim : shape.elements()) tensor.shape.push_back(dim.whole());
-  if (tensor.shape.size() > kMaxDims) shape.fail("at most 64 dimensions");
+  if (tensor.shape.size() > kMaxSafetensorsDims) shape.fail("at most 64 dimensions");
   const JsonView offsets = view.at("data_offsets");
   const auto ends = offsets.elements();
   if (ends.size() != 2) offsets.fail("two offsets");

@@ -4,7 +4,7 @@ namespace bezel::io {
 namespace {
 
 constexpr std::int64_t kMaxElements = std::int64_t{1} << 40;
-constexpr std::size_t kMaxDims = 8;
+constexpr std::size_t kMaxZarrDims = 8;
 
 std::vector<std::int64_t> dims_of(const JsonView& json, std::int64_t min) {
   std::vector<std::int64_t> dims;
@@ -14,7 +14,7 @@ std::vector<std::int64_t> dims_of(const JsonView& json, std::int64_t min) {
     if (dims.back() != 0 && elements > kMaxElements / dims.back()) json.fail("at most 2^40 elements");
     elements *= dims.back();
   }
-  if (dims.size() > kMaxDims) json.fail("at most 8 dimensions");
+  if (dims.size() > kMaxZarrDims) json.fail("at most 8 dimensions");
   return dims;
 }
 

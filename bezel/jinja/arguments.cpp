@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "bezel/error.h"
+#include "bezel/jinja/compare.h"
 
 namespace bezel::jinja {
 
@@ -28,6 +29,8 @@ void Bound::fail(std::size_t i, std::string_view expected) const {
   if (value.is_undefined()) throw Error(value.bytes());
   throw Error(function_, "(): argument '", parameters_[i], "' is a ", type_name(value), ", expected ", expected);
 }
+
+bool Bound::flag(std::size_t i) const { return has(i) && truth(*values_[i]); }
 
 std::int64_t Bound::integer(std::size_t i) const {
   if (!values_[i]->is_integral()) fail(i, "a whole number");

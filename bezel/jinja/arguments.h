@@ -21,6 +21,8 @@ class Bound {
   Value get(std::size_t i, Value otherwise) const { return has(i) ? *values_[i] : otherwise; }
   /// Whether the argument is given and not None.
   bool given(std::size_t i) const { return has(i) && !values_[i]->is(Kind::kNone); }
+  /// Whether the argument is given and true, as Python sees it.
+  bool flag(std::size_t i) const;
   /// The argument as a whole number or a string; throws Error when it is something else.
   std::int64_t integer(std::size_t i) const;
   const TracedText& text(std::size_t i) const;

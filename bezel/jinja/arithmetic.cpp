@@ -119,8 +119,7 @@ Value repeated(Runtime& runtime, const Value& value, std::int64_t given) {
   return value.is(Kind::kList) ? Value::list(std::move(items)) : Value::tuple(std::move(items));
 }
 
-bool is_sequence(const Value& value) { return value.is(Kind::kList) || value.is(Kind::kTuple); }
-bool is_repeatable(const Value& value) { return value.is_string() || is_sequence(value); }
+bool is_repeatable(const Value& value) { return value.is_string() || is_list_or_tuple(value); }
 
 }  // namespace
 
@@ -130,7 +129,7 @@ Value arithmetic(Runtime& runtime, const std::string& operation, const Value& le
   for (const Value* value : {&left, &right})
     if (value->is_undefined() && !(operation == "%" && left.is_string())) throw Error(value->bytes());
   if (operation == "+" && left.is_string() && right.is_string()) return added_texts(runtime, left, right);
-  if (operation == "+" && is_sequence(left) && left.kind() == right.kind()) return added_lists(runtime, left, right);
+  if (operation == "+" && is_list_or_tuple(left) && left.kind() == right.kind()) return added_lists(runtime, left, right);
   if (operation == "*" && is_repeatable(left) && right.is_integral())
     return repeated(runtime, left, right.as_integer());
   if (operation == "*" && is_repeatable(right) && left.is_integral())

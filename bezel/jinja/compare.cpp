@@ -45,8 +45,6 @@ bool equal_dicts(const DictObject& left, const DictObject& right) {
   });
 }
 
-bool is_sequence(const Value& value) { return value.is(Kind::kList) || value.is(Kind::kTuple); }
-
 }  // namespace
 
 bool truth(const Value& value) {
@@ -81,7 +79,7 @@ bool equal(const Value& left, const Value& right) {
   if (left.is_undefined() || left.is(Kind::kNone)) return true;
   if (left.is_string()) return left.bytes() == right.bytes();
   if (left.object() == right.object()) return true;
-  if (is_sequence(left)) {
+  if (is_list_or_tuple(left)) {
     const auto &a = left.items(), &b = right.items();
     return std::equal(a.begin(), a.end(), b.begin(), b.end(), equal);
   }
@@ -97,7 +95,7 @@ bool equal(const Value& left, const Value& right) {
 bool less(const Value& left, const Value& right) {
   if (left.is_number() && right.is_number()) return !has_nan(left, right) && compare_numbers(left, right) < 0;
   if (left.is_string() && right.is_string()) return left.bytes() < right.bytes();
-  if (is_sequence(left) && left.kind() == right.kind()) {
+  if (is_list_or_tuple(left) && left.kind() == right.kind()) {
     const auto &a = left.items(), &b = right.items();
     for (std::size_t i = 0; i < a.size() && i < b.size(); ++i)
       if (!equal(a[i], b[i])) return less(a[i], b[i]);

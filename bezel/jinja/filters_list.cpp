@@ -86,8 +86,6 @@ std::vector<Value> sorted(Runtime& runtime, const std::vector<Value>& items,
   return out;
 }
 
-bool flag(const Bound& bound, std::size_t i) { return bound.has(i) && truth(bound[i]); }
-
 std::function<Value(const Value&)> key_of(Runtime& runtime, const Value& attribute, bool case_sensitive) {
   return [pick = attribute_getter(runtime, attribute, Value::none()), case_sensitive](const Value& item) {
     return case_sensitive ? pick(item) : without_case(pick(item));
@@ -100,16 +98,16 @@ Value sort_filter(Runtime& runtime, const Value& value, Arguments arguments) {
   std::vector<std::function<Value(const Value&)>> keys;
   if (attribute.is_string()) {
     for (TracedText& part : split_text(attribute.text(), ",", -1))
-      keys.push_back(key_of(runtime, Value::string(std::move(part)), flag(bound, 1)));
+      keys.push_back(key_of(runtime, Value::string(std::move(part)), bound.flag(1)));
   } else {
-    keys.push_back(key_of(runtime, attribute, flag(bound, 1)));
+    keys.push_back(key_of(runtime, attribute, bound.flag(1)));
   }
   const auto key = [&](const Value& item) {
     std::vector<Value> ranks;
     for (const auto& pick : keys) ranks.push_back(pick(item));
     return Value::list(std::move(ranks));
   };
-  return Value::list(sorted(runtime, list_of(runtime, value), key, flag(bound, 0)));
+  return Value::list(sorted(runtime, list_of(runtime, value), key, bound.flag(0)));
 }
 
 Value dictsort_filter(Runtime& runtime, const Value& value, Arguments arguments) {
@@ -120,13 +118,13 @@ Value dictsort_filter(Runtime& runtime, const Value& value, Arguments arguments)
   if (!value.is(Kind::kDict)) throw Error("dictsort needs a dict, got a ", type_name(value));
   std::vector<Value> items;
   for (const auto& [name, member] : value.as<DictObject>().items()) items.push_back(Value::tuple({name, member}));
-  const auto key = key_of(runtime, Value::integer(by == "key" ? 0 : 1), flag(bound, 0));
-  return Value::list(sorted(runtime, items, key, flag(bound, 2)));
+  const auto key = key_of(runtime, Value::integer(by == "key" ? 0 : 1), bound.flag(0));
+  return Value::list(sorted(runtime, items, key, bound.flag(2)));
 }
 
 Value unique_filter(Runtime& runtime, const Value& value, Arguments arguments) {
   const Bound bound("unique", std::move(arguments), {"case_sensitive", "attribute"}, 0);
-  const auto key = key_of(runtime, bound.get(1, Value::none()), flag(bound, 0));
+  const auto key = key_of(runtime, bound.get(1, Value::none()), bound.flag(0));
   std::vector<Value> out;
   DictObject seen;
   for (const Value& item : list_of(runtime, value)) {
@@ -142,7 +140,7 @@ Value unique_filter(Runtime& runtime, const Value& value, Arguments arguments) {
 
 Value least(Runtime& runtime, const Value& value, Arguments arguments, bool greatest) {
   const Bound bound(greatest ? "max" : "min", std::move(arguments), {"case_sensitive", "attribute"}, 0);
-  const auto key = key_of(runtime, bound.get(1, Value::none()), flag(bound, 0));
+  const auto key = key_of(runtime, bound.get(1, Value::none()), bound.flag(0));
   std::optional<Value> best, best_key;
   for (const Value& item : list_of(runtime, value)) {
     Value rank = key(item);
@@ -163,7 +161,7 @@ Value max_filter(Runtime& runtime, const Value& value, Arguments arguments) {
 
 Value groupby_filter(Runtime& runtime, const Value& value, Arguments arguments) {
   const Bound bound("groupby", std::move(arguments), {"attribute", "default", "case_sensitive"}, 1);
-  const bool case_sensitive = flag(bound, 2);
+  const bool case_sensitive = bound.flag(2);
   const auto pick = attribute_getter(runtime, bound[0], bound.get(1, Value::none()));
   const auto key = [&](const Value& item) { return case_sensitive ? pick(item) : without_case(pick(item)); };
   std::vector<Value> groups, group;
@@ -222,7 +220,7 @@ Value slice_filter(Runtime& runtime, const Value& value, Arguments arguments) {
   return generator(iterate(runtime, Value::list(std::move(out))), 0);
 }
 
-constexpr Filter kFilters[] = {
+constexpr Filter kListFilters[] = {
     {"length", length_filter}, {"count", length_filter},    {"list", list_filter},         {"first", first_filter},
     {"last", last_filter},     {"join", join_filter},       {"items", items_filter},       {"reverse", reverse_filter},
     {"sort", sort_filter},     {"unique", unique_filter},   {"dictsort", dictsort_filter}, {"min", min_filter},
@@ -231,6 +229,6 @@ constexpr Filter kFilters[] = {
 
 }  // namespace
 
-std::span<const Filter> list_filters() { return kFilters; }
+std::span<const Filter> list_filters() { return kListFilters; }
 
 }  // namespace bezel::jinja

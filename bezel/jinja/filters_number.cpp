@@ -137,11 +137,11 @@ Value sum_filter(Runtime& runtime, const Value& value, Arguments arguments) {
   return sum;
 }
 
-constexpr Filter kFilters[] = {
+constexpr Filter kNumberFilters[] = {
     {"int", int_filter}, {"float", float_filter}, {"abs", abs_filter}, {"round", round_filter}, {"sum", sum_filter}};
 
 }  // namespace
 
-std::span<const Filter> number_filters() { return kFilters; }
+std::span<const Filter> number_filters() { return kNumberFilters; }
 
 }  // namespace bezel::jinja

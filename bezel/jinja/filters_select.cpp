@@ -93,7 +93,7 @@ Value rejectattr_filter(Runtime& runtime, const Value& value, Arguments argument
   return selected(runtime, value, std::move(arguments), true, false);
 }
 
-constexpr Filter kFilters[] = {{"map", map_filter},
+constexpr Filter kSelectingFilters[] = {{"map", map_filter},
                                {"select", select_filter},
                                {"reject", reject_filter},
                                {"selectattr", selectattr_filter},
@@ -101,6 +101,6 @@ constexpr Filter kFilters[] = {{"map", map_filter},
 
 }  // namespace
 
-std::span<const Filter> selecting_filters() { return kFilters; }
+std::span<const Filter> selecting_filters() { return kSelectingFilters; }
 
 }  // namespace bezel::jinja

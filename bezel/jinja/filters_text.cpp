@@ -3,7 +3,6 @@
 
 #include "bezel/error.h"
 #include "bezel/jinja/arguments.h"
-#include "bezel/jinja/compare.h"
 #include "bezel/jinja/filters.h"
 #include "bezel/jinja/format.h"
 #include "bezel/jinja/letter_case.h"
@@ -111,8 +110,6 @@ Value safe_filter(Runtime& runtime, const Value& value, Arguments arguments) {
   return runtime.string(runtime.text_of(value), true);
 }
 
-bool flag(const Bound& bound, std::size_t i) { return bound.has(i) && truth(bound[i]); }
-
 Value indent_filter(Runtime& runtime, const Value& value, Arguments arguments) {
   const Bound bound("indent", std::move(arguments), {"width", "first", "blank"}, 0);
   if (!value.is_string()) throw Error("indent needs a string, got a ", type_name(value));
@@ -131,7 +128,7 @@ Value indent_filter(Runtime& runtime, const Value& value, Arguments arguments) {
   TracedText out;
   for (std::size_t i = 0; i < lines.size(); ++i) {
     if (i > 0) out.append("\n", runtime.owner);
-    const bool indents = i == 0 ? flag(bound, 1) : flag(bound, 2) || !lines[i].empty();
+    const bool indents = i == 0 ? bound.flag(1) : bound.flag(2) || !lines[i].empty();
     if (indents) out.append(indent);
     out.append(lines[i]);
   }
@@ -148,7 +145,7 @@ Value truncate_filter(Runtime& runtime, const Value& value, Arguments arguments)
   if (static_cast<std::int64_t>(length_of(value)) <= length + leeway) return value;
   if (!value.is_string()) throw Error("truncate needs a string, got a ", type_name(value));
   TracedText out = value.text().substr(0, offset_of(value.bytes(), static_cast<std::size_t>(length - end_length)));
-  if (!flag(bound, 1)) out = rsplit_text(out, " ", 1)[0];
+  if (!bound.flag(1)) out = rsplit_text(out, " ", 1)[0];
   out.append(end);
   return runtime.string(std::move(out), value.is_markup());
 }
@@ -167,7 +164,7 @@ Value wordcount_filter(Runtime& runtime, const Value& value, Arguments arguments
   return Value::integer(words);
 }
 
-constexpr Filter kFilters[] = {
+constexpr Filter kTextFilters[] = {
     {"string", string_filter},     {"trim", trim_filter},
     {"upper", upper_filter},       {"lower", lower_filter},
     {"title", title_filter},       {"capitalize", capitalize_filter},
@@ -180,6 +177,6 @@ constexpr Filter kFilters[] = {
 
 }  // namespace
 
-std::span<const Filter> text_filters() { return kFilters; }
+std::span<const Filter> text_filters() { return kTextFilters; }
 
 }  // namespace bezel::jinja

@@ -26,8 +26,6 @@ struct Spec {
   char type = 0;
 };
 
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
-
 int read_number(std::string_view text, std::size_t& at) {
   int number = 0;
   for (; at < text.size() && is_digit(text[at]); ++at) {

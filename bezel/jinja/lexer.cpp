@@ -11,7 +11,6 @@ namespace {
 
 constexpr std::size_t kNoMatch = std::string::npos;
 
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
 bool is_name(char c) { return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
 
 std::string with_plain_newlines(std::string_view source) {

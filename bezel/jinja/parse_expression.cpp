@@ -10,7 +10,6 @@
 namespace bezel::jinja {
 namespace {
 
-constexpr int kMaxDepth = 100;
 constexpr int kMaxHeight = 500;
 
 }  // namespace
@@ -19,8 +18,8 @@ constexpr int kMaxHeight = 500;
 class Level {
  public:
   explicit Level(ExpressionParser& parser) : parser_(parser) {
-    if (++parser_.depth_ > kMaxDepth)
-      parser_.tokens_.fail("expressions are nested more than " + std::to_string(kMaxDepth) + " deep");
+    if (++parser_.depth_ > kMaxNesting)
+      parser_.tokens_.fail("expressions are nested more than " + std::to_string(kMaxNesting) + " deep");
   }
   ~Level() { --parser_.depth_; }
   Level(const Level&) = delete;

@@ -7,6 +7,9 @@
 
 namespace bezel::jinja {
 
+/// How deep expressions, and blocks, may be nested in a template.
+inline constexpr int kMaxNesting = 100;
+
 /// Reads expressions of a template with jinja2's precedence.
 class ExpressionParser {
  public:

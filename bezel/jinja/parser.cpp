@@ -14,8 +14,6 @@ using Form = Statement::Form;
 using StatementPtr = std::unique_ptr<Statement>;
 using Names = std::initializer_list<std::string_view>;
 
-constexpr int kMaxDepth = 100;
-
 StatementPtr make(Form form, int line) {
   auto statement = std::make_unique<Statement>();
   statement->form = form;
@@ -57,7 +55,7 @@ class Parser {
   Body read_body(Names ends, const std::string& opened, int line) {
     tokens_.skip_operator(":");
     tokens_.expect_block_end();
-    if (++depth_ > kMaxDepth) tokens_.fail("blocks are nested more than " + std::to_string(kMaxDepth) + " deep");
+    if (++depth_ > kMaxNesting) tokens_.fail("blocks are nested more than " + std::to_string(kMaxNesting) + " deep");
     Body body;
     do {
       if (tokens_.at_end())

@@ -17,6 +17,8 @@ CodePoint code_point_at(std::string_view text, std::size_t at);
 
 void append_utf8(std::string& out, std::uint32_t value);
 
+inline bool is_digit(char c) { return c >= '0' && c <= '9'; }
+
 /// Whether Python's str.isspace() holds for the character.
 bool is_space(std::uint32_t value);
 

@@ -158,4 +158,6 @@ struct CallableObject : Object {
 /// The name of the type in Python, such as "str".
 std::string_view type_name(const Value& value);
 
+inline bool is_list_or_tuple(const Value& value) { return value.is(Kind::kList) || value.is(Kind::kTuple); }
+
 }  // namespace bezel::jinja

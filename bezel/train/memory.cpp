@@ -9,7 +9,7 @@ namespace bezel::train {
 namespace {
 
 // The whole number in a file of one line; the largest number where there is no limit ("max").
-std::int64_t number_in(const char* path) {
+std::int64_t limit_in(const char* path) {
   std::ifstream file(path);
   std::int64_t value = 0;
   return file >> value ? value : std::numeric_limits<std::int64_t>::max();
@@ -27,9 +27,9 @@ std::int64_t available_memory_bytes() {
     }
     file.ignore(std::numeric_limits<std::streamsize>::max(), '\n');
   }
-  const std::int64_t limit = number_in("/sys/fs/cgroup/memory.max");
+  const std::int64_t limit = limit_in("/sys/fs/cgroup/memory.max");
   if (limit == std::numeric_limits<std::int64_t>::max()) return available;
-  return std::min(available, limit - std::min(limit, number_in("/sys/fs/cgroup/memory.current")));
+  return std::min(available, limit - std::min(limit, limit_in("/sys/fs/cgroup/memory.current")));
 }
 
 }  // namespace bezel::train

@@ -18,7 +18,7 @@ struct OptimizerName {
 constexpr std::string_view kNotPaged = "moments stay in memory, since those of an adapter are small";
 constexpr std::string_view kFloatMoments = "AdamW, with moments in float32; those of an adapter are small";
 
-constexpr OptimizerName kNames[] = {
+constexpr OptimizerName kOptimizerSpellings[] = {
     {"adamw adamw_torch adamw_torch_fused adamw_hf adamw_apex_fused adamw_torch_xla adamw_torch_npu_fused "
      "optimi_adamw flash_adamw",
      OptimizerKind::kAdamW, ""},
@@ -92,9 +92,10 @@ RateGroup read_group(const ConfigValue& item, std::size_t number) {
 void read_optimizer(TrainConfig& config, const ConfigValue& value) {
   const std::string name = value.lower_text();
   const auto* const found =
-      std::ranges::find_if(kNames, [&](const OptimizerName& item) { return is_listed(item.names, name); });
+      std::ranges::find_if(kOptimizerSpellings, [&](const OptimizerName& item) { return is_listed(item.names, name); });
   if (name == "lion_8bit" || name == "paged_lion_8bit") value.fail("lion_32bit: Lion's moment has no 8-bit form here");
-  if (found == std::end(kNames)) value.fail("adamw, adamw_8bit, adafactor, lion or muon; others are not built");
+  if (found == std::end(kOptimizerSpellings))
+    value.fail("adamw, adamw_8bit, adafactor, lion or muon; others are not built");
   config.optimizer = found->kind;
   if (!found->note.empty()) config.notes.push_back(value.key + " " + name + ": " + std::string(found->note));
 }

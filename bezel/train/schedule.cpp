@@ -8,7 +8,7 @@
 namespace bezel::train {
 namespace {
 
-constexpr std::string_view kNames[] = {"cosine",
+constexpr std::string_view kScheduleNames[] = {"cosine",
                                        "linear",
                                        "constant",
                                        "constant_with_warmup",
@@ -38,12 +38,12 @@ double rise(const std::string& type, double progress) {
 
 }  // namespace
 
-std::span<const std::string_view> schedule_names() { return kNames; }
+std::span<const std::string_view> schedule_names() { return kScheduleNames; }
 
 std::optional<ScheduleKind> find_schedule(std::string_view name) {
-  const auto* const found = std::ranges::find(kNames, name);
-  if (found == std::end(kNames)) return std::nullopt;
-  return static_cast<ScheduleKind>(found - kNames);
+  const auto* const found = std::ranges::find(kScheduleNames, name);
+  if (found == std::end(kScheduleNames)) return std::nullopt;
+  return static_cast<ScheduleKind>(found - kScheduleNames);
 }
 
 std::span<const std::string_view> options_of(ScheduleKind kind) {

@@ -76,12 +76,12 @@ struct Mixture {
   StackedExperts experts;
 };
 
-struct Case {
+struct ExpertsCase {
   bool adapts_first, adapts_second, wants_input;
   std::int64_t num_experts;
 };
 
-class ExpertsParity : public testing::TestWithParam<Case> {};
+class ExpertsParity : public testing::TestWithParam<ExpertsCase> {};
 
 TEST_P(ExpertsParity, ForwardAndGradientsEqualTheFormula) {
   torch::manual_seed(11);
@@ -109,10 +109,10 @@ TEST_P(ExpertsParity, ForwardAndGradientsEqualTheFormula) {
 
 // 64 experts: with a few threads each takes groups of its own.
 INSTANTIATE_TEST_SUITE_P(Adapters, ExpertsParity,
-                         testing::Values(Case{false, false, true, 5}, Case{true, false, true, 5},
-                                         Case{false, true, true, 5}, Case{true, true, true, 5},
-                                         Case{true, true, false, 5}, Case{true, false, false, 5},
-                                         Case{false, true, false, 5}, Case{true, true, true, 64}));
+                         testing::Values(ExpertsCase{false, false, true, 5}, ExpertsCase{true, false, true, 5},
+                                         ExpertsCase{false, true, true, 5}, ExpertsCase{true, true, true, 5},
+                                         ExpertsCase{true, true, false, 5}, ExpertsCase{true, false, false, 5},
+                                         ExpertsCase{false, true, false, 5}, ExpertsCase{true, true, true, 64}));
 
 TEST(Experts, InBfloat16AreTheFormulaRounded) {
   torch::manual_seed(4);
