@@ -239,7 +239,7 @@ TEST_F(ExactResume, OtherRandomStatesAreRefused) {
 }
 
 // A moment of an adapter that took no part yet is no moment: a resumed run must not begin to decay it.
-TEST(Checkpoint, TensorsWithoutAnUpdateHaveNoMoments) {
+TEST(TrainerCheckpoint, TensorsWithoutAnUpdateHaveNoMoments) {
   const TempFolder folder;
   TinyRun run;
   run.trainer->optimizer();
@@ -251,7 +251,7 @@ TEST(Checkpoint, TensorsWithoutAnUpdateHaveNoMoments) {
 }
 
 // An adapter that was seen to train once need not have a gradient in the first step after a resume.
-TEST(Checkpoint, WhatWasAuditedIsNotAuditedAgain) {
+TEST(TrainerCheckpoint, WhatWasAuditedIsNotAuditedAgain) {
   TinyRun run;
   const TrainerState before = run.trainer->state();
   ASSERT_TRUE(before.audited.has_value());
