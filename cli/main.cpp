@@ -132,9 +132,13 @@ int run(int argc, char** argv) {
 }  // namespace
 }  // namespace bezel::cli
 
+// Calls it before the constructors of shared libraries: those of LibTorch take a quarter of a second, which a restart
+// from main would pay twice.
+[[gnu::section(".preinit_array"), gnu::used]] static void (*restart_first)(int, char**, char**) =
+    [](int /*argc*/, char** argv, char** environment) { bezel::cli::restart_with_bounded_spin(argv, environment); };
+
 int main(int argc, char** argv) {
   using namespace bezel;
-  cli::restart_with_bounded_spin(argv);
   cli::open_standard_files();
   io::survive_torn_maps();
   try {

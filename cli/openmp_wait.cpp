@@ -1,9 +1,11 @@
 #include "cli/openmp_wait.h"
 
 #include <algorithm>
-#include <filesystem>
+#include <array>
+#include <climits>
+#include <string>
 #include <string_view>
-#include <system_error>
+#include <vector>
 
 #include <sys/auxv.h>
 #include <unistd.h>
@@ -25,29 +27,31 @@ bool settles_waiting(std::string_view variable) {
 // Of a program that was handed to the dynamic linker by hand, /proc/self/exe is the linker.
 bool can_restart() { return ::getauxval(AT_BASE) != 0; }
 
-}  // namespace
-
-std::vector<std::string> bounded_spin_environment(const std::vector<std::string>& environment) {
-  if (std::ranges::any_of(environment, settles_waiting)) return {};
-  std::vector<std::string> bounded = environment;
+// `environment` with the bound; empty where nothing is to change.
+std::vector<std::string> bounded_spin_environment(char* const* environment) {
+  std::vector<std::string> bounded;
+  for (; *environment != nullptr; ++environment) {
+    if (settles_waiting(*environment)) return {};
+    bounded.emplace_back(*environment);
+  }
   bounded.emplace_back(kSpins);
   bounded.emplace_back(kRestarted);
   return bounded;
 }
 
-void restart_with_bounded_spin(char** argv) {
+}  // namespace
+
+void restart_with_bounded_spin(char* const* argv, char* const* environment) {
   if (!can_restart()) return;
-  std::vector<std::string> own;
-  for (char** variable = environ; *variable != nullptr; ++variable) own.emplace_back(*variable);
-  std::vector<std::string> bounded = bounded_spin_environment(own);
+  std::vector<std::string> bounded = bounded_spin_environment(environment);
   if (bounded.empty()) return;
-  std::error_code error;
-  const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe", error);
-  if (error) return;
+  std::array<char, PATH_MAX> program{};
+  const ssize_t size = ::readlink("/proc/self/exe", program.data(), program.size());
+  if (size <= 0 || static_cast<std::size_t>(size) == program.size()) return;
   std::vector<char*> variables;
   for (std::string& variable : bounded) variables.push_back(variable.data());
   variables.push_back(nullptr);
-  ::execve(program.c_str(), argv, variables.data());
+  ::execve(program.data(), argv, variables.data());
 }
 
 }  // namespace bezel::cli

@@ -1,17 +1,12 @@
 #pragma once
 
-#include <string>
-#include <vector>
-
 namespace bezel::cli {
 
-/// The environment of a process that OpenMP threads spin in for microseconds before they sleep, made from `environment`
-/// (NAME=value). Empty where nothing is to change: the user decided how threads wait (OMP_WAIT_POLICY, GOMP_SPINCOUNT,
-/// KMP_BLOCKTIME or KMP_LIBRARY), or the environment is already the result of this function.
-std::vector<std::string> bounded_spin_environment(const std::vector<std::string>& environment);
-
-/// Starts the command again in that environment, once: the OpenMP runtime reads it while the program is loaded. Returns
-/// where nothing is to change or the system refuses; then threads wait as the runtime's default has it.
-void restart_with_bounded_spin(char** argv);
+/// Starts the command again, once, in an environment in which OpenMP threads spin for microseconds before they sleep:
+/// the OpenMP runtime reads it while the program is loaded. Returns where nothing is to change (the user decided how
+/// threads wait, by OMP_WAIT_POLICY, GOMP_SPINCOUNT, KMP_BLOCKTIME or KMP_LIBRARY, or the environment is already this
+/// one) or the system refuses; then threads wait as the runtime's default has it. `environment` ends with nullptr.
+/// Needs nothing of the C library that its constructors set up.
+void restart_with_bounded_spin(char* const* argv, char* const* environment);
 
 }  // namespace bezel::cli
