@@ -28,7 +28,7 @@ class Limit : public torch::autograd::Function<Limit> {
                                                  torch::autograd::variable_list grads) {
     const Tensor x = context->get_saved_variables()[0];
     const double limit = context->saved_data["limit"].toDouble();
-    return {grads[0] * (x >= -limit).bitwise_and_(x <= limit), Tensor()};
+    return {grads[0] * at::clamp(x, -limit, limit).eq(x), Tensor()};  // a limit itself is inside
   }
 };
 
@@ -104,7 +104,7 @@ AudioFeedForwardImpl::AudioFeedForwardImpl(const AudioConfig& config)
 Tensor AudioFeedForwardImpl::forward(const Tensor& x) {
   const Tensor wide = ffw_layer_1(pre_layer_norm->input(limited(x, limit_)));
   const Tensor h = ffw_layer_2(nn::FusedInput::silu(wide));
-  const Tensor weight = post_layer_norm->weight.to(torch::kFloat) * residual_weight_;
+  const Tensor weight = post_layer_norm->weight * residual_weight_;
   return nn::rms_norm(limited(h, limit_), weight, post_layer_norm->eps, x);
 }
 

@@ -14,6 +14,7 @@
 #include "bezel/gemma4/parts.h"
 #include "bezel/gemma4/source.h"
 #include "bezel/io/gguf_tower_map.h"
+#include "bezel/nn/rms_norm.h"
 #include "bezel/nn/weight_site.h"
 #include "bezel/quant/four_bit.h"
 #include "bezel/quant/integer.h"
@@ -150,6 +151,17 @@ void fill(torch::nn::Module& root, Source& source, const quant::StoredFormat& fo
   for (const nn::WeightSite& site : nn::linear_sites(root)) check_bounds(source.path(), site.module, *site.layer);
 }
 
+// A device's kernel for norms reads weights in the dtype of what it normalizes: those that this holds exactly stay so.
+void narrow_norms(torch::nn::Module& root, const LoadOptions& options) {
+  if (options.device.is_cpu() || options.dtype == torch::kFloat) return;
+  nn::for_each_module(root, [&](const std::string&, nn::Module& module) {
+    auto* norm = dynamic_cast<nn::RmsNormImpl*>(&module);
+    if (norm == nullptr) return;
+    const Tensor narrow = norm->weight.to(options.dtype);
+    if (at::equal(narrow.to(torch::kFloat), norm->weight)) norm->weight = narrow;
+  });
+}
+
 std::vector<std::string> leftovers(const Source& source, const ModelConfig& config) {
   std::vector<std::string> ignored;
   for (const auto& [canonical, found] : source.all()) {
@@ -242,6 +254,7 @@ LoadedModel load_model(const ModelFiles& files, const LoadOptions& options) {
   loaded.layout = io::detect_layout(source.stored_names());
   loaded.model = Model(config, options.dtype);
   fill(*loaded.model, source, config.quantization, options);
+  narrow_norms(*loaded.model, options);
   loaded.ignored = leftovers(source, config);
   loaded.warnings = config.warnings;
   warn_of_lost_bounds(*loaded.model, files.model, loaded.warnings);

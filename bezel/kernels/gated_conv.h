@@ -16,6 +16,9 @@ torch::Tensor gated_conv_backward(const torch::Tensor& x, const torch::Tensor& w
 /// gated rows are rounded to x's dtype, as in Gemma4AudioLightConv1d.
 torch::Tensor gated_conv_plain(const torch::Tensor& x, const torch::Tensor& weight);
 
+/// The same with ATen's convolution by channels, which devices have as one kernel.
+torch::Tensor gated_conv_on_device(const torch::Tensor& x, const torch::Tensor& weight);
+
 /// Whether the loops take x.
 bool has_gated_conv(const torch::Tensor& x);
 

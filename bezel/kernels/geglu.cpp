@@ -22,7 +22,9 @@ Tensor geglu(const Tensor& gate, const Tensor& up) {
   return y;
 }
 
-std::pair<Tensor, Tensor> geglu_backward(const Tensor& gate, const Tensor& up, const Tensor& gradient) {
+std::pair<Tensor, Tensor> geglu_backward(const Tensor& gate, const Tensor& up, const Tensor& gradient,
+                                         const Tensor& activated) {
+  if (activated.defined()) return {at::gelu_backward(gradient * up, gate, "tanh"), gradient * activated};
   const Tensor dy = gradient.contiguous();
   if (!simd::takes({gate, up, dy})) return geglu_backward_plain(gate, up, gradient);
   std::pair<Tensor, Tensor> out{at::empty_like(gate), at::empty_like(up)};

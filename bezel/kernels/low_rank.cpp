@@ -1,6 +1,7 @@
 #include "bezel/kernels/low_rank.h"
 
 #include <optional>
+#include <utility>
 
 #include <ATen/ATen.h>
 
@@ -13,10 +14,27 @@ namespace {
 
 using torch::Tensor;
 
+// y += h b on a device: one kernel, which rounds once.
+void add_on_device(Tensor& y, const LowRank& term) {
+  if (term.h.defined()) y.addmm_(term.h.to(y.scalar_type()), term.b.to(y.scalar_type()));
+}
+
+// An element is inside where a clamp leaves it as it is: fewer kernels than comparing with both bounds.
+Tensor clamp_on_device(Tensor& y, const LowRank& term, Bounds bounds, bool keep_inside) {
+  add_on_device(y, term);
+  const Tensor sum = std::exchange(y, at::clamp(y, bounds.low, bounds.high));
+  return keep_inside ? y.eq(sum) : Tensor();
+}
+
+void gate_on_device(Tensor& y, const LowRank& term, const Tensor& gate, Bounds bounds, const Tensor& clamped) {
+  add_on_device(y, term);
+  y.mul_((clamped.defined() ? clamped : at::clamp(gate, bounds.low, bounds.high)).eq(gate));
+}
+
 // The factors in the dtype of y first, as any other factor of a product.
 Tensor sum_plain(const Tensor& y, const LowRank& term) {
   if (!term.h.defined()) return y;
-  if (!may_loop(y)) return at::addmm(y, term.h.to(y.scalar_type()), term.b.to(y.scalar_type()), 1, term.scale);
+  if (!may_loop(y)) return at::addmm(y, term.h.to(y.scalar_type()), term.b.to(y.scalar_type()));
   const Tensor wide = y.to(torch::kFloat);
   const auto factor = [&y](const Tensor& x) { return x.to(y.scalar_type()).to(torch::kFloat); };
   return at::addmm(wide, factor(term.h), factor(term.b)).to(y.scalar_type());
@@ -55,10 +73,7 @@ void run(Tensor& y, const LowRank& term, simd::Epilogue epilogue, Bounds bounds,
 Tensor clamp_low_rank_plain(Tensor& y, const LowRank& term, Bounds bounds, bool keep_inside) {
   const Tensor sum = sum_plain(y, term);
   const Tensor inside = keep_inside ? within(sum, bounds) : Tensor();  // first: `sum` may be y itself
-  if (may_loop(y))
-    y.copy_(at::clamp(sum, bounds.low, bounds.high));
-  else
-    at::clamp_out(y, sum, bounds.low, bounds.high);
+  y.copy_(at::clamp(sum, bounds.low, bounds.high));
   return inside;
 }
 
@@ -71,12 +86,13 @@ void add_low_rank(Tensor& y, const LowRank& term) {
   if (fits(y, term, {}))
     run(y, term, simd::Epilogue::kNone, {}, {}, {});
   else if (!may_loop(y))
-    y.addmm_(term.h.to(y.scalar_type()), term.b.to(y.scalar_type()), 1, term.scale);  // one kernel, which rounds once
+    add_on_device(y, term);
   else
     y.copy_(sum_plain(y, term));
 }
 
 Tensor clamp_low_rank(Tensor& y, const LowRank& term, Bounds bounds, bool keep_inside) {
+  if (!may_loop(y)) return clamp_on_device(y, term, bounds, keep_inside);
   if (!fits(y, term, {})) return clamp_low_rank_plain(y, term, bounds, keep_inside);
   Tensor bits;
   if (keep_inside) bits = at::empty({y.size(0), (y.size(1) + 31) / 32}, y.options().dtype(torch::kInt));
@@ -84,8 +100,10 @@ Tensor clamp_low_rank(Tensor& y, const LowRank& term, Bounds bounds, bool keep_i
   return bits;
 }
 
-void gate_low_rank(Tensor& y, const LowRank& term, const Tensor& gate, Bounds bounds) {
-  if (fits(y, term, gate))
+void gate_low_rank(Tensor& y, const LowRank& term, const Tensor& gate, Bounds bounds, const Tensor& clamped) {
+  if (!may_loop(y))
+    gate_on_device(y, term, gate, bounds, clamped);
+  else if (fits(y, term, gate))
     run(y, term, simd::Epilogue::kGate, bounds, gate, {});
   else
     gate_low_rank_plain(y, term, gate, bounds);

@@ -17,18 +17,19 @@ struct Bounds {
 struct LowRank {
   torch::Tensor h;
   torch::Tensor b;
-  double scale = 1.0;  ///< what else it is multiplied by; always 1 on the CPU
 };
 
 /// y [N, M] += h · b in place, summed in float32, rounded once.
 void add_low_rank(torch::Tensor& y, const LowRank& term);
 
 /// The same, then clamped to `bounds`. With `keep_inside` returns which elements were inside (a bound itself is), for
-/// where_inside(dy, ·); undefined otherwise.
+/// where_inside(dy, ·); undefined otherwise. On a device y may become another tensor.
 torch::Tensor clamp_low_rank(torch::Tensor& y, const LowRank& term, Bounds bounds, bool keep_inside);
 
-/// The same as add_low_rank, then zero where `gate` [N, M] is outside `bounds`.
-void gate_low_rank(torch::Tensor& y, const LowRank& term, const torch::Tensor& gate, Bounds bounds);
+/// The same as add_low_rank, then zero where `gate` [N, M] is outside `bounds`. `clamped` is the gate clamped to them
+/// where somebody has it, which spares a device a kernel.
+void gate_low_rank(torch::Tensor& y, const LowRank& term, const torch::Tensor& gate, Bounds bounds,
+                   const torch::Tensor& clamped = {});
 
 /// dy [N, M] where clamp_low_rank found the element inside, else 0.
 torch::Tensor where_inside(const torch::Tensor& dy, const torch::Tensor& inside);

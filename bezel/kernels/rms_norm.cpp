@@ -30,14 +30,18 @@ Tensor rms_norm_backward_plain(const Tensor& x, const Tensor& weight, const Tens
 
 namespace {
 
-// One kernel of ATen's on a device, in float32. On the CPU, where its power is rounded otherwise, the reference's
-// operators.
+// One kernel of ATen's on a device, which computes in float32 but reads a weight of x's dtype alone. On the CPU, where
+// its power is rounded otherwise, the reference's operators.
 #if TORCH_VERSION_MAJOR > 2 || TORCH_VERSION_MINOR >= 10
 bool has_fused_norm(const Tensor& x) { return !may_loop(x) && !x.is_meta(); }
 
+torch::ScalarType norm_dtype(const Tensor& x, const Tensor& weight) {
+  return weight.defined() ? weight.scalar_type() : x.scalar_type();
+}
+
 Normed fused_norm(const Tensor& x, const Tensor& weight, const Tensor& residual, double eps) {
   const std::optional<Tensor> scale = weight.defined() ? std::optional(weight) : std::nullopt;
-  auto [y, inverse] = at::_fused_rms_norm(x.to(torch::kFloat), {x.size(-1)}, scale, eps);
+  auto [y, inverse] = at::_fused_rms_norm(x.to(norm_dtype(x, weight)), {x.size(-1)}, scale, eps);
   if (residual.defined()) y.add_(residual);
   return {y.to(x.scalar_type()), inverse.view({-1, 1})};
 }
@@ -46,13 +50,22 @@ Tensor fused_norm_backward(const Tensor& x, const Tensor& weight, const Tensor& 
   std::vector<std::int64_t> rows = x.sizes().vec();
   rows.back() = 1;
   const std::optional<Tensor> scale = weight.defined() ? std::optional(weight) : std::nullopt;
-  const auto both = at::_fused_rms_norm_backward(dy.to(torch::kFloat), x.to(torch::kFloat), {x.size(-1)},
-                                                 inverse.view(rows), scale, {true, false});
+  const auto dtype = norm_dtype(x, weight);
+  const auto both =
+      at::_fused_rms_norm_backward(dy.to(dtype), x.to(dtype), {x.size(-1)}, inverse.view(rows), scale, {true, false});
   return std::get<0>(both).to(x.scalar_type());
 }
 #endif
 
 }  // namespace
+
+Tensor norm_weight(const Tensor& x, const Tensor& weight) {
+  if (!weight.defined()) return weight;
+#if TORCH_VERSION_MAJOR > 2 || TORCH_VERSION_MINOR >= 10
+  if (has_fused_norm(x) && weight.scalar_type() == x.scalar_type()) return weight;
+#endif
+  return weight.to(torch::kFloat);
+}
 
 Normed rms_norm(const Tensor& given, const Tensor& weight, const Tensor& residual, double eps) {
 #if TORCH_VERSION_MAJOR > 2 || TORCH_VERSION_MINOR >= 10

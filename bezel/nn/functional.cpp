@@ -5,6 +5,7 @@
 
 #include "bezel/kernels/gated_conv.h"
 #include "bezel/kernels/geglu.h"
+#include "bezel/kernels/host_loops.h"
 #include "bezel/kernels/rms_norm.h"
 #include "bezel/kernels/vector_math.h"
 
@@ -19,7 +20,7 @@ class RmsNormFunction : public torch::autograd::Function<RmsNormFunction> {
  public:
   static Tensor forward(AutogradContext* context, const Tensor& x, const std::optional<Tensor>& scale,
                         const std::optional<Tensor>& residual, double eps) {
-    const Tensor weight = scale ? scale->to(torch::kFloat) : Tensor();
+    const Tensor weight = kernels::norm_weight(x, scale.value_or(Tensor()));
     const kernels::Normed normed = kernels::rms_norm(x, weight, residual.value_or(Tensor()), eps);
     context->save_for_backward({x, weight, normed.inverse});
     context->saved_data["adds"] = residual.has_value();
@@ -118,7 +119,9 @@ Tensor layer_norm(const Tensor& x, const Tensor& weight, double eps) {
 Tensor geglu(const Tensor& gate, const Tensor& up) { return GegluFunction::apply(gate, up); }
 
 Tensor gated_conv(const Tensor& x, const Tensor& weight) {
-  return kernels::has_gated_conv(x) ? GatedConvFunction::apply(x, weight) : kernels::gated_conv_plain(x, weight);
+  if (kernels::has_gated_conv(x)) return GatedConvFunction::apply(x, weight);
+  return kernels::may_loop(x) || x.is_meta() ? kernels::gated_conv_plain(x, weight)
+                                             : kernels::gated_conv_on_device(x, weight);
 }
 
 Tensor gather_rows(const Tensor& x, const Tensor& index) {

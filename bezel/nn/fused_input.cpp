@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "bezel/kernels/geglu.h"
+#include "bezel/kernels/host_loops.h"
 #include "bezel/kernels/rms_norm.h"
 #include "bezel/kernels/silu.h"
 #include "bezel/nn/functional.h"
@@ -15,7 +16,7 @@ FusedInput FusedInput::normed(Tensor x, Tensor weight, double eps) {
   if (weight.requires_grad()) return rms_norm(x, weight, eps);
   FusedInput input(std::move(x));
   input.kind_ = Kind::kNormed;
-  input.weight_ = weight.to(torch::kFloat);
+  input.weight_ = kernels::norm_weight(input.sources_[0], weight);
   input.eps_ = eps;
   return input;
 }
@@ -55,8 +56,11 @@ FusedInput::Made FusedInput::make(const std::vector<Tensor>& sources) const {
     }
     case Kind::kSilu:
       return {kernels::silu(sources[0]), {}};
-    case Kind::kGated:
-      return {kernels::geglu(sources[0], sources[1]), {}};
+    case Kind::kGated: {
+      if (kernels::may_loop(sources[0])) return {kernels::geglu(sources[0], sources[1]), {}};
+      Tensor activated = at::gelu(sources[0], "tanh");
+      return {activated * sources[1], activated};  // whose backward pass may follow
+    }
     case Kind::kGiven:
       break;
   }
@@ -71,7 +75,7 @@ std::vector<Tensor> FusedInput::gradients(const std::vector<Tensor>& sources, co
     case Kind::kSilu:
       return {kernels::silu_backward(sources[0], d_rows)};
     case Kind::kGated: {
-      auto [d_gate, d_up] = kernels::geglu_backward(sources[0], sources[1], d_rows);
+      auto [d_gate, d_up] = kernels::geglu_backward(sources[0], sources[1], d_rows, inverse);
       return {std::move(d_gate), std::move(d_up)};
     }
     case Kind::kGiven:

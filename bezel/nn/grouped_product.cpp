@@ -6,6 +6,8 @@
 #include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 
+#include "bezel/nn/narrow_factors.h"
+
 namespace bezel::nn {
 namespace {
 
@@ -53,6 +55,8 @@ GroupedProduct::GroupedProduct(std::shared_ptr<const quant::Weight> stack, const
   const at::NoGradGuard no_grad;
   const Adapter first = adapter_of_expert(*adapter, 0, num_experts_);
   terms_.add(&first);
+  if (const auto& narrow = NarrowFactors::current(); narrow && narrow->of(adapter->a).defined())
+    narrow_ = {narrow->of(adapter->a), narrow->of(adapter->b)};
 }
 
 std::vector<GroupedProduct::Tensors> GroupedProduct::tensors_of(const std::vector<RowGroup>& groups,
@@ -72,7 +76,8 @@ std::vector<GroupedProduct::Tensors> GroupedProduct::tensors_of(const std::vecto
 
 std::optional<DeviceFactors> GroupedProduct::factors_on_device(const Tensors& tensors, torch::ScalarType dtype) const {
   if (!is_adapted()) return std::nullopt;
-  return device_factors(tensors[0], tensors[1], num_experts_, scale_, dtype);
+  const Tensors& factors = narrow_.empty() ? tensors : narrow_;
+  return device_factors(factors[0], factors[1], num_experts_, scale_, dtype);
 }
 
 GroupedProduct::Output GroupedProduct::forward(const Tensor& x, const RowGroups& rows, const Tensors& tensors) const {

@@ -58,6 +58,7 @@ class GroupedProduct {
   std::size_t num_tensors_ = 0;
   double scale_ = 1.0;
   LowRankTerms terms_;  // of one expert
+  Tensors narrow_;      // A and B as NarrowFactors has them; empty: rounded where they are multiplied
 };
 
 }  // namespace bezel::nn

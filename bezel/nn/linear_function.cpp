@@ -15,7 +15,7 @@ using torch::autograd::variable_list;
 // What the backward pass needs, and its order in the list that autograd keeps.
 struct Saved {
   variable_list sources;   // what the input is made from; undefined where no gradient needs them
-  Tensor inverse;          // of the norm that made the input
+  Tensor inverse;          // of the norm that made the input; what else is made on the way is not kept
   Tensor h;                // [N, R], see LowRankTerms
   variable_list inside;    // of each layer, see kernels::clamp_low_rank
   variable_list products;  // of each layer of DoRA: W x' + scale * B A x' [N, out]
@@ -60,8 +60,7 @@ Tensor dora_output(const Tensor& base, const Inputs& x, const kernels::LowRank& 
                    const Tensor& factor, Tensor& product) {
   const bool drops = !x.dropped.is_same(x.clamped);
   const Tensor read = drops ? layer.weight->matmul(x.dropped) : base;
-  const Tensor sum =
-      at::addmm(read.to(torch::kFloat), term.h.to(torch::kFloat), term.b.to(torch::kFloat), 1, term.scale);
+  const Tensor sum = at::addmm(read.to(torch::kFloat), term.h.to(torch::kFloat), term.b.to(torch::kFloat));
   const Tensor y = drops ? base.to(torch::kFloat) - read + sum * factor : sum * factor;
   product = sum.to(base.scalar_type());
   return y.to(base.scalar_type());
@@ -89,18 +88,18 @@ Tensor output(const Inputs& in, kernels::LowRank term, const FrozenLayer& layer,
 
 // Adds what the adapters add to dx, then sets it to zero where the input clamp is active. `dropped` is a gradient that
 // goes through the dropout too; undefined: no dropout.
-Tensor gated(const LinearCall& call, kernels::LowRank term, const Tensor& dropped, const Tensor& x, Tensor dx) {
+Tensor gated(const LinearCall& call, kernels::LowRank term, const Tensor& dropped, const Tensor& x,
+             const Tensor& x_clamped, Tensor dx) {
   if (call.keep.defined() && term.h.defined()) {
     // Dropout is between the clamp and A.
     const Tensor b = term.b.to(dx.scalar_type()).to(torch::kFloat);
     Tensor inner = at::mm(term.h.to(torch::kFloat), b);
-    if (term.scale != 1.0) inner.mul_(term.scale);
     if (dropped.defined()) inner.add_(dropped);
     dx.add_(call.kept(inner));
     term = {};
   }
   if (call.clip())
-    kernels::gate_low_rank(dx, term, x, {call.clip()->input_min, call.clip()->input_max});
+    kernels::gate_low_rank(dx, term, x, {call.clip()->input_min, call.clip()->input_max}, x_clamped);
   else
     kernels::add_low_rank(dx, term);
   return dx;
@@ -120,7 +119,7 @@ class LinearFunction : public torch::autograd::Function<LinearFunction> {
     const Tensor x_clamped = call->clamped(x.rows);
     const bool keeps_sources = !call->terms.empty() || call->clip() || call->input.is_made();
     Saved saved{.sources = keeps_sources ? sources.vec() : variable_list(sources.size()),
-                .inverse = x.inverse,
+                .inverse = sources.size() == 1 ? x.inverse : Tensor(),
                 .h = {},
                 .inside = variable_list(call->layers.size()),
                 .products = variable_list(call->layers.size()),
@@ -146,8 +145,10 @@ class LinearFunction : public torch::autograd::Function<LinearFunction> {
     const std::size_t num_sources = saved.sources.size(), num_adapters = saved.adapters.size();
     const bool wants_input = any_needed(*context, 0, num_sources);
     const bool wants_adapters = any_needed(*context, num_sources, num_sources + num_adapters);
-    Tensor x, dx, dx_dropped;
-    if (wants_adapters || (wants_input && call->clip())) x = call->input.make(saved.sources).rows;
+    FusedInput::Made x{.rows = {}, .inverse = saved.inverse};
+    Tensor x_clamped, dx, dx_dropped;
+    if (wants_adapters || (wants_input && call->clip())) x = call->input.make(saved.sources);
+    if (wants_adapters) x_clamped = call->clamped(x.rows);
     variable_list dh, d_adapters(num_adapters);
     // From the last layer to the first, as a graph of separate layers would add them up.
     for (std::size_t i = call->layers.size(); i-- > 0;) {
@@ -167,11 +168,12 @@ class LinearFunction : public torch::autograd::Function<LinearFunction> {
       const Tensor part = call->layers[i].weight->matmul_transposed(direct);  // [N, in]
       dx = dx.defined() ? dx.add_(part) : part;
     }
-    if (wants_adapters) call->terms.backward_project(dh, call->adapter_input(call->clamped(x)), d_adapters);
+    if (wants_adapters) call->terms.backward_project(dh, call->adapter_input(x_clamped), d_adapters);
     variable_list result(num_sources);
     if (wants_input)
-      result = call->input.gradients(saved.sources, saved.inverse,
-                                     gated(*call, call->terms.input_term(dh, saved.adapters), dx_dropped, x, dx));
+      result = call->input.gradients(
+          saved.sources, x.inverse,
+          gated(*call, call->terms.input_term(dh, saved.adapters), dx_dropped, x.rows, x_clamped, dx));
     result.insert(result.end(), d_adapters.begin(), d_adapters.end());
     result.emplace_back();  // the call
     return result;

@@ -12,8 +12,9 @@
 namespace bezel::nn {
 
 /// What the adapters of several layers over one input x [N, in] add: layer i adds scale_i * (x A_iᵀ) B_iᵀ to its
-/// output. All As are one product, h = x Aᵀ [N, R], R the sum of their ranks. `tensors` are those of each adapted layer
-/// in turn, as Adapter::tensors() gives them; gradients come in the same order.
+/// output. All As are one product, h = x Aᵀ [N, R], R the sum of their ranks; on a device h and its gradient carry the
+/// scale. `tensors` are those of each adapted layer in turn, as Adapter::tensors() gives them; gradients come in the
+/// same order.
 class LowRankTerms {
  public:
   using Tensors = std::vector<torch::Tensor>;
@@ -54,11 +55,16 @@ class LowRankTerms {
     std::size_t index = 0;   // among the adapted layers
     std::size_t tensor = 0;  // A among the tensors; B and the magnitude follow
     torch::Tensor norms{};   // [out], of DoRA
+    torch::Tensor a{}, b{};  // as NarrowFactors has them; undefined: rounded where they are multiplied
   };
 
   torch::Tensor scaled(const torch::Tensor& h, const Term& term) const;
   std::optional<double> common_scale() const;
-  torch::Tensor stacked_a(const Tensors& tensors) const;
+  torch::Tensor stacked_a(const Tensors& tensors, torch::ScalarType dtype) const;
+  torch::Tensor factor_b(const Term& term, const Tensors& tensors, torch::ScalarType dtype) const;
+  torch::Tensor project_on_device(const torch::Tensor& x, const Tensors& tensors) const;
+  void backward_output_on_device(const Term& term, const torch::Tensor& dy, const torch::Tensor& h,
+                                 const Tensors& tensors, bool wants_tensors, Tensors& dh, Tensors& d_tensors) const;
 
   std::vector<Term> terms_;  // one for each layer
   std::int64_t sum_ranks_ = 0;

@@ -5,6 +5,7 @@
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "bezel/nn/narrow_factors.h"
 #include "bezel/nn/random_keys.h"
 
 namespace bezel::nn {
@@ -18,6 +19,7 @@ struct Body : torch::CustomClassHolder {
   std::function<variable_list(const variable_list&)> run;
   variable_list parameters;
   RandomKeys random;
+  std::shared_ptr<const NarrowFactors> narrow;
 };
 
 class Recompute : public torch::autograd::Function<Recompute> {
@@ -27,6 +29,7 @@ class Recompute : public torch::autograd::Function<Recompute> {
     const variable_list inputs = given.vec();
     body->parameters = parameters.vec();
     body->random = RandomKeys::current();
+    body->narrow = NarrowFactors::current();
     context->save_for_backward(inputs);
     context->saved_data["body"] = c10::IValue::make_capsule(body);
     context->set_materialize_grads(false);
@@ -46,6 +49,7 @@ class Recompute : public torch::autograd::Function<Recompute> {
     wanted.insert(wanted.end(), body->parameters.begin(), body->parameters.end());
     {
       const ScopedRandomKeys random(body->random);
+      const ScopedNarrowFactors narrow(body->narrow);
       const at::AutoGradMode with_graph(true);
       const variable_list again = body->run(inputs);
       for (std::size_t i = 0; i < again.size(); ++i) {

@@ -6,6 +6,7 @@
 #include "bezel/error.h"
 #include "bezel/lora/tables.h"
 #include "bezel/lora/targets.h"
+#include "bezel/nn/narrow_factors.h"
 #include "bezel/nn/random_keys.h"
 #include "bezel/train/loss.h"
 
@@ -46,6 +47,7 @@ nn::RandomKeys keys_of_labels(const data::Batch& batch) {
 }  // namespace
 
 Tensor label_states(gemma4::Model& model, const data::Batch& batch, const gemma4::PhaseObserver& observer) {
+  const nn::ScopedNarrowFactors narrow(nn::narrow_factors(*model, model->dtype(), model->device()));
   Tensor states = model->label_states(batch, model->encode(batch, observer));
   if (observer) observer(gemma4::Phase::decoder());
   return states;

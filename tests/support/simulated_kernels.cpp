@@ -107,10 +107,16 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> attention_backward(
   return {to_device(dq), to_device(dk), to_device(dv), Tensor()};
 }
 
-// Kernels that devices have, and the CPU makes of several.
+// Kernels that devices have, and the CPU makes of several. CUDA's reads a weight of x's dtype alone.
+void check_norm(const Tensor& x, const std::optional<Tensor>& weight) {
+  TORCH_CHECK(!weight || !weight->defined() || weight->scalar_type() == x.scalar_type(), "a norm of ", x.scalar_type(),
+              " with a weight of ", weight->scalar_type());
+}
+
 std::tuple<Tensor, Tensor> rms_norm(const Tensor& x, at::IntArrayRef, const std::optional<Tensor>& weight,
                                     std::optional<double> eps) {
   const at::AutoDispatchBelowADInplaceOrView below;
+  check_norm(x, weight);
   const Tensor wide = visible(x).to(at::kFloat);
   const Tensor inverse = at::rsqrt(wide.square().mean(-1, /*keepdim=*/true) + eps.value_or(1e-6));
   Tensor y = wide * inverse;
@@ -124,12 +130,51 @@ std::tuple<Tensor, Tensor> rms_norm_backward(const Tensor& grad, const Tensor& x
                                              std::array<bool, 2> wanted) {
   const at::AutoDispatchBelowADInplaceOrView below;
   TORCH_CHECK(!wanted[1], "the gradient of a norm's weight is not simulated");
+  TORCH_CHECK(grad.scalar_type() == x.scalar_type(), "a gradient in ", grad.scalar_type(), " of a norm of ",
+              x.scalar_type());
+  check_norm(x, weight);
   Tensor dy = visible(grad).to(at::kFloat);
   if (weight) dy = dy * visible(*weight).to(at::kFloat);
   const Tensor normed = visible(x).to(at::kFloat) * visible(inverse);
   const Tensor dx = (dy - normed * (dy * normed).mean(-1, /*keepdim=*/true)) * visible(inverse);
   count_launch("aten::_fused_rms_norm_backward");
   return {to_device(dx.to(x.scalar_type())), Tensor()};
+}
+
+// A product of bfloat16 in float32.
+Tensor wide_mm(const Tensor& a, const Tensor& b, at::ScalarType dtype) {
+  const at::AutoDispatchBelowADInplaceOrView below;
+  TORCH_CHECK(a.scalar_type() == b.scalar_type() && dtype == at::kFloat, "a product of ", a.scalar_type(), " and ",
+              b.scalar_type(), " in ", dtype);
+  const Tensor out = at::mm(visible(a).to(dtype), visible(b).to(dtype));
+  count_launch("aten::mm");
+  return to_device(out);
+}
+
+Tensor convolution(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, at::SymIntArrayRef stride,
+                   at::SymIntArrayRef padding, at::SymIntArrayRef dilation, bool transposed,
+                   at::SymIntArrayRef output_padding, c10::SymInt groups) {
+  const at::AutoDispatchBelowADInplaceOrView below;
+  const Tensor out = at::convolution_symint(visible(x), visible(weight), visible(bias.value_or(Tensor())), stride,
+                                            padding, dilation, transposed, output_padding, std::move(groups));
+  count_launch("aten::convolution");
+  return to_device(out);
+}
+
+std::tuple<Tensor, Tensor, Tensor> convolution_backward(const Tensor& grad, const Tensor& x, const Tensor& weight,
+                                                        at::SymIntArrayRef stride, at::SymIntArrayRef padding,
+                                                        at::SymIntArrayRef dilation, bool transposed,
+                                                        at::SymIntArrayRef output_padding, c10::SymInt groups,
+                                                        std::array<bool, 3> wanted) {
+  const at::AutoDispatchBelowADInplaceOrView below;
+  const auto made =
+      at::convolution_backward_symint(visible(grad), visible(x), visible(weight), std::nullopt, stride, padding,
+                                      dilation, transposed, output_padding, std::move(groups), wanted);
+  const auto moved = [](const Tensor& host) {
+    if (host.defined()) count_launch("aten::convolution_backward");
+    return host.defined() ? to_device(host) : host;
+  };
+  return {moved(std::get<0>(made)), moved(std::get<1>(made)), moved(std::get<2>(made))};
 }
 
 Tensor grouped_mm(const Tensor& a, const Tensor& b, const std::optional<Tensor>& ends,
@@ -164,6 +209,9 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, library) {
   library.impl("_fused_rms_norm", &rms_norm);
   library.impl("_fused_rms_norm_backward", &rms_norm_backward);
   library.impl("_grouped_mm", &grouped_mm);
+  library.impl("mm.dtype", &wide_mm);
+  library.impl("convolution_overrideable", &convolution);
+  library.impl("convolution_backward_overrideable", &convolution_backward);
   library.impl("_scaled_dot_product_fused_attention_overrideable", &attention);
   library.impl("_scaled_dot_product_fused_attention_overrideable_backward", &attention_backward);
 }
