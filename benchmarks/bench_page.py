@@ -1,6 +1,7 @@
 """docs/BENCHMARKS.md from the figures of vs_transformers.py."""
 import os
 import platform
+import statistics
 
 # work: [tokens/s of tuned, tokens/s of stock, memory of tuned, start of tuned] that are aimed at
 AIMS = {"text": (1.6, 3.5, 0.65, 0.1), "image": (2.0, None, 0.45, 0.1), "audio": (1.6, None, 0.6, 0.1), "text2048": (1.7, None, 0.45, None),
@@ -135,6 +136,99 @@ def eviction(results):
                    "\n".join(["| work | evicted | peak | step |", "|---|---|---|---|", *rows]))
 
 
+def medians_of(runs):
+    return {key: statistics.median(run[key] for run in runs) for key in ("rate", "bytes")}
+
+
+SHARED_MEANS = {
+    "chats": ("64 chats of 100 to 300 tokens, 40 learnt, behind one system prompt of 1,200", "16 of the 64", "4 of the 64, in one micro-batch"),
+    "images": ("8 questions about each of 8 pictures of 2,304 patches, vision tower adapted", "the 8 about one picture", "one question"),
+    "pairs": ("8 preference pairs (SimPO), prompt 512, answers 128 each", "all", "one pair, TRL's loss"),
+    "pairs-31b": ("2 such pairs on two layers of 31B's shape", "all", "one pair, TRL's loss"),
+}
+
+
+def shared_line(name, found):
+    apart, shared = (medians_of(found["runs"][engine]) for engine in ("apart", "shared"))
+    peer = medians_of(found["runs"]["peer"]) if found["runs"].get("peer") else None
+    times, rate = shared["rate"] / apart["rate"], statistics.median(found["runs"]["product_rate"])
+    reached = found["flops"] / (found["tokens"] / shared["rate"]) / rate
+    cells = [f"{apart['rate']:.0f} tokens/s, {apart['bytes'] / 1e9:.2f} GB", f"{shared['rate']:.0f} tokens/s, {shared['bytes'] / 1e9:.2f} GB", f"{times:.2f}x",
+             f"{found['ceiling']:.2f}x", aimed(times / found["ceiling"], 0.85).replace("x", ""), f"{reached:.2f}",
+             f"{peer['rate']:.0f} tokens/s, {peer['bytes'] / 1e9:.2f} GB" if peer else "",
+             aimed(shared["rate"] / peer["rate"], {"chats": 8.0, "pairs": 2.0, "pairs-31b": 2.0}.get(name)) if peer else ""]
+    return f"| {name} | " + " | ".join(cells) + " |"
+
+
+def shared_prefixes(results):
+    found = {name: case for name, case in results.get("shared_prefixes", {}).items() if {"apart", "shared"} <= case["runs"].keys()}
+    if not found:
+        return ""
+    names = [name for name in SHARED_MEANS if name in found]
+    rounds = "; ".join(f"{name} {len(found[name]['runs']['apart'])}, {len(found[name]['runs']['shared'])}, {len(found[name]['runs'].get('peer', []))}" for name in names)
+    text = ("Steps with `share_prefixes`, without, and of the tuned peer (benchmarks/shared_prefixes.py), bfloat16, rank 16, ten layers of E2B's shape where\n"
+            "nothing else is said. Tokens a second count each sample's own tokens. Ceiling: the products that a step needs without sharing, beside those with.\n"
+            "Needed: as above, of the step that shares. Those that do not share were timed on a part of the samples, which cost them all the same.\n"
+            f"Rounds in turn of those without, those with, and the peer: {rounds}. On {found[names[-1]]['machine']}.")
+    head = "| work | without | with | times | ceiling | share of it | needed | tuned peer | tokens/s of the peer |"
+    means = [f"- {name}: {what}; without sharing {part} timed, by the peer {few}" for name in names for what, part, few in [SHARED_MEANS[name]]]
+    return section("Shared prefixes", text, "\n".join([head, "|" + "---|" * 9, *(shared_line(name, found[name]) for name in names), "", *means]))
+
+
+SERIAL_AIMS = {"text": 0.03, "audio": 0.04}
+SPEEDUP_AIMS = {"text": 1.92, "audio": 1.88}
+
+
+def serial_line(work, found):
+    share = found["serial_s"] / found["all_s"]
+    said = {str(n): seconds for n, seconds in found["predicted_s"].items()}
+    own = str(found["threads"])
+    times = [f"{found['one_s'] / said[n]:.2f}x" for n in said if n != own]
+    return (f"| {work} | {found['one_s']:.3f} s | {found['all_s']:.3f} s | {aimed(found['one_s'] / found['all_s'], SPEEDUP_AIMS.get(work))} | "
+            f"{1e3 * found['serial_s']:.0f} ms, {aimed(100 * share, SERIAL_AIMS[work] * 100 if work in SERIAL_AIMS else None, at_least=False).replace('x', ' %')} | "
+            f"{100 * found['imbalance']:.1f} % | {found['slowdown']:.3f}x | {said[own]:.3f} s | {', '.join(times)} |")
+
+
+def minutes_text(found):
+    """Of 1,000 samples, of which a step takes 7."""
+    minutes = lambda seconds: f"{seconds * 1000 / 7 / 60:.0f}"
+    return (f"1,000 samples of 300 tokens take {minutes(found['all_s'])} minutes on {found['threads']} cores; predicted: "
+            + ", ".join(f"{minutes(seconds)} on {n}" for n, seconds in found["predicted_s"].items() if str(n) != str(found["threads"])))
+
+
+def serial_share(results):
+    if not (found := results.get("serial_share")):
+        return ""
+    last = list(found.values())[-1]
+    n = last["threads"]
+    cores = ", ".join(key for key in map(str, last["predicted_s"]) if key != str(n))
+    text = (f"Three things apart (benchmarks/serial_share.py), medians of {last['rounds']} rounds: seconds of a step outside of OpenMP regions, what threads of a\n"
+            f"region wait for the slowest of it, and the slowdown of a core while the other runs a process of its own. A step of n threads is predicted as\n"
+            f"serial + (step of one thread - serial) x slowdown x (1 + imbalance) / n: for {n} threads beside what was measured, for {cores} cores in times of\n"
+            f"one thread, where all three are taken to be those of this machine. On {last['machine']}.")
+    head = f"| work | 1 thread | {n} threads | times | serial, share of the step | imbalance | slowdown | predicted | {cores} cores |"
+    whole = [f"{work}: {minutes_text(one)}." for work, one in found.items() if work.startswith("samples")]
+    return section("Serial share", text, "\n".join([head, "|" + "---|" * 9, *(serial_line(work, one) for work, one in found.items()), "", *whole]).rstrip())
+
+
+def experts_line(name, found):
+    ours, peer = found["bezel"], found.get("peer")
+    cells = [f"{ours['step_s']:.2f} s, {ours['bytes'] / 1e9:.1f} GB", aimed(found["share"], 0.45 if name == "experts frozen" else None).replace("x", ""),
+             f"{peer['step_s']:.2f} s, {peer['bytes'] / 1e9:.1f} GB" if peer else "", aimed(peer["step_s"] / ours["step_s"], 6.0 if name == "experts frozen" else None) if peer else ""]
+    return f"| {name} | " + " | ".join(cells) + " |"
+
+
+def experts(results):
+    if not (found := results.get("experts")):
+        return ""
+    last = list(found.values())[-1]
+    text = (f"Two layers of 26B-A4B's shape, one sliding and one full (benchmarks/experts.py): {last['tokens']} tokens, labels on the last quarter, bfloat16, rank 16,\n"
+            f"a vocabulary of {last['vocab']:,}; the tuned peer with transformers' grouped_mm. Medians of {last['rounds']} rounds in turn. Share: the products that a\n"
+            f"step needs, of the rate of one large product. On {last['machine']}.")
+    head = "| work | Bezel | share | tuned peer | step of the peer |"
+    return section("Experts", text, "\n".join([head, "|" + "---|" * 5, *(experts_line(name, one) for name, one in found.items())]))
+
+
 def replace_section(page, body):
     """Writes a section over that of its title, or before the section "Beside"."""
     text = page.read_text()
@@ -209,6 +303,9 @@ Machine: {machine()}. torch {torch.__version__}, transformers {transformers.__ve
             + section("Length", "One row, labels on its last quarter. Needed FLOPs of a token grow with the pairs that full attention sees.",
                       table("| tokens | tokens/s | memory | needed for a token | reached |", ["lengths"], results))
             + section("Threads", "As text.", table("| threads | tokens/s | memory |", ["threads"], results))
+            + shared_prefixes(results)
+            + experts(results)
+            + serial_share(results)
             + eviction(results)
             + section("Beside", "Further figures of the same runs:", notes(results))
             + f"\nNot measured: any GPU{''.join('; ' + name for name in missing)}.\n")

@@ -17,7 +17,9 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "tools")]
+sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "benchmarks")]
+import bench_page  # noqa: E402
+
 HIDDEN, WIDTH, EXPERTS, TOP_K, DENSE = 2816, 704, 128, 8, 2112
 
 
@@ -31,6 +33,8 @@ def arguments():
     p.add_argument("--steps", default=4, type=int, help="of a run; the first is left out of medians")
     p.add_argument("--storage", default="dense", help="of Bezel's frozen weights")
     p.add_argument("--no-peer", action="store_true")
+    p.add_argument("--settings", default="frozen,adapted")
+    p.add_argument("--output", type=Path, help="the page to write the section of; none: only prints")
     return p.parse_args()
 
 
@@ -100,12 +104,6 @@ def product_rate(threads):
     return 2 * 512 * 2048 * 4096 * times / (time.perf_counter() - begin)
 
 
-def machine():
-    names = [line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    flags = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags"))
-    return f"{names[0]}, {len(os.sched_getaffinity(0))} cores" + "".join(f", {flag}" for flag in ("amx_bf16", "avx512_bf16", "avx512f", "avx2") if f" {flag}" in flags)
-
-
 def main():
     options = arguments()
     model, inputs = options.work / f"moe2-{options.vocab}", options.work / f"moe2-{options.vocab}-{options.tokens}.safetensors"
@@ -113,20 +111,32 @@ def main():
         make_model(model, options.vocab)
     if not inputs.exists():
         make_inputs(inputs, options.vocab, options.tokens)
-    print(f"{machine()}; {options.tokens} tokens, vocabulary {options.vocab}, bfloat16, storage {options.storage}")
-    for name, towers, extra in (("experts frozen", "language", ()), ("experts adapted", "language,experts", ("--experts",))):
-        ours, theirs = [], []
-        for _ in range(options.rounds):
-            ours.append(run(options.bezel, "bench", "--model", model, "--inputs", inputs, "--steps", options.steps, "--lora-towers", towers, "--storage", options.storage, "--json"))
-            if not options.no_peer:
-                theirs.append(run(sys.executable, ROOT / "tools" / "hf_peft_bench.py", model, "--inputs", inputs, "--tuned", "--steps", options.steps, *extra))
-        seconds = statistics.median(map(step_s, ours))
-        share = needed_flops(options.tokens, options.vocab, bool(extra)) / seconds / product_rate(ours[0]["threads"])
-        print(f"{name}: Bezel {seconds:.2f} s a step, {options.tokens / seconds:.0f} tokens/s, {share:.2f} of the product rate, peak {ours[0]['peak_bytes'] / 2**30:.1f} GiB, "
-              f"loss {ours[0]['losses'][0]:.4f}")
-        if theirs:
-            peer = statistics.median(map(step_s, theirs))
-            print(f"    transformers + PEFT {peer:.2f} s, {peer / seconds:.2f} times Bezel's, peak {theirs[0]['peak_bytes'] / 2**30:.1f} GiB, loss {theirs[0]['losses'][0]:.4f}", flush=True)
+    store = options.work / "results.json"
+    results = json.loads(store.read_text()) if store.exists() else {}
+    kept = results.setdefault("experts", {})
+    print(f"{bench_page.machine()}; {options.tokens} tokens, vocabulary {options.vocab}, bfloat16, storage {options.storage}")
+    for setting in options.settings.split(","):
+        name = f"experts {setting}" + ("" if options.storage == "dense" else f", {options.storage}")
+        kept[name] = measure(options, model, inputs, setting == "adapted")
+        store.write_text(json.dumps(results, indent=1))
+        print(bench_page.experts_line(name, kept[name]), flush=True)
+    if options.output:
+        bench_page.replace_section(options.output, bench_page.experts(results))
+
+
+def measure(options, model, inputs, adapts):
+    towers, extra = ("language,experts", ("--experts",)) if adapts else ("language", ())
+    ours, theirs = [], []
+    for _ in range(options.rounds):
+        ours.append(run(options.bezel, "bench", "--model", model, "--inputs", inputs, "--steps", options.steps, "--lora-towers", towers, "--storage", options.storage, "--json"))
+        print(f"  Bezel {step_s(ours[-1]):.2f} s, loss {ours[-1]['losses'][0]:.4f}", flush=True)
+        if not options.no_peer:
+            theirs.append(run(sys.executable, ROOT / "tools" / "hf_peft_bench.py", model, "--inputs", inputs, "--tuned", "--steps", options.steps, *extra))
+            print(f"  peer {step_s(theirs[-1]):.2f} s, loss {theirs[-1]['losses'][0]:.4f}", flush=True)
+    figures = lambda runs: dict(step_s=statistics.median(map(step_s, runs)), bytes=max(r["peak_bytes"] for r in runs))
+    found = dict(bezel=figures(ours), tokens=options.tokens, vocab=options.vocab, rounds=options.rounds, day=time.strftime("%Y-%m-%d"), machine=bench_page.machine())
+    found["share"] = needed_flops(options.tokens, options.vocab, adapts) / found["bezel"]["step_s"] / product_rate(ours[0]["threads"])
+    return found | (dict(peer=figures(theirs)) if theirs else {})
 
 
 if __name__ == "__main__":

@@ -57,8 +57,10 @@ def text_flops(config, inputs, rank):
             pairs[full, i >= last_own] = seen_pairs(mask, asking, 0 if full else text["sliding_window"])
         graph = i > 0  # below the first adapter nothing needs a gradient
         flops += product(rows, hidden, heads * head_dim, rank, graph) + product(rows, heads * head_dim, hidden, rank)
-        if own:
-            flops += (1 if text.get("attention_k_eq_v") and full else 2) * product(all_rows, hidden, kv * head_dim, rank, graph)
+        if own and full and text.get("attention_k_eq_v"):  # values are the keys
+            flops += product(all_rows, hidden, (text.get("num_global_key_value_heads") or kv) * head_dim, rank, graph)
+        elif own:
+            flops += 2 * product(all_rows, hidden, kv * head_dim, rank, graph)
         flops += 3 * product(rows, hidden, ffn, rank)
         flops += 12 * pairs[full, i >= last_own] * heads * head_dim
         if width := text.get("hidden_size_per_layer_input"):
