@@ -107,6 +107,7 @@ struct TrainConfig {
   std::optional<std::int64_t> evals_per_epoch;  ///< in place of eval_steps
   std::string logging_strategy;
   double logging_steps = 1;
+  bool log_samples = false;                ///< which samples each update had goes into samples.jsonl
   bool eval_generate = false;              ///< held-out samples are answered as well
   std::int64_t eval_max_new_tokens = 128;  ///< of such an answer
   BestMetric metric_for_best_model = BestMetric::kLoss;

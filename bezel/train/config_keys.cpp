@@ -441,6 +441,8 @@ constexpr ConfigBinding kBindings[] = {
      read_logging_strategy,
      write<&Config::logging_strategy>},
     bind<&Config::logging_steps>({"logging_steps", "", "number", "1", "updates between lines; below 1: share of all"}),
+    bind<&Config::log_samples>({"log_samples", "", "true|false", "false",
+                                "samples.jsonl: the samples of each update, by file and line, for each process", true}),
     {{"save_strategy", "", "no|steps|epoch|best", "steps",
       "when to save checkpoints; best: of evaluations that are the best so far; no: the adapter at the end alone"},
      "save_strategy",

@@ -34,6 +34,7 @@
 #include "bezel/train/residency.h"
 #include "bezel/train/resolve_config.h"
 #include "bezel/train/run_check.h"
+#include "bezel/train/sample_log.h"
 #include "bezel/train/soft_tokens.h"
 
 namespace bezel::train {
@@ -190,6 +191,7 @@ class Run {
     if (group_.size() > 1) notes_.push_back(ranks_note(config_, group_));
     check_evaluates(config_, *batches_);
     if (config_.eval_generate) answers_.emplace(config_, *batches_);
+    if (config_.log_samples) sample_log_.emplace(batches_->train_data());
     if (asks_for_evaluation(config_) && batches_->num_eval() == 0)
       notes_.push_back("no sample is held out, so nothing is evaluated; val_set_size: 0.1 holds out a tenth");
     if (!config_.init_adapter.empty())
@@ -222,6 +224,9 @@ class Run {
     if (resume_) restore(trainer);
     check_adapters_alike(trainer.optimizer().parameters(), group_);  // and nobody reads the folder any more
     output_.start({batches_->total_steps(), batches_->steps_per_epoch()}, resume_);
+    if (sample_log_ && group_.is_first())
+      sample_log_->begin((std::filesystem::path(config_.output_dir) / "samples.jsonl").string(),
+                         trainer.state().steps_done);
     if (events_.on_start) events_.on_start(plan(trainer.state().steps_done));
     // What is newest from here on must be of the run as it is now.
     if (!is_same_run_) save(trainer, trainer.state());
@@ -241,6 +246,7 @@ class Run {
     group_.barrier();  // until checkpoints are complete
     if (config_.load_best_model_at_end && !result.summary.stopped) load_best(trainer, result.summary);
     guarded([&] { tell_saturation(trainer.state().steps_done); });
+    if (sample_log_) guarded([&] { sample_log_->finish(); });
     if (!result.summary.stopped) tell_predictions(&SamplePrediction::after);
     result.adapter = output_.finish(trainer.state(), result.summary, trained(trainer));
     result.problems = problems_;
@@ -336,7 +342,9 @@ class Run {
     };
     source.train = saving_work([this, train = source.train](std::int64_t idx) {
       if (early_save_) early_save_->allow();  // until check_inputs()
-      return together(group_, [&] { return train(idx); });
+      std::vector<data::Batch> batches = together(group_, [&] { return train(idx); });
+      if (sample_log_) sample_log_->add(idx + 1, batches, group_);
+      return batches;
     });
     source.eval = saving_work(source.eval);
     if (answers_) source.exact_match = [this] { return answers_->exact_match(model_, residency_->observer(), group_); };
@@ -473,6 +481,7 @@ class Run {
   std::shared_ptr<const BatchPlan> batches_;
   SamplePredictions predictions_;
   std::optional<EvalAnswers> answers_;  // where evaluations let the model answer
+  std::optional<SampleLog> sample_log_;
   DataLoader feed_;
   std::vector<std::string> notes_, warnings_;
   OutputFolder output_;
