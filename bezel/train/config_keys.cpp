@@ -311,6 +311,11 @@ constexpr ConfigBinding kBindings[] = {
         {"gradient_accumulation_steps", "", "whole", "4", "micro-batches an update; tokens count equally"}),
     bind<&Config::global_batch_size>({"global_batch_size", "", "whole", "by gradient_accumulation_steps",
                                       "samples an update, however many processes share them; counts before it"}),
+    {{"reduce_dtype", "", "text", "float32",
+      "in which gradients travel between processes: float32, or bfloat16, half of it; see docs/CLUSTER.md"},
+     "reduce_dtype",
+     read_reduce_dtype,
+     write<&Config::reduce_dtype>},
     bind<&Config::max_seq_length>(
         {"max_seq_length", "sequence_len max_length cutoff_len model_max_length", "whole", "2048", "tokens a sample"}),
     bind<&Config::num_train_epochs>(

@@ -32,6 +32,7 @@
 #include "bezel/train/rank_setup.h"
 #include "bezel/train/reference_pass.h"
 #include "bezel/train/residency.h"
+#include "bezel/train/residual_file.h"
 #include "bezel/train/resolve_config.h"
 #include "bezel/train/run_check.h"
 #include "bezel/train/sample_log.h"
@@ -105,6 +106,7 @@ TrainerOptions trainer_options(const TrainConfig& config, const BatchPlan& batch
   options.first_eval = intervals.first_eval;
   options.save_steps = intervals.save;
   options.save_best = intervals.save_best;
+  options.reduce_in_bfloat16 = config.reduce_dtype == "bfloat16";
   options.stopping = {config.metric_for_best_model, config.early_stopping_patience, config.early_stopping_threshold};
   return options;
 }
@@ -229,7 +231,7 @@ class Run {
                          trainer.state().steps_done);
     if (events_.on_start) events_.on_start(plan(trainer.state().steps_done));
     // What is newest from here on must be of the run as it is now.
-    if (!is_same_run_) save(trainer, trainer.state());
+    if (!is_same_run_) save(trainer, trainer.state(), gather_residuals(group_, trainer.residuals()));
     RunResult result;
     tell_saturation(trainer.state().steps_done);
     if (resume_)
@@ -351,8 +353,9 @@ class Run {
     return source;
   }
 
+  // The newest checkpoint may be of this update already, and have more than can be collected now.
   void save_work(Trainer& trainer) {
-    save(trainer, trainer.state());
+    if (trainer.state().steps_done != saved_steps_) save(trainer, trainer.state());
     guarded([&] { output_.finish(trainer.state(), trainer.summary(), trained(trainer)); });
   }
 
@@ -376,6 +379,7 @@ class Run {
 
   void restore(Trainer& trainer) {
     restore_tensors(resume_->folder, selection_, trainer.optimizer());
+    restore_residuals(resume_->folder, group_, trainer.residuals());
     trainer.restore(resume_->state.trainer);
     restore_random_states(io::JsonView(resume_->state.random, resume_->folder + "/training_state.json", "random"),
                           device_);
@@ -437,12 +441,15 @@ class Run {
     }
   }
 
-  // A full disk may have free space again at the next interval, so training goes on.
-  void save(Trainer& trainer, const TrainerState& trainer_state) {
+  // A full disk may have free space again at the next interval, so training goes on. Residuals are those of all
+  // processes; a checkpoint without them goes on from zeros.
+  void save(Trainer& trainer, const TrainerState& trainer_state, const NamedTensors& residuals = {}) {
     state_.trainer = trainer_state;
     state_.random = random_states(device_);
     try {
-      const std::string folder = output_.save_checkpoint(state_, trained(trainer));
+      Trained parts = trained(trainer);
+      parts.residuals = &residuals;
+      const std::string folder = output_.save_checkpoint(state_, parts);
       save_error_.reset();
       saved_steps_ = trainer_state.steps_done;
       if (events_.on_save) events_.on_save(folder);
@@ -466,7 +473,7 @@ class Run {
     };
     inner.on_save = [this, &trainer](const TrainerState& state) {
       tell_expert_load(state.steps_done);
-      save(trainer, state);
+      save(trainer, state, gather_residuals(group_, trainer.residuals()));
     };
     inner.should_stop = events_.should_stop;
     return inner;
