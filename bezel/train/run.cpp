@@ -36,6 +36,7 @@
 #include "bezel/train/resolve_config.h"
 #include "bezel/train/run_check.h"
 #include "bezel/train/sample_log.h"
+#include "bezel/train/shared_memory.h"
 #include "bezel/train/soft_tokens.h"
 
 namespace bezel::train {
@@ -261,13 +262,15 @@ class Run {
  private:
   void load_base() {
     const torch::ScalarType dtype = config_.dtype == "float32" ? torch::kFloat : torch::kBFloat16;
+    const auto codes = share_codes(config_, group_, notes_);
     const gemma4::LoadedModel loaded = gemma4::load_model(gemma4::ModelFiles{config_.base_model, config_.mmproj},
                                                           {dtype,
                                                            device_,
                                                            {.storage = quant::parse_storage(config_.storage),
                                                             .skip = config_.quantize_skip,
                                                             .quantize_embeddings = config_.quantize_embeddings},
-                                                           config_.embeddings_on == "host"});
+                                                           config_.embeddings_on == "host",
+                                                           codes.get()});
     model_ = loaded.model;
     model_->set_image_attention(model_config_.text.image_attention);
     warnings_.insert(warnings_.end(), loaded.warnings.begin(), loaded.warnings.end());
