@@ -79,12 +79,14 @@ device-counts:
 	@cmake --build --preset dev --target count_steps simulated_device
 	@$(PYTHON) benchmarks/device_counts.py
 
-# 2,000 steps, killed at random 50 times: minutes, so no part of `make test`, which runs a short form.
+# 2,000 steps, killed at random 50 times; processes killed 30 times, and stopped for two minutes: minutes, so no part of `make test`,
+# which runs short forms.
 soak:
-	@tools/setup.sh build
+	@tools/setup.sh test
 	@cmake --preset release
 	@cmake --build --preset release --target bezel_cli
 	@$(PYTHON) tests/soak.py build
+	@$(PYTHON) tests/parity/process_faults.py build --kills 30 --stop 120
 
 # docs/REFERENCE.md, from the program's own tables.
 reference: build

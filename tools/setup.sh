@@ -17,6 +17,7 @@ case "$goal" in
   test)
     packages+=("${video[@]}" ffmpeg alsa-utils clang-format chromium fonts-dejavu-core)  # chromium: 113 MB, looks at report.html
     packages+=(libopenmpi-dev openmpi-bin)  # for training in several processes; BEZEL_MPI=OFF builds without, `make demo` too
+    packages+=(iproute2 util-linux)  # two hosts on one machine, for the tests of these
     command -v npm >/dev/null || packages+=(nodejs npm)
     ;;
   fuzz) packages+=("${video[@]}" clang libclang-rt-dev llvm) ;;

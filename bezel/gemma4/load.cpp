@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <functional>
 #include <map>
 #include <sstream>
 
@@ -19,6 +20,7 @@
 #include "bezel/quant/four_bit.h"
 #include "bezel/quant/integer.h"
 #include "bezel/quant/packed.h"
+#include "bezel/quant/shared_codes.h"
 
 namespace bezel::gemma4 {
 namespace {
@@ -63,9 +65,32 @@ void assign(const std::shared_ptr<const quant::Weight>& weight, const nn::Slot& 
   slot.assign_weight(weight->device() == options.device ? weight : weight->to(options.device));
 }
 
+// What is left to do once all processes have made their codes.
+using Pending = std::vector<std::function<void()>>;
+
+void fill_shared(const Tensor& tensor, quant::Storage storage, const std::string& name, const nn::Slot& slot,
+                 const LoadOptions& options, Pending& pending) {
+  if (storage == quant::Storage::kNf4)
+    pending.push_back(
+        [slot, options, name,
+         codes = quant::share_4bit(*options.codes, tensor, quant::FourBitType::kNf4, options.storage.double_quant)] {
+          assign(quant::four_bit_weight(codes(), name), slot, options);
+        });
+  else
+    pending.push_back([slot, options, name, codes = quant::share_int8(*options.codes, tensor)] {
+      assign(quant::integer_weight(codes(), name), slot, options);
+    });
+}
+
 void fill_matrix(const Tensor& tensor, const std::string& module, const SourceTensor& found, const nn::Slot& slot,
-                 const LoadOptions& options) {
-  switch (storage_of(module, slot, options.storage)) {
+                 const LoadOptions& options, Pending& pending) {
+  const quant::Storage storage = storage_of(module, slot, options.storage);
+  if (options.codes != nullptr && options.device.is_cpu() && storage != quant::Storage::kDense) {
+    fill_shared(tensor, storage, found.stored, slot, options, pending);
+    found.evict();
+    return;
+  }
+  switch (storage) {
     case quant::Storage::kDense:
       assign(quant::dense_weight(tensor, found.stored, kept_dtype(tensor.scalar_type(), options.dtype)), slot, options);
       return;
@@ -120,7 +145,7 @@ std::string missing(const Source& source, const std::string& canonical) {
 }
 
 void fill_slot(const std::string& module, const nn::Slot& slot, Source& source, const quant::StoredFormat& format,
-               const LoadOptions& given) {
+               const LoadOptions& given, Pending& pending) {
   const LoadOptions options = options_of(module, given);
   const std::string canonical = module + "." + slot.name;
   if (slot.kind == nn::SlotKind::kMatrix) {
@@ -141,13 +166,16 @@ void fill_slot(const std::string& module, const nn::Slot& slot, Source& source, 
   else if (found->is_packed())
     assign(quant::packed_weight(found->map(), found->gguf_entry.info->type, slot.shape, found->stored), slot, options);
   else
-    fill_matrix(floating(*found), module, *found, slot, options);
+    fill_matrix(floating(*found), module, *found, slot, options, pending);
 }
 
 void fill(torch::nn::Module& root, Source& source, const quant::StoredFormat& format, const LoadOptions& options) {
+  Pending pending;
   nn::for_each_module(root, [&](const std::string& name, nn::Module& module) {
-    for (const nn::Slot& slot : module.slots()) fill_slot(name, slot, source, format, options);
+    for (const nn::Slot& slot : module.slots()) fill_slot(name, slot, source, format, options, pending);
   });
+  if (options.codes != nullptr) options.codes->wait();
+  for (const auto& assign_codes : pending) assign_codes();
   for (const nn::WeightSite& site : nn::linear_sites(root)) check_bounds(source.path(), site.module, *site.layer);
 }
 

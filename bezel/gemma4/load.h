@@ -9,13 +9,18 @@
 #include "bezel/io/key_map.h"
 #include "bezel/quant/options.h"
 
+namespace bezel::quant {
+class SharedMemory;
+}
+
 namespace bezel::gemma4 {
 
 struct LoadOptions {
   torch::ScalarType dtype = torch::kBFloat16;  ///< what activations are computed in: float32 or bfloat16
   torch::Device device = torch::kCPU;
-  quant::StorageOptions storage{};  ///< what dense matrices become; those stored quantized stay as they are
-  bool embeddings_on_host = false;  ///< the per-layer embeddings stay on the CPU, whatever the device
+  quant::StorageOptions storage{};       ///< what dense matrices become; those stored quantized stay as they are
+  bool embeddings_on_host = false;       ///< the per-layer embeddings stay on the CPU, whatever the device
+  quant::SharedMemory* codes = nullptr;  ///< of processes that load the same model: codes on the CPU are made once
 };
 
 /// A model with its weights, and what was seen on the way.

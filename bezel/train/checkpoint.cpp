@@ -9,6 +9,7 @@
 #include "bezel/io/manifest.h"
 #include "bezel/io/tensor_io.h"
 #include "bezel/lora/file_names.h"
+#include "bezel/train/residual_file.h"
 
 namespace bezel::train {
 namespace {
@@ -39,6 +40,8 @@ void save_checkpoint(const std::string& path, const CheckpointParts& parts) {
   io::write_folder_atomically(path, [&](const std::string& folder) {
     lora::save_adapter(folder, parts.selection, parts.lora, parts.base);
     io::save_safetensors(in_folder(folder, kOptimizer), parts.optimizer.state());
+    if (parts.residuals != nullptr && !parts.residuals->empty())
+      io::save_safetensors(in_folder(folder, kResidualFile), *parts.residuals);
     io::write_file_atomically(in_folder(folder, "trainer_state.json"), parts.trainer_state);
     io::write_file_atomically(in_folder(folder, "metrics.jsonl"), parts.metrics);
     io::write_file_atomically(in_folder(folder, kState), to_json(parts.state).dump(2) + "\n");

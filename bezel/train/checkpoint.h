@@ -25,8 +25,9 @@ struct CheckpointParts {
   const lora::AdapterBase& base;
   const Optimizer& optimizer;  ///< over the selection's tensors
   const TrainingState& state;
-  const std::string& trainer_state;  ///< trainer_state.json
-  const std::string& metrics;        ///< metrics.jsonl
+  const std::string& trainer_state;         ///< trainer_state.json
+  const std::string& metrics;               ///< metrics.jsonl
+  const NamedTensors* residuals = nullptr;  ///< see train/residual_file.h; nothing: none
 };
 
 /// Writes the folder `path`, wholly or not at all: a PEFT adapter, optimizer.safetensors, training_state.json,

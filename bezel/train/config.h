@@ -75,6 +75,7 @@ struct TrainConfig {
   std::int64_t micro_batch_size = 1;
   std::int64_t gradient_accumulation_steps = 4;   ///< of each process
   std::optional<std::int64_t> global_batch_size;  ///< samples an update, over all processes; counts before it
+  std::string reduce_dtype = "float32";           ///< or "bfloat16": in which gradients travel between processes
   std::int64_t max_seq_length = 2048;
   double num_train_epochs = 1.0;
   std::optional<std::int64_t> max_steps;  ///< updates; counts before num_train_epochs
@@ -107,6 +108,7 @@ struct TrainConfig {
   std::optional<std::int64_t> evals_per_epoch;  ///< in place of eval_steps
   std::string logging_strategy;
   double logging_steps = 1;
+  bool log_samples = false;                ///< which samples each update had goes into samples.jsonl
   bool eval_generate = false;              ///< held-out samples are answered as well
   std::int64_t eval_max_new_tokens = 128;  ///< of such an answer
   BestMetric metric_for_best_model = BestMetric::kLoss;

@@ -311,6 +311,11 @@ constexpr ConfigBinding kBindings[] = {
         {"gradient_accumulation_steps", "", "whole", "4", "micro-batches an update; tokens count equally"}),
     bind<&Config::global_batch_size>({"global_batch_size", "", "whole", "by gradient_accumulation_steps",
                                       "samples an update, however many processes share them; counts before it"}),
+    {{"reduce_dtype", "", "text", "float32",
+      "in which gradients travel between processes: float32, or bfloat16, half of it; see docs/CLUSTER.md"},
+     "reduce_dtype",
+     read_reduce_dtype,
+     write<&Config::reduce_dtype>},
     bind<&Config::max_seq_length>(
         {"max_seq_length", "sequence_len max_length cutoff_len model_max_length", "whole", "2048", "tokens a sample"}),
     bind<&Config::num_train_epochs>(
@@ -441,6 +446,8 @@ constexpr ConfigBinding kBindings[] = {
      read_logging_strategy,
      write<&Config::logging_strategy>},
     bind<&Config::logging_steps>({"logging_steps", "", "number", "1", "updates between lines; below 1: share of all"}),
+    bind<&Config::log_samples>({"log_samples", "", "true|false", "false",
+                                "samples.jsonl: the samples of each update, by file and line, for each process", true}),
     {{"save_strategy", "", "no|steps|epoch|best", "steps",
       "when to save checkpoints; best: of evaluations that are the best so far; no: the adapter at the end alone"},
      "save_strategy",

@@ -105,6 +105,17 @@ void read_dtype(TrainConfig& config, const ConfigValue& value) {
                                                                      : "bfloat16, float32 or auto");
 }
 
+void read_reduce_dtype(TrainConfig& config, const ConfigValue& value) {
+  std::string name = value.lower_text();
+  if (name.starts_with("torch.")) name.erase(0, 6);
+  if (name == "bfloat16" || name == "bf16")
+    config.reduce_dtype = "bfloat16";
+  else if (name == "float32" || name == "fp32" || name == "float")
+    config.reduce_dtype = "float32";
+  else
+    value.fail("float32 or bfloat16");
+}
+
 // full is axolotl's word for bfloat16 without autocast.
 void read_bf16(TrainConfig& config, const ConfigValue& value) {
   const std::string word = value.lower_text();

@@ -22,6 +22,7 @@ void read_quantize_embeddings(TrainConfig& config, const ConfigValue& value);
 std::string write_quantize_embeddings(const TrainConfig& config);
 void read_quantization_bit(TrainConfig& config, const ConfigValue& value);
 void read_dtype(TrainConfig& config, const ConfigValue& value);
+void read_reduce_dtype(TrainConfig& config, const ConfigValue& value);
 void read_bf16(TrainConfig& config, const ConfigValue& value);
 void read_float32(TrainConfig& config, const ConfigValue& value);
 void read_adapter_kind(TrainConfig& config, const ConfigValue& value);

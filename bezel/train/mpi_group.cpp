@@ -62,6 +62,9 @@ class LoadedGroup : public MpiGroup {
   std::int64_t size() const override { return size_; }
   std::string host(std::int64_t rank) const override { return mpi_.host(static_cast<int>(rank)); }
   void sum(float* values, std::size_t count) override { mpi_.sum(values, count); }
+  void sum_bfloat16(std::uint16_t* values, std::size_t count, float* error) override {
+    mpi_.sum_bfloat16(values, count, error);
+  }
   void barrier() override { mpi_.barrier(); }
   std::vector<std::string> gather(const std::string& text) override {
     const char* all = nullptr;

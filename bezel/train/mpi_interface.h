@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 /// What libbezel_mpi.so, built against one MPI, offers to the command, which knows none.
 extern "C" {
@@ -17,6 +18,8 @@ struct BezelMpi {
   const char* (*host)(int rank);
   /// Sums `count` values over the ranks, in their order: the same bits everywhere.
   void (*sum)(float* values, size_t count);
+  /// The same for bfloat16; what rounding a sum left out is added to `error` of the rank that made it.
+  void (*sum_bfloat16)(uint16_t* values, size_t count, float* error);
   /// Every rank's `size` bytes one after the other, with their sizes; both valid until the next call.
   void (*gather)(const char* bytes, size_t size, const char** all, const size_t** sizes);
   void (*barrier)();
@@ -33,4 +36,4 @@ struct BezelMpi {
 const BezelMpi* bezel_mpi(int abi);
 }
 
-inline constexpr int kBezelMpiAbi = 1;
+inline constexpr int kBezelMpiAbi = 2;

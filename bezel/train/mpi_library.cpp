@@ -2,8 +2,10 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <bit>
 #include <cerrno>
 #include <chrono>
+#include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -184,8 +186,10 @@ void wait_for_all() {
 }
 
 // Each rank sums one part in the order of ranks, in double precision, and sends it to all: every rank gets the same
-// bits whatever algorithm the MPI would choose for a sum.
-void sum_block(float* values, std::size_t count) {
+// bits whatever algorithm the MPI would choose for a sum. `widen` makes a double of an element, round(sum, idx) an
+// element of the sum at `idx` of the block.
+template <typename Element, typename Widen, typename Round>
+void sum_block(Element* values, std::size_t count, MPI_Datatype type, Widen widen, Round round) {
   const auto n = static_cast<std::size_t>(group.size);
   std::vector<int> counts(n), begins(n);
   for (std::size_t r = 0; r < n; ++r) {
@@ -195,16 +199,25 @@ void sum_block(float* values, std::size_t count) {
   const auto own = static_cast<std::size_t>(counts[static_cast<std::size_t>(group.rank)]);
   std::vector<int> own_counts(n, static_cast<int>(own)), own_begins(n);
   for (std::size_t r = 0; r < n; ++r) own_begins[r] = static_cast<int>(r * own);
-  std::vector<float> parts(own * n), sums(own);
-  MPI_Alltoallv(values, counts.data(), begins.data(), MPI_FLOAT, parts.data(), own_counts.data(), own_begins.data(),
-                MPI_FLOAT, group.work);
+  std::vector<Element> parts(own * n), sums(own);
+  MPI_Alltoallv(values, counts.data(), begins.data(), type, parts.data(), own_counts.data(), own_begins.data(), type,
+                group.work);
+  const auto first = static_cast<std::size_t>(begins[static_cast<std::size_t>(group.rank)]);
   for (std::size_t i = 0; i < own; ++i) {
     double sum = 0.0;
-    for (std::size_t r = 0; r < n; ++r) sum += parts[r * own + i];
-    sums[i] = static_cast<float>(sum);
+    for (std::size_t r = 0; r < n; ++r) sum += widen(parts[r * own + i]);
+    sums[i] = round(sum, first + i);
   }
-  MPI_Allgatherv(sums.data(), static_cast<int>(own), MPI_FLOAT, values, counts.data(), begins.data(), MPI_FLOAT,
-                 group.work);
+  MPI_Allgatherv(sums.data(), static_cast<int>(own), type, values, counts.data(), begins.data(), type, group.work);
+}
+
+float from_bfloat16(std::uint16_t bits) { return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16); }
+
+// To the nearest, ties to even; a NaN stays one.
+std::uint16_t to_bfloat16(float value) {
+  const auto bits = std::bit_cast<std::uint32_t>(value);
+  if (std::isnan(value)) return static_cast<std::uint16_t>(bits >> 16 | 0x40);
+  return static_cast<std::uint16_t>((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
 }
 
 void gather_bytes(const char* bytes, std::size_t size) {
@@ -268,12 +281,34 @@ int start(int* rank, int* size, char* version, char* text) {
 
 const char* host(int rank) { return group.hosts[static_cast<std::size_t>(rank)].c_str(); }
 
-void sum(float* values, std::size_t count) {
+template <typename Sum>
+void sum_in_blocks(std::size_t count, Sum sum_one) {
   wait_for_all();
   const auto start = Clock::now();
-  for (std::size_t begin = 0; begin < count; begin += kSumBlock)
-    sum_block(values + begin, std::min(kSumBlock, count - begin));
+  for (std::size_t begin = 0; begin < count; begin += kSumBlock) sum_one(begin, std::min(kSumBlock, count - begin));
   group.transfer_s += seconds_since(start);
+}
+
+void sum(float* values, std::size_t count) {
+  sum_in_blocks(count, [&](std::size_t begin, std::size_t size) {
+    sum_block(
+        values + begin, size, MPI_FLOAT, [](float value) { return static_cast<double>(value); },
+        [](double sum, std::size_t) { return static_cast<float>(sum); });
+  });
+}
+
+void sum_bfloat16(std::uint16_t* values, std::size_t count, float* error) {
+  sum_in_blocks(count, [&](std::size_t begin, std::size_t size) {
+    sum_block(
+        values + begin, size, MPI_UINT16_T, [](std::uint16_t bits) { return static_cast<double>(from_bfloat16(bits)); },
+        [error = error + begin](double sum, std::size_t idx) {
+          const std::uint16_t rounded = to_bfloat16(static_cast<float>(sum));
+          // Of a sum that overflows there is nothing to make up for: the update is skipped.
+          if (const double left = sum - from_bfloat16(rounded); std::isfinite(left))
+            error[idx] += static_cast<float>(left);
+          return rounded;
+        });
+  });
 }
 
 void gather(const char* bytes, std::size_t size, const char** all, const std::size_t** sizes) {
@@ -314,7 +349,7 @@ void finish() {
   MPI_Finalize();
 }
 
-constexpr BezelMpi kFunctions{start, host, sum, gather, wait_for_all, times, fail, finish};
+constexpr BezelMpi kFunctions{start, host, sum, sum_bfloat16, gather, wait_for_all, times, fail, finish};
 
 }  // namespace
 

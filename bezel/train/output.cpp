@@ -256,7 +256,8 @@ std::string OutputFolder::save_checkpoint(TrainingState& state, const Trained& t
                                                  .optimizer = trained.optimizer,
                                                  .state = state,
                                                  .trainer_state = trainer_state,
-                                                 .metrics = metrics});
+                                                 .metrics = metrics,
+                                                 .residuals = trained.residuals});
   if (std::ranges::count(checkpoints_, step) == 0) checkpoints_.push_back(step);
   remove_old_checkpoints(state.trainer.best);
   return checkpoint_path(step);

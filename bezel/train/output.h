@@ -28,6 +28,7 @@ struct Trained {
   const lora::Selection& selection;
   const lora::AdapterBase& base;
   const Optimizer& optimizer;
+  const NamedTensors* residuals = nullptr;  ///< of all processes
 };
 
 /// The folder that a run writes: adapter, checkpoint-N, metrics.jsonl, trainer_state.json, model card. One run at a

@@ -33,6 +33,9 @@ class ProcessGroup {
   virtual std::string host(std::int64_t rank) const = 0;
   /// Sums `values` over the ranks, in their order: the same bits on every rank, and in every run with as many ranks.
   virtual void sum(float* values, std::size_t count) = 0;
+  /// The same for bfloat16 `values`: half the traffic. Each sum is rounded once more; what that left out is added to
+  /// `error`, float32 [count], of the one rank that rounded it.
+  virtual void sum_bfloat16(std::uint16_t* values, std::size_t count, float* error) = 0;
   /// Every rank's `text`, by rank.
   virtual std::vector<std::string> gather(const std::string& text) = 0;
   virtual void barrier() = 0;

@@ -56,8 +56,19 @@ std::string gradient_digits(const NamedTensors& parameters) {
   return digits;
 }
 
+// Sums `flat`, rounded to bfloat16, and leaves in `error` what that left out.
+void sum_rounded(ProcessGroup& group, Tensor& flat, Tensor& error) {
+  Tensor rounded = flat.to(torch::kBFloat16);
+  // Of what is not finite there is nothing to make up for: the update is skipped.
+  error = flat.sub_(rounded).nan_to_num_(0.0, 0.0, 0.0);
+  group.sum_bfloat16(static_cast<std::uint16_t*>(rounded.data_ptr()), static_cast<std::size_t>(rounded.numel()),
+                     error.data_ptr<float>());
+  flat = rounded;
+}
+
 // One buffer of all that some rank has a gradient for.
-void sum_gradients(ProcessGroup& group, const NamedTensors& parameters, const std::string& digits) {
+void sum_gradients(ProcessGroup& group, const NamedTensors& parameters, const std::string& digits,
+                   Residuals& residuals) {
   std::int64_t elements = 0;
   for (std::size_t i = 0; i < parameters.size(); ++i)
     if (digits[i] == '1') elements += parameters[i].second.numel();
@@ -67,17 +78,26 @@ void sum_gradients(ProcessGroup& group, const NamedTensors& parameters, const st
     for (std::size_t i = 0; i < parameters.size(); ++i) {
       if (digits[i] != '1') continue;
       const Tensor& parameter = parameters[i].second;
-      action(parameter, flat.narrow(0, begin, parameter.numel()).view(parameter.sizes()));
+      const auto part_of = [&](const Tensor& buffer) {
+        return buffer.narrow(0, begin, parameter.numel()).view(parameter.sizes());
+      };
+      action(i, parameter, part_of);
       begin += parameter.numel();
     }
   };
-  visit([](const Tensor& parameter, Tensor part) {
-    if (parameter.grad().defined()) part.copy_(parameter.grad());
+  visit([&](std::size_t i, const Tensor& parameter, auto part_of) {
+    if (parameter.grad().defined()) part_of(flat).copy_(parameter.grad());
+    if (!residuals.empty()) part_of(flat).add_(residuals[i].second);
   });
-  group.sum(flat.data_ptr<float>(), static_cast<std::size_t>(elements));
-  visit([](const Tensor& parameter, const Tensor& part) {
+  Tensor error;
+  if (residuals.empty())
+    group.sum(flat.data_ptr<float>(), static_cast<std::size_t>(elements));
+  else
+    sum_rounded(group, flat, error);
+  visit([&](std::size_t i, const Tensor& parameter, auto part_of) {
     if (!parameter.grad().defined()) parameter.mutable_grad() = at::empty_like(parameter);
-    parameter.mutable_grad().copy_(part);
+    parameter.mutable_grad().copy_(part_of(flat));
+    if (!residuals.empty()) residuals[i].second.copy_(part_of(error));
   });
 }
 
@@ -93,7 +113,14 @@ void sum_counts(ProcessGroup& group, std::initializer_list<std::int64_t*> counts
   }
 }
 
-double sum_step(ProcessGroup& group, const NamedTensors& parameters, StepSums& sums) {
+Residuals make_residuals(const NamedTensors& parameters) {
+  Residuals residuals;
+  for (const auto& [name, parameter] : parameters)
+    residuals.emplace_back(name, at::zeros(parameter.sizes(), torch::kFloat));
+  return residuals;
+}
+
+double sum_step(ProcessGroup& group, const NamedTensors& parameters, StepSums& sums, Residuals& residuals) {
   double loss = 0.0;
   if (group.size() == 1) {
     for (const double one : sums.losses) loss += one;
@@ -113,7 +140,7 @@ double sum_step(ProcessGroup& group, const NamedTensors& parameters, StepSums& s
     for (std::size_t i = 0; i < has.size(); ++i) digits[i] = std::max(digits[i], has[i]);
   }
   visit_in_turn(losses, [&](const Json& one) { loss += number(one); });
-  if (std::isfinite(loss)) sum_gradients(group, parameters, digits);
+  if (std::isfinite(loss)) sum_gradients(group, parameters, digits, residuals);
   return loss;
 }
 

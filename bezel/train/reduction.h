@@ -22,10 +22,17 @@ struct StepSums {
   Metrics metrics{};
 };
 
+/// What rounding to bfloat16 has left out of the gradients so far, by parameter: float32 on the CPU. Each process has
+/// its own, and adds it to what it sends next ("error feedback", arXiv:1901.09847). Empty: gradients travel in float32.
+using Residuals = NamedTensors;
+
+/// Zeros.
+Residuals make_residuals(const NamedTensors& parameters);
+
 /// Sums gradients and metrics, and returns the sum of the losses in the order of the micro-batches; batch i is that of
 /// rank i mod size. A gradient that one process has is defined on all afterwards. Where the loss is not finite the
-/// gradients stay as they are.
-double sum_step(ProcessGroup& group, const NamedTensors& parameters, StepSums& sums);
+/// gradients stay as they are, and so do `residuals`, those of `parameters` in their order or none.
+double sum_step(ProcessGroup& group, const NamedTensors& parameters, StepSums& sums, Residuals& residuals);
 
 /// One batch of an evaluation.
 struct EvalBatch {

@@ -32,8 +32,11 @@
 #include "bezel/train/rank_setup.h"
 #include "bezel/train/reference_pass.h"
 #include "bezel/train/residency.h"
+#include "bezel/train/residual_file.h"
 #include "bezel/train/resolve_config.h"
 #include "bezel/train/run_check.h"
+#include "bezel/train/sample_log.h"
+#include "bezel/train/shared_memory.h"
 #include "bezel/train/soft_tokens.h"
 
 namespace bezel::train {
@@ -104,6 +107,7 @@ TrainerOptions trainer_options(const TrainConfig& config, const BatchPlan& batch
   options.first_eval = intervals.first_eval;
   options.save_steps = intervals.save;
   options.save_best = intervals.save_best;
+  options.reduce_in_bfloat16 = config.reduce_dtype == "bfloat16";
   options.stopping = {config.metric_for_best_model, config.early_stopping_patience, config.early_stopping_threshold};
   return options;
 }
@@ -190,6 +194,7 @@ class Run {
     if (group_.size() > 1) notes_.push_back(ranks_note(config_, group_));
     check_evaluates(config_, *batches_);
     if (config_.eval_generate) answers_.emplace(config_, *batches_);
+    if (config_.log_samples) sample_log_.emplace(batches_->train_data());
     if (asks_for_evaluation(config_) && batches_->num_eval() == 0)
       notes_.push_back("no sample is held out, so nothing is evaluated; val_set_size: 0.1 holds out a tenth");
     if (!config_.init_adapter.empty())
@@ -222,9 +227,12 @@ class Run {
     if (resume_) restore(trainer);
     check_adapters_alike(trainer.optimizer().parameters(), group_);  // and nobody reads the folder any more
     output_.start({batches_->total_steps(), batches_->steps_per_epoch()}, resume_);
+    if (sample_log_ && group_.is_first())
+      sample_log_->begin((std::filesystem::path(config_.output_dir) / "samples.jsonl").string(),
+                         trainer.state().steps_done);
     if (events_.on_start) events_.on_start(plan(trainer.state().steps_done));
     // What is newest from here on must be of the run as it is now.
-    if (!is_same_run_) save(trainer, trainer.state());
+    if (!is_same_run_) save(trainer, trainer.state(), gather_residuals(group_, trainer.residuals()));
     RunResult result;
     tell_saturation(trainer.state().steps_done);
     if (resume_)
@@ -241,6 +249,7 @@ class Run {
     group_.barrier();  // until checkpoints are complete
     if (config_.load_best_model_at_end && !result.summary.stopped) load_best(trainer, result.summary);
     guarded([&] { tell_saturation(trainer.state().steps_done); });
+    if (sample_log_) guarded([&] { sample_log_->finish(); });
     if (!result.summary.stopped) tell_predictions(&SamplePrediction::after);
     result.adapter = output_.finish(trainer.state(), result.summary, trained(trainer));
     result.problems = problems_;
@@ -253,13 +262,15 @@ class Run {
  private:
   void load_base() {
     const torch::ScalarType dtype = config_.dtype == "float32" ? torch::kFloat : torch::kBFloat16;
+    const auto codes = share_codes(config_, group_, notes_);
     const gemma4::LoadedModel loaded = gemma4::load_model(gemma4::ModelFiles{config_.base_model, config_.mmproj},
                                                           {dtype,
                                                            device_,
                                                            {.storage = quant::parse_storage(config_.storage),
                                                             .skip = config_.quantize_skip,
                                                             .quantize_embeddings = config_.quantize_embeddings},
-                                                           config_.embeddings_on == "host"});
+                                                           config_.embeddings_on == "host",
+                                                           codes.get()});
     model_ = loaded.model;
     model_->set_image_attention(model_config_.text.image_attention);
     warnings_.insert(warnings_.end(), loaded.warnings.begin(), loaded.warnings.end());
@@ -336,15 +347,18 @@ class Run {
     };
     source.train = saving_work([this, train = source.train](std::int64_t idx) {
       if (early_save_) early_save_->allow();  // until check_inputs()
-      return together(group_, [&] { return train(idx); });
+      std::vector<data::Batch> batches = together(group_, [&] { return train(idx); });
+      if (sample_log_) sample_log_->add(idx + 1, batches, group_);
+      return batches;
     });
     source.eval = saving_work(source.eval);
     if (answers_) source.exact_match = [this] { return answers_->exact_match(model_, residency_->observer(), group_); };
     return source;
   }
 
+  // The newest checkpoint may be of this update already, and have more than can be collected now.
   void save_work(Trainer& trainer) {
-    save(trainer, trainer.state());
+    if (trainer.state().steps_done != saved_steps_) save(trainer, trainer.state());
     guarded([&] { output_.finish(trainer.state(), trainer.summary(), trained(trainer)); });
   }
 
@@ -368,6 +382,7 @@ class Run {
 
   void restore(Trainer& trainer) {
     restore_tensors(resume_->folder, selection_, trainer.optimizer());
+    restore_residuals(resume_->folder, group_, trainer.residuals());
     trainer.restore(resume_->state.trainer);
     restore_random_states(io::JsonView(resume_->state.random, resume_->folder + "/training_state.json", "random"),
                           device_);
@@ -429,12 +444,15 @@ class Run {
     }
   }
 
-  // A full disk may have free space again at the next interval, so training goes on.
-  void save(Trainer& trainer, const TrainerState& trainer_state) {
+  // A full disk may have free space again at the next interval, so training goes on. Residuals are those of all
+  // processes; a checkpoint without them goes on from zeros.
+  void save(Trainer& trainer, const TrainerState& trainer_state, const NamedTensors& residuals = {}) {
     state_.trainer = trainer_state;
     state_.random = random_states(device_);
     try {
-      const std::string folder = output_.save_checkpoint(state_, trained(trainer));
+      Trained parts = trained(trainer);
+      parts.residuals = &residuals;
+      const std::string folder = output_.save_checkpoint(state_, parts);
       save_error_.reset();
       saved_steps_ = trainer_state.steps_done;
       if (events_.on_save) events_.on_save(folder);
@@ -458,7 +476,7 @@ class Run {
     };
     inner.on_save = [this, &trainer](const TrainerState& state) {
       tell_expert_load(state.steps_done);
-      save(trainer, state);
+      save(trainer, state, gather_residuals(group_, trainer.residuals()));
     };
     inner.should_stop = events_.should_stop;
     return inner;
@@ -473,6 +491,7 @@ class Run {
   std::shared_ptr<const BatchPlan> batches_;
   SamplePredictions predictions_;
   std::optional<EvalAnswers> answers_;  // where evaluations let the model answer
+  std::optional<SampleLog> sample_log_;
   DataLoader feed_;
   std::vector<std::string> notes_, warnings_;
   OutputFolder output_;

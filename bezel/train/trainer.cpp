@@ -12,7 +12,6 @@
 
 #include "bezel/error.h"
 #include "bezel/nn/random_keys.h"
-#include "bezel/train/reduction.h"
 
 namespace bezel::train {
 namespace {
@@ -63,6 +62,7 @@ Trainer::Trainer(torch::nn::Module& model, const lora::Selection& selection, Obj
       optimizer_(selection.named_tensors(), options_.optimizer),
       audit_(selection) {
   TORCH_CHECK(options_.learning_rate, "the trainer needs a learning rate");
+  if (options_.reduce_in_bfloat16 && group_.size() > 1) residuals_ = make_residuals(optimizer_.parameters());
   TORCH_CHECK(options_.steps_per_epoch > 0, "an epoch has ", options_.steps_per_epoch, " steps");
 }
 
@@ -84,7 +84,7 @@ void Trainer::accumulate(std::int64_t step, std::span<const data::Batch> batches
     const torch::Tensor read = at::stack(losses).to(torch::kCPU, torch::kDouble);
     sums.losses.assign(read.const_data_ptr<double>(), read.const_data_ptr<double>() + read.size(0));
   }
-  result.loss = sum_step(group_, optimizer_.parameters(), sums);
+  result.loss = sum_step(group_, optimizer_.parameters(), sums, residuals_);
   result.metrics = std::move(sums.metrics);
   result.grad_norm = std::isfinite(result.loss) ? optimizer_.gradient_norm() : result.loss;
   result.skipped = !std::isfinite(result.loss) || !std::isfinite(result.grad_norm);

@@ -16,6 +16,7 @@
 #include "bezel/train/objective.h"
 #include "bezel/train/optimizer.h"
 #include "bezel/train/process_group.h"
+#include "bezel/train/reduction.h"
 #include "bezel/train/stopping.h"
 #include "bezel/train/trainer_state.h"
 
@@ -33,8 +34,9 @@ struct TrainerOptions {
   std::int64_t save_steps = 0;  ///< 0: only when the run is stopped
   bool save_best = false;       ///< after evaluations that are the best so far
   StoppingOptions stopping;
-  std::uint64_t seed = 0;          ///< of dropout and noise
-  std::int64_t max_bad_steps = 5;  ///< steps in a row without finite loss and gradients, after which the run stops
+  std::uint64_t seed = 0;           ///< of dropout and noise
+  bool reduce_in_bfloat16 = false;  ///< gradients travel rounded, where there are several processes
+  std::int64_t max_bad_steps = 5;   ///< steps in a row without finite loss and gradients, after which the run stops
   /// Called whenever the model has been used, before the result counts; throws when its input cannot be trusted.
   std::function<void()> check_inputs = {};
 };
@@ -137,6 +139,8 @@ class Trainer {
   TrainSummary summary() const;
   void restore(const TrainerState& state);
   Optimizer& optimizer() { return optimizer_; }
+  /// This process's; empty where gradients travel in float32.
+  Residuals& residuals() { return residuals_; }
 
  private:
   void accumulate(std::int64_t step, std::span<const data::Batch> batches, StepResult& result);
@@ -154,6 +158,7 @@ class Trainer {
   TrainerOptions options_;
   ProcessGroup& group_;
   Optimizer optimizer_;
+  Residuals residuals_;
   std::optional<lora::GradientAudit> audit_;  // until everything has been seen to train
   TrainerState state_;                        // without the audit
   double waited_s_ = 0.0;                     // by the group, when the last report was made

@@ -193,10 +193,10 @@ def failing(runs, ranks, expect, *extra, command=None, **flags):
     return own[0]
 
 
-def on_one_rank(rank, flag, value):
+def on_one_rank(rank, flag, value, out="failing", *extra, **flags):
     """A command in which one rank has another value of a flag."""
     def command(group):
-        usual = group.command("failing")[3:]
+        usual = group.command(out, *extra, **flags)[3:]
         other = [f"--{flag}={value}" if item.startswith(f"--{flag}=") else item for item in usual]
         choose = f'if [ "$OMPI_COMM_WORLD_RANK" = {rank} ]; then shift {len(usual)}; exec "$@"; fi; exec "${{@:1:{len(usual)}}}"'
         return ["mpirun", "-n", str(group.ranks), "bash", "-c", choose, "bash", *usual, *other]

@@ -1,10 +1,16 @@
 #pragma once
 
+#include <algorithm>
 #include <barrier>
+#include <bit>
+#include <cmath>
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <thread>
 #include <vector>
+
+#include <ATen/ATen.h>
 
 #include "bezel/train/process_group.h"
 
@@ -43,6 +49,21 @@ class ThreadGroups {
         values[i] = static_cast<float>(sum);
       }
       barrier();
+    }
+    // As one rank would: rounded once more, the error to the rank that a value belongs to.
+    void sum_bfloat16(std::uint16_t* values, std::size_t count, float* error) override {
+      std::vector<float> wide(count);
+      const auto widen = [](std::uint16_t bits) {
+        return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
+      };
+      std::transform(values, values + count, wide.begin(), widen);
+      sum(wide.data(), count);
+      for (std::size_t i = 0; i < count; ++i) {
+        const torch::Tensor rounded = torch::tensor(wide[i]).to(torch::kBFloat16);
+        values[i] = *static_cast<std::uint16_t*>(rounded.data_ptr());
+        const float left = wide[i] - rounded.item<float>();
+        if (static_cast<std::int64_t>(i) % all_.size_ == rank_ && std::isfinite(left)) error[i] += left;
+      }
     }
     std::vector<std::string> gather(const std::string& text) override {
       all_.texts_[static_cast<std::size_t>(rank_)] = text;

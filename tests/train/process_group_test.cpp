@@ -4,9 +4,12 @@
 #include <limits>
 
 #include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
 #include <gtest/gtest.h>
 
+#include "bezel/io/tensor_io.h"
 #include "bezel/train/reduction.h"
+#include "bezel/train/residual_file.h"
 #include "support/temp_folder.h"
 #include "support/thread_group.h"
 
@@ -47,7 +50,8 @@ TEST(Reduction, GradientsLossesAndMetricsAreThoseOfAll) {
     if (group.rank() == 2) sums.metrics["late"] = {5.0, 2.0};
     double wanted = 0.0;
     for (std::int64_t i = 0; i < 7; ++i) wanted += loss_of(i);
-    EXPECT_EQ(sum_step(group, parameters, sums), wanted);
+    Residuals none;
+    EXPECT_EQ(sum_step(group, parameters, sums, none), wanted);
     EXPECT_TRUE(torch::equal(parameters[0].second.grad(), torch::full({2, 3}, 3.75)));
     EXPECT_TRUE(torch::equal(parameters[1].second.grad(), torch::full({2, 3}, 7.0)));
     EXPECT_FALSE(parameters[2].second.grad().defined());
@@ -61,7 +65,92 @@ TEST(Reduction, ALossThatIsNoNumberOnOneRankIsNoneOnAll) {
   ThreadGroups(2).run([](ProcessGroup& group) {
     const NamedTensors parameters;
     StepSums sums{.losses = {group.rank() == 1 ? std::numeric_limits<double>::infinity() : 1.0}};
-    EXPECT_FALSE(std::isfinite(sum_step(group, parameters, sums)));
+    Residuals none;
+    EXPECT_FALSE(std::isfinite(sum_step(group, parameters, sums, none)));
+  });
+}
+
+NamedTensors two_parameters() {
+  return {{"a", torch::zeros({3, 5}).requires_grad_()}, {"b", torch::zeros({7}).requires_grad_()}};
+}
+
+// The gradient that a rank has for a parameter in an update; the second parameter has none in some.
+Tensor gradient_of(std::int64_t step, std::int64_t rank, std::size_t parameter) {
+  const auto seed = static_cast<std::uint64_t>(100 * step + 10 * rank + static_cast<std::int64_t>(parameter));
+  auto generator = at::detail::createCPUGenerator(seed);
+  return at::randn(parameter == 0 ? std::vector<std::int64_t>{3, 5} : std::vector<std::int64_t>{7}, generator);
+}
+
+void sum_in_bfloat16(ProcessGroup& group, std::int64_t step, NamedTensors& parameters, Residuals& residuals) {
+  for (std::size_t i = 0; i < parameters.size(); ++i) {
+    parameters[i].second.mutable_grad().reset();
+    if (i == 0 || step % 2 == 0) parameters[i].second.mutable_grad() = gradient_of(step, group.rank(), i);
+  }
+  StepSums sums{.losses = {1.0}};
+  sum_step(group, parameters, sums, residuals);
+}
+
+TEST(Reduction, WhatBfloat16LeavesOutIsSentLater) {
+  ThreadGroups(3).run([](ProcessGroup& group) {
+    NamedTensors parameters = two_parameters();
+    Residuals residuals = make_residuals(parameters);
+    Tensor exact = torch::zeros({3, 5}, torch::kDouble), got = exact.clone(), plain = exact.clone();
+    for (std::int64_t step = 0; step < 40; ++step) {
+      sum_in_bfloat16(group, step, parameters, residuals);
+      Tensor sum = torch::zeros({3, 5}, torch::kDouble);
+      for (std::int64_t rank = 0; rank < 3; ++rank) sum += gradient_of(step, rank, 0);
+      const Tensor grad = parameters[0].second.grad();
+      EXPECT_TRUE(torch::equal(grad, grad.to(torch::kBFloat16).to(torch::kFloat)));
+      EXPECT_LT((grad - sum).abs().max().item<double>(), 0.05);
+      exact += sum;
+      got += grad;
+      plain += sum.to(torch::kBFloat16);
+    }
+    // All that is missing is what the ranks still hold; rounding without it drifts away.
+    Tensor held = residuals[0].second.clone();
+    group.sum(held.data_ptr<float>(), static_cast<std::size_t>(held.numel()));
+    EXPECT_LT((exact - got - held).abs().max().item<double>(), 1e-5);
+    EXPECT_LT((exact - got).abs().mean().item<double>(), (exact - plain).abs().mean().item<double>());
+  });
+}
+
+TEST(Reduction, GradientsThatAreNoNumbersLeaveNoTraceInResiduals) {
+  ThreadGroups(2).run([](ProcessGroup& group) {
+    NamedTensors parameters = two_parameters();
+    Residuals residuals = make_residuals(parameters);
+    parameters[0].second.mutable_grad() = torch::full({3, 5}, std::numeric_limits<float>::infinity());
+    parameters[1].second.mutable_grad() = torch::full({7}, std::numeric_limits<float>::max());
+    StepSums sums{.losses = {1.0}};
+    sum_step(group, parameters, sums, residuals);
+    EXPECT_FALSE(parameters[0].second.grad().isfinite().any().item<bool>());
+    for (const auto& [name, tensor] : residuals) EXPECT_TRUE(tensor.isfinite().all().item<bool>()) << name;
+  });
+}
+
+TEST(Reduction, ResidualsGoThroughACheckpoint) {
+  const test::TempFolder folder;
+  ThreadGroups(3).run([&](ProcessGroup& group) {
+    NamedTensors parameters = two_parameters();
+    Residuals residuals = make_residuals(parameters), restored = make_residuals(parameters);
+    for (std::int64_t step = 0; step < 3; ++step) sum_in_bfloat16(group, step, parameters, residuals);
+    const NamedTensors all = gather_residuals(group, residuals);
+    EXPECT_EQ(all.size(), group.is_first() ? 6u : 0u);
+    if (group.is_first()) io::save_safetensors(folder / kResidualFile, all);
+    group.barrier();
+    restore_residuals(folder.path().string(), group, restored);
+    for (std::size_t i = 0; i < residuals.size(); ++i) {
+      EXPECT_GT(residuals[i].second.abs().max().item<float>(), 0.0f);
+      EXPECT_TRUE(torch::equal(restored[i].second, residuals[i].second));
+    }
+  });
+  // Two ranks hold together what three held.
+  const auto saved = io::load_safetensors(folder / kResidualFile);
+  ThreadGroups(2).run([&](ProcessGroup& group) {
+    Residuals restored = make_residuals(two_parameters());
+    restore_residuals(folder.path().string(), group, restored);
+    Tensor sum = torch::zeros({7});
+    for (const char* rank : {"0.b", "1.b", "2.b"}) sum += saved.at(rank);
+    EXPECT_TRUE(torch::equal(restored[1].second, group.is_first() ? sum : torch::zeros({7})));
   });
 }
 
