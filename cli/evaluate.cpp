@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "bezel/data/data_folder.h"
+#include "bezel/data/new_tokens.h"
 #include "bezel/error.h"
 #include "bezel/gemma4/model_files.h"
 #include "bezel/generate/settings.h"
@@ -15,6 +16,7 @@
 #include "bezel/lora/adapter_io.h"
 #include "bezel/train/batch_plan.h"
 #include "bezel/train/device.h"
+#include "bezel/train/new_tokens.h"
 #include "bezel/train/use_adapter.h"
 #include "cli/command.h"
 #include "cli/evaluate_pairs.h"
@@ -216,12 +218,12 @@ void evaluate(const EvaluateArguments& options) {
   config.train_file = data_file(config.train_file);
   if (options.pairs) config.preference.objective = train::ObjectiveKind::kDpo;
   const torch::Device device = train::choose_device(config.device);
-  const train::BatchPlan batches(config,
-                                 gemma4::read_model_config(gemma4::ModelFiles{config.base_model, config.mmproj}));
-  const gemma4::LoadedModel loaded = gemma4::load_model(gemma4::ModelFiles{config.base_model, config.mmproj},
-                                                        {config.dtype == "float32" ? torch::kFloat : torch::kBFloat16,
-                                                         device,
-                                                         {.storage = quant::parse_storage(config.storage)}});
+  if (!options.adapter.empty()) config.new_tokens = data::tokens_of_adapter(config.base_model, options.adapter);
+  const train::BatchPlan batches(config, gemma4::read_model_config(train::model_files(config)));
+  const gemma4::LoadedModel loaded =
+      gemma4::load_model(train::model_files(config), {config.dtype == "float32" ? torch::kFloat : torch::kBFloat16,
+                                                      device,
+                                                      {.storage = quant::parse_storage(config.storage)}});
   print_warnings(loaded.warnings);
   gemma4::Model model = loaded.model;
   const bool adapted = !options.adapter.empty();

@@ -2,10 +2,12 @@
 
 #include <memory>
 
+#include "bezel/data/new_tokens.h"
 #include "bezel/error.h"
 #include "bezel/gemma4/model_files.h"
 #include "bezel/io/tensor_io.h"
 #include "bezel/train/device.h"
+#include "bezel/train/new_tokens.h"
 #include "bezel/train/use_adapter.h"
 #include "cli/command.h"
 #include "cli/mmproj_option.h"
@@ -28,9 +30,11 @@ struct ForwardOptions {
 void forward(const ForwardOptions& options) {
   const torch::ScalarType dtype = options.dtype == "bfloat16" ? torch::kBFloat16 : torch::kFloat;
   const input::RawInputs inputs = input::read_raw_inputs(options.inputs);
+  gemma4::ModelFiles files{options.model, options.mmproj};
+  if (!options.adapter.empty())
+    files = train::with_rows_for(files, data::tokens_of_adapter(options.model, options.adapter));
   gemma4::LoadedModel loaded = gemma4::load_model(
-      gemma4::ModelFiles{options.model, options.mmproj},
-      {dtype, train::choose_device(options.device), {.storage = quant::parse_storage(options.storage)}});
+      files, {dtype, train::choose_device(options.device), {.storage = quant::parse_storage(options.storage)}});
   print_warnings(loaded.warnings);
   if (!options.adapter.empty())
     print_warnings(train::use_adapter(loaded.model, options.adapter).notes);

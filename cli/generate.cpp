@@ -10,6 +10,7 @@
 #include <ATen/Utils.h>
 #include <unistd.h>
 
+#include "bezel/data/new_tokens.h"
 #include "bezel/error.h"
 #include "bezel/gemma4/model_files.h"
 #include "bezel/generate/conversation.h"
@@ -18,6 +19,7 @@
 #include "bezel/generate/text_stream.h"
 #include "bezel/lora/adapter_io.h"
 #include "bezel/train/device.h"
+#include "bezel/train/new_tokens.h"
 #include "bezel/train/residency.h"
 #include "bezel/train/use_adapter.h"
 #include "cli/command.h"
@@ -92,6 +94,8 @@ class Session {
   bool read_question(generate::Question& question);
 
   const GenerateArguments& options_;
+  const std::vector<data::AddedToken> new_tokens_;  // of the adapters
+  const gemma4::ModelFiles files_;
   generate::Conversation conversation_;
   generate::SamplingOptions sampling_;
   generate::GenerateOptions limits_;
@@ -102,10 +106,33 @@ class Session {
   std::unique_ptr<generate::Generator> generator_;
 };
 
+// All answers have one vocabulary.
+std::vector<data::AddedToken> tokens_of_adapters(const GenerateArguments& options) {
+  std::vector<data::AddedToken> all;
+  std::string from;
+  for (const std::string& adapter : options.adapters) {
+    std::vector<data::AddedToken> tokens = data::tokens_of_adapter(options.model, adapter);
+    if (tokens.empty()) continue;
+    if (!all.empty() && !std::ranges::equal(all, tokens, {}, &data::AddedToken::content, &data::AddedToken::content))
+      throw Error(ErrorKind::kConfig, "--adapter: ", from, " and ", adapter,
+                  " add other tokens to the vocabulary; ask one after the other");
+    all = std::move(tokens);
+    from = adapter;
+  }
+  return all;
+}
+
+generate::ConversationOptions with_tokens(generate::ConversationOptions options,
+                                          const std::vector<data::AddedToken>& tokens) {
+  options.new_tokens = tokens;
+  return options;
+}
+
 Session::Session(const GenerateArguments& options)
     : options_(options),
-      conversation_(options.model, gemma4::read_model_config(gemma4::ModelFiles{options.model, options.mmproj}),
-                    options.conversation) {
+      new_tokens_(tokens_of_adapters(options)),
+      files_(train::with_rows_for({options.model, options.mmproj}, new_tokens_)),
+      conversation_(options.model, gemma4::read_model_config(files_), with_tokens(options.conversation, new_tokens_)) {
   generate::Settings settings =
       generate::read_settings(options.model, conversation_.tokenizer(), options.conversation.chat_template);
   sampling_ = settings.sampling;
@@ -121,8 +148,7 @@ Session::Session(const GenerateArguments& options)
   for (const std::string& note : settings.notes) std::fprintf(stderr, "note: %s\n", note.c_str());
   const torch::ScalarType dtype = options.dtype == "float32" ? torch::kFloat : torch::kBFloat16;
   gemma4::LoadedModel loaded = gemma4::load_model(
-      gemma4::ModelFiles{options.model, options.mmproj},
-      {dtype, train::choose_device(options.device), {.storage = quant::parse_storage(options.storage)}});
+      files_, {dtype, train::choose_device(options.device), {.storage = quant::parse_storage(options.storage)}});
   print_warnings(loaded.warnings);
   model_ = loaded.model;
   image_attention_ = model_->config().text.image_attention;

@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "bezel/data/modelfile.h"
+#include "bezel/data/new_tokens.h"
 #include "bezel/error.h"
 #include "bezel/gemma4/gguf_export.h"
 #include "bezel/gemma4/mmproj_export.h"
@@ -34,6 +35,9 @@ void check_new(const std::string& path) {
 
 std::int64_t merge_adapter(const GgufOut& out, gemma4::GgufExport& text, std::optional<gemma4::GgufExport>& towers) {
   if (out.adapter.empty()) return 0;
+  if (const auto tokens = data::tokens_of_adapter(out.model, out.adapter); !tokens.empty())
+    throw Error(ErrorKind::kConfig, out.adapter, ": adds tokens ('", tokens[0].content,
+                "' …), which --to gguf cannot merge: merge into a checkpoint first (no --to), and convert that");
   gemma4::LoadedModel loaded = gemma4::load_model(gemma4::ModelFiles{out.model, out.mmproj}, {.dtype = torch::kFloat});
   print_warnings(lora::load_adapter(*loaded.model, out.adapter, loaded.model->config().text_only).notes);
   std::vector<quant::GgufPart*> parts;

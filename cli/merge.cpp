@@ -3,10 +3,12 @@
 #include <cstdio>
 #include <memory>
 
+#include "bezel/data/new_tokens.h"
 #include "bezel/error.h"
-#include "bezel/gemma4/load.h"
+#include "bezel/gemma4/model_files.h"
 #include "bezel/lora/adapter_io.h"
 #include "bezel/quant/gguf_mix.h"
+#include "bezel/train/new_tokens.h"
 #include "cli/command.h"
 #include "cli/gguf_out.h"
 #include "cli/mmproj_option.h"
@@ -74,7 +76,9 @@ void merge(const MergeArguments& options) {
     throw Error(ErrorKind::kConfig, "--mmproj: only with --to gguf, of a --model that is a GGUF file");
   if (!options.type.empty()) throw Error(ErrorKind::kConfig, "--type: only with --to gguf; a checkpoint has --dtype");
   // In float32, so that nothing is rounded before it is added.
-  gemma4::LoadedModel loaded = gemma4::load_model(options.model, {.dtype = torch::kFloat});
+  const std::vector<data::AddedToken> tokens = data::tokens_of_adapter(options.model, options.adapter);
+  gemma4::LoadedModel loaded =
+      gemma4::load_model(train::with_rows_for({options.model}, tokens), {.dtype = torch::kFloat});
   const gemma4::ModelConfig& config = loaded.model->config();
   print_warnings(loaded.warnings);
   const lora::LoadedAdapter adapter = lora::load_adapter(*loaded.model, options.adapter, config.text_only);
@@ -85,7 +89,8 @@ void merge(const MergeArguments& options) {
          "transformers will read images as all_layers, vLLM and llama.cpp as it was trained"});
   lora::MergeOptions merge_options{.untied = !config.text.tie_word_embeddings,
                                    .requantize = options.requantize,
-                                   .max_shard_bytes = parse_bytes("--max-shard-size", options.max_shard_size)};
+                                   .max_shard_bytes = parse_bytes("--max-shard-size", options.max_shard_size),
+                                   .files = data::tokenizer_files(options.model, tokens)};
   if (!options.dtype.empty()) merge_options.dtype = parse_dtype(options.dtype);
   if (!config.dtype.empty()) merge_options.from_codes = parse_dtype(config.dtype);
   if (loaded.layout == io::KeyLayout::kFlat) warn_of_flat_layout(options.output);

@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <filesystem>
 
+#include "bezel/data/new_tokens.h"
 #include "bezel/error.h"
 #include "bezel/gemma4/load.h"
 #include "bezel/gemma4/orbax_export.h"
@@ -15,6 +16,9 @@ namespace {
 
 std::int64_t merge_adapter(const OrbaxOut& out, gemma4::OrbaxExport& made) {
   if (out.adapter.empty()) return 0;
+  if (const auto tokens = data::tokens_of_adapter(out.model, out.adapter); !tokens.empty())
+    throw Error(ErrorKind::kConfig, out.adapter, ": adds tokens ('", tokens[0].content,
+                "' …), which --to orbax cannot merge: merge into a checkpoint first (no --to), and convert that");
   gemma4::LoadedModel loaded = gemma4::load_model(out.model, {.dtype = torch::kFloat});
   print_warnings(lora::load_adapter(*loaded.model, out.adapter, loaded.model->config().text_only).notes);
   std::vector<quant::GgufPart*> parts;

@@ -11,6 +11,7 @@
 #include "bezel/report/run_estimate.h"
 #include "bezel/report/sample_view.h"
 #include "bezel/train/batch_plan.h"
+#include "bezel/train/new_tokens.h"
 #include "bezel/train/run_check.h"
 #include "cli/check_text.h"
 #include "cli/command.h"
@@ -106,8 +107,7 @@ train::BatchPlan read_data(train::TrainConfig config) {
   // All bad samples are wanted, not the first one.
   config.skip_bad_samples = true;
   Bar bar("reading");
-  return train::BatchPlan(config, gemma4::read_model_config(gemma4::ModelFiles{config.base_model, config.mmproj}),
-                          std::ref(bar));
+  return train::BatchPlan(config, gemma4::read_model_config(train::model_files(config)), std::ref(bar));
 }
 
 Json show(const data::Dataset& data, const PreprocessOptions& options) {
@@ -179,7 +179,8 @@ bool dry_run(const train::TrainConfig& config, const train::BatchPlan& batches, 
 
 int preprocess(std::vector<std::string> arguments) {
   const PreprocessOptions options = take_options(arguments);
-  const train::TrainConfig config = config_of(std::move(arguments));
+  train::TrainConfig config = config_of(std::move(arguments));
+  train::settle_new_tokens(config, config.init_adapter);
   for (const std::string& note : config.notes) std::fprintf(stderr, "note: %s\n", one_line(note).c_str());
   const train::BatchPlan batches = read_data(config);
   Json out = Json::object();

@@ -2,23 +2,17 @@
 
 #include <algorithm>
 #include <cctype>
-#include <cerrno>
-#include <cstring>
 #include <filesystem>
-#include <fstream>
 
-#include <sys/stat.h>
-
+#include "bezel/data/new_tokens.h"
 #include "bezel/data/tokenizer_gguf.h"
 #include "bezel/data/utf8.h"
 #include "bezel/error.h"
 #include "bezel/io/gguf_model.h"
-#include "bezel/io/placeholder_file.h"
 
 namespace bezel::data {
 namespace {
 
-constexpr std::int64_t kMaxFileBytes = std::int64_t{256} << 20;
 constexpr std::size_t kMaxTextBytes = std::size_t{1} << 30;  // offsets are 32 bits wide and a normalizer may treble it
 
 // What all the steps of a normalizer or decoder together may make of a text. Gemma's trebles blanks.
@@ -56,19 +50,7 @@ Tokenizer::Tokenizer(TokenizerSpec spec)
   }
 }
 
-Tokenizer Tokenizer::from_file(const std::string& path) {
-  struct stat info {};
-  if (::stat(path.c_str(), &info) != 0) throw Error(ErrorKind::kIo, path, ": ", std::strerror(errno));
-  if (!S_ISREG(info.st_mode)) throw Error(path, ": not a regular file");
-  if (info.st_size > kMaxFileBytes)
-    throw Error(path, ": ", info.st_size, " bytes, at most ", kMaxFileBytes, " are read as a tokenizer");
-  std::string text(static_cast<std::size_t>(info.st_size), '\0');
-  std::ifstream file(path, std::ios::binary);
-  if (!file.read(text.data(), static_cast<std::streamsize>(text.size())))
-    throw Error(ErrorKind::kIo, path, ": could not be read");
-  io::refuse_placeholder(path, text);
-  return from_json(text, path);
-}
+Tokenizer Tokenizer::from_file(const std::string& path) { return from_json(read_tokenizer_file(path), path); }
 
 Tokenizer Tokenizer::from_json(std::string_view text, std::string_view source) {
   return Tokenizer(parse_tokenizer(text, source));
@@ -76,9 +58,12 @@ Tokenizer Tokenizer::from_json(std::string_view text, std::string_view source) {
 
 Tokenizer Tokenizer::from_gguf(const io::GgufFile& file) { return Tokenizer(read_gguf_tokenizer(file)); }
 
-Tokenizer Tokenizer::of_model(const std::string& model) {
-  if (io::is_gguf_path(model)) return from_gguf(*io::GgufFile::open(model));
-  return from_file((std::filesystem::path(model) / "tokenizer.json").string());
+Tokenizer Tokenizer::of_model(const std::string& model, std::span<const AddedToken> more) {
+  const std::string path = (std::filesystem::path(model) / "tokenizer.json").string();
+  TokenizerSpec spec = io::is_gguf_path(model) ? read_gguf_tokenizer(*io::GgufFile::open(model))
+                                               : parse_tokenizer(read_tokenizer_file(path), path);
+  add_tokens(spec, more);
+  return Tokenizer(std::move(spec));
 }
 
 std::string Tokenizer::normalize(std::string_view text) const {

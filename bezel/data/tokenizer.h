@@ -25,8 +25,9 @@ class Tokenizer {
   static Tokenizer from_json(std::string_view text, std::string_view source);
   /// What the metadata of a GGUF file says; see read_gguf_tokenizer.
   static Tokenizer from_gguf(const io::GgufFile& file);
-  /// That of a model: `model`/tokenizer.json of a checkpoint folder, or what the metadata of a GGUF file says.
-  static Tokenizer of_model(const std::string& model);
+  /// That of a model: `model`/tokenizer.json of a checkpoint folder, or what the metadata of a GGUF file says; with
+  /// `more` tokens, see add_tokens.
+  static Tokenizer of_model(const std::string& model, std::span<const AddedToken> more = {});
 
   struct Encoding {
     std::vector<std::int64_t> ids;
@@ -42,6 +43,8 @@ class Tokenizer {
   std::string word(std::int64_t id) const;
   /// The id of a word or added token.
   std::optional<std::int64_t> token_id(std::string_view token) const;
+  /// Tokens that are cut out of a text before it is split.
+  const std::vector<AddedToken>& added() const { return spec_.added; }
   /// Number of ids, added tokens included.
   std::int64_t vocab_size() const { return static_cast<std::int64_t>(spec_.words.size()); }
 

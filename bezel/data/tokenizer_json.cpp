@@ -2,11 +2,17 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+
+#include <sys/stat.h>
 
 #include "bezel/data/tokenizer_sax.h"
 #include "bezel/data/utf8.h"
 #include "bezel/error.h"
 #include "bezel/io/json.h"
+#include "bezel/io/placeholder_file.h"
 
 namespace bezel::data {
 namespace {
@@ -17,6 +23,7 @@ using io::JsonView;
 constexpr std::size_t kMaxSteps = 16;
 constexpr std::size_t kMaxSpecial = 64;
 constexpr std::size_t kMaxTokenBytes = 1024;
+constexpr std::int64_t kMaxFileBytes = std::int64_t{256} << 20;
 
 template <typename Item>
 void push_bounded(std::vector<Item>& list, Item item, std::size_t most, const JsonView& at) {
@@ -192,8 +199,8 @@ AddedToken read_added(const JsonView& item) {
   return out;
 }
 
-void read_added_tokens(const JsonView& list, TokenizerSpec& spec) {
-  for (const JsonView& item : list.elements()) spec.added.push_back(read_added(item));
+void add_listed_tokens(const JsonView& list, TokenizerSpec& spec) {
+  spec.added = read_added_tokens(list);
   std::vector<const AddedToken*> by_id;
   for (const AddedToken& token : spec.added) by_id.push_back(&token);
   std::sort(by_id.begin(), by_id.end(), [](const auto* a, const auto* b) { return a->id < b->id; });
@@ -214,6 +221,26 @@ void read_added_tokens(const JsonView& list, TokenizerSpec& spec) {
 
 }  // namespace
 
+std::string read_tokenizer_file(const std::string& path) {
+  struct stat info {};
+  if (::stat(path.c_str(), &info) != 0) throw Error(ErrorKind::kIo, path, ": ", std::strerror(errno));
+  if (!S_ISREG(info.st_mode)) throw Error(path, ": not a regular file");
+  if (info.st_size > kMaxFileBytes)
+    throw Error(path, ": ", info.st_size, " bytes, at most ", kMaxFileBytes, " are read as a tokenizer");
+  std::string text(static_cast<std::size_t>(info.st_size), '\0');
+  std::ifstream file(path, std::ios::binary);
+  if (!file.read(text.data(), static_cast<std::streamsize>(text.size())))
+    throw Error(ErrorKind::kIo, path, ": could not be read");
+  io::refuse_placeholder(path, text);
+  return text;
+}
+
+std::vector<AddedToken> read_added_tokens(const JsonView& list) {
+  std::vector<AddedToken> added;
+  for (const JsonView& item : list.elements()) added.push_back(read_added(item));
+  return added;
+}
+
 void fill_byte_ids(TokenizerSpec& spec, std::string_view source, std::string_view key) {
   constexpr std::string_view kHex = "0123456789ABCDEF";
   for (std::size_t byte = 0; byte < 256; ++byte) {
@@ -233,7 +260,7 @@ TokenizerSpec parse_tokenizer(std::string_view text, std::string_view source) {
   spec.model_words = spec.words.size();
   read_merges(document, source, spec);
   read_fallback(root.at("model"), spec);
-  if (const auto added = root.find("added_tokens")) read_added_tokens(*added, spec);
+  if (const auto added = root.find("added_tokens")) add_listed_tokens(*added, spec);
   if (const auto step = root.find("normalizer")) read_normalizer(*step, spec.normalizer);
   if (const auto step = root.find("pre_tokenizer")) read_pre_tokenizer(*step, spec.splits);
   if (const auto step = root.find("post_processor")) read_post_processor(*step, spec);

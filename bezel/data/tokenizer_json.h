@@ -8,6 +8,7 @@
 #include "bezel/data/bpe.h"
 #include "bezel/data/replace.h"
 #include "bezel/data/vocabulary.h"
+#include "bezel/io/json.h"
 
 namespace bezel::data {
 
@@ -31,6 +32,12 @@ struct TokenizerSpec {
   std::vector<std::int32_t> suffix;
   std::vector<Replace> decoder;
 };
+
+/// The text of a tokenizer.json. Throws Error when it is no regular file, too large or a placeholder.
+std::string read_tokenizer_file(const std::string& path);
+
+/// The entries of a list `added_tokens`. Throws Error for flags that Bezel does not know.
+std::vector<AddedToken> read_added_tokens(const io::JsonView& list);
 
 /// Reads tokenizer.json. Throws Error naming `source` and the key on: a component that Bezel does not know, ids that
 /// are negative, repeated or leave holes, repeated words, merges whose parts or result are no words.

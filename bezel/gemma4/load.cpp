@@ -18,6 +18,7 @@
 #include "bezel/nn/rms_norm.h"
 #include "bezel/nn/weight_site.h"
 #include "bezel/quant/four_bit.h"
+#include "bezel/quant/grown.h"
 #include "bezel/quant/integer.h"
 #include "bezel/quant/packed.h"
 #include "bezel/quant/shared_codes.h"
@@ -169,10 +170,25 @@ void fill_slot(const std::string& module, const nn::Slot& slot, Source& source, 
     fill_matrix(floating(*found), module, *found, slot, options, pending);
 }
 
-void fill(torch::nn::Module& root, Source& source, const quant::StoredFormat& format, const LoadOptions& options) {
+// What the files hold for a table of tokens that has more rows in the model.
+nn::Slot stored_slot(const std::string& module, const nn::Slot& slot, const TextConfig& stored) {
+  const bool per_layer = module.ends_with(kPerLayerEmbedding);
+  if (module != kTokenEmbedding && !per_layer && slot.role != nn::MatrixRole::kHead) return slot;
+  const std::int64_t rows = per_layer ? stored.vocab_size_per_layer : stored.vocab_size, wanted = slot.shape[0];
+  if (rows == wanted) return slot;
+  nn::Slot smaller = slot;
+  smaller.shape[0] = rows;
+  smaller.assign_weight = [assign = slot.assign_weight, wanted](std::shared_ptr<const quant::Weight> weight) {
+    assign(quant::grown_weight(std::move(weight), wanted));
+  };
+  return smaller;
+}
+
+void fill(torch::nn::Module& root, Source& source, const ModelConfig& stored, const LoadOptions& options) {
   Pending pending;
   nn::for_each_module(root, [&](const std::string& name, nn::Module& module) {
-    for (const nn::Slot& slot : module.slots()) fill_slot(name, slot, source, format, options, pending);
+    for (const nn::Slot& slot : module.slots())
+      fill_slot(name, stored_slot(name, slot, stored.text), source, stored.quantization, options, pending);
   });
   if (options.codes != nullptr) options.codes->wait();
   for (const auto& assign_codes : pending) assign_codes();
@@ -265,7 +281,9 @@ LoadedModel load_model(const std::string& model, const LoadOptions& options) {
   return load_model(ModelFiles{model}, options);
 }
 
-ModelConfig read_model_config(const ModelFiles& files) {
+namespace {
+
+ModelConfig read_stored_config(const ModelFiles& files) {
   if (files.mmproj.empty()) return read_model_config(files.model);
   if (!io::is_gguf_path(files.model))
     throw Error(ErrorKind::kConfig, files.model, ": a checkpoint folder, which has its towers itself; mmproj (",
@@ -273,15 +291,27 @@ ModelConfig read_model_config(const ModelFiles& files) {
   return read_gguf_config(io::GgufModel::open(files.model, files.mmproj));
 }
 
+ModelConfig with_rows(ModelConfig config, std::int64_t num_tokens) {
+  for (std::int64_t* rows : {&config.text.vocab_size, &config.text.vocab_size_per_layer})
+    *rows = std::max(*rows, num_tokens);
+  return config;
+}
+
+}  // namespace
+
+ModelConfig read_model_config(const ModelFiles& files) {
+  return with_rows(read_stored_config(files), files.num_tokens);
+}
+
 LoadedModel load_model(const ModelFiles& files, const LoadOptions& options) {
   LoadedModel loaded;
-  const ModelConfig config = read_model_config(files);
+  const ModelConfig stored = read_stored_config(files), config = with_rows(stored, files.num_tokens);
   Source source(files.model, files.mmproj);
   if (const std::string foreign = source.foreign_name(); !foreign.empty()) throw Error(foreign);
   if (config.text.tie_word_embeddings) source.tie_embeddings_to_head();
   loaded.layout = io::detect_layout(source.stored_names());
   loaded.model = Model(config, options.dtype);
-  fill(*loaded.model, source, config.quantization, options);
+  fill(*loaded.model, source, stored, options);
   narrow_norms(*loaded.model, options);
   loaded.ignored = leftovers(source, config);
   loaded.warnings = config.warnings;

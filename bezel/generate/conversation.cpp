@@ -41,7 +41,7 @@ void check_count(std::string_view text, const input::MediaWords& words, std::siz
 }  // namespace
 
 Conversation::Conversation(const std::string& folder, const gemma4::ModelConfig& config, ConversationOptions options)
-    : tokenizer_(data::Tokenizer::of_model(folder)),
+    : tokenizer_(data::Tokenizer::of_model(folder, options.new_tokens)),
       ids_(config.placeholder_ids),
       options_(std::move(options)),
       format_(data::detect_chat_format(config)),

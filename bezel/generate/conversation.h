@@ -30,6 +30,7 @@ struct ConversationOptions {
   bool raw = false;                             ///< no chat template: <bos> and the text of the one question
   std::optional<std::int64_t> max_soft_tokens;  ///< budget of an image in place of the checkpoint's
   data::VideoChoice video;                      ///< frames of a video in place of the checkpoint's
+  std::vector<data::AddedToken> new_tokens{};   ///< of an adapter, see data::tokens_of_adapter
 };
 
 /// A conversation and the prompt for its next turn.

@@ -83,7 +83,9 @@ WrittenCheckpoint write_checkpoint(const NewCheckpoint& checkpoint, const std::s
   const std::vector<Shard> shards = plan_shards(checkpoint.parts, checkpoint.max_shard_bytes);
   WrittenCheckpoint written{.files = static_cast<std::int64_t>(shards.size())};
   Json places = Json::object();
-  folder.copy_files(checkpoint.source, is_small_file);
+  folder.copy_files(checkpoint.source,
+                    [&](const std::string& name) { return is_small_file(name) && !checkpoint.files.contains(name); });
+  for (const auto& [name, text] : checkpoint.files) write_file_atomically((folder.path() / name).string(), text);
   for (std::size_t i = 0; i < shards.size(); ++i) {
     const std::string name = shard_name(i, shards.size());
     write_shard(folder.path() / name, shards[i]);

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -35,6 +36,7 @@ struct NewCheckpoint {
   std::vector<CheckpointPart> parts{};
   Json origin{};                                 ///< text of kOriginFile; null: none
   std::size_t max_shard_bytes = kMaxShardBytes;  ///< a part that is larger gets a shard of its own
+  std::map<std::string, std::string> files{};    ///< name -> text, in place of the source's
 };
 
 /// Says in a config.json that the head is a matrix of its own.

@@ -192,7 +192,8 @@ void add_rows(const std::string& path, const SavedMatrix& saved, const std::vect
   for (const std::int64_t id : table.ids)
     if (id < 0 || id >= table.shape[0])
       throw Error(path, ": trainable_token_indices in ", kConfig, ": token ", id, " lies outside the ", table.shape[0],
-                  " rows of ", saved.module);
+                  " rows of ", saved.module, "; was it a new token? Then the tokenizer.json that has it belongs in ",
+                  "the adapter's folder");
   check_tensor(path, saved.key, saved.tensor, {static_cast<std::int64_t>(table.ids.size()), table.shape[1]},
                "tokens, width");
   table.table->rows = own(saved.tensor, table.base);

@@ -43,6 +43,12 @@ struct StoredMatrix {
   Loaded loaded;  // without weight where the model has no such module
 
   bool in_codes() const { return quant::is_quantized(parts); }
+  /// Whether the model has rows that the file lacks.
+  bool is_grown() const {
+    const auto stored = parts.find("weight");
+    return loaded.weight && !in_codes() && stored != parts.end() && loaded.weight->shape().size() == 2 &&
+           stored->second.size(0) < loaded.weight->shape()[0];
+  }
   void evict() const {
     for (const auto& [name, entry] : entries) entry.file->evict(*entry.info);
   }
@@ -88,17 +94,17 @@ bool is_finite(const Tensor& given) {
   return true;
 }
 
-// `base` with what is trained of a table inside, rounded once; a few rows at a time.
-Tensor with_table(const Tensor& base, const nn::TrainedTable& table, torch::ScalarType dtype) {
-  const std::int64_t rows = base.size(0), step = slice_rows(base);
-  Tensor out = at::empty(base.sizes(), base.options().dtype(dtype));
-  for (std::int64_t begin = 0; begin < rows; begin += step) {
-    const std::int64_t count = std::min(step, rows - begin);
-    Tensor made = base.narrow(0, begin, count).to(torch::kFloat, /*non_blocking=*/false, /*copy=*/true);
-    nn::put_into_rows(table, made, begin);
-    out.narrow(0, begin, count).copy_(made);
-  }
-  return out;
+void check_finite(const Tensor& made, const std::string& stored) {
+  if (!is_finite(made))
+    throw Error("tensor '", stored, "': holds NaN or Inf once it is merged as ", c10::toString(made.scalar_type()),
+                "; are checkpoint and adapter sound?");
+}
+
+// Rows [begin, end) of a table as the model has it, with what is trained of it inside, float32.
+Tensor table_rows(const quant::Weight& weight, const nn::TrainedTable* table, std::int64_t begin, std::int64_t end) {
+  Tensor made = weight.rows(at::arange(begin, end, at::TensorOptions(at::kLong)), torch::kFloat).clone();
+  if (table != nullptr) nn::put_into_rows(*table, made, begin);
+  return made;
 }
 
 class Merger {
@@ -161,7 +167,10 @@ class Merger {
   void add(const std::string& module, const StoredMatrix& matrix, std::vector<io::CheckpointPart>& parts) {
     const bool adapted = matrix.loaded.is_trained(), coded = matrix.in_codes();
     report_.merged += adapted;
-    if (!adapted && !matrix.loaded.anew && (!coded || options_.requantize)) {
+    if (coded && options_.requantize && module.ends_with("embed_tokens_per_layer") && !options_.files.empty())
+      throw Error(ErrorKind::kConfig, "--requantize: ", matrix.stored,
+                  " is quantized and gets rows for new tokens, which are not quantized; leave it out");
+    if (!adapted && !matrix.loaded.anew && !matrix.is_grown() && (!coded || options_.requantize)) {
       for (const auto& [stored, entry] : matrix.entries) parts.push_back(kept(stored, entry));
     } else if (matrix.loaded.norm.defined()) {
       parts.push_back(norm(matrix));
@@ -172,7 +181,8 @@ class Merger {
       parts.push_back(requantized(module, matrix));
     } else {
       report_.from_codes += coded;
-      parts.push_back(dense(matrix));
+      const bool is_table = matrix.loaded.table || matrix.loaded.anew || matrix.is_grown();
+      parts.push_back(is_table ? table(matrix) : dense(matrix));
     }
   }
 
@@ -210,14 +220,32 @@ class Merger {
             [&matrix, coded, dtype](io::TensorSink& sink) {
               const Tensor base = coded ? matrix.loaded.weight->dequantize(torch::kFloat) : matrix.parts.at("weight");
               const nn::Adapter* adapter = matrix.loaded.adapter;
-              const nn::TrainedTable* table = matrix.loaded.table.get();
-              const Tensor made = adapter != nullptr ? add_update(base, *adapter, dtype)
-                                  : table != nullptr ? with_table(base, *table, dtype)
-                                                     : base.to(dtype);
-              if (!is_finite(made))
-                throw Error("tensor '", matrix.stored, "': holds NaN or Inf once it is merged as ",
-                            c10::toString(dtype), "; are checkpoint and adapter sound?");
+              const Tensor made = adapter != nullptr ? add_update(base, *adapter, dtype) : base.to(dtype);
+              check_finite(made, matrix.stored);
               io::put_tensor(sink, matrix.stored, made);
+              matrix.evict();
+            }};
+  }
+
+  // Embeddings, head or a table of more rows than its file has, a few rows at a time.
+  io::CheckpointPart table(const StoredMatrix& matrix) const {
+    const torch::ScalarType as_stored =
+        matrix.in_codes() ? options_.from_codes : matrix.parts.at("weight").scalar_type();
+    const torch::ScalarType dtype = options_.dtype.value_or(as_stored);
+    return {{{matrix.stored, io::to_dtype(dtype), matrix.loaded.weight->shape()}},
+            [&matrix, dtype](io::TensorSink& sink) {
+              const std::vector<std::int64_t> shape = matrix.loaded.weight->shape();
+              const std::int64_t step = std::max<std::int64_t>(1, kSliceElements / shape[1]);
+              const io::TensorSink::PutPiece put = sink.put_pieces(matrix.stored);
+              std::size_t offset_bytes = 0;
+              for (std::int64_t begin = 0; begin < shape[0]; begin += step) {
+                const std::int64_t end = std::min(begin + step, shape[0]);
+                const Tensor made =
+                    table_rows(*matrix.loaded.weight, matrix.loaded.table.get(), begin, end).to(dtype).contiguous();
+                check_finite(made, matrix.stored);
+                put(offset_bytes, made.const_data_ptr(), made.nbytes());
+                offset_bytes += made.nbytes();
+              }
               matrix.evict();
             }};
   }
@@ -271,6 +299,15 @@ void set_dtype(io::Json& config, torch::ScalarType dtype) {
     if (config.contains(part) && config[part].is_object()) set_dtype(config[part], dtype);
 }
 
+void set_vocab_size(io::Json& config, torch::nn::Module& model) {
+  io::Json& text = config.contains("text_config") && config["text_config"].is_object() ? config["text_config"] : config;
+  for (const nn::WeightSite& site : nn::weight_sites(model)) {
+    const bool is_embedding = site.module == "model.language_model.embed_tokens";
+    if (!site.weight() || (!is_embedding && !site.module.ends_with(".embed_tokens_per_layer"))) continue;
+    text[is_embedding ? "vocab_size" : "vocab_size_per_layer_input"] = site.weight()->shape()[0];
+  }
+}
+
 }  // namespace
 
 Tensor merged_rows(const Tensor& base, const nn::Adapter& adapter, std::int64_t begin) {
@@ -307,13 +344,15 @@ MergeReport merge_checkpoint(torch::nn::Module& model, const io::Checkpoint& che
   io::NewCheckpoint made{.source = checkpoint.folder(),
                          .config = io::read_json_file(checkpoint.folder() + "/config.json"),
                          .parts = merger.parts(),
-                         .max_shard_bytes = options.max_shard_bytes};
+                         .max_shard_bytes = options.max_shard_bytes,
+                         .files = options.files};
   if (options.untied || merger.report().untied) io::untie_head(made.config);
   if (!options.requantize)
     made.config.erase("quantization_config");
   else if (io::Json& form = made.config["quantization_config"]; form.contains("bnb_4bit_quant_storage"))
     form["bnb_4bit_quant_storage"] = "uint8";  // what encode() makes
   if (options.dtype) set_dtype(made.config, *options.dtype);
+  if (!options.files.empty()) set_vocab_size(made.config, model);
   const io::WrittenCheckpoint written = io::write_checkpoint(made, output);
   MergeReport report = merger.report();
   report.written = written;

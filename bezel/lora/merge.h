@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 
@@ -24,6 +25,7 @@ struct MergeOptions {
   bool untied = false;                              ///< the head is a matrix of its own, whatever config.json says
   bool requantize = false;  ///< matrices that were quantized are quantized again by the same scheme
   std::size_t max_shard_bytes = io::kMaxShardBytes;
+  std::map<std::string, std::string> files{};  ///< name -> text, in place of the base's: those of a tokenizer
 };
 
 /// Quantization error over some matrices: Frobenius norms.
@@ -50,7 +52,8 @@ struct MergeReport {
 /// written by itself, with tie_word_embeddings off; PEFT's merge_and_unload would change both. Names and key layout
 /// stay; so do clip bounds, and since adapters are inside the clamps, merging changes no function. Holds one matrix at
 /// a time. From a quantized checkpoint every quantized matrix is stored dense and quantization_config goes, unless
-/// requantize. Throws Error when a merged matrix is not finite, and for codes that requantize cannot write; Error
+/// requantize. Tables that the model has more rows of (ModelFiles::num_tokens) are written with them, and config.json
+/// says so. Throws Error when a merged matrix is not finite, and for codes that requantize cannot write; Error
 /// (kConfig) when `output` exists, or requantize is asked for a checkpoint without codes or together with a dtype.
 MergeReport merge_checkpoint(torch::nn::Module& model, const io::Checkpoint& checkpoint, const std::string& output,
                              const MergeOptions& options);

@@ -246,7 +246,8 @@ std::vector<TableTarget> select_tables(torch::nn::Module& model, const LoraConfi
     if (!seen.insert(table.name).second || (table.head && table.embedding && !seen.insert(std::string(kHead)).second))
       throw Error(ErrorKind::kConfig, table.name,
                   " is trained in two ways: it may be in one of target_modules, "
-                  "modules_to_save and trainable_token_indices (whose rows a tied head shares)");
+                  "modules_to_save and trainable_token_indices (whose rows a tied head shares), which add_tokens "
+                  "adds the new ones to");
     table.table = std::make_shared<nn::TrainedTable>(table.empty_table());
   }
   return chosen;

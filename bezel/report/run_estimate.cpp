@@ -7,6 +7,7 @@
 #include "bezel/lora/adapter_io.h"
 #include "bezel/train/device.h"
 #include "bezel/train/memory.h"
+#include "bezel/train/new_tokens.h"
 #include "bezel/train/run_check.h"
 
 namespace bezel::report {
@@ -69,8 +70,7 @@ io::Json memory_json(const train::MemoryNeed& need, bool on_device) {
 }
 
 RunEstimate estimate_run(const train::TrainConfig& config, const train::BatchPlan& batches, const DataCheck& check) {
-  const gemma4::ModelConfig model_config =
-      gemma4::read_model_config(gemma4::ModelFiles{config.base_model, config.mmproj});
+  const gemma4::ModelConfig model_config = gemma4::read_model_config(train::model_files(config));
   const torch::ScalarType dtype = config.dtype == "float32" ? torch::kFloat : torch::kBFloat16;
   gemma4::Model model = gemma4::meta_model(model_config, dtype);
   std::vector<std::string> notes = model_config.warnings;

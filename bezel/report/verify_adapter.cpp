@@ -7,6 +7,7 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
+#include "bezel/data/new_tokens.h"
 #include "bezel/error.h"
 #include "bezel/gemma4/load.h"
 #include "bezel/lora/adapter_disable.h"
@@ -15,6 +16,7 @@
 #include "bezel/nn/grouped_product.h"
 #include "bezel/report/adapter_elsewhere.h"
 #include "bezel/report/synthetic_batch.h"
+#include "bezel/train/new_tokens.h"
 #include "bezel/train/use_adapter.h"
 
 namespace bezel::report {
@@ -123,7 +125,8 @@ Json verify_adapter(const gemma4::ModelFiles& base_files, const std::string& fol
                     const std::vector<std::string>& tools) {
   const std::vector<std::string> wanted = full_names(tools);
   const at::NoGradGuard no_grad;
-  gemma4::LoadedModel loaded = gemma4::load_model(base_files, {.dtype = torch::kFloat});
+  const gemma4::ModelFiles files = train::with_rows_for(base_files, data::tokens_of_adapter(base_files.model, folder));
+  gemma4::LoadedModel loaded = gemma4::load_model(files, {.dtype = torch::kFloat});
   gemma4::Model model = loaded.model;
   const lora::LoadedAdapter adapter = train::use_adapter(model, folder);
   model->eval();

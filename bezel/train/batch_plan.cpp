@@ -46,7 +46,8 @@ bool has_any_media(const data::Dataset& data) {
 BatchPlan::BatchPlan(const TrainConfig& config, const gemma4::ModelConfig& model,
                      std::function<void(std::size_t, std::size_t)> on_progress)
     : config_(config), files_(find_data_files(config)), pad_id_(model.text.pad_token_id) {
-  const auto tokenizer = std::make_shared<const data::Tokenizer>(data::Tokenizer::of_model(config.base_model));
+  const auto tokenizer =
+      std::make_shared<const data::Tokenizer>(data::Tokenizer::of_model(config.base_model, config.new_tokens));
   data::DatasetOptions options = dataset_options(model);
   options.on_progress = std::move(on_progress);
   train_ = std::make_unique<data::Dataset>(options, tokenizer);

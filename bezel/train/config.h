@@ -9,6 +9,7 @@
 
 #include "bezel/data/processor_config.h"
 #include "bezel/data/sample_files.h"
+#include "bezel/data/tokenizer_json.h"
 #include "bezel/lora/config.h"
 #include "bezel/train/optimizer_settings.h"
 #include "bezel/train/preference_config.h"
@@ -53,6 +54,9 @@ struct TrainConfig {
 
   lora::LoraConfig lora;
   std::string init_adapter;
+  std::vector<std::string> add_tokens;
+  std::vector<std::string> add_special_tokens;
+  std::vector<data::AddedToken> new_tokens;  ///< with their ids: what settle_new_tokens made of both; no setting
 
   PreferenceConfig preference;
 

@@ -226,6 +226,10 @@ constexpr ConfigBinding kBindings[] = {
      "trainable_token_indices",
      read_trainable_tokens,
      write_lora<&Lora::trainable_token_indices>},
+    bind<&Config::add_tokens>({"add_tokens", "tokens new_tokens", "list", "none",
+                               "tokens that the tokenizer gets; their rows are trained; see docs/ADAPTERS.md"}),
+    bind<&Config::add_special_tokens>({"add_special_tokens", "additional_special_tokens new_special_tokens", "list",
+                                       "none", "the same, of special tokens, which answers do not show"}),
     bind<&Config::loraplus_lr_ratio>({"loraplus_lr_ratio", "lorap_lr_ratio", "number", "none",
                                       "LoRA+: the rate of B and of magnitudes over that of A"}),
     bind<&Config::loraplus_lr_embedding>(

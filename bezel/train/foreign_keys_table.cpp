@@ -186,14 +186,12 @@ constexpr ForeignKey kRows[] = {
     {"base_model_config tokenizer_config cls_model_config tokenizer_name tokenizer_name_or_path config_name "
      "processor_kwargs model_init_kwargs",
      kOff, "", "model and tokenizer are those of base_model; delete it"},
-    {"resize_vocab add_tokens add_special_tokens new_special_tokens_config init_special_tokens tokens "
-     "added_tokens_overrides additional_special_tokens",
-     kOff, "noise_init",
-     "the vocabulary stays as it is: give one of the tokenizer's <unusedN> tokens the new name (tokenizer.json), and "
-     "train its row with trainable_token_indices"},
-    {"resize_token_embeddings_to_32x mean_resizing_embeddings shrink_embeddings fix_untrained_tokens "
-     "split_special_tokens",
-     kOff, "", "the vocabulary stays as it is; delete it"},
+    {"resize_vocab", kIgnored, "", "embeddings get the rows that add_tokens needs"},
+    {"mean_resizing_embeddings", kOnly, "true yes 1", "new rows begin as the mean of the others; delete it"},
+    {"new_special_tokens_config init_special_tokens added_tokens_overrides", kOff, "noise_init",
+     "name new tokens in add_tokens or add_special_tokens; their rows begin as the mean of the others"},
+    {"resize_token_embeddings_to_32x shrink_embeddings fix_untrained_tokens split_special_tokens", kOff, "",
+     "the vocabulary gets the rows of add_tokens and no others; delete it"},
     {"special_tokens bos_token eos_token pad_token unk_token eot_tokens", kOff,
      "<bos> <eos> <pad> <unk> <turn|> <end_of_turn>", "special tokens are those of the tokenizer; delete it"},
     {"rope_scaling rope_theta use_pose pose_* shift_attn s2_attention mixture_of_depths scaling_softmax*", kOff, "",

@@ -12,6 +12,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "bezel/data/new_tokens.h"
 #include "bezel/error.h"
 #include "bezel/io/atomic_folder.h"
 #include "bezel/io/atomic_write.h"
@@ -169,6 +170,7 @@ void OutputFolder::start(const RunLength& length, const std::optional<ResumePoin
   io::remove_leftovers(path_, "checkpoint-");
   set_run_id(resume && !resume->state.run_id.empty() ? resume->state.run_id : make_run_id());
   io::write_file_atomically(file("config.resolved.yaml"), to_yaml(config_));
+  if (!config_.new_tokens.empty()) copy_processor_files();  // for whoever reads a checkpoint
   std::string metrics;
   if (resume) {
     go_on_from(*resume);
@@ -275,7 +277,10 @@ void OutputFolder::remove_old_checkpoints(const std::optional<BestEval>& best) {
 }
 
 void OutputFolder::copy_processor_files() const {
+  const auto made = data::tokenizer_files(config_.base_model, config_.new_tokens);
+  for (const auto& [name, text] : made) io::write_file_atomically(file(name), text);
   for (const char* name : kProcessorFiles) {
+    if (made.contains(name)) continue;
     const fs::path source = fs::path(config_.base_model) / name;
     std::error_code error;
     if (!fs::is_regular_file(source, error)) continue;

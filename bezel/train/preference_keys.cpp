@@ -190,6 +190,7 @@ void check_beside_preferences(const TrainConfig& config, const std::string& sour
   if (config.metric_for_best_model != BestMetric::kLoss)
     fail(source, "metric_for_best_model", "held-out samples have a loss alone here; write loss");
   if (!std::ranges::all_of(config.lora.modules_to_save, is_norm)) fail(source, "modules_to_save", kSupervised);
+  if (!config.add_tokens.empty() || !config.add_special_tokens.empty()) fail(source, "add_tokens", kSupervised);
   if (!config.lora.trainable_token_indices.empty()) fail(source, "trainable_token_indices", kSupervised);
   const std::string name = objective_name(config.preference.objective);
   if (config.train_on_inputs)

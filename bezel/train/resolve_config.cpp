@@ -3,6 +3,7 @@
 #include <filesystem>
 
 #include "bezel/lora/adapter_io.h"
+#include "bezel/train/new_tokens.h"
 #include "bezel/train/resume.h"
 
 namespace bezel::train {
@@ -20,10 +21,13 @@ std::string adapter_folder(const TrainConfig& config) {
 }  // namespace
 
 TrainConfig resolve_config(TrainConfig config) {
-  if (config.init_adapter.empty()) return config;
-  const double dropout = config.lora.dropout;
-  config.lora = lora::read_lora_config(adapter_folder(config));
-  config.lora.dropout = dropout;
+  const std::string adapter = config.init_adapter.empty() ? "" : adapter_folder(config);
+  if (!adapter.empty()) {
+    const double dropout = config.lora.dropout;
+    config.lora = lora::read_lora_config(adapter);
+    config.lora.dropout = dropout;
+  }
+  settle_new_tokens(config, adapter);
   return config;
 }
 

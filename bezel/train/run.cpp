@@ -25,6 +25,7 @@
 #include "bezel/train/early_save.h"
 #include "bezel/train/eval_answers.h"
 #include "bezel/train/intervals.h"
+#include "bezel/train/new_tokens.h"
 #include "bezel/train/objective.h"
 #include "bezel/train/output.h"
 #include "bezel/train/preference_objective.h"
@@ -79,7 +80,7 @@ std::string image_attention_of(const std::string& adapter) {
 // Images are read as the config says, else as the adapter that the run starts from was trained, else as the model's
 // own config says.
 gemma4::ModelConfig read_model(const TrainConfig& config) {
-  gemma4::ModelConfig model = gemma4::read_model_config(gemma4::ModelFiles{config.base_model, config.mmproj});
+  gemma4::ModelConfig model = gemma4::read_model_config(model_files(config));
   gemma4::choose_image_attention(
       model, config.image_attention.empty() ? image_attention_of(config.init_adapter) : config.image_attention);
   return model;
@@ -263,14 +264,14 @@ class Run {
   void load_base() {
     const torch::ScalarType dtype = config_.dtype == "float32" ? torch::kFloat : torch::kBFloat16;
     const auto codes = share_codes(config_, group_, notes_);
-    const gemma4::LoadedModel loaded = gemma4::load_model(gemma4::ModelFiles{config_.base_model, config_.mmproj},
-                                                          {dtype,
-                                                           device_,
-                                                           {.storage = quant::parse_storage(config_.storage),
-                                                            .skip = config_.quantize_skip,
-                                                            .quantize_embeddings = config_.quantize_embeddings},
-                                                           config_.embeddings_on == "host",
-                                                           codes.get()});
+    const gemma4::LoadedModel loaded =
+        gemma4::load_model(model_files(config_), {dtype,
+                                                  device_,
+                                                  {.storage = quant::parse_storage(config_.storage),
+                                                   .skip = config_.quantize_skip,
+                                                   .quantize_embeddings = config_.quantize_embeddings},
+                                                  config_.embeddings_on == "host",
+                                                  codes.get()});
     model_ = loaded.model;
     model_->set_image_attention(model_config_.text.image_attention);
     warnings_.insert(warnings_.end(), loaded.warnings.begin(), loaded.warnings.end());

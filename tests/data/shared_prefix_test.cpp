@@ -33,13 +33,13 @@ Ids list_of(const at::Tensor& tensor) {
   return {flat.data_ptr<std::int64_t>(), flat.data_ptr<std::int64_t>() + flat.numel()};
 }
 
-TEST(CommonPrefix, EndsBeforeTheFirstPositionThatPredictsAnotherLabel) {
+TEST(CommonPrefix, EndsBeforeTheFirstPositionThatPredictsTwoLabels) {
   const Sample a = prefix_sample({1, 2, 3, 4, 5}, 3), b = prefix_sample({1, 2, 3, 9, 5}, 3);
-  EXPECT_EQ(common_prefix(a, b), 2u);  // position 2 predicts 4 here and 9 there
-  EXPECT_EQ(common_prefix(a, prefix_sample({1, 2, 3, 9, 5}, 5)), 2u);
+  EXPECT_EQ(common_prefix(a, b), 2u);                                  // position 2 predicts 4 here and 9 there
+  EXPECT_EQ(common_prefix(a, prefix_sample({1, 2, 3, 9, 5}, 5)), 3u);  // nothing there
   EXPECT_EQ(common_prefix(prefix_sample({1, 2, 3, 4, 5}, 5), prefix_sample({1, 2, 3, 9, 5}, 4)), 3u);
   EXPECT_EQ(common_prefix(a, a), 5u);
-  EXPECT_EQ(common_prefix(a, prefix_sample({1, 2, 3, 4}, 3)), 3u);  // which predicts nothing behind its end
+  EXPECT_EQ(common_prefix(a, prefix_sample({1, 2, 3, 4}, 3)), 4u);  // which predicts nothing behind its end
   EXPECT_EQ(common_prefix(prefix_sample({1, 2, 3, 4, 5}, 1), prefix_sample({1, 2, 3, 9}, 1)), 2u);
   EXPECT_EQ(common_prefix(a, prefix_sample({7, 2, 3, 4, 5}, 3)), 0u);
 }
@@ -120,6 +120,15 @@ TEST(CollateShared, CountsLabelsOfAPrefixForEachSample) {
   EXPECT_EQ(list_of(batch.label_query_index), (Ids{0, 1, 2, 0, 1, 2, 0, 3}));
   EXPECT_EQ(batch.num_tokens, 11);
   EXPECT_FALSE(batch.has_padding);
+}
+
+// ORPO: a chosen answer is learned with its prompt, the rejected one without.
+TEST(CollateShared, APromptThatOneSampleLearnsIsThereOnce) {
+  const std::vector<Sample> pair{prefix_sample({1, 2, 3, 4, 5}, 1), prefix_sample({1, 2, 3, 9, 8}, 3)};
+  const Batch batch = collate_shared(pair, /*least_shared=*/2);
+  EXPECT_EQ(list_of(batch.input_ids), (Ids{1, 2, 3, 4, 5, 3, 9, 8}));
+  EXPECT_EQ(list_of(batch.label_ids), (Ids{2, 3, 4, 5, 9, 8}));
+  EXPECT_EQ(list_of(batch.label_flat_index), (Ids{0, 1, 2, 3, 5, 6}));
 }
 
 TEST(CollateShared, HasMediaOfAPrefixOnce) {
