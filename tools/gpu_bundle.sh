@@ -45,7 +45,7 @@ for library in $shared; do
   cp -L "$file" "$deps/lib/"
   ln -s "$(basename "$file")" "$deps/lib/lib$library.so"
   # What it needs in turn, but for what belongs to the system and the compiler.
-  ldd "$file" | awk '$3 ~ /^\// {print $3}' | grep -Ev '/(libc|libm|libdl|libpthread|libgomp|libgcc_s|libstdc\+\+)\.so' |
+  ldd "$file" | awk '$3 ~ /^\// && $3 !~ /\/(libc|libm|libdl|libpthread|libgomp|libgcc_s|libstdc\+\+)\.so/ {print $3}' |
     while read -r needed; do cp -L "$needed" "$deps/lib/"; done
 done
 
@@ -82,7 +82,7 @@ for preset in e2b dense moe; do
   mkdir -p "$top/goldens/$preset"
   cp -r "$goldens/$preset/model" "$goldens/$preset/adapter" "$top/goldens/$preset/"
 done
-python3 "$root/tools/gpu_report.py" --pack "$goldens" "$top/goldens"
+"$root/.venv/bin/python3" "$root/tools/gpu_report.py" --pack "$goldens" "$top/goldens"
 
 mkdir -p "$(dirname "$out")"
 tar -C "$work" -czf "$out" bezel-gpu

@@ -67,7 +67,7 @@ bool direct(const torch::Tensor& x, const torch::Tensor& w) {
 }
 
 // a · b in float32, on a device. CUDA has a kernel that rounds nothing before.
-torch::Tensor wide_product(const torch::Tensor& a, const torch::Tensor& b) {
+torch::Tensor product_in_float32(const torch::Tensor& a, const torch::Tensor& b) {
 #if TORCH_VERSION_MAJOR > 2 || TORCH_VERSION_MINOR >= 10
   if (a.scalar_type() == torch::kBFloat16 && (a.is_cuda() || a.is_privateuseone())) return at::mm(a, b, torch::kFloat);
 #endif
@@ -129,7 +129,7 @@ torch::Tensor matmul_nn(const torch::Tensor& x, const Tiles& w) {
 torch::Tensor matmul_tn(const torch::Tensor& x, const torch::Tensor& y) {
   // The narrower dtype: what was rounded to it already loses nothing, and float32 factors of an adapter's size may be.
   const auto narrow = x.scalar_type() == torch::kFloat ? y.scalar_type() : x.scalar_type();
-  if (!may_loop(x)) return wide_product(x.to(narrow).t(), y.to(narrow));
+  if (!may_loop(x)) return product_in_float32(x.to(narrow).t(), y.to(narrow));
   if (const torch::Tensor a = x.to(narrow), b = y.to(narrow); has_skinny_gemm_tn(a, b)) return skinny_gemm_tn(a, b);
   const auto compute = needs_fp32_gemm(narrow, x.device()) ? torch::kFloat : narrow;
   return at::mm(x.to(compute).t(), y.to(compute)).to(torch::kFloat);
