@@ -15,7 +15,7 @@ namespace {
 
 using torch::Tensor;
 
-constexpr std::int64_t kSliceElements = std::int64_t{1} << 22;
+constexpr std::int64_t kGrownSliceElements = std::int64_t{1} << 22;
 
 class GrownWeight final : public Weight {
  public:
@@ -71,7 +71,7 @@ class GrownWeight final : public Weight {
 
   Tensor make_mean() const {
     const at::NoGradGuard no_grad;
-    const std::int64_t width = base_->shape()[1], step = std::max<std::int64_t>(1, kSliceElements / width);
+    const std::int64_t width = base_->shape()[1], step = std::max<std::int64_t>(1, kGrownSliceElements / width);
     const auto ids = at::TensorOptions(at::kLong).device(base_->device());
     Tensor sum = at::zeros({1, width}, at::TensorOptions(at::kDouble).device(base_->device()));
     for (std::int64_t begin = 0; begin < old_rows_; begin += step) {
