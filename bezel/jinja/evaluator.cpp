@@ -8,7 +8,7 @@
 
 namespace bezel::jinja {
 
-using Form = Statement::Form;
+using StatementForm = Statement::Form;
 
 const Value* Scope::find(std::string_view name) const {
   for (const Scope* scope = this; scope != nullptr; scope = scope->parent.get())
@@ -77,30 +77,30 @@ Evaluator::Flow Evaluator::run_statement(const Statement& statement) {
   runtime_.spend(1);
   line_ = statement.line;
   switch (statement.form) {
-    case Form::kData:
+    case StatementForm::kData:
       runtime_.spend_text(statement.text.size());
       write({statement.text, runtime_.owner});
       return Flow::kNext;
-    case Form::kPrint:
+    case StatementForm::kPrint:
       write(runtime_.text_of(evaluate(*statement.value)));
       return Flow::kNext;
-    case Form::kIf:
+    case StatementForm::kIf:
       return run_if(statement);
-    case Form::kFor:
+    case StatementForm::kFor:
       run_for(statement);
       return Flow::kNext;
-    case Form::kSet:
+    case StatementForm::kSet:
       run_set(statement);
       return Flow::kNext;
-    case Form::kMacro:
+    case StatementForm::kMacro:
       scope_->set(statement.macro->name, macro(statement.macro));
       return Flow::kNext;
-    case Form::kCall:
+    case StatementForm::kCall:
       run_call(statement);
       return Flow::kNext;
-    case Form::kBreak:
+    case StatementForm::kBreak:
       return Flow::kBreak;
-    case Form::kContinue:
+    case StatementForm::kContinue:
       return Flow::kContinue;
     default:
       return run_captured(statement);
@@ -118,7 +118,7 @@ Evaluator::Flow Evaluator::run_if(const Statement& statement) {
 Evaluator::Flow Evaluator::run_captured(const Statement& statement) {
   TracedText text;
   Flow flow = Flow::kNext;
-  if (statement.form == Form::kWith) {
+  if (statement.form == StatementForm::kWith) {
     run_with(statement);
     return flow;
   }
@@ -128,14 +128,14 @@ Evaluator::Flow Evaluator::run_captured(const Statement& statement) {
   }
   // Leaving the loop drops the text.
   if (flow != Flow::kNext) return flow;
-  if (statement.form == Form::kGeneration) {
+  if (statement.form == StatementForm::kGeneration) {
     text.mark_generation();
     write(std::move(text));
     return flow;
   }
   Value value = runtime_.string(std::move(text));
   if (statement.value != nullptr) value = evaluate_filter(*statement.value, &value);
-  if (statement.form == Form::kSetBlock) {
+  if (statement.form == StatementForm::kSetBlock) {
     assign(*statement.target, std::move(value));
   } else {
     write(runtime_.text_of(value));

@@ -10,11 +10,11 @@
 namespace bezel::jinja {
 namespace {
 
-using Form = Statement::Form;
+using StatementForm = Statement::Form;
 using StatementPtr = std::unique_ptr<Statement>;
 using Names = std::initializer_list<std::string_view>;
 
-StatementPtr make(Form form, int line) {
+StatementPtr make(StatementForm form, int line) {
   auto statement = std::make_unique<Statement>();
   statement->form = form;
   statement->line = line;
@@ -36,10 +36,10 @@ class Parser {
   bool read_piece(Body& body, Names ends, const std::string& opened) {
     const Token token = tokens_.take();
     if (token.kind == TokenKind::kData) {
-      body.push_back(make(Form::kData, token.line));
+      body.push_back(make(StatementForm::kData, token.line));
       body.back()->text = token.text;
     } else if (token.kind == TokenKind::kVariableBegin) {
-      body.push_back(make(Form::kPrint, token.line));
+      body.push_back(make(StatementForm::kPrint, token.line));
       body.back()->value = expressions_.parse_tuple();
       if (tokens_.current().kind != TokenKind::kVariableEnd) tokens_.fail("expected '}}', found " + tokens_.shown());
       tokens_.take();
@@ -85,8 +85,8 @@ class Parser {
                    : name == "filter"     ? read_filter(tag.line)
                    : name == "with"       ? read_with(tag.line)
                    : name == "generation" ? read_generation(tag.line)
-                   : name == "break"      ? read_loop_control(Form::kBreak, tag.line)
-                   : name == "continue"   ? read_loop_control(Form::kContinue, tag.line)
+                   : name == "break"      ? read_loop_control(StatementForm::kBreak, tag.line)
+                   : name == "continue"   ? read_loop_control(StatementForm::kContinue, tag.line)
                                           : nullptr);
     if (body.back() == nullptr) fail_unknown(tag, opened);
   }
@@ -101,14 +101,14 @@ class Parser {
 
   void read_print(Body& body, int line) {
     while (tokens_.current().kind != TokenKind::kBlockEnd) {
-      body.push_back(make(Form::kPrint, line));
+      body.push_back(make(StatementForm::kPrint, line));
       body.back()->value = expressions_.parse();
       if (tokens_.current().kind != TokenKind::kBlockEnd) tokens_.expect_operator(",");
     }
   }
 
   StatementPtr read_if(int line) {
-    auto node = make(Form::kIf, line);
+    auto node = make(StatementForm::kIf, line);
     while (true) {
       ExpressionPtr test = expressions_.parse_tuple(/*with_conditional=*/false);
       Body body = read_body({"elif", "else", "endif"}, "if", line);
@@ -123,7 +123,7 @@ class Parser {
   }
 
   StatementPtr read_for(int line) {
-    auto node = make(Form::kFor, line);
+    auto node = make(StatementForm::kFor, line);
     node->target = expressions_.parse_target(/*with_namespace=*/false, "in");
     if (!tokens_.skip_name("in")) tokens_.fail("expected 'in', found " + tokens_.shown());
     node->value = expressions_.parse_tuple(/*with_conditional=*/false, "recursive");
@@ -139,13 +139,13 @@ class Parser {
   }
 
   StatementPtr read_set(int line) {
-    auto node = make(Form::kSet, line);
+    auto node = make(StatementForm::kSet, line);
     node->target = expressions_.parse_target(/*with_namespace=*/true);
     if (tokens_.skip_operator("=")) {
       node->value = expressions_.parse_tuple();
       return node;
     }
-    node->form = Form::kSetBlock;
+    node->form = StatementForm::kSetBlock;
     node->value = expressions_.parse_filters(nullptr, /*inline_first=*/false);
     node->body = read_whole_body("endset", "set", line);
     return node;
@@ -181,7 +181,7 @@ class Parser {
     macro->name = tokens_.expect_name();
     read_parameters(*macro);
     read_function(*macro, "endmacro", "macro", line);
-    auto node = make(Form::kMacro, line);
+    auto node = make(StatementForm::kMacro, line);
     node->macro = std::move(macro);
     return node;
   }
@@ -190,7 +190,7 @@ class Parser {
     auto macro = std::make_shared<MacroDefinition>();
     macro->name = "caller";
     if (tokens_.is_operator("(")) read_parameters(*macro);
-    auto node = make(Form::kCall, line);
+    auto node = make(StatementForm::kCall, line);
     node->value = expressions_.parse();
     if (node->value->form != Expression::Form::kCall) tokens_.fail(line, "{% call %} needs a call such as name(...)");
     read_function(*macro, "endcall", "call", line);
@@ -199,14 +199,14 @@ class Parser {
   }
 
   StatementPtr read_filter(int line) {
-    auto node = make(Form::kFilter, line);
+    auto node = make(StatementForm::kFilter, line);
     node->value = expressions_.parse_filters(nullptr, /*inline_first=*/true);
     node->body = read_whole_body("endfilter", "filter", line);
     return node;
   }
 
   StatementPtr read_with(int line) {
-    auto node = make(Form::kWith, line);
+    auto node = make(StatementForm::kWith, line);
     while (tokens_.current().kind != TokenKind::kBlockEnd) {
       if (!node->assignments.empty()) tokens_.expect_operator(",");
       ExpressionPtr target = expressions_.parse_target(/*with_namespace=*/false);
@@ -218,16 +218,16 @@ class Parser {
   }
 
   StatementPtr read_generation(int line) {
-    auto node = make(Form::kGeneration, line);
+    auto node = make(StatementForm::kGeneration, line);
     const int loops = std::exchange(loops_, 0);
     node->body = read_whole_body("endgeneration", "generation", line);
     loops_ = loops;
     return node;
   }
 
-  StatementPtr read_loop_control(Form form, int line) {
+  StatementPtr read_loop_control(StatementForm form, int line) {
     if (loops_ == 0)
-      tokens_.fail(line, form == Form::kBreak ? "'break' outside of a loop" : "'continue' outside of a loop");
+      tokens_.fail(line, form == StatementForm::kBreak ? "'break' outside of a loop" : "'continue' outside of a loop");
     return make(form, line);
   }
 
