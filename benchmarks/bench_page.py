@@ -140,6 +140,10 @@ def medians_of(runs):
     return {key: statistics.median(run[key] for run in runs) for key in ("rate", "bytes")}
 
 
+def rounds_text(found):
+    return "One round" if found["rounds"] == 1 else f"Medians of {found['rounds']} rounds in turn"
+
+
 SHARED_MEANS = {
     "chats": ("64 chats of 100 to 300 tokens, 40 learnt, behind one system prompt of 1,200", "16 of the 64", "4 of the 64, in one micro-batch"),
     "images": ("8 questions about each of 8 pictures of 2,304 patches, vision tower adapted", "the 8 about one picture", "one question"),
@@ -165,11 +169,15 @@ def shared_prefixes(results):
     if not found:
         return ""
     names = [name for name in SHARED_MEANS if name in found]
-    rounds = "; ".join(f"{name} {len(found[name]['runs']['apart'])}, {len(found[name]['runs']['shared'])}, {len(found[name]['runs'].get('peer', []))}" for name in names)
+    some = [(name, engine, runs) for name in names for engine, runs in found[name]["runs"].items() if engine != "product_rate"]
+    rounds = ", ".join(f"{name} {engine} {len(runs)} of {runs[0]['steps']}" for name, engine, runs in some)
+    awake = [f"{name} {engine}" for name, engine, runs in some if runs[0]["waits"] != "passive"]
+    waits = "" if len(awake) == len(some) else "OMP_WAIT_POLICY=passive" + (f" but for {', '.join(awake)}" if awake else "") + ". "
     text = ("Steps with `share_prefixes`, without, and of the tuned peer (benchmarks/shared_prefixes.py), bfloat16, rank 16, ten layers of E2B's shape where\n"
             "nothing else is said. Tokens a second count each sample's own tokens. Ceiling: the products that a step needs without sharing, beside those with.\n"
             "Needed: as above, of the step that shares. Those that do not share were timed on a part of the samples, which cost them all the same.\n"
-            f"Rounds in turn of those without, those with, and the peer: {rounds}. On {found[names[-1]]['machine']}.")
+            f"Rounds, and steps of a run, of which the first is left out where there are more: {rounds}.\n"
+            f"{waits}On {found[names[-1]]['machine']}.")
     head = "| work | without | with | times | ceiling | share of it | needed | tuned peer | tokens/s of the peer |"
     means = [f"- {name}: {what}; without sharing {part} timed, by the peer {few}" for name in names for what, part, few in [SHARED_MEANS[name]]]
     return section("Shared prefixes", text, "\n".join([head, "|" + "---|" * 9, *(shared_line(name, found[name]) for name in names), "", *means]))
@@ -190,8 +198,8 @@ def serial_line(work, found):
 
 
 def minutes_text(found):
-    """Of 1,000 samples, of which a step takes 7."""
-    minutes = lambda seconds: f"{seconds * 1000 / 7 / 60:.0f}"
+    """Of 1,000 samples, of which a step takes 4."""
+    minutes = lambda seconds: f"{seconds * 1000 / 4 / 60:.0f}"
     return (f"1,000 samples of 300 tokens take {minutes(found['all_s'])} minutes on {found['threads']} cores; predicted: "
             + ", ".join(f"{minutes(seconds)} on {n}" for n, seconds in found["predicted_s"].items() if str(n) != str(found["threads"])))
 
@@ -202,7 +210,7 @@ def serial_share(results):
     last = list(found.values())[-1]
     n = last["threads"]
     cores = ", ".join(key for key in map(str, last["predicted_s"]) if key != str(n))
-    text = (f"Three things apart (benchmarks/serial_share.py), medians of {last['rounds']} rounds: seconds of a step outside of OpenMP regions, what threads of a\n"
+    text = (f"Three things apart (benchmarks/serial_share.py; {rounds_text(last).lower()}): seconds of a step outside of OpenMP regions, what threads of a\n"
             f"region wait for the slowest of it, and the slowdown of a core while the other runs a process of its own. A step of n threads is predicted as\n"
             f"serial + (step of one thread - serial) x slowdown x (1 + imbalance) / n: for {n} threads beside what was measured, for {cores} cores in times of\n"
             f"one thread, where all three are taken to be those of this machine. On {last['machine']}.")
@@ -214,7 +222,8 @@ def serial_share(results):
 def experts_line(name, found):
     ours, peer = found["bezel"], found.get("peer")
     cells = [f"{ours['step_s']:.2f} s, {ours['bytes'] / 1e9:.1f} GB", aimed(found["share"], 0.45 if name == "experts frozen" else None).replace("x", ""),
-             f"{peer['step_s']:.2f} s, {peer['bytes'] / 1e9:.1f} GB" if peer else "", aimed(peer["step_s"] / ours["step_s"], 6.0 if name == "experts frozen" else None) if peer else ""]
+             f"{peer['step_s']:.2f} s, {peer['bytes'] / 1e9:.1f} GB" if peer else "", aimed(peer["step_s"] / ours["step_s"], 6.0 if name == "experts frozen" else None) if peer else "",
+             f"{peer['step_s'] / ours['step_s'] / found['share']:.1f}x" if peer else ""]
     return f"| {name} | " + " | ".join(cells) + " |"
 
 
@@ -223,10 +232,10 @@ def experts(results):
         return ""
     last = list(found.values())[-1]
     text = (f"Two layers of 26B-A4B's shape, one sliding and one full (benchmarks/experts.py): {last['tokens']} tokens, labels on the last quarter, bfloat16, rank 16,\n"
-            f"a vocabulary of {last['vocab']:,}; the tuned peer with transformers' grouped_mm. Medians of {last['rounds']} rounds in turn. Share: the products that a\n"
-            f"step needs, of the rate of one large product. On {last['machine']}.")
-    head = "| work | Bezel | share | tuned peer | step of the peer |"
-    return section("Experts", text, "\n".join([head, "|" + "---|" * 5, *(experts_line(name, one) for name, one in found.items())]))
+            f"a vocabulary of {last['vocab']:,}; the tuned peer with transformers' grouped_mm. {rounds_text(last)}. Share: the products that a\n"
+            f"step needs, of the rate of one large product. {'OMP_WAIT_POLICY=' + last['waits'] + '. ' if last['waits'] else ''}On {last['machine']}.")
+    head = "| work | Bezel | share | tuned peer | times as fast | at the product rate itself |"
+    return section("Experts", text, "\n".join([head, "|" + "---|" * 6, *(experts_line(name, one) for name, one in found.items())]))
 
 
 def replace_section(page, body):

@@ -134,7 +134,8 @@ def measure(options, model, inputs, adapts):
             theirs.append(run(sys.executable, ROOT / "tools" / "hf_peft_bench.py", model, "--inputs", inputs, "--tuned", "--steps", options.steps, *extra))
             print(f"  peer {step_s(theirs[-1]):.2f} s, loss {theirs[-1]['losses'][0]:.4f}", flush=True)
     figures = lambda runs: dict(step_s=statistics.median(map(step_s, runs)), bytes=max(r["peak_bytes"] for r in runs))
-    found = dict(bezel=figures(ours), tokens=options.tokens, vocab=options.vocab, rounds=options.rounds, day=time.strftime("%Y-%m-%d"), machine=bench_page.machine())
+    found = dict(bezel=figures(ours), tokens=options.tokens, vocab=options.vocab, rounds=options.rounds, day=time.strftime("%Y-%m-%d"), machine=bench_page.machine(),
+                 waits=os.environ.get("OMP_WAIT_POLICY", ""))
     found["share"] = needed_flops(options.tokens, options.vocab, adapts) / found["bezel"]["step_s"] / product_rate(ours[0]["threads"])
     return found | (dict(peer=figures(theirs)) if theirs else {})
 

@@ -11,7 +11,7 @@ without a change in either. A step of n threads is predicted as
 
 where all three are those of this machine: of a machine with n cores the slowdown is another one, since it has other memory. What the
 formula gives for the threads at hand is printed beside what was measured. --places lists the regions that serial time lies between.
---works samples takes seven samples of 300 tokens in a row, an update each; of the whole model (--model, of make_bench_model.py --layers 35)
+--works samples takes four samples of 300 tokens in a row, an update each; of the whole model (--model, of make_bench_model.py --layers 35)
 that gives the minutes for 1,000 samples.
 """
 import argparse
@@ -32,7 +32,7 @@ import bench_page  # noqa: E402
 
 TOWERS = {"text": "language", "image": "language,vision", "audio": "language,audio", "text2048": "language", "samples": "language"}
 INPUTS = {"text2048": dict(task="text", tokens=2048, label_tokens=512)}
-FLAGS = {"samples": ("--packing", "--max-seq-length", 2100)}  # seven samples of 300 tokens in a row
+FLAGS = {"samples": ("--packing", "--max-seq-length", 1200)}  # four samples of 300 tokens in a row
 PREDICTED = (8, 16, 64)
 
 

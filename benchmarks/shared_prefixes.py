@@ -220,7 +220,7 @@ def peer(options, model, config, name, samples):
     case, path = CASES[name], options.work / f"peer-{name}.safetensors"
     bench_inputs.save(peer_inputs(case, config, samples), path)
     task = "pairs" if case.is_pairs() else "image" if case.make is images else "chats"
-    command = [sys.executable, ROOT / "tools" / "hf_peft_bench.py", model, "--inputs", path, "--task", task, "--tuned", "--steps", min(options.steps, 2)]
+    command = [sys.executable, ROOT / "tools" / "hf_peft_bench.py", model, "--inputs", path, "--task", task, "--tuned", "--steps", options.steps]
     done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
     if done.returncode != 0:
         raise SystemExit(f"exit {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
@@ -250,7 +250,7 @@ def measure(options, name, found, keep):
                 run = peer(options, model, config, name, samples)
             else:
                 run = train(options, model, data, case, case.samples if engine == "shared" else case.apart, "true" if engine == "shared" else "false")
-            runs.setdefault(engine, []).append(run)
+            runs.setdefault(engine, []).append(run | dict(steps=options.steps, waits=os.environ.get("OMP_WAIT_POLICY", "")))
             keep()
             print(f"{name}: {engine} {run['rate']:.0f} tokens/s, {run['bytes'] / 1e9:.2f} GB, first loss {run['loss']:.4f}", flush=True)
 

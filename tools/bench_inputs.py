@@ -33,14 +33,14 @@ def chats(generator, number=64, shortest=20, longest=1200):
     return dict(input_ids=ids, labels=labels, attention_mask=mask, mm_token_type_ids=torch.zeros_like(ids))
 
 
-def samples(generator, number=7, length=300):
+def samples(generator, number=4, length=300):
     """Samples of one length; the last quarter of each is labelled."""
     ids = torch.randint(3, 250_000, (number, length), generator=generator)
     return dict(input_ids=ids, labels=suffix(ids, length // 4), attention_mask=torch.ones_like(ids), mm_token_type_ids=torch.zeros_like(ids))
 
 
 def make(task="text", tokens=512, label_tokens=128, seed=0):
-    """What a processor would give for one row (of `chats`: for 64, of `samples`: for 7), by name, with `labels`."""
+    """What a processor would give for one row (of `chats`: for 64, of `samples`: for 4), by name, with `labels`."""
     generator = torch.Generator().manual_seed(seed)
     if task == "chats":
         return chats(generator)

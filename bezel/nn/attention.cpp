@@ -9,6 +9,7 @@
 #include "bezel/kernels/host_loops.h"
 #include "bezel/kernels/matmul.h"
 #include "bezel/kernels/ranged_attention.h"
+#include "bezel/nn/blocked_attention.h"
 
 namespace bezel::nn {
 namespace {
@@ -109,6 +110,11 @@ Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const KeyRan
   // one row in bfloat16 come from a routine without vectors on some processors, a third of a token's time.
   const bool one_query = kernels::may_loop(q) && q.size(2) == 1;
   if (!one_query && kernels::has_ranged_attention(q)) return ranged_attention(q, k, v, mask);
+  if (mask.end.defined() && !mask.causal && kernels::may_loop(q) && q.size(2) > kMostMaskedQueries) {
+    const auto wide = [](const Tensor& x) { return x.to(torch::kFloat); };
+    const Tensor out = blocked_attention(wide(q), wide(k), wide(v), mask);
+    return merge_heads(without_keyless_gradients(out, mask).to(q.scalar_type()));
+  }
   const bool wide = one_query || kernels::needs_fp32_gemm(q.scalar_type(), q.device());
   const auto compute = wide ? torch::kFloat : q.scalar_type();
   std::optional<Tensor> bias;

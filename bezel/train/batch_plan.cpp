@@ -131,11 +131,11 @@ data::Batch BatchPlan::collate_preferences(const data::Dataset& data, std::span<
                                             data.options().max_seq_length));
     if (is_labelled) mismatched.back().key = input::sample_key(samples[i], 1);
   }
-  data::Batch batch = data::collate_answers(rows, answers, pad_id_, shares_row(rows));
+  data::Batch batch = data::collate_answers(rows, answers, pad_id_, prefix_plan_.shares);
   if (!is_labelled) return batch;
   auto preferences = std::make_shared<data::PreferenceRows>(*batch.preferences);
   preferences->mismatched = std::make_shared<data::Batch>(
-      data::collate_answers(mismatched, mismatched_answers, pad_id_, shares_row(mismatched)));
+      data::collate_answers(mismatched, mismatched_answers, pad_id_, prefix_plan_.shares));
   batch.preferences = std::move(preferences);
   return batch;
 }
@@ -251,7 +251,7 @@ data::Batch BatchPlan::make_batch(const data::Dataset& data, std::span<const std
   std::vector<data::Sample> loaded = load(data, samples, used, note);
   if (loaded.empty()) return {};
   if (config_.preference.uses_preferences()) return collate_preferences(data, used, std::move(loaded));
-  if (shares_row(loaded)) return data::collate_shared(loaded);
+  if (prefix_plan_.shares) return data::collate_shared(loaded);
   return packs_ ? data::collate_packed(loaded) : data::collate(loaded, pad_id_);
 }
 

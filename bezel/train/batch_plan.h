@@ -97,7 +97,6 @@ class BatchPlan {
                                  std::vector<std::size_t>& used, WorkNote& note) const;
   data::Batch make_batch(const data::Dataset& data, std::span<const std::size_t> samples, WorkNote& note) const;
   void plan_sharing();
-  bool shares_row(std::span<const data::Sample> samples) const;
   double saved_share(const data::SampleRows& rows) const;
   MicroBatchLimits shared_limits() const;
   std::vector<data::Batch> shared_batches(std::span<const std::size_t> samples, WorkNote& note, Share share) const;

@@ -8,9 +8,6 @@
 namespace bezel::train {
 namespace {
 
-// Attention in float32 has a mask of tokens squared: 64 MiB.
-constexpr std::size_t kFloatRowTokens = 4096;
-
 std::size_t soft_tokens_of(const data::SampleSize& size) {
   std::size_t count = 0;
   for (const data::MediaCount& media : size.media.values) count += media.soft_tokens;
@@ -18,13 +15,6 @@ std::size_t soft_tokens_of(const data::SampleSize& size) {
 }
 
 }  // namespace
-
-// Whether these samples may share a row, whatever they begin by.
-bool BatchPlan::shares_row(std::span<const data::Sample> samples) const {
-  std::size_t tokens = 0;
-  for (const data::Sample& sample : samples) tokens += sample.input_ids.size();
-  return prefix_plan_.shares && (config_.dtype != "float32" || tokens <= kFloatRowTokens);
-}
 
 // Samples of a step may be divided anew: a micro-batch stays as large as it could be without sharing.
 MicroBatchLimits BatchPlan::shared_limits() const {
@@ -37,7 +27,6 @@ MicroBatchLimits BatchPlan::shared_limits() const {
   const std::size_t packed = rows * static_cast<std::size_t>(config_.max_seq_length);
   MicroBatchLimits limits{.tokens = rows * tokens, .soft_tokens = rows * soft_tokens, .strangers = rows};
   if (packs_) limits = {.tokens = packed, .soft_tokens = packed, .strangers = SIZE_MAX};
-  if (config_.dtype == "float32") limits.tokens = std::min(limits.tokens, std::max(tokens, kFloatRowTokens));
   return limits;
 }
 

@@ -5,6 +5,7 @@
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/types.h>
 
+#include "bezel/nn/blocked_attention.h"
 #include "support/relative_error.h"
 
 namespace bezel::nn {
@@ -158,11 +159,65 @@ TEST(Attention, SharedPrefixesInBfloatEqualTheFloatFormula) {
         }
 }
 
-TEST(Attention, SharedPrefixesBlockedEqualsPlain) {
+// Attention in blocks and its gradients against the plain form.
+void expect_blocks_equal_plain(const std::vector<Tensor>& qkv, const KeyRanges& mask) {
+  const std::int64_t queries = qkv[0].size(2);
+  // A row without keys may hold anything, so nothing may ask for it.
+  const Tensor asked = (mask.end > mask.first).unsqueeze(2).to(torch::kFloat);
+  const Tensor dy = torch::randn({qkv[0].size(0), queries, qkv[0].size(1) * qkv[0].size(3)}) * asked;
+  std::vector<Tensor> fast, plain;
+  for (const Tensor& x : qkv) {
+    fast.push_back(x.detach().clone().requires_grad_());
+    plain.push_back(x.detach().clone().requires_grad_());
+  }
+  const Tensor got = blocked_attention(fast[0], fast[1], fast[2], mask).transpose(1, 2).flatten(2);
+  const Tensor wanted = attention_plain(plain[0], plain[1], plain[2], mask);
+  got.backward(dy);
+  wanted.backward(dy);
+  EXPECT_LE(test::relative_error(got * asked, wanted * asked), 2e-6);
+  for (std::size_t i = 0; i < 3; ++i) EXPECT_LE(test::relative_error(fast[i].grad(), plain[i].grad()), 2e-6) << i;
+}
+
+TEST(Attention, BlocksOfFloatQueriesEqualPlainWithGradients) {
   torch::manual_seed(10);
-  const KeyRanges mask = key_ranges(shared_prefix(120, 30), torch::kCPU);
-  const Tensor q = torch::randn({1, 4, 120, 8}), k = torch::randn({1, 2, 120, 8}), v = torch::randn({1, 2, 120, 8});
-  EXPECT_TRUE(torch::allclose(attention(q, k, v, mask), attention_plain(q, k, v, mask), 1e-4, 1e-5));
+  const std::int64_t tokens = 600, padding = 300;  // three blocks; of one row the first sees no key
+  const Tensor real = torch::ones({2, tokens}, at::kBool), sample = torch::zeros({2, tokens}, at::kLong);
+  real[1].narrow(0, 0, padding).fill_(false);
+  sample[0].narrow(0, 300, 300).fill_(300);
+  const Tensor asking = torch::randint(0, tokens, {2, 270}, at::kLong);
+  const auto some = [](std::int64_t batch, std::int64_t heads, std::int64_t count) {
+    return torch::randn({batch, count, heads, 24}).transpose(1, 2) * 0.6;
+  };
+  for (const auto& [heads, kv_heads] : {std::pair{4, 1}, {4, 2}, {3, 3}})
+    for (const std::int64_t window : {0, 100}) {
+      MaskSpec tree = shared_prefix(tokens, 330);
+      for (MaskSpec rule :
+           {MaskSpec{.attention_mask = real}, MaskSpec{.segment_start = sample},
+            MaskSpec{.attention_mask = real, .segment_start = sample, .queries = asking}, std::move(tree)}) {
+        rule.num_keys = tokens;
+        rule.window = window;
+        const std::int64_t batch = rule.prefix_begin.defined() ? 1 : 2;
+        expect_blocks_equal_plain({some(batch, heads, rule.queries.defined() ? 270 : tokens),
+                                   some(batch, kv_heads, tokens), some(batch, kv_heads, tokens)},
+                                  key_ranges(rule, torch::kCPU));
+      }
+    }
+}
+
+TEST(Attention, LongRowsTakeNoMask) {
+  torch::manual_seed(11);
+  const std::int64_t tokens = kMostMaskedQueries + 76;
+  const auto some = [tokens](std::int64_t heads) { return torch::randn({1, heads, tokens, 24}) * 0.6; };
+  const KeyRanges mask = key_ranges(shared_prefix(tokens, 330), torch::kCPU);
+  for (const auto dtype : {torch::kFloat, torch::kBFloat16}) {
+    const Tensor q = some(4).to(dtype), k = some(2).to(dtype), v = some(2).to(dtype);
+    const Tensor got = attention(q, k, v, mask);
+    EXPECT_FALSE(mask.made->bias.defined());
+    const auto wide = [](const Tensor& x) { return x.to(torch::kFloat); };
+    EXPECT_EQ(got.scalar_type(), dtype);
+    EXPECT_LE(test::relative_error(wide(got), attention_plain(wide(q), wide(k), wide(v), mask)),
+              dtype == torch::kFloat ? 2e-6 : 4e-3);
+  }
 }
 
 }  // namespace

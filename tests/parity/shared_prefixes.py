@@ -51,6 +51,11 @@ def text_rows(count=24):
     return [chat(system(1 + i % 2), f"Number {i}?", answer(i)) for i in range(count)]
 
 
+def long_rows(count=12):
+    """More than 4,096 tokens in a row together."""
+    return [chat(system(1, 40), system(2 + i, 36), answer(i)) for i in range(count)]
+
+
 def image_rows(folder, count=24):
     for i in range(3):
         Image.effect_noise((60 + 40 * i, 50), 80).convert("RGB").save(folder / f"{i}.png")
@@ -110,6 +115,7 @@ def check_presets(folder, root):
         compare(folder, "packed", model, text, packing="true", max_seq_length=512)
         compare(folder, "packed-image", model, image, packing="true", max_seq_length=512, **towers)
         compare(folder, "recomputed", model, image, gradient_checkpointing="true", **towers)
+        compare(folder, "long", model, write(folder / "long.jsonl", long_rows()), micro_batch_size=12, gradient_accumulation_steps=1)
         compare(folder, "everything-learnt", model, text, train_on_inputs="true")
         for storage in ("nf4", "int8"):
             compare(folder, storage, model, text, storage=storage)
