@@ -6,13 +6,15 @@ counts, and say nothing of speed.
     .venv/bin/python3 benchmarks/device_counts.py --tests build-dev/tests
 
 The models are those of the parity tests (tools/make_reference.py): the families' layers with narrow widths, which counts do not depend
-on. Both engines compute in bfloat16, train the same adapter on the same tensors, and are counted at their third update. The peer is stock
-(logits of every token, adapters in float32) or tuned (adapters in bfloat16, logits from the first label on).
+on, stored in bfloat16 as Gemma's are. Both engines compute in bfloat16, train the same adapter on the same tensors, and are counted at
+their third update. The peer is stock (logits of every token, adapters in float32) or tuned (adapters in bfloat16, logits from the first
+label on).
 """
 import argparse
 import ctypes
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -88,6 +90,18 @@ def peer(tests: Path, folder: Path, case: str, tuned: bool) -> dict:
     return device.counts() | {"kept_bytes": kept, "loss": value}
 
 
+def in_bfloat16(folder: Path, out: Path) -> Path:
+    """The same model, adapter and cases, the model in bfloat16."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    shutil.rmtree(out, ignore_errors=True)
+    shutil.copytree(folder, out)
+    path = out / "model" / "model.safetensors"
+    save_file({name: tensor.to(torch.bfloat16) if tensor.is_floating_point() else tensor for name, tensor in load_file(path).items()}, path, {"format": "pt"})
+    return out
+
+
 def in_own_process(tests: Path, folder: Path, case: str, kind: str) -> dict:
     done = subprocess.run([sys.executable, __file__, "--tests", tests, "--peer", f"{folder},{case},{kind}"], capture_output=True, text=True,
                           env=dict(os.environ, HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error", OMP_WAIT_POLICY="passive"))
@@ -143,7 +157,7 @@ def main():
     results = json.loads(options.json.read_text()) if options.json.exists() else {}
     for row in options.rows.split(";"):
         preset, case = ROWS[row]
-        folder = reference(0) / preset
+        folder = in_bfloat16(reference(0) / preset, options.json.parent / "device-counts" / preset)
         results[row] = {"Bezel": ours(options.tests, folder, case)} | {kind: in_own_process(options.tests, folder, case, kind) for kind in ("stock", "tuned")}
         options.json.write_text(json.dumps(results, indent=1))
         print(row, {kind: (counts["launches"], counts["synchronizations"], counts["loss"]) for kind, counts in results[row].items()}, flush=True)

@@ -78,8 +78,11 @@ std::string memory_text(const Json& run) {
                                       bytes(memory["adapters"]) + ", logits " + bytes(memory["loss"]) + ", program " +
                                       bytes(memory["process"]));
   if (memory.contains("device"))
-    return out + row("device", "about " + bytes(memory["device"]) + " resident there; " + bytes(memory["host_tables"]) +
-                                   " of embeddings stay in the host's memory (embeddings_on: host)");
+    return out + row("device", "about " + bytes(memory["device"]) + " resident there" +
+                                   (memory["host_tables"] == 0 ? ""
+                                                               : "; " + bytes(memory["host_tables"]) +
+                                                                     " of embeddings stay in the host's memory "
+                                                                     "(embeddings_on: host)"));
   const double free = run["available_bytes"].get<double>();
   return out + row("", bytes_text(free) + " are free" +
                            (memory["total"].get<double>() > free ? ": THIS DOES NOT FIT; see docs/qlora.md" : ""));
@@ -91,6 +94,12 @@ std::string shared_text(const Json& run) {
                 100 * run["shared_tokens"].get<double>(),
                 run["shares_prefixes"].get<bool>() ? ", are spared" : "; each sample is computed by itself");
   return row("shared", text);
+}
+
+std::string notes_text(const Json& run) {
+  std::string out;
+  for (const Json& note : run["notes"]) out += row("note", note.get<std::string>());
+  return out;
 }
 
 std::string run_text(const Json& run) {
@@ -107,15 +116,15 @@ std::string run_text(const Json& run) {
       out += row("trained", tower["tower"].get<std::string>() + ": " + number(tower["layers"]) + " layers, " +
                                 number(tower["parameters"]) + " parameters");
   out += memory_text(run);
+  if (run["memory"].contains("device"))
+    return out + row("time", "not estimated: it depends on the device") + notes_text(run);
   char text[200];
   std::snprintf(text, sizeof text,
                 "more than %s: an estimate, from %.2e operations, and %.0f GFLOP/s of a matrix product on this CPU "
                 "just now",
                 report::duration_text(run["least_seconds"].get<double>()).c_str(), run["flops"].get<double>(),
                 run["flops_per_s"].get<double>() / 1e9);
-  out += row("time", text);
-  for (const Json& note : run["notes"]) out += row("note", note.get<std::string>());
-  return out;
+  return out + row("time", text) + notes_text(run);
 }
 
 }  // namespace

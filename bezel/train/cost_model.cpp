@@ -170,7 +170,8 @@ bool wants_recompute(const TrainConfig& config, const gemma4::ModelConfig& model
 
 MemoryNeed memory_need(gemma4::Model& model, std::int64_t trainable_parameters, const RunShape& run) {
   const std::int64_t element_bytes = model->dtype() == torch::kFloat ? 4 : 2;
-  MemoryNeed need{.process = kProcessBytes, .adapters = 16 * trainable_parameters};
+  const std::int64_t copy_bytes = run.on_device && element_bytes < 4 ? element_bytes : 0;  // see nn/narrow_factors
+  MemoryNeed need{.process = kProcessBytes, .adapters = (16 + copy_bytes) * trainable_parameters};
   for (const nn::WeightSite& site : nn::weight_sites(*model)) {
     const bool stays = run.on_device && run.embeddings_on_host && site.module.ends_with("embed_tokens_per_layer");
     if (stays)

@@ -46,7 +46,7 @@ struct RunShape {
 struct MemoryNeed {
   std::int64_t process = 0;      ///< program, LibTorch and what its threads hold
   std::int64_t weights = 0;      ///< frozen matrices as they are kept; dense ones are pages of the checkpoint's files
-  std::int64_t adapters = 0;     ///< A and B, their gradients and both moments, in float32
+  std::int64_t adapters = 0;     ///< A and B, their gradients and both moments, in float32; a device's copies of them
   std::int64_t activations = 0;  ///< kept for the backward pass; an upper bound
   std::int64_t loss = 0;         ///< the logits of a few rows
   std::int64_t host_tables = 0;  ///< of a run on a device: embeddings that stay in the host's memory

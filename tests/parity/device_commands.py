@@ -17,7 +17,7 @@ from pathlib import Path
 from safetensors.torch import load_file
 
 import shared_prefixes as shared
-from _reference import BIN, check, finish, reference, relative
+from _reference import BIN, check, finish, reference, relative, run
 
 PLUGIN = Path(sys.argv[2] if len(sys.argv) > 2 else os.environ["BEZEL_TESTS"]) / "libsimulated_device.so"
 ON = {"cpu": {}, "privateuseone": {"LD_PRELOAD": str(PLUGIN)}}
@@ -140,6 +140,20 @@ def check_reading(folder, root):
     check(json.loads(cpu)["text"] == json.loads(device)["text"], f"generate: {cpu} and {device}")
 
 
+def check_plan(folder, model):
+    """`preprocess --dry-run` for a GPU, on a machine without one: what is resident, and what stays on the host."""
+    text = shared.write(folder / "text.jsonl", shared.text_rows(4))
+    words = ["preprocess", "--base-model", model, "--train-file", text, "--output-dir", folder / "plan", "--dry-run", "--device", "cuda"]
+    host, device = (json.loads(run(BIN / "bezel", *words, "--json", "--embeddings-on", where).stdout)["run"]["memory"] for where in ("host", "device"))
+    config = json.loads((model / "config.json").read_text())["text_config"]
+    table = 2 * config["vocab_size_per_layer_input"] * config["num_hidden_layers"] * config["hidden_size_per_layer_input"]
+    check(host["host_tables"] == table and device["host_tables"] == 0, f"{host} and {device}, a table of {table} bytes")
+    check(host["device"] + table == device["device"], f"{host} and {device}, a table of {table} bytes")
+    said = run(BIN / "bezel", *words, "--embeddings-on", "host").stdout
+    check("resident there" in said and "stay in the host's memory" in said and "not estimated" in said, said)
+    check("stay in the host's memory" not in run(BIN / "bezel", *words, "--embeddings-on", "device").stdout, "nothing stays")
+
+
 def compare_json(a, b):
     """The largest difference of numbers, relative above 1; all else is equal."""
     if isinstance(a, dict):
@@ -170,6 +184,7 @@ def main():
             beside_cpu(kind, gguf, file, folder)
         check_training(folder, root, unified, folder / "q4_k_m.gguf")
         check_reading(folder, root)
+        check_plan(folder, root / "e2b" / "model")
     return finish()
 
 
