@@ -33,19 +33,21 @@ Error located(const Error& error, const std::string& source) {
 }  // namespace
 
 std::optional<Sample> make_sample(const Tokenizer& tokenizer, const SampleText& text, std::vector<LoadedMedia> media,
-                                  std::size_t max_tokens) {
+                                  std::size_t max_tokens, std::span<const ExpandedText::Span> wider_spans) {
   std::vector<MediaTokens> media_tokens;
   std::vector<Media> items;
   for (LoadedMedia& item : media) {
     media_tokens.push_back(std::move(item.tokens));
     std::ranges::move(item.items, std::back_inserter(items));
   }
-  auto tokens = tokenize_sample(tokenizer, expand_placeholders(text, media_tokens), max_tokens);
+  auto tokens = tokenize_sample(tokenizer, expand_placeholders(text, media_tokens, wider_spans), max_tokens);
   if (!tokens) return std::nullopt;
-  return Sample{.input_ids = std::move(tokens->input_ids),
+  Sample sample{.input_ids = std::move(tokens->input_ids),
                 .labels = std::move(tokens->labels),
                 .token_types = std::move(tokens->token_types),
                 .media = std::move(items)};
+  if (!wider_spans.empty()) sample.answer_labels = std::exchange(sample.labels, std::move(tokens->wider_labels));
+  return sample;
 }
 
 Dataset::Dataset(DatasetOptions options, std::shared_ptr<const Tokenizer> tokenizer)
@@ -122,14 +124,15 @@ Dataset::Measured Dataset::joined(const Measured& chosen, const Measured& reject
 Dataset::Measured Dataset::measure(const AnswerText& answer, std::span<const MediaInfo> media) const {
   std::vector<MediaTokens> media_tokens;
   for (const MediaInfo& item : media) media_tokens.push_back(item.tokens);
-  const auto tokens =
-      tokenize_sample(*tokenizer_, expand_placeholders(answer.text, media_tokens), options_.max_seq_length);
+  const auto tokens = tokenize_sample(*tokenizer_, expand_placeholders(answer.text, media_tokens, answer.prompt_spans),
+                                      options_.max_seq_length);
   Measured measured{.too_long = !tokens};
   if (measured.too_long) return measured;
   check_rows(tokens->input_ids);
   if (tokens->num_labels == 0) throw Error("no token carries loss, so there is nothing to learn");
   measured.was_cut = tokens->was_cut;
-  measured.size = {.tokens = tokens->input_ids.size(), .label_tokens = tokens->num_labels};
+  measured.size = {.tokens = tokens->input_ids.size(),
+                   .label_tokens = std::max(tokens->num_labels, tokens->num_wider_labels)};
   for (const MediaInfo& item : media) {
     MediaCount& count = measured.size.media[item.kind];
     ++count.items;
@@ -232,19 +235,15 @@ std::vector<LoadedMedia> Dataset::decode(const SampleText& text, std::size_t lin
 Sample Dataset::make_row(const AnswerText& answer, std::vector<LoadedMedia> media, std::size_t line_idx,
                          bool whole) const {
   const std::size_t max_tokens = whole ? 0 : options_.max_seq_length;
-  auto sample = make_sample(*tokenizer_, answer.text, media, max_tokens);
+  auto sample = make_sample(*tokenizer_, answer.text, std::move(media), max_tokens, answer.prompt_spans);
   if (!sample) throw Error("longer than max_seq_length once its media are decoded");
   // No position predicts the first token.
-  if (!whole && std::all_of(sample->labels.begin() + 1, sample->labels.end(),
-                            [](std::int64_t label) { return label == kIgnoreLabel; }))
+  const auto& answered = sample->answer_labels.empty() ? sample->labels : sample->answer_labels;
+  if (!whole &&
+      std::all_of(answered.begin() + 1, answered.end(), [](std::int64_t label) { return label == kIgnoreLabel; }))
     throw Error("no token carries loss once its media are decoded, so there is nothing to learn");
   sample->line = file_.line_number(line_idx);
   sample->role = answer.role;
-  if (answer.prompt_spans.empty()) return std::move(*sample);
-  SampleText all = answer.text;
-  all.loss_spans = answer.prompt_spans;
-  sample->answer_labels =
-      std::exchange(sample->labels, make_sample(*tokenizer_, all, std::move(media), max_tokens)->labels);
   return std::move(*sample);
 }
 
@@ -273,10 +272,9 @@ std::vector<Sample> Dataset::load_rows(std::size_t idx, bool whole) const {
 
 Sample Dataset::load_tokens(std::size_t idx) const {
   const AnswerText answer = std::move(answers_of(idx)[0]);
-  std::vector<MediaTokens> media_tokens;
-  for (const MediaInfo& item : probe(answer.text, entries_[idx].line_idx)) media_tokens.push_back(item.tokens);
-  auto tokens = tokenize_sample(*tokenizer_, expand_placeholders(answer.text, media_tokens), options_.max_seq_length);
-  if (!tokens) throw Error(source(idx), ": longer than max_seq_length");
+  const ExpandedText text{
+      .text = answer.text.text, .loss_spans = answer.text.loss_spans, .wider_spans = {}, .media_spans = {}};
+  auto tokens = tokenize_sample(*tokenizer_, text, /*max_tokens=*/0);
   return {.input_ids = std::move(tokens->input_ids),
           .labels = std::move(tokens->labels),
           .token_types = std::move(tokens->token_types),

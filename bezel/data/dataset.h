@@ -40,9 +40,10 @@ struct Sample {
 };
 
 /// Tokens and labels of `text`, whose media are given decoded, in the order of their placeholders; nothing when it is
-/// longer than `max_tokens` (0: no bound) and cannot be cut.
+/// longer than `max_tokens` (0: no bound) and cannot be cut. With `wider_spans` of the text `labels` are theirs, and
+/// answer_labels those of its loss_spans.
 std::optional<Sample> make_sample(const Tokenizer& tokenizer, const SampleText& text, std::vector<LoadedMedia> media,
-                                  std::size_t max_tokens);
+                                  std::size_t max_tokens, std::span<const ExpandedText::Span> wider_spans = {});
 
 /// A sample to be answered.
 struct PromptSample {
@@ -126,7 +127,8 @@ class Dataset {
   Sample load(std::size_t idx, bool whole = false) const;
   /// The rows of sample `idx`: itself, or of a pair the chosen answer and the rejected one.
   std::vector<Sample> load_rows(std::size_t idx, bool whole = false) const;
-  /// Sample `idx` as load() gives it, but without its media, which are not decoded.
+  /// Text and labels of sample `idx`, each item of media one placeholder, which is neither decoded nor probed, and of
+  /// any length.
   Sample load_tokens(std::size_t idx) const;
   AnswerRole role(std::size_t idx) const { return entries_[idx].role; }
   /// Sample `idx` as a prompt for its last answer, whatever its length. Nothing where it has no prompt (plain text).

@@ -75,7 +75,8 @@ std::map<std::int64_t, std::int64_t> placeholder_types(const Tokenizer& tokenize
 
 }  // namespace
 
-ExpandedText expand_placeholders(const SampleText& sample, std::span<const MediaTokens> given) {
+ExpandedText expand_placeholders(const SampleText& sample, std::span<const MediaTokens> given,
+                                 std::span<const Span> wider_spans) {
   ExpandedText out;
   Shift shift;
   std::size_t done = 0, next = 0;
@@ -91,6 +92,7 @@ ExpandedText expand_placeholders(const SampleText& sample, std::span<const Media
   }
   out.text.append(sample.text, done);
   for (const auto& [begin, end] : sample.loss_spans) out.loss_spans.emplace_back(shift.apply(begin), shift.apply(end));
+  for (const auto& [begin, end] : wider_spans) out.wider_spans.emplace_back(shift.apply(begin), shift.apply(end));
   return out;
 }
 
@@ -101,7 +103,7 @@ std::optional<SampleTokens> tokenize_sample(const Tokenizer& tokenizer, const Ex
   const auto type_of = placeholder_types(tokenizer);
   SampleTokens out;
   out.was_cut = length != encoding.ids.size();
-  Inside in_loss(text.loss_spans), in_media(text.media_spans);
+  Inside in_loss(text.loss_spans), in_wider(text.wider_spans), in_media(text.media_spans);
   for (std::size_t i = 0; i < length; ++i) {
     const std::int64_t id = encoding.ids[i];
     const bool media = in_media(encoding.begin_bytes[i]);
@@ -110,6 +112,11 @@ std::optional<SampleTokens> tokenize_sample(const Tokenizer& tokenizer, const Ex
     const auto type = type_of.find(id);
     out.token_types.push_back(media && type != type_of.end() ? type->second : 0);
     out.num_labels += learned && i > 0;
+    if (!text.wider_spans.empty()) {
+      const bool wider = in_wider(encoding.begin_bytes[i]) && !media;
+      out.wider_labels.push_back(wider ? id : kIgnore);
+      out.num_wider_labels += wider && i > 0;
+    }
   }
   encoding.ids.resize(length);
   out.input_ids = std::move(encoding.ids);

@@ -27,19 +27,23 @@ struct ExpandedText {
   using Span = std::pair<std::size_t, std::size_t>;
   std::string text;
   std::vector<Span> loss_spans;   ///< byte ranges
+  std::vector<Span> wider_spans;  ///< those and the prompt's, where it is learned too
   std::vector<Span> media_spans;  ///< byte ranges, their opening and closing tokens and a video's times included
 };
 
 /// Turns each <|image|> into <|image> + n times <|image|> + <image|>, and the same for audio, as the processor does
 /// before it tokenizes. <|video|> becomes "mm:ss <|image>" + n times <|video|> + "<image|>" for each frame, one blank
-/// between them. `given` has n of each in the order of the text.
-ExpandedText expand_placeholders(const SampleText& sample, std::span<const MediaTokens> given);
+/// between them. `given` has n of each in the order of the text. `wider_spans` are of the sample's text.
+ExpandedText expand_placeholders(const SampleText& sample, std::span<const MediaTokens> given,
+                                 std::span<const ExpandedText::Span> wider_spans = {});
 
 struct SampleTokens {
   std::vector<std::int64_t> input_ids;
-  std::vector<std::int64_t> labels;       ///< the token itself where it begins inside a loss span, else kIgnoreLabel
-  std::vector<std::int64_t> token_types;  ///< MediaWords::token_type on placeholders, else 0
-  std::size_t num_labels = 0;             ///< labels that some position predicts, that is, not the first token's
+  std::vector<std::int64_t> labels;        ///< the token itself where it begins inside a loss span, else kIgnoreLabel
+  std::vector<std::int64_t> token_types;   ///< MediaWords::token_type on placeholders, else 0
+  std::vector<std::int64_t> wider_labels;  ///< the same for wider_spans; empty where there are none
+  std::size_t num_labels = 0;              ///< labels that some position predicts, that is, not the first token's
+  std::size_t num_wider_labels = 0;        ///< the same of wider_labels
   bool was_cut = false;
 };
 

@@ -26,12 +26,16 @@ std::int64_t predicted(const Sample& sample, std::size_t t) {
   return t + 1 < sample.labels.size() ? sample.labels[t + 1] : kIgnoreLabel;
 }
 
+// Whether a position may predict both: each sample takes its own labels from a shared one, and ORPO has the prompt's of
+// one answer alone.
+bool go_together(std::int64_t a, std::int64_t b) { return a == b || a == kIgnoreLabel || b == kIgnoreLabel; }
+
 // Tokens, types and labels alone.
 std::size_t common_tokens(const Sample& a, const Sample& b, std::size_t from) {
   const std::size_t most = std::min(a.input_ids.size(), b.input_ids.size());
   std::size_t t = from;
   while (t < most && a.input_ids[t] == b.input_ids[t] && a.token_types[t] == b.token_types[t] &&
-         predicted(a, t) == predicted(b, t))
+         go_together(predicted(a, t), predicted(b, t)))
     ++t;
   return t;
 }

@@ -13,8 +13,8 @@ inline constexpr std::size_t kLeastShared = 16;
 /// Segments that a sample may have before its own.
 inline constexpr std::size_t kMostPrefixes = 3;
 
-/// How many tokens `a` and `b` begin alike by, given that they do up to `from`: same ids, same media, and the same
-/// label for each of these positions to predict, if any. A run of soft tokens is never cut.
+/// How many tokens `a` and `b` begin alike by, given that they do up to `from`: same ids, same media, and no
+/// two labels for one of these positions to predict. A run of soft tokens is never cut.
 std::size_t common_prefix(const Sample& a, const Sample& b, std::size_t from = 0);
 
 /// Tokens that are computed once, although several samples may have them.

@@ -79,6 +79,18 @@ TEST(TokenizeSample, LabelsAreTheAssistantsTokens) {
   }
 }
 
+TEST(TokenizeSample, LabelsOfWiderSpansComeBesideThoseOfTheAnswer) {
+  const std::vector<ExpandedText::Span> all{{0, chat().text.size()}};
+  const auto tokens = tokenize_sample(tiny(), expand_placeholders(chat(), kSoftTokens, all), 0);
+  const auto plain = tokenize_sample(tiny(), expand_placeholders(chat(), kSoftTokens), 0);
+  ASSERT_TRUE(tokens && plain);
+  EXPECT_EQ(tokens->labels, plain->labels);
+  EXPECT_TRUE(plain->wider_labels.empty());
+  const auto media = std::ranges::count_if(tokens->wider_labels, [](std::int64_t label) { return label == -100; });
+  EXPECT_GT(media, 9);  // 9 soft tokens, and what opens and closes them
+  EXPECT_EQ(tokens->num_wider_labels, tokens->input_ids.size() - static_cast<std::size_t>(media) - 1);
+}
+
 TEST(TokenizeSample, MediaNeverCarryLoss) {
   SampleText sample = chat();
   sample.loss_spans = {{5, sample.text.size()}};

@@ -33,13 +33,13 @@ Ids list_of(const at::Tensor& tensor) {
   return {flat.data_ptr<std::int64_t>(), flat.data_ptr<std::int64_t>() + flat.numel()};
 }
 
-TEST(CommonPrefix, EndsBeforeTheFirstPositionThatPredictsAnotherLabel) {
+TEST(CommonPrefix, EndsBeforeTheFirstPositionThatPredictsTwoLabels) {
   const Sample a = prefix_sample({1, 2, 3, 4, 5}, 3), b = prefix_sample({1, 2, 3, 9, 5}, 3);
-  EXPECT_EQ(common_prefix(a, b), 2u);  // position 2 predicts 4 here and 9 there
-  EXPECT_EQ(common_prefix(a, prefix_sample({1, 2, 3, 9, 5}, 5)), 2u);
+  EXPECT_EQ(common_prefix(a, b), 2u);                                  // position 2 predicts 4 here and 9 there
+  EXPECT_EQ(common_prefix(a, prefix_sample({1, 2, 3, 9, 5}, 5)), 3u);  // nothing there
   EXPECT_EQ(common_prefix(prefix_sample({1, 2, 3, 4, 5}, 5), prefix_sample({1, 2, 3, 9, 5}, 4)), 3u);
   EXPECT_EQ(common_prefix(a, a), 5u);
-  EXPECT_EQ(common_prefix(a, prefix_sample({1, 2, 3, 4}, 3)), 3u);  // which predicts nothing behind its end
+  EXPECT_EQ(common_prefix(a, prefix_sample({1, 2, 3, 4}, 3)), 4u);  // which predicts nothing behind its end
   EXPECT_EQ(common_prefix(prefix_sample({1, 2, 3, 4, 5}, 1), prefix_sample({1, 2, 3, 9}, 1)), 2u);
   EXPECT_EQ(common_prefix(a, prefix_sample({7, 2, 3, 4, 5}, 3)), 0u);
 }
@@ -94,8 +94,9 @@ TEST(SharePrefixes, MakesATreeWhosePathsAreTheSamples) {
     }
     EXPECT_EQ(ids, samples[i].input_ids) << i;
   }
-  // 1 2 3 | 4 | 5 6 7, 9 9, 8 7 …: three begin by 1 2 3, of which two go on by 4.
-  EXPECT_EQ(tree.num_tokens(), 3u + 1u + 3u + 4u + 3u + 2u);
+  // Three begin by 1 2 3 4, of which two go on by 5, behind which 6 predicts 7 here and 9 there: 6 7, 6 9 9, 8 7 and
+  // 9 9.
+  EXPECT_EQ(tree.num_tokens(), 4u + 1u + 2u + 3u + 2u + 2u);
 }
 
 TEST(SharePrefixes, LeavesWhatIsTooShortApart) {
@@ -122,6 +123,15 @@ TEST(CollateShared, CountsLabelsOfAPrefixForEachSample) {
   EXPECT_FALSE(batch.has_padding);
 }
 
+// ORPO: a chosen answer is learned with its prompt, the rejected one without.
+TEST(CollateShared, APromptThatOneSampleLearnsIsThereOnce) {
+  const std::vector<Sample> pair{prefix_sample({1, 2, 3, 4, 5}, 1), prefix_sample({1, 2, 3, 9, 8}, 3)};
+  const Batch batch = collate_shared(pair, /*least_shared=*/2);
+  EXPECT_EQ(list_of(batch.input_ids), (Ids{1, 2, 3, 4, 5, 3, 9, 8}));
+  EXPECT_EQ(list_of(batch.label_ids), (Ids{2, 3, 4, 5, 9, 8}));
+  EXPECT_EQ(list_of(batch.label_flat_index), (Ids{0, 1, 2, 3, 5, 6}));
+}
+
 TEST(CollateShared, HasMediaOfAPrefixOnce) {
   std::vector<Sample> samples{prefix_sample({1, kImageToken, kImageToken, 3, 4}, 4),
                               prefix_sample({1, kImageToken, kImageToken, 3, kImageToken, 5}, 5)};
@@ -130,8 +140,8 @@ TEST(CollateShared, HasMediaOfAPrefixOnce) {
   const Batch batch = collate_shared(samples, 1);
   ASSERT_EQ(batch.media.size(), 2u);
   EXPECT_EQ(batch.media[1].num_soft_tokens, 1);
-  EXPECT_EQ(list_of(batch.soft_rows), (Ids{1, 2, 6}));
-  EXPECT_EQ(list_of(batch.input_ids), (Ids{1, kImageToken, kImageToken, 3, 4, 3, kImageToken, 5}));
+  EXPECT_EQ(list_of(batch.soft_rows), (Ids{1, 2, 5}));
+  EXPECT_EQ(list_of(batch.input_ids), (Ids{1, kImageToken, kImageToken, 3, 4, kImageToken, 5}));
 }
 
 SampleTokens prefix_tokens(std::size_t count, std::size_t other_from, std::size_t prompt) {

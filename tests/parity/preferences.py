@@ -368,6 +368,9 @@ def check_forms(ref, folder):
     # ORPO learns the prompt of the chosen answer, too.
     orpo = shown(ref.base, folder / "forms.jsonl", "--objective", "orpo")
     check(all(orpo[0]["learnt"][1:]) and orpo[1]["learnt"] == rows[1]["learnt"], "orpo: what carries loss")
+    counted = json.loads(bezel("preprocess", "--base-model", ref.base, "--train-file", folder / "forms.jsonl", "--output-dir", folder / "none",
+                               "--objective", "orpo", "--dry-run", "--json").stdout)["train"]["label_tokens"]
+    check(counted == sum(sum(row["learnt"][1:]) for row in orpo), f"orpo: preprocess counts {counted} labels")
     terminal = bezel("preprocess", "--base-model", ref.base, "--train-file", folder / "forms.jsonl", "--output-dir", folder / "none", "--show", "1",
                      "--objective", "dpo", "--color", "never").stdout
     for part in ("forms.jsonl:1, chosen: ", "forms.jsonl:1, rejected: ", f"⟦{good}<turn|>⟧", f"⟦{bad}<turn|>⟧"):
