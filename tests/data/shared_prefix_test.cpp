@@ -94,8 +94,9 @@ TEST(SharePrefixes, MakesATreeWhosePathsAreTheSamples) {
     }
     EXPECT_EQ(ids, samples[i].input_ids) << i;
   }
-  // 1 2 3 | 4 | 5 6 7, 9 9, 8 7 …: three begin by 1 2 3, of which two go on by 4.
-  EXPECT_EQ(tree.num_tokens(), 3u + 1u + 3u + 4u + 3u + 2u);
+  // Three begin by 1 2 3 4, of which two go on by 5, behind which 6 predicts 7 here and 9 there: 6 7, 6 9 9, 8 7 and
+  // 9 9.
+  EXPECT_EQ(tree.num_tokens(), 4u + 1u + 2u + 3u + 2u + 2u);
 }
 
 TEST(SharePrefixes, LeavesWhatIsTooShortApart) {
@@ -139,8 +140,8 @@ TEST(CollateShared, HasMediaOfAPrefixOnce) {
   const Batch batch = collate_shared(samples, 1);
   ASSERT_EQ(batch.media.size(), 2u);
   EXPECT_EQ(batch.media[1].num_soft_tokens, 1);
-  EXPECT_EQ(list_of(batch.soft_rows), (Ids{1, 2, 6}));
-  EXPECT_EQ(list_of(batch.input_ids), (Ids{1, kImageToken, kImageToken, 3, 4, 3, kImageToken, 5}));
+  EXPECT_EQ(list_of(batch.soft_rows), (Ids{1, 2, 5}));
+  EXPECT_EQ(list_of(batch.input_ids), (Ids{1, kImageToken, kImageToken, 3, 4, kImageToken, 5}));
 }
 
 SampleTokens prefix_tokens(std::size_t count, std::size_t other_from, std::size_t prompt) {
