@@ -191,7 +191,8 @@ KnownColumns with_known_columns(const JsonView& line) {
   for (const char* key : {"file_name", "path"})
     if (!has_any_media(out) && (key[0] == 'f' || !is_chat(out))) place_file_name(out, key, source);
   for (const input::MediaWords& words : input::kMediaWords.values)
-    if (has_content(out, words.list.data()) && !out[words.list].is_array()) out[words.list] = Json::array({out[words.list]});
+    if (has_content(out, words.list.data()) && !out[words.list].is_array())
+      out[words.list] = Json::array({out[words.list]});
   rename_column(out, "functions", "tools", source);
   rename_column(out, "system_prompt", "system", source);
   known.adds_request = make_chat(out, listed, source);

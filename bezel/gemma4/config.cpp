@@ -14,7 +14,6 @@ namespace {
 
 using io::JsonView;
 
-
 std::int64_t count(const JsonView& json, std::string_view name, std::int64_t min = 1) {
   return json.at(name).whole(min, kMaxDim);
 }

@@ -129,7 +129,8 @@ Value arithmetic(Runtime& runtime, const std::string& operation, const Value& le
   for (const Value* value : {&left, &right})
     if (value->is_undefined() && !(operation == "%" && left.is_string())) throw Error(value->bytes());
   if (operation == "+" && left.is_string() && right.is_string()) return added_texts(runtime, left, right);
-  if (operation == "+" && is_list_or_tuple(left) && left.kind() == right.kind()) return added_lists(runtime, left, right);
+  if (operation == "+" && is_list_or_tuple(left) && left.kind() == right.kind())
+    return added_lists(runtime, left, right);
   if (operation == "*" && is_repeatable(left) && right.is_integral())
     return repeated(runtime, left, right.as_integer());
   if (operation == "*" && is_repeatable(right) && left.is_integral())

@@ -94,10 +94,10 @@ Value rejectattr_filter(Runtime& runtime, const Value& value, Arguments argument
 }
 
 constexpr Filter kSelectingFilters[] = {{"map", map_filter},
-                               {"select", select_filter},
-                               {"reject", reject_filter},
-                               {"selectattr", selectattr_filter},
-                               {"rejectattr", rejectattr_filter}};
+                                        {"select", select_filter},
+                                        {"reject", reject_filter},
+                                        {"selectattr", selectattr_filter},
+                                        {"rejectattr", rejectattr_filter}};
 
 }  // namespace
 

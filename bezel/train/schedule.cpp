@@ -9,15 +9,15 @@ namespace bezel::train {
 namespace {
 
 constexpr std::string_view kScheduleNames[] = {"cosine",
-                                       "linear",
-                                       "constant",
-                                       "constant_with_warmup",
-                                       "cosine_with_restarts",
-                                       "cosine_with_min_lr",
-                                       "cosine_warmup_with_min_lr",
-                                       "polynomial",
-                                       "inverse_sqrt",
-                                       "warmup_stable_decay"};
+                                               "linear",
+                                               "constant",
+                                               "constant_with_warmup",
+                                               "cosine_with_restarts",
+                                               "cosine_with_min_lr",
+                                               "cosine_warmup_with_min_lr",
+                                               "polynomial",
+                                               "inverse_sqrt",
+                                               "warmup_stable_decay"};
 
 constexpr std::string_view kCycles[] = {"num_cycles"};
 constexpr std::string_view kMinLr[] = {"min_lr", "min_lr_rate", "num_cycles"};
