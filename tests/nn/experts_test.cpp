@@ -17,7 +17,7 @@ namespace {
 
 using torch::Tensor;
 
-constexpr std::int64_t kHidden = 6, kWidth = 5, kTopK = 2, kRank = 3;
+constexpr std::int64_t kHidden = 6, kExpertWidth = 5, kTopK = 2, kRank = 3;
 
 Tensor int64s(std::vector<std::int64_t> values, std::vector<std::int64_t> shape) {
   return at::tensor(values, torch::kLong).view(shape);
@@ -40,15 +40,15 @@ Tensor merged(const Tensor& stack, const std::optional<Adapter>& adapter, std::i
 }
 
 struct Mixture {
-  explicit Mixture(std::int64_t num_experts) : experts(num_experts, kHidden, kWidth) {
-    gate_up = torch::randn({num_experts, 2 * kWidth, kHidden});
-    down = torch::randn({num_experts, kHidden, kWidth});
+  explicit Mixture(std::int64_t num_experts) : experts(num_experts, kHidden, kExpertWidth) {
+    gate_up = torch::randn({num_experts, 2 * kExpertWidth, kHidden});
+    down = torch::randn({num_experts, kHidden, kExpertWidth});
     experts.gate_up_proj.weight = quant::dense_weight(gate_up, "gate_up");
     experts.down_proj.weight = quant::dense_weight(down, "down");
   }
   void adapt(bool first, bool second) {
-    if (first) experts.gate_up_proj.adapter = random_adapter(gate_up.size(0), kHidden, 2 * kWidth);
-    if (second) experts.down_proj.adapter = random_adapter(gate_up.size(0), kWidth, kHidden);
+    if (first) experts.gate_up_proj.adapter = random_adapter(gate_up.size(0), kHidden, 2 * kExpertWidth);
+    if (second) experts.down_proj.adapter = random_adapter(gate_up.size(0), kExpertWidth, kHidden);
   }
   std::vector<Tensor> adapters() const {
     std::vector<Tensor> out;
@@ -64,7 +64,7 @@ struct Mixture {
       for (std::int64_t k = 0; k < chosen.size(1); ++k) {
         const auto expert = chosen[n][k].item<std::int64_t>();
         const Tensor both = merged(gate_up, experts.gate_up_proj.adapter, expert).mv(x[n]);
-        const Tensor act = at::gelu(both.slice(0, 0, kWidth), "tanh") * both.slice(0, kWidth);
+        const Tensor act = at::gelu(both.slice(0, 0, kExpertWidth), "tanh") * both.slice(0, kExpertWidth);
         sum = sum + weight[n][k] * merged(down, experts.down_proj.adapter, expert).mv(act);
       }
       rows.push_back(sum);
