@@ -71,6 +71,7 @@ bench:
 	@$(PYTHON) benchmarks/gemma3_270m.py
 	@$(PYTHON) benchmarks/vs_transformers.py
 	@build/benchmarks/bench_kernels
+	@$(MAKE) device-counts
 
 # What an update asks of a device, Bezel beside transformers + PEFT, into docs/BENCHMARKS.md: counts on a simulated device.
 device-counts:

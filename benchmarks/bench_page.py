@@ -250,6 +250,15 @@ def replace_section(page, body):
     page.write_text(text[:begin] + body + text[end:])
 
 
+def with_other_sections(new, old):
+    """`new` with what `old` has and it lacks: sections that other programs wrote, and the counts at its end."""
+    at = old.find("\n<!-- device counts -->")
+    old, counts = (old, "") if at < 0 else (old[:at], old[at:])
+    kept = "".join(f"\n## {text.rstrip()}\n" for text in old.split("\n## ")[1:] if f"\n## {text.splitlines()[0]}\n" not in new)
+    end = new.find("\n## Beside\n")
+    return (new if end < 0 else new[:end]) + kept + ("" if end < 0 else new[end:]) + counts
+
+
 def notes(results):
     said = []
     if index := results.get("scattered", {}).get("index"):

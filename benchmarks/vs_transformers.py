@@ -223,7 +223,8 @@ def main():
             bench.measure(name)
         for line in bench_page.lines_of(name, bench.results):
             print(line, flush=True)
-    options.output.write_text(bench_page.page(bench.results))
+    old = options.output.read_text() if options.output.exists() else ""
+    options.output.write_text(bench_page.with_other_sections(bench_page.page(bench.results), old))
     return 0
 
 
