@@ -21,6 +21,10 @@ from _reference import BIN, ROOT, bezel, check, finish
 
 MIB = 1 << 20
 STEPS = 4
+# Each large block goes back to the system when it is freed. By default the command keeps its heap, and where large blocks lie in it
+# moves its end by up to a third of these small matrices from one run to the next.
+RETURNS_FREED_MEMORY = dict(MALLOC_ARENA_MAX="1", MALLOC_MMAP_THRESHOLD_=str(256 << 10), MALLOC_MMAP_MAX_="1000000",
+                            MALLOC_TRIM_THRESHOLD_=str(256 << 10))
 
 
 def write_model(folder: Path) -> int:
@@ -43,10 +47,7 @@ class Watched:
     """A command, with the most anonymous and the most resident memory that /proc showed while it ran, in bytes."""
 
     def __init__(self, *command):
-        # Returns each large block to the system when it is freed. By default the command keeps its heap, and where large blocks lie
-        # in it moves its end by up to a third of these small matrices from one run to the next.
-        env = dict(os.environ, MALLOC_ARENA_MAX="1", MALLOC_MMAP_THRESHOLD_=str(256 << 10), MALLOC_MMAP_MAX_="1000000",
-                   MALLOC_TRIM_THRESHOLD_=str(256 << 10))
+        env = os.environ | RETURNS_FREED_MEMORY
         process = subprocess.Popen([str(part) for part in command], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.anonymous, self.resident = 0, 0
         status = Path(f"/proc/{process.pid}/status")

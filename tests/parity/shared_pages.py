@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from memory import write_model
+from memory import RETURNS_FREED_MEMORY, write_model
 from processes import ENVIRONMENT, ranks_of
 
 RANKS = 3
@@ -47,7 +47,8 @@ class Look:
                    f"--storage={storage}", f"--global-batch-size={RANKS}", "--micro-batch-size=1", "--lora-r=2", "--packing=false", "--sample-predictions=0",
                    "--save-steps=0", "--logging-steps=1", "--val-set-size=0", "--report-to=jsonl", "--dataloader-num-workers=0"]
         command = [str(part) for part in command]
-        process = subprocess.Popen(["mpirun", "-n", str(ranks), *command] if ranks > 1 else command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=ENVIRONMENT)
+        process = subprocess.Popen(["mpirun", "-n", str(ranks), *command] if ranks > 1 else command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+                                   env=ENVIRONMENT | RETURNS_FREED_MEMORY)
         lines = []
         try:
             for line in process.stderr:
