@@ -102,10 +102,10 @@ def check_diverged(runs):
 def check_memory(runs):
     """Row 28: an allocation that fails ends the run with 5, its size and what lowers it."""
     limit = 4 << 30
-    long = runs.folder / "long.jsonl"
-    long.write_text(json.dumps({"messages": [{"role": "user", "content": "a cup of tea " * 12000},
-                                             {"role": "assistant", "content": "No."}]}) + "\n")
-    process = subprocess.run(runs.command("memory", train_file=long, max_seq_length=1 << 20, val_set_size=0, micro_batch_size=1),
+    many = runs.folder / "many.jsonl"  # of 400 such samples a micro-batch needs more than that for its hidden states
+    many.write_text("".join(json.dumps({"messages": [{"role": "user", "content": f"{i}" + " a cup of tea" * 240},
+                                                     {"role": "assistant", "content": "No."}]}) + "\n" for i in range(400)))
+    process = subprocess.run(runs.command("memory", train_file=many, max_seq_length=4096, val_set_size=0, micro_batch_size=400, packing="false"),
                              stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, timeout=PATIENCE_S,
                              preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)))
     line = process.stderr.splitlines()[-1]
