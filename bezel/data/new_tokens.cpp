@@ -24,10 +24,6 @@ bool is_file(const fs::path& path) {
   return fs::is_regular_file(path, error);
 }
 
-bool is_added(const std::vector<AddedToken>& added, const std::string& content) {
-  return std::ranges::find(added, content, &AddedToken::content) != added.end();
-}
-
 // Where a string of JSON that begins at `begin` has its closing quote.
 std::size_t string_end(std::string_view json, std::size_t begin) {
   std::size_t at = begin + 1;
@@ -104,6 +100,10 @@ bool is_new(const AddedToken& token, const Tokenizer& base, std::int64_t next, c
 }
 
 }  // namespace
+
+bool is_added(std::span<const AddedToken> tokens, const std::string& content) {
+  return std::ranges::find(tokens, content, &AddedToken::content) != tokens.end();
+}
 
 void add_tokens(TokenizerSpec& spec, std::span<const AddedToken> tokens) {
   for (AddedToken token : tokens) {

@@ -13,6 +13,9 @@
 /// tokenizers.
 namespace bezel::data {
 
+/// Whether a token of that content is among `tokens`.
+bool is_added(std::span<const AddedToken> tokens, const std::string& content);
+
 /// Adds tokens to a tokenizer: a string that it does not know gets the next id, a word of the vocabulary keeps its own
 /// and is cut out of texts from now on; what is an added token already stays as it is.
 void add_tokens(TokenizerSpec& spec, std::span<const AddedToken> tokens);

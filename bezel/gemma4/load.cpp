@@ -66,7 +66,7 @@ void assign(const std::shared_ptr<const quant::Weight>& weight, const nn::Slot& 
   slot.assign_weight(weight->device() == options.device ? weight : weight->to(options.device));
 }
 
-// What is left to do once all processes have made their codes.
+// Assignments that wait until all processes have made their codes.
 using Pending = std::vector<std::function<void()>>;
 
 void fill_shared(const Tensor& tensor, quant::Storage storage, const std::string& name, const nn::Slot& slot,

@@ -29,7 +29,7 @@ std::vector<Tensor> factors_of(const torch::nn::Module& root) {
   return all;
 }
 
-// Matrices that lie so in one storage that the next begins `step(i)` elements behind.
+// Whether all are in one storage and each begins `step` elements behind the one before it.
 template <typename Step>
 bool follow_each_other(const std::vector<Tensor>& parts, const Step& step) {
   for (std::size_t i = 0; i + 1 < parts.size(); ++i)

@@ -8,7 +8,7 @@
 namespace bezel::nn {
 
 /// A and B of all adapters of a model, rounded to the dtype that a device multiplies them in. One kernel rounds them
-/// for a whole pass, and those of layers over one input lie one behind the other, so that they are one matrix.
+/// for a whole pass, and those of layers over one input are contiguous, so that they form one matrix.
 class NarrowFactors {
  public:
   /// The copies for the current values, on the device where the adapters are.
@@ -41,7 +41,7 @@ class ScopedNarrowFactors {
   std::shared_ptr<const NarrowFactors> outer_;
 };
 
-/// Matrices as one, row upon row or column beside column: without a copy where they lie so in memory.
+/// Matrices as one, row upon row or column beside column: without a copy where their storage is contiguous.
 torch::Tensor stacked_rows(const std::vector<torch::Tensor>& parts);
 torch::Tensor joined_columns(const std::vector<torch::Tensor>& parts);
 

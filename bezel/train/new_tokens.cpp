@@ -32,10 +32,6 @@ bool is_whole(const lora::LoraConfig& config, std::string_view module) {
   return std::ranges::any_of(config.modules_to_save, [&](const std::string& name) { return is_called(name, module); });
 }
 
-bool holds(std::span<const data::AddedToken> tokens, const std::string& content) {
-  return std::ranges::find(tokens, content, &data::AddedToken::content) != tokens.end();
-}
-
 void check_content(const Asked& asked, const std::string& content, std::set<std::string>& seen) {
   if (content.empty() || content.size() > kMaxTokenBytes)
     refuse(asked.key, "got a token of ", content.size(), " bytes, expected 1 to ", kMaxTokenBytes);
@@ -51,7 +47,7 @@ std::vector<data::AddedToken> tokens_to_add(const TrainConfig& config, const dat
        {Asked{"add_tokens", config.add_tokens, false}, Asked{"add_special_tokens", config.add_special_tokens, true}}) {
     for (const std::string& content : asked.contents) {
       check_content(asked, content, seen);
-      if (holds(base.added(), content)) continue;
+      if (data::is_added(base.added(), content)) continue;
       if (const auto word = base.token_id(content))
         refuse(asked.key, "'", content, "' is a word of the vocabulary already, with id ", *word,
                ": leave it out, and name the id in trainable_token_indices if its row should be trained");

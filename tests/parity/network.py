@@ -15,10 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from safetensors.torch import load_file, save_file
-
 from _runs import MODEL, PATIENCE_S, ROOT
-from processes import ENVIRONMENT, RESUME, Group
+from processes import ENVIRONMENT, RESUME, Group, other_model
 
 RATE = 1e9  # bits a second
 NETWORK = "10.77.0"
@@ -197,17 +195,6 @@ class Elsewhere:
 
     def __exit__(self, *_):
         self.host.run("umount", self.path)
-
-
-def other_model(folder):
-    """The checkpoint with one weight of one matrix changed."""
-    shutil.copytree(MODEL, folder)
-    tensors = load_file(folder / "model.safetensors")
-    name = next(name for name in sorted(tensors) if name.endswith("q_proj.weight"))
-    tensors[name] = tensors[name].clone()
-    tensors[name].view(-1)[0] += 1
-    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
-    return folder
 
 
 def check_other_files(cluster):

@@ -18,7 +18,7 @@ import zlib
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from _runs import MODEL, PATIENCE_S, ROOT, Runs, copy
 
@@ -191,6 +191,17 @@ def failing(runs, ranks, expect, *extra, command=None, **flags):
     own = [text for text in done.stderr.splitlines() if text.startswith("bezel: ")]
     assert done.returncode == expect and len(own) == 1, (done.returncode, own, done.stderr)
     return own[0]
+
+
+def other_model(folder):
+    """The checkpoint with one weight of one matrix changed."""
+    shutil.copytree(MODEL, folder)
+    tensors = load_file(folder / "model.safetensors")
+    name = next(name for name in sorted(tensors) if name.endswith("q_proj.weight"))
+    tensors[name] = tensors[name].clone()
+    tensors[name].view(-1)[0] += 1
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    return folder
 
 
 def on_one_rank(rank, flag, value, out="failing", *extra, **flags):
