@@ -219,6 +219,29 @@ def serial_share(results):
     return section("Serial share", text, "\n".join([head, "|" + "---|" * 9, *(serial_line(work, one) for work, one in found.items()), "", *whole]).rstrip())
 
 
+def whole_line(name, found):
+    ours, peer = found["bezel"], found.get("peer")
+    scaled = found["layers"] < found["whole"]
+    cells = [f"{found['layers']} of {found['whole']}", f"{ours['tokens_per_s']:.0f} tokens/s, {ours['bytes'] / 1e9:.2f} GB", f"{found['share']:.2f}",
+             f"{peer['tokens_per_s']:.0f} tokens/s, {peer['bytes'] / 1e9:.2f} GB" if peer else "",
+             f"{ours['tokens_per_s'] / peer['tokens_per_s']:.2f}x, {ours['bytes'] / peer['bytes']:.2f}x" if peer else "",
+             f"{ours['step_s'] * found['times']:.1f} s{' (scaled)' if scaled else ''}"]
+    return f"| {name} | " + " | ".join(cells) + " |"
+
+
+def whole_model(results):
+    if not (found := results.get("whole_model")):
+        return ""
+    last = list(found.values())[-1]
+    counts = sorted({(one["rounds"], one["steps"]) for one in found.values()})
+    rounds = "; ".join(f"{r} {'round' if r == 1 else 'rounds'} of {s} steps" for r, s in counts)
+    text = ("Each size of Gemma 4 (benchmarks/whole_model.py): text of 512 tokens where nothing else is said, labels on the last quarter, rank 16 on the seven\n"
+            "projections of all layers; the tuned peer, which in NF4 quantizes with bitsandbytes while it loads. Share: of the product rate, as above. A step\n"
+            f"of two layers is scaled to all of them by the FLOPs that both need. {rounds}, medians without the first step.\nOn {last['machine']}.")
+    head = "| size | layers | Bezel | share | tuned peer | speed, memory | a step of all layers |"
+    return section("Each size", text, "\n".join([head, "|" + "---|" * 7, *(whole_line(name, one) for name, one in found.items())]))
+
+
 def experts_line(name, found):
     ours, peer = found["bezel"], found.get("peer")
     cells = [f"{ours['step_s']:.2f} s, {ours['bytes'] / 1e9:.1f} GB", aimed(found["share"], 0.45 if name == "experts frozen" else None).replace("x", ""),
@@ -321,6 +344,7 @@ Machine: {machine()}. torch {torch.__version__}, transformers {transformers.__ve
             + section("Length", "One row, labels on its last quarter. Needed FLOPs of a token grow with the pairs that full attention sees.",
                       table("| tokens | tokens/s | memory | needed for a token | reached |", ["lengths"], results))
             + section("Threads", "As text.", table("| threads | tokens/s | memory |", ["threads"], results))
+            + whole_model(results)
             + shared_prefixes(results)
             + experts(results)
             + serial_share(results)

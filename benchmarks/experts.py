@@ -18,9 +18,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "benchmarks")]
+import bench_inputs  # noqa: E402
 import bench_page  # noqa: E402
-
-HIDDEN, WIDTH, EXPERTS, TOP_K, DENSE = 2816, 704, 128, 8, 2112
+from needed_flops import needed_flops  # noqa: E402
 
 
 def arguments():
@@ -38,33 +38,10 @@ def arguments():
     return p.parse_args()
 
 
-def make_model(out: Path, vocab: int):
-    import torch
-    from transformers import Gemma4Config, Gemma4ForConditionalGeneration
-
-    text = dict(hidden_size=HIDDEN, intermediate_size=DENSE, num_hidden_layers=2, layer_types=["sliding_attention", "full_attention"], num_attention_heads=16,
-                num_key_value_heads=8, num_global_key_value_heads=2, head_dim=256, global_head_dim=512, attention_k_eq_v=True, sliding_window=1024, vocab_size=vocab,
-                hidden_size_per_layer_input=0, num_kv_shared_layers=0, final_logit_softcapping=30.0, enable_moe_block=True, num_experts=EXPERTS, top_k_experts=TOP_K,
-                moe_intermediate_size=WIDTH)
-    vision = dict(hidden_size=48, intermediate_size=80, num_hidden_layers=1, num_attention_heads=3, num_key_value_heads=3, head_dim=16, position_embedding_size=64,
-                  use_clipped_linears=False, standardize=True)
-    torch.manual_seed(0)
-    torch.set_default_dtype(torch.bfloat16)
-    ids = dict(image_token_id=4, video_token_id=5, boi_token_id=6, eoi_token_id=7, audio_token_id=8, boa_token_id=9, eoa_token_index=10)
-    model = Gemma4ForConditionalGeneration(Gemma4Config(text_config=text, vision_config=vision, audio_config=None, **ids))
-    with torch.no_grad():
-        for name, p in model.named_parameters():
-            if ".experts." in name or "router.proj" in name:
-                p.normal_(0, p.shape[-1] ** -0.5)
-    model.save_pretrained(out, max_shard_size="4GB")
-
-
 def make_inputs(path: Path, vocab: int, tokens: int):
     import torch
 
-    import bench_inputs
-
-    ids = torch.randint(11, vocab, (1, tokens), generator=torch.Generator().manual_seed(0))
+    ids = torch.randint(11, min(vocab, 250_000), (1, tokens), generator=torch.Generator().manual_seed(0))
     bench_inputs.save(dict(input_ids=ids, mm_token_type_ids=torch.zeros_like(ids), attention_mask=torch.ones_like(ids), labels=bench_inputs.suffix(ids, tokens // 4)), path)
 
 
@@ -77,17 +54,6 @@ def run(*command):
 
 def step_s(result):
     return statistics.median(result["step_s"][1:] or result["step_s"])
-
-
-def needed_flops(tokens, vocab, adapts_experts):
-    """Of the products that a step cannot do without: forward, and the gradients of the inputs but for the embeddings'. Of the last layer
-    keys for all rows, the rest for those that predict a label."""
-    labelled = tokens // 4
-    feed_forward = 3 * HIDDEN * DENSE + TOP_K * 3 * HIDDEN * WIDTH
-    first = 2 * tokens * (HIDDEN * 256 * (16 + 8 + 8) + 2 * (16 * 256 * HIDDEN + feed_forward))  # q, k and v read the embeddings
-    second = 4 * tokens * HIDDEN * 512 * 2 + 4 * labelled * (2 * 16 * 512 * HIDDEN + feed_forward)
-    ranks = 6 * (tokens + labelled) * 16 * TOP_K * (2 * HIDDEN + 3 * WIDTH) if adapts_experts else 0
-    return first + second + ranks + 4 * labelled * vocab * HIDDEN
 
 
 def product_rate(threads):
@@ -108,7 +74,7 @@ def main():
     options = arguments()
     model, inputs = options.work / f"moe2-{options.vocab}", options.work / f"moe2-{options.vocab}-{options.tokens}.safetensors"
     if not (model / "config.json").exists():
-        make_model(model, options.vocab)
+        subprocess.run([sys.executable, ROOT / "tools" / "make_bench_model.py", model, "--shape", "26b-a4b", "--vocab", str(options.vocab)], check=True)
     if not inputs.exists():
         make_inputs(inputs, options.vocab, options.tokens)
     store = options.work / "results.json"
@@ -136,7 +102,8 @@ def measure(options, model, inputs, adapts):
     figures = lambda runs: dict(step_s=statistics.median(map(step_s, runs)), bytes=max(r["peak_bytes"] for r in runs))
     found = dict(bezel=figures(ours), tokens=options.tokens, vocab=options.vocab, rounds=options.rounds, day=time.strftime("%Y-%m-%d"), machine=bench_page.machine(),
                  waits=os.environ.get("OMP_WAIT_POLICY", ""))
-    found["share"] = needed_flops(options.tokens, options.vocab, adapts) / found["bezel"]["step_s"] / product_rate(ours[0]["threads"])
+    config = json.loads((model / "config.json").read_text())
+    found["share"] = needed_flops(config, bench_inputs.load(inputs), towers=towers.split(",")) / found["bezel"]["step_s"] / product_rate(ours[0]["threads"])
     return found | (dict(peer=figures(theirs)) if theirs else {})
 
 

@@ -40,7 +40,7 @@ def seen_pairs(mask, queries, window):
     return pairs
 
 
-def text_flops(config, inputs, rank):
+def text_flops(config, inputs, rank, expert_rank=0):
     text, mask, labels = config["text_config"], inputs["attention_mask"].bool(), inputs["labels"]
     hidden, heads, kv = text["hidden_size"], text["num_attention_heads"], text["num_key_value_heads"]
     predicting = (labels != IGNORE).roll(-1, 1)  # the position before each label
@@ -62,6 +62,8 @@ def text_flops(config, inputs, rank):
         elif own:
             flops += 2 * product(all_rows, hidden, kv * head_dim, rank, graph)
         flops += 3 * product(rows, hidden, ffn, rank)
+        if text.get("enable_moe_block"):
+            flops += product(rows, hidden, text["num_experts"], 0) + 3 * product(rows * text["top_k_experts"], hidden, text["moe_intermediate_size"], expert_rank)
         flops += 12 * pairs[full, i >= last_own] * heads * head_dim
         if width := text.get("hidden_size_per_layer_input"):
             flops += 2 * product(rows, hidden, width, 0) + product(rows, hidden, width, 0, backward=False)
@@ -107,8 +109,8 @@ def audio_flops(config, inputs, rank):
 
 
 def needed_flops(config, inputs, rank=16, towers=("language",)):
-    """Of one step over `inputs`. A tower without adapters has no backward pass."""
-    flops = text_flops(config, inputs, rank)
+    """Of one step over `inputs`. A tower without adapters has no backward pass; `experts` is a tower here."""
+    flops = text_flops(config, inputs, rank, rank if "experts" in towers else 0)
     for name, count in (("vision", image_flops), ("audio", audio_flops)):
         tower = count(config, inputs, rank if name in towers else 0)
         flops += tower if name in towers else tower / 2
