@@ -225,7 +225,8 @@ def whole_line(name, found):
     cells = [f"{found['layers']} of {found['whole']}", f"{ours['tokens_per_s']:.0f} tokens/s, {ours['bytes'] / 1e9:.2f} GB", f"{found['share']:.2f}",
              f"{peer['tokens_per_s']:.0f} tokens/s, {peer['bytes'] / 1e9:.2f} GB" if peer else "",
              f"{ours['tokens_per_s'] / peer['tokens_per_s']:.2f}x, {ours['bytes'] / peer['bytes']:.2f}x" if peer else "",
-             f"{ours['step_s'] * found['times']:.1f} s{' (scaled)' if scaled else ''}"]
+             f"{ours['step_s'] * found['times']:.1f} s{' (scaled)' if scaled else ''}",
+             f"{peer['step_s'] * found['peer_times'] / (ours['step_s'] * found['times']):.2f}x{' (scaled)' if scaled else ''}" if peer else ""]
     return f"| {name} | " + " | ".join(cells) + " |"
 
 
@@ -237,9 +238,10 @@ def whole_model(results):
     rounds = "; ".join(f"{r} {'round' if r == 1 else 'rounds'} of {s} steps" for r, s in counts)
     text = ("Each size of Gemma 4 (benchmarks/whole_model.py): text of 512 tokens where nothing else is said, labels on the last quarter, rank 16 on the seven\n"
             "projections of all layers; the tuned peer, which in NF4 quantizes with bitsandbytes while it loads. Share: of the product rate, as above. A step\n"
-            f"of two layers is scaled to all of them by the FLOPs that both need. {rounds}, medians without the first step.\nOn {last['machine']}.")
-    head = "| size | layers | Bezel | share | tuned peer | speed, memory | a step of all layers |"
-    return section("Each size", text, "\n".join([head, "|" + "---|" * 7, *(whole_line(name, one) for name, one in found.items())]))
+            "of two layers is scaled to all of them by the FLOPs that both need, of Bezel and of the peer, which computes all rows of the last layer.\n"
+            f"{rounds}, medians without the first step.\nOn {last['machine']}.")
+    head = "| size | layers | Bezel | share | tuned peer | speed, memory | a step of all layers | speed there |"
+    return section("Each size", text, "\n".join([head, "|" + "---|" * 8, *(whole_line(name, one) for name, one in found.items())]))
 
 
 def experts_line(name, found):

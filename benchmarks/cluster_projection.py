@@ -58,9 +58,9 @@ def adapter_bytes(text):
     """Of float32 A and B on q, k, v, o, gate, up and down."""
     from needed_flops import layer_list
 
-    hidden, heads, kv = text["hidden_size"], text["num_attention_heads"], text["num_key_value_heads"]
+    hidden, heads = text["hidden_size"], text["num_attention_heads"]
     count = 0
-    for full, head_dim, ffn, own in layer_list(text):
+    for full, head_dim, kv, ffn, own in layer_list(text):
         count += 2 * (hidden + heads * head_dim) + 3 * (hidden + ffn)
         if own:
             count += (1 if text["attention_k_eq_v"] and full else 2) * (hidden + kv * head_dim)

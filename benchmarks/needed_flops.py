@@ -10,13 +10,18 @@ IGNORE = -100
 
 
 def layer_list(text):
-    """(type, head_dim, ffn, has keys and values of its own) of each layer."""
+    """(type, head_dim, heads of keys and values, ffn, has keys and values of its own) of each layer. transformers saves what differs between
+    layers as per_layer_config, whose keys may be padded with zeros."""
     first_shared = text["num_hidden_layers"] - text.get("num_kv_shared_layers", 0)
+    own = {int(key): value for key, value in (text.get("per_layer_config") or {}).items()}
     for i, kind in enumerate(text["layer_types"]):
         shared = i >= first_shared
         wide = 2 if shared and text.get("use_double_wide_mlp") else 1
         full = kind == "full_attention"
-        yield full, text["global_head_dim"] if full and text.get("global_head_dim") else text["head_dim"], text["intermediate_size"] * wide, not shared
+        head_dim = text["global_head_dim"] if full and text.get("global_head_dim") else text["head_dim"]
+        kv = full and text.get("attention_k_eq_v") and text.get("num_global_key_value_heads") or text["num_key_value_heads"]
+        about = own.get(i, {})
+        yield full, about.get("head_dim", head_dim), about.get("num_key_value_heads", kv), text["intermediate_size"] * wide, not shared
 
 
 def product(rows, inner, outer, rank, backward=True):
@@ -40,31 +45,32 @@ def seen_pairs(mask, queries, window):
     return pairs
 
 
-def text_flops(config, inputs, rank, expert_rank=0):
+def text_flops(config, inputs, rank, expert_rank=0, prunes_last_own=True):
+    """Without prunes_last_own the last layer with keys of its own takes all rows, as transformers' does; layers above it do not."""
     text, mask, labels = config["text_config"], inputs["attention_mask"].bool(), inputs["labels"]
-    hidden, heads, kv = text["hidden_size"], text["num_attention_heads"], text["num_key_value_heads"]
+    hidden, heads = text["hidden_size"], text["num_attention_heads"]
     predicting = (labels != IGNORE).roll(-1, 1)  # the position before each label
     predicting[:, -1] = False
     all_rows, some_rows = int(mask.sum()), int(predicting.sum())
     layers = list(layer_list(text))
-    last_own = max(i for i, layer in enumerate(layers) if layer[3])
+    pruned_from = max(i for i, layer in enumerate(layers) if layer[-1]) + (0 if prunes_last_own else 1)
     pairs = {}
     flops = 0
-    for i, (full, head_dim, ffn, own) in enumerate(layers):
-        asking = predicting if i >= last_own else mask
-        rows = some_rows if i >= last_own else all_rows
-        if (full, i >= last_own) not in pairs:
-            pairs[full, i >= last_own] = seen_pairs(mask, asking, 0 if full else text["sliding_window"])
+    for i, (full, head_dim, kv, ffn, own) in enumerate(layers):
+        asking = predicting if i >= pruned_from else mask
+        rows = some_rows if i >= pruned_from else all_rows
+        if (full, i >= pruned_from) not in pairs:
+            pairs[full, i >= pruned_from] = seen_pairs(mask, asking, 0 if full else text["sliding_window"])
         graph = i > 0  # below the first adapter nothing needs a gradient
         flops += product(rows, hidden, heads * head_dim, rank, graph) + product(rows, heads * head_dim, hidden, rank)
         if own and full and text.get("attention_k_eq_v"):  # values are the keys
-            flops += product(all_rows, hidden, (text.get("num_global_key_value_heads") or kv) * head_dim, rank, graph)
+            flops += product(all_rows, hidden, kv * head_dim, rank, graph)
         elif own:
             flops += 2 * product(all_rows, hidden, kv * head_dim, rank, graph)
         flops += 3 * product(rows, hidden, ffn, rank)
         if text.get("enable_moe_block"):
             flops += product(rows, hidden, text["num_experts"], 0) + 3 * product(rows * text["top_k_experts"], hidden, text["moe_intermediate_size"], expert_rank)
-        flops += 12 * pairs[full, i >= last_own] * heads * head_dim
+        flops += 12 * pairs[full, i >= pruned_from] * heads * head_dim
         if width := text.get("hidden_size_per_layer_input"):
             flops += 2 * product(rows, hidden, width, 0) + product(rows, hidden, width, 0, backward=False)
     return flops + product(some_rows, hidden, text["vocab_size"], 0)

@@ -123,7 +123,8 @@ class Bench:
         out = run([sys.executable, PEER, self.options.model, "--inputs", inputs, "--task", row.inputs["task"], *self.amount(row), *row.to_peer, *extra], row.environment)
         if row.decode:
             return dict(median_s=out["median_s"], tokens=out["tokens"])
-        return dict(tokens_per_s=out["tokens_per_s"], bytes=out["peak_bytes"], start_s=out["start_s"], loss=out["losses"][0])
+        return dict(tokens_per_s=out["tokens_per_s"], bytes=out["peak_bytes"], start_s=out["start_s"], loss=out["losses"][0],
+                    step_s=statistics.median(out["step_s"][1:] or out["step_s"]))
 
     def attention(self, name, row, inputs):
         """Arguments of the faster attention of the tuned peer, found once for each row."""

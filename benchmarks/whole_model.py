@@ -4,8 +4,9 @@
     .venv/bin/python3 benchmarks/whole_model.py --bezel build/bezel --work build/bench [--rows e2b,31b] [--rounds 3] [--output docs/BENCHMARKS.md]
 
 A step of all layers is predicted as the measured one times the FLOPs that it needs with all layers beside those with two (needed_flops.py):
-as if the other layers ran at the rate that these reached, embeddings and head included. It is said of Bezel alone. The peer is the tuned
-one of tools/hf_peft_bench.py with explicit masks. Checkpoints of two layers are removed once they are measured (--keep: not).
+as if the other layers ran at the rate that these reached, embeddings and head included. So is the peer's, by the FLOPs that it needs: it
+computes all rows of the last layer, which is half of two layers and little of sixty. The peer is the tuned one of tools/hf_peft_bench.py
+with explicit masks. Checkpoints of two layers are removed once they are measured (--keep: not).
 """
 import argparse
 import json
@@ -23,7 +24,7 @@ import bench_inputs  # noqa: E402
 import bench_page  # noqa: E402
 import make_bench_model  # noqa: E402
 import vs_transformers  # noqa: E402
-from needed_flops import needed_flops  # noqa: E402
+from needed_flops import text_flops  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -73,10 +74,10 @@ def checkpoint(options, step):
 
 
 def scale(config, step, inputs):
-    """FLOPs that a step needs, and how many times as many with all layers."""
+    """FLOPs that a step needs, and how many times as many with all layers: of Bezel, of the peer."""
     text = make_bench_model.text(step.shape, step.whole(), config["text_config"]["vocab_size"])
-    needed, whole = needed_flops(config, inputs), needed_flops({"text_config": text}, inputs)
-    return needed, whole / needed
+    both = [[text_flops(about, inputs, 16, prunes_last_own=prunes) for about in (config, {"text_config": text})] for prunes in (True, False)]
+    return both[0][0], *(whole / part for part, whole in both)
 
 
 def measure(options, step):
@@ -94,8 +95,8 @@ def measure(options, step):
             print(f"  peer {theirs[-1]['tokens_per_s']:.0f} tokens/s, {theirs[-1]['bytes'] / 1e9:.2f} GB, loss {theirs[-1]['loss']:.4f}", flush=True)
     engines = {"bezel": vs_transformers.medians(ours)} | ({"peer": vs_transformers.medians(theirs)} if theirs else {})
     vs_transformers.same_work(step.folder(), engines)
-    flops, times = scale(bench.config, step, bench_inputs.load(inputs))
-    return engines | dict(flops=flops, share=flops / engines["bezel"]["step_s"] / statistics.median(rates), layers=step.layers, whole=step.whole(), times=times,
+    flops, times, peer_times = scale(bench.config, step, bench_inputs.load(inputs))
+    return engines | dict(flops=flops, share=flops / engines["bezel"]["step_s"] / statistics.median(rates), layers=step.layers, whole=step.whole(), times=times, peer_times=peer_times,
                           rounds=options.rounds, steps=options.steps, day=time.strftime("%Y-%m-%d"), machine=bench_page.machine())
 
 
