@@ -36,7 +36,6 @@ void count(const data::SampleSize& size, DataCheck& check) {
   for (const input::MediaKind kind : input::kMediaKinds) {
     check.media[kind].items += size.media[kind].items;
     check.media[kind].soft_tokens += size.media[kind].soft_tokens;
-    check.most_soft_tokens[kind] = std::max(check.most_soft_tokens[kind], size.media[kind].soft_tokens);
   }
 }
 
@@ -56,8 +55,6 @@ std::vector<LengthBin> length_histogram(std::span<const std::size_t> lengths, st
 }
 
 std::size_t DataCheck::tokens() const { return std::accumulate(lengths.begin(), lengths.end(), std::size_t{0}); }
-
-std::size_t DataCheck::longest() const { return lengths.empty() ? 0 : *std::ranges::max_element(lengths); }
 
 DataCheck check_data(const data::Dataset& data, const std::function<void(std::size_t, std::size_t)>& on_progress) {
   DataCheck check;

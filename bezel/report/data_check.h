@@ -27,10 +27,8 @@ struct DataCheck {
   std::vector<std::string> bad_media;  ///< "file:line: …" of each sample whose media cannot be decoded, in order
   std::size_t label_tokens = 0;
   input::PerKind<data::MediaCount> media{};
-  input::PerKind<std::size_t> most_soft_tokens{};  ///< of one sample
 
   std::size_t tokens() const;
-  std::size_t longest() const;
 };
 
 /// Decodes the media of every sample, on all of LibTorch's threads. `on_progress` is called from this thread.

@@ -43,20 +43,6 @@ train::Work work_of(const DataCheck& check, const RunEstimate& run, const data::
   return work;
 }
 
-// A packed row may be as long as rows may be, and hold nothing but media.
-train::StepSize largest_batch(const DataCheck& check, const train::TrainConfig& config, bool packs,
-                              const data::MediaSettings& media) {
-  const auto rows = [&](std::size_t most) {
-    const auto row = static_cast<std::int64_t>(most);
-    return config.micro_batch_size * (packs && row > 0 ? config.max_seq_length : row);
-  };
-  train::StepSize size{.tokens = rows(check.longest())};
-  for (const input::MediaKind kind : input::kMediaKinds)
-    size.encoder_rows[input::encoder_kind(kind)] +=
-        rows(check.most_soft_tokens[kind]) * media.rows_per_soft_token(kind);
-  return size;
-}
-
 }  // namespace
 
 io::Json memory_json(const train::MemoryNeed& need, bool on_device) {
@@ -106,7 +92,7 @@ RunEstimate estimate_run(const train::TrainConfig& config, const train::BatchPla
                                                .quantize_embeddings = config.quantize_embeddings},
                                    .media = kinds,
                                    .recompute = run.recompute,
-                                   .largest = largest_batch(check, config, run.packs, media),
+                                   .largest = train::largest_micro_batch(config, batches),
                                    .on_device = !device.is_cpu(),
                                    .embeddings_on_host = config.embeddings_on == "host"});
   run.on_device = !device.is_cpu();

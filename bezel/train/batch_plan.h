@@ -36,6 +36,8 @@ class BatchPlan {
   const data::Dataset& train_data() const { return *train_; }
   /// Null where held-out samples are part of train_data().
   const data::Dataset* eval_data() const { return eval_.get(); }
+  /// Samples of train_data() that an epoch visits, each as often as it does.
+  std::span<const std::size_t> train_samples() const { return train_idx_; }
   std::int64_t num_train() const { return static_cast<std::int64_t>(train_idx_.size()); }
   std::int64_t num_eval() const { return static_cast<std::int64_t>(eval_rows_.samples.size()); }
   /// Whether samples share rows.

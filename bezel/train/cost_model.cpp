@@ -143,21 +143,36 @@ std::int64_t activation_bytes(std::span<const gemma4::Part> parts, const StepSiz
   return bytes + (recompute ? largest : 0);
 }
 
+StepSize largest_micro_batch(const TrainConfig& config, const BatchPlan& batches) {
+  const data::Dataset& data = batches.train_data();
+  std::size_t tokens = 0;
+  input::PerKind<std::size_t> soft_tokens{};
+  for (const std::size_t idx : batches.train_samples()) {
+    const data::SampleSize& size = data.sample_size(idx);
+    tokens = std::max(tokens, size.tokens);
+    for (const input::MediaKind kind : input::kMediaKinds)
+      soft_tokens[kind] = std::max(soft_tokens[kind], size.media[kind].soft_tokens);
+  }
+  // A pair's tokens are those of both answers, of which the shorter one is padded where they do not share a row.
+  const std::int64_t padded = config.preference.has_pairs() && !batches.prefix_plan().shares ? 2 : 1;
+  const auto of_all = [&](std::size_t most, std::int64_t times) {
+    return config.micro_batch_size *
+           (batches.packs() && most > 0 ? config.max_seq_length : times * static_cast<std::int64_t>(most));
+  };
+  StepSize size{.tokens = of_all(tokens, padded)};
+  for (const input::MediaKind kind : input::kMediaKinds)
+    size.encoder_rows[input::encoder_kind(kind)] +=
+        of_all(soft_tokens[kind], 1) * data.options().media.rows_per_soft_token(kind);
+  return size;
+}
+
 bool wants_recompute(const TrainConfig& config, const gemma4::ModelConfig& model, const BatchPlan& batches,
                      torch::Device device, std::vector<std::string>& notes) {
   if (config.gradient_checkpointing) return *config.gradient_checkpointing;
   if (!device.is_cpu()) return false;
-  const data::MediaSettings& media = batches.train_data().options().media;
-  // A pair is two rows.
-  const std::int64_t num_rows = config.micro_batch_size * (config.preference.has_pairs() ? 2 : 1);
-  StepSize size{.tokens = num_rows * config.max_seq_length};
-  for (const input::MediaKind kind : input::kMediaKinds) {
-    // A row has no more soft tokens than tokens.
-    const std::int64_t most = num_rows * media.max_soft_tokens(kind);
-    const std::int64_t soft_tokens = batches.packs() ? size.tokens : std::min(size.tokens, most);
-    std::int64_t& rows = size.encoder_rows[input::encoder_kind(kind)];
-    if (batches.has_media()[kind]) rows = std::max(rows, soft_tokens * media.rows_per_soft_token(kind));
-  }
+  StepSize size = largest_micro_batch(config, batches);
+  for (const input::MediaKind kind : input::kMediaKinds)
+    if (!batches.has_media()[kind]) size.encoder_rows[kind] = 0;  // nothing is kept of an encoder without adapters
   const std::int64_t needed = activation_bytes(gemma4::parts_of(model), size, config.dtype == "float32" ? 4 : 2);
   const std::int64_t available = available_memory_bytes();
   if (needed <= available / 2) return false;

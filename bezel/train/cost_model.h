@@ -26,9 +26,12 @@ struct StepSize {
 std::int64_t activation_bytes(std::span<const gemma4::Part> parts, const StepSize& size, std::int64_t element_bytes,
                               bool recompute = false);
 
+/// An upper bound of a run's micro-batches, from the lengths of its samples. Rows that are packed may be as long as
+/// max_seq_length, and hold nothing but media where any sample has them.
+StepSize largest_micro_batch(const TrainConfig& config, const BatchPlan& batches);
+
 /// Whether the layers are recomputed in the backward pass: as configured, or where the largest micro-batch would
-/// otherwise take more than half of the memory that is left, which then is a line in `notes`. Samples are taken to hold
-/// one image and one audio clip at most, and packed rows nothing else.
+/// otherwise take more than half of the memory that is left, which then is a line in `notes`.
 bool wants_recompute(const TrainConfig& config, const gemma4::ModelConfig& model, const BatchPlan& batches,
                      torch::Device device, std::vector<std::string>& notes);
 

@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include "bezel/gemma4/load.h"
+#include "bezel/train/cost_model.h"
 #include "bezel/train/data_loader.h"
 #include "bezel/train/saturation.h"
 #include "support/media_files.h"
@@ -120,6 +121,47 @@ TEST_F(BatchPlanTest, SharesOfAStepAreItsMicroBatchesInTurn) {
       EXPECT_EQ(mine.size(), (all.size() - rank + 2) / 3);
     }
   }
+}
+
+TEST_F(BatchPlanTest, TheLargestMicroBatchIsAsLongAsItsSamples) {
+  config.packing = false;
+  config.share_prefixes = false;
+  const BatchPlan plan = open();
+  std::int64_t most = 0;
+  for (std::int64_t step = 0; step < plan.steps_per_epoch(); ++step)
+    for (const data::Batch& batch : plan.step(step, note)) most = std::max(most, batch.input_ids.numel());
+  EXPECT_LT(most, config.micro_batch_size * kRowTokens);
+  EXPECT_EQ(largest_micro_batch(config, plan).tokens, most);
+  config.packing = true;
+  EXPECT_EQ(largest_micro_batch(config, open()).tokens, config.micro_batch_size * kRowTokens);
+}
+
+TEST_F(BatchPlanTest, LayersAreRecomputedWhereSamplesNotWhereRowsMayBeLong) {
+  config.packing = false;
+  config.micro_batch_size = 1;
+  config.max_seq_length = std::int64_t{1} << 24;  // few memories hold such a row
+  const gemma4::ModelConfig model = gemma4::read_model_config(config.base_model);
+  std::vector<std::string> notes;
+  EXPECT_FALSE(wants_recompute(config, model, open(), torch::kCPU, notes));
+  EXPECT_TRUE(notes.empty());
+  config.micro_batch_size = 1 << 24;
+  EXPECT_TRUE(wants_recompute(config, model, open(), torch::kCPU, notes));
+  ASSERT_EQ(notes.size(), 1u);
+  EXPECT_TRUE(notes[0].starts_with("gradient_checkpointing: on")) << notes[0];
+}
+
+TEST_F(BatchPlanTest, EncoderRowsAreThoseOfTheLargestImage) {
+  write_images(-1);
+  config.packing = false;
+  config.micro_batch_size = 8;
+  config.gradient_accumulation_steps = 1;
+  const BatchPlan plan = open();
+  std::int64_t most = 0;
+  for (const data::Batch& batch : plan.step(0, note))
+    for (const data::Media& item : batch.media) most = std::max(most, item.num_soft_tokens);
+  ASSERT_GT(most, 0);
+  const std::int64_t rows = plan.train_data().options().media.rows_per_soft_token(input::MediaKind::kImage);
+  EXPECT_EQ(largest_micro_batch(config, plan).encoder_rows[input::MediaKind::kImage], 8 * most * rows);
 }
 
 using Ids = std::vector<std::int64_t>;
