@@ -15,6 +15,7 @@
 #include "bezel/train/residency.h"
 #include "cli/allocator.h"
 #include "cli/command.h"
+#include "cli/embeddings_option.h"
 
 namespace bezel::cli {
 namespace {
@@ -25,6 +26,7 @@ struct BenchOptions {
   std::vector<std::string> towers{"language"};
   std::string dtype = "bfloat16";
   std::string storage = "dense";
+  bool embeddings_in_int8 = false;
   std::string device = "cpu";
   std::int64_t tokens = 512;
   std::int64_t label_tokens = 128;
@@ -99,8 +101,12 @@ void bench(const BenchOptions& options) {
   const torch::Device device = train::choose_device(options.device);
   if (options.decode > 0 && !device.is_cpu())
     throw Error(ErrorKind::kConfig, "--decode: times the CPU alone; leave --device ", options.device, " out");
-  gemma4::Model model =
-      gemma4::load_model(options.model, {dtype, device, {.storage = quant::parse_storage(options.storage)}}).model;
+  gemma4::Model model = gemma4::load_model(options.model, {dtype,
+                                                           device,
+                                                           {.storage = quant::parse_storage(options.storage),
+                                                            .quantize_embeddings = options.embeddings_in_int8}})
+                            .model;
+  if (options.embeddings_in_int8) check_embeddings_in_int8(model, options.model);
   const input::RawInputs raw = options.inputs.empty() ? train::synthetic_inputs(model->config(), options.tokens,
                                                                                 options.label_tokens, /*seed=*/0)
                                                       : input::read_raw_inputs(options.inputs);
@@ -120,6 +126,7 @@ void bench(const BenchOptions& options) {
   out["micro_batches"] = batches.size();
   out["dtype"] = options.dtype;
   out["storage"] = options.storage;
+  out["quantize_embeddings"] = options.embeddings_in_int8 ? "int8" : "none";
   out["device"] = device.str();
   out["threads"] = at::get_num_threads();
   if (options.steps > 0) print_training(options, train_steps(options, model, batches), out);
@@ -146,6 +153,7 @@ void add_bench(CLI::App& app, int&) {
   command->add_option("--storage", options->storage, "of the frozen weights; codes in a checkpoint stay as they are")
       ->check(CLI::IsMember({"dense", "nf4", "int8"}))
       ->capture_default_str();
+  add_embeddings_option(*command, options->embeddings_in_int8);
   command->add_option("--device", options->device, "of training steps: cpu, cuda, cuda:N or auto")
       ->capture_default_str();
   command->add_option("--tokens", options->tokens, "length of synthetic input")

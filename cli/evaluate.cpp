@@ -19,6 +19,7 @@
 #include "bezel/train/new_tokens.h"
 #include "bezel/train/use_adapter.h"
 #include "cli/command.h"
+#include "cli/embeddings_option.h"
 #include "cli/evaluate_pairs.h"
 #include "cli/mmproj_option.h"
 
@@ -220,18 +221,21 @@ void evaluate(const EvaluateArguments& options) {
   const torch::Device device = train::choose_device(config.device);
   if (!options.adapter.empty()) config.new_tokens = data::tokens_of_adapter(config.base_model, options.adapter);
   const train::BatchPlan batches(config, gemma4::read_model_config(train::model_files(config)));
-  const gemma4::LoadedModel loaded =
-      gemma4::load_model(train::model_files(config), {config.dtype == "float32" ? torch::kFloat : torch::kBFloat16,
-                                                      device,
-                                                      {.storage = quant::parse_storage(config.storage)}});
+  const gemma4::LoadedModel loaded = gemma4::load_model(
+      train::model_files(config),
+      {config.dtype == "float32" ? torch::kFloat : torch::kBFloat16,
+       device,
+       {.storage = quant::parse_storage(config.storage), .quantize_embeddings = config.quantize_embeddings}});
   print_warnings(loaded.warnings);
   gemma4::Model model = loaded.model;
+  if (config.quantize_embeddings) check_embeddings_in_int8(model, config.base_model);
   const bool adapted = !options.adapter.empty();
   lora::Selection selection;
   if (adapted) {
     lora::LoadedAdapter adapter = train::use_adapter(model, options.adapter);
     print_warnings(adapter.notes);
     selection = std::move(adapter.selection);
+    if (config.quantize_embeddings) warn_of_whole_head(model, options.adapter);
   }
   const data::Dataset& data = batches.train_data();
   if (options.pairs)
@@ -299,6 +303,7 @@ void add_evaluate(CLI::App& app, int&) {
   command->add_option("--storage", config.storage, "of the frozen weights; codes in a checkpoint stay as they are")
       ->check(CLI::IsMember({"dense", "nf4", "int8"}))
       ->capture_default_str();
+  add_embeddings_option(*command, config.quantize_embeddings);
   command->add_option("--device", config.device, "cpu, cuda, cuda:N or auto")->capture_default_str();
   command->add_option("--threads", options->threads, "0: as many as there are cores")->check(CLI::Range(0, 4096));
   command->add_flag("--json", options->json, "as JSON");

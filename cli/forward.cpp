@@ -10,6 +10,7 @@
 #include "bezel/train/new_tokens.h"
 #include "bezel/train/use_adapter.h"
 #include "cli/command.h"
+#include "cli/embeddings_option.h"
 #include "cli/mmproj_option.h"
 
 namespace bezel::cli {
@@ -24,6 +25,7 @@ struct ForwardOptions {
   std::string dtype = "float32";
   std::string storage = "dense";
   std::string device = "cpu";
+  bool embeddings_in_int8 = false;
   bool grads = false;
 };
 
@@ -34,8 +36,11 @@ void forward(const ForwardOptions& options) {
   if (!options.adapter.empty())
     files = train::with_rows_for(files, data::tokens_of_adapter(options.model, options.adapter));
   gemma4::LoadedModel loaded = gemma4::load_model(
-      files, {dtype, train::choose_device(options.device), {.storage = quant::parse_storage(options.storage)}});
+      files, {dtype,
+              train::choose_device(options.device),
+              {.storage = quant::parse_storage(options.storage), .quantize_embeddings = options.embeddings_in_int8}});
   print_warnings(loaded.warnings);
+  if (options.embeddings_in_int8) check_embeddings_in_int8(loaded.model, options.model);
   if (!options.adapter.empty())
     print_warnings(train::use_adapter(loaded.model, options.adapter).notes);
   else if (options.grads)
@@ -66,6 +71,7 @@ void add_forward(CLI::App& app, int&) {
   command->add_option("--storage", options->storage, "of the frozen weights; codes in a checkpoint stay as they are")
       ->check(CLI::IsMember({"dense", "nf4", "int8"}))
       ->capture_default_str();
+  add_embeddings_option(*command, options->embeddings_in_int8);
   command->add_option("--device", options->device, "cpu, cuda, cuda:N or auto")->capture_default_str();
   command->add_flag("--grads", options->grads, "also write grad.<adapter key>");
   command->callback([options] { forward(*options); });

@@ -23,6 +23,7 @@
 #include "bezel/train/residency.h"
 #include "bezel/train/use_adapter.h"
 #include "cli/command.h"
+#include "cli/embeddings_option.h"
 #include "cli/mmproj_option.h"
 
 namespace bezel::cli {
@@ -41,7 +42,7 @@ struct GenerateArguments {
   std::optional<double> temperature, top_p;
   std::optional<std::int64_t> top_k, max_new_tokens;
   std::optional<std::uint64_t> seed;
-  bool has_prompt = false, chat = false, greedy = false, ignore_eos = false, json = false;
+  bool has_prompt = false, chat = false, greedy = false, ignore_eos = false, json = false, embeddings_in_int8 = false;
 };
 
 volatile std::sig_atomic_t stop_signal = 0;
@@ -148,9 +149,12 @@ Session::Session(const GenerateArguments& options)
   for (const std::string& note : settings.notes) std::fprintf(stderr, "note: %s\n", note.c_str());
   const torch::ScalarType dtype = options.dtype == "float32" ? torch::kFloat : torch::kBFloat16;
   gemma4::LoadedModel loaded = gemma4::load_model(
-      files_, {dtype, train::choose_device(options.device), {.storage = quant::parse_storage(options.storage)}});
+      files_, {dtype,
+               train::choose_device(options.device),
+               {.storage = quant::parse_storage(options.storage), .quantize_embeddings = options.embeddings_in_int8}});
   print_warnings(loaded.warnings);
   model_ = loaded.model;
+  if (options.embeddings_in_int8) check_embeddings_in_int8(model_, options.model);
   image_attention_ = model_->config().text.image_attention;
   pinned_.emplace(model_);
   generator_ = std::make_unique<generate::Generator>(model_, options.prefill_tokens);
@@ -160,6 +164,7 @@ void Session::take(const std::string& adapter) {
   lora::detach_all(*model_);
   model_->set_image_attention(image_attention_);  // of the base, until an adapter says otherwise
   if (!adapter.empty()) print_warnings(train::use_adapter(model_, adapter).notes);
+  if (options_.embeddings_in_int8) warn_of_whole_head(model_, adapter);
   model_->eval();
   generator_->reset();
 }
@@ -341,6 +346,7 @@ void add_machine_options(CLI::App& command, GenerateArguments& options) {
   command.add_option("--storage", options.storage, "of the frozen weights; codes in a checkpoint stay as they are")
       ->check(CLI::IsMember({"dense", "nf4", "int8"}))
       ->capture_default_str();
+  add_embeddings_option(command, options.embeddings_in_int8);
   command.add_option("--device", options.device, "cpu, cuda, cuda:N or auto")->capture_default_str();
   command.add_option("--threads", options.threads, "0: as many as there are cores")->check(CLI::Range(0, 4096));
   command.add_option("--prefill-tokens", options.prefill_tokens, "of the prompt that are read at a time")

@@ -4,14 +4,17 @@
 #include <array>
 #include <cmath>
 #include <numeric>
+#include <utility>
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
 #include "bezel/error.h"
+#include "bezel/io/tensor_io.h"
 #include "bezel/kernels/dequantize.h"
 #include "bezel/kernels/host_loops.h"
 #include "bezel/kernels/quantize.h"
+#include "bezel/quant/pinned_codes.h"
 #include "bezel/quant/tiled.h"
 
 namespace bezel::quant {
@@ -130,6 +133,23 @@ class FourBitQuantized final : public QuantizedMatrix {
     return kernels::gemv_4bit(x, matrix_.packed, scales(first, count * columns_), first, count, format_);
   }
 
+  void pin() const override {
+    if (num_pins_ == 0) {
+      FourBit pinned = matrix_;
+      pinned.packed = pinned_codes(matrix_.packed);
+      pinned.scales = scales(0, count_of(matrix_.shape));
+      pinned.nested.reset();
+      if (!io::is_mapped(matrix_.packed)) matrix_.packed = pinned.packed;  // one copy, in better memory
+      unpinned_ = std::exchange(matrix_, std::move(pinned));
+    }
+    ++num_pins_;
+  }
+
+  void unpin() const override {
+    if (num_pins_ == 0 || --num_pins_ > 0) return;
+    matrix_ = *std::exchange(unpinned_, std::nullopt);
+  }
+
   torch::Device device() const override { return matrix_.packed.device(); }
   std::int64_t bytes() const override {
     const std::int64_t scales = static_cast<std::int64_t>(matrix_.scales.nbytes());
@@ -139,7 +159,7 @@ class FourBitQuantized final : public QuantizedMatrix {
   std::string storage() const override { return matrix_.type == FourBitType::kNf4 ? "nf4" : "fp4"; }
 
   std::shared_ptr<const QuantizedMatrix> to(torch::Device device) const override {
-    FourBit moved = matrix_;
+    FourBit moved = unpinned_ ? *unpinned_ : matrix_;
     moved.packed = moved.packed.to(device);
     moved.scales = moved.scales.to(device);
     if (moved.nested) {
@@ -195,7 +215,9 @@ class FourBitQuantized final : public QuantizedMatrix {
     return out;
   }
 
-  FourBit matrix_;
+  mutable FourBit matrix_;  // while pinned with its scales in float32, which each token would make anew
+  mutable std::optional<FourBit> unpinned_;
+  mutable int num_pins_ = 0;
   std::int64_t columns_;
   kernels::FourBitFormat format_;
 };

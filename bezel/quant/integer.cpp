@@ -3,10 +3,14 @@
 #include <algorithm>
 #include <functional>
 #include <numeric>
+#include <utility>
 
 #include <ATen/ATen.h>
 
 #include "bezel/error.h"
+#include "bezel/io/tensor_io.h"
+#include "bezel/kernels/gemv.h"
+#include "bezel/quant/pinned_codes.h"
 #include "bezel/quant/tiled.h"
 
 namespace bezel::quant {
@@ -30,6 +34,27 @@ class IntegerQuantized final : public QuantizedMatrix {
   Tensor make_rows(const Tensor& index, torch::ScalarType dtype) const override {
     return values(matrix_.codes.index_select(0, index), matrix_.scales.index_select(0, index), dtype);
   }
+  Tensor gemv(std::int64_t begin, std::int64_t count, const Tensor& x) const override {
+    if (matrix_.bits != 8 || matrix_.zero != 0 || matrix_.scales.size(1) != 1) return {};
+    const Tensor codes = matrix_.codes.narrow(0, begin, count);
+    if (!kernels::has_gemv_int8(x, codes)) return {};
+    return kernels::gemv_int8(x, codes, matrix_.scales.narrow(0, begin, count), matrix_.factor);
+  }
+
+  void pin() const override {
+    if (num_pins_ == 0) {
+      const Tensor pinned = pinned_codes(matrix_.codes);
+      if (!io::is_mapped(matrix_.codes)) matrix_.codes = pinned;  // one copy, in better memory
+      unpinned_codes_ = std::exchange(matrix_.codes, pinned);
+    }
+    ++num_pins_;
+  }
+
+  void unpin() const override {
+    if (num_pins_ == 0 || --num_pins_ > 0) return;
+    matrix_.codes = std::exchange(unpinned_codes_, {});
+  }
+
   torch::Device device() const override { return matrix_.codes.device(); }
   std::int64_t bytes() const override {
     return static_cast<std::int64_t>(matrix_.codes.nbytes() + matrix_.scales.nbytes());
@@ -56,7 +81,9 @@ class IntegerQuantized final : public QuantizedMatrix {
     return value.to(matrix_.value_dtype).to(dtype);
   }
 
-  IntegerMatrix matrix_;
+  mutable IntegerMatrix matrix_;
+  mutable Tensor unpinned_codes_;
+  mutable int num_pins_ = 0;
   std::int64_t columns_;
 };
 

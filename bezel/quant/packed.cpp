@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <atomic>
+#include <utility>
 
 #include <ATen/ATen.h>
 
 #include "bezel/error.h"
 #include "bezel/io/tensor_io.h"
 #include "bezel/kernels/unpack.h"
+#include "bezel/quant/pinned_codes.h"
 #include "bezel/quant/tiled.h"
 
 namespace bezel::quant {
@@ -40,6 +42,17 @@ class PackedQuantized final : public QuantizedMatrix {
     return kernels::unpack(found, type_, dtype);
   }
   void evict(std::int64_t first_row) const override { io::evict(rows_, first_row); }
+  void pin() const override {
+    if (num_pins_ == 0) {
+      const Tensor pinned = pinned_codes(rows_);
+      unpinned_ = std::exchange(rows_, pinned);
+    }
+    ++num_pins_;
+  }
+  void unpin() const override {
+    if (num_pins_ == 0 || --num_pins_ > 0) return;
+    rows_ = std::exchange(unpinned_, {});
+  }
   torch::Device device() const override { return rows_.device(); }
   std::int64_t bytes() const override { return static_cast<std::int64_t>(rows_.nbytes()); }
   std::string storage() const override { return std::string(io::gguf_type_info(type_).name); }
@@ -63,7 +76,9 @@ class PackedQuantized final : public QuantizedMatrix {
     }
   }
 
-  Tensor rows_;  // uint8 [rows, bytes of a row]
+  mutable Tensor rows_;      // uint8 [rows, bytes of a row]
+  mutable Tensor unpinned_;  // the file's, while rows_ is a pinned copy
+  mutable int num_pins_ = 0;
   io::GgufType type_;
   std::string name_;
   mutable std::vector<std::atomic<bool>> checked_;

@@ -28,6 +28,8 @@ class TiledWeight final : public Weight {
   torch::Tensor matmul_transposed(const torch::Tensor& dy) const override { return kernels::matmul_nn(dy, tiles(dy)); }
 
   void evict(std::int64_t first_row) const override { codes_->evict(first_row_ + first_row); }
+  void pin() const override { codes_->pin(); }
+  void unpin() const override { codes_->unpin(); }
 
   torch::Tensor rows(const torch::Tensor& index, torch::ScalarType dtype) const override {
     return codes_->make_rows(index + first_row_, dtype);

@@ -25,8 +25,10 @@ class QuantizedMatrix {
   virtual torch::Tensor gemv(std::int64_t /*begin*/, std::int64_t /*count*/, const torch::Tensor& /*x*/) const {
     return {};
   }
-  /// Weight::evict.
+  /// Weight::evict, pin and unpin.
   virtual void evict(std::int64_t /*first_row*/) const {}
+  virtual void pin() const {}
+  virtual void unpin() const {}
   virtual torch::Device device() const = 0;
   virtual std::int64_t bytes() const = 0;
   virtual std::string storage() const = 0;

@@ -1,12 +1,15 @@
 #include "bezel/generate/generator.h"
 
 #include <cmath>
+#include <functional>
+#include <memory>
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 #include <torch/types.h>
 
 #include "bezel/nn/module.h"
+#include "bezel/quant/integer.h"
 #include "support/temp_folder.h"
 #include "support/tiny_model.h"
 
@@ -175,6 +178,45 @@ TEST(Generate, EndsWhereTheContextDoes) {
                            generator.prefill(model->make_batch(inputs({3, 3, 3, 3})));
                          }),
                          "has 28 tokens"));
+}
+
+// bfloat16, as wide as the product over int8 codes asks for; the head, tied to the embeddings, as `head` makes it.
+gemma4::Model narrow_model(const std::function<std::shared_ptr<const quant::Weight>(const Tensor&)>& head) {
+  gemma4::ModelConfig config = edge_config();
+  config.text.hidden_size = 64;
+  torch::manual_seed(3);
+  gemma4::Model model(config, torch::kBFloat16);
+  nn::for_each_module(*model, [](const std::string&, nn::Module& module) {
+    for (const nn::Slot& slot : module.slots()) {
+      if (slot.kind == nn::SlotKind::kVector) slot.assign(1 + 0.2 * torch::randn(slot.shape));
+      if (slot.kind == nn::SlotKind::kMatrix)
+        slot.assign_weight(quant::dense_weight(
+            (torch::randn(slot.shape) / std::sqrt(static_cast<double>(slot.shape.back()))).to(torch::kBFloat16),
+            slot.name));
+    }
+  });
+  auto& table = model->model->language_model->embed_tokens->weight;
+  table = head(table->dequantize(torch::kBFloat16));
+  model->eval();
+  return model;
+}
+
+TEST(Generate, WithEmbeddingsInInt8IsTheDenseDecoderOverTheDequantizedOnes) {
+  gemma4::Model coded = narrow_model(
+      [](const Tensor& table) { return quant::integer_weight(quant::quantize_int8(table), "embeddings"); });
+  gemma4::Model dense = narrow_model([](const Tensor& table) {
+    return quant::dense_weight(quant::dequantize(quant::quantize_int8(table)), "embeddings");
+  });
+  ASSERT_EQ(coded->output_embedding()->storage(), "int8");
+  Generator got(coded), wanted(dense);
+  input::RawInputs text;
+  text.input_ids = torch::tensor({{2, 5, 7, 9, 11, 3}});
+  const auto expect_near = [](const Tensor& a, const Tensor& b) {  // two steps of bfloat16 at the largest
+    EXPECT_LE((a - b).abs().max().item<double>(), b.abs().max().item<double>() / 64);
+  };
+  expect_near(got.prefill(coded->make_batch(text)), wanted.prefill(dense->make_batch(text)));
+  for (const std::int64_t token : {14, 15, 16, 3, 3, 9, 10, 11, 12})
+    expect_near(got.decode(token), wanted.decode(token));
 }
 
 }  // namespace

@@ -134,6 +134,27 @@ def quantized(root, tmp):
         check(behind <= 6e-3, f"{storage}: tokens are at most {behind:.1e} below the largest logit")
 
 
+def int8_embeddings(root, tmp):
+    """transformers' tokens over a checkpoint that holds bitsandbytes' int8 values of the token embeddings, to which the head is tied."""
+    from bitsandbytes import functional as F
+
+    inputs, folder = case_inputs(root, "e2b", "mixed"), root / "e2b" / "model"
+    rounded = tmp / "rounded"
+    shutil.copytree(folder, rounded)
+    changed = 0
+    for file in rounded.glob("*.safetensors"):
+        tensors = load_file(file)
+        for name in [name for name in tensors if name.endswith("language_model.embed_tokens.weight")]:
+            codes, absmax, _ = F.int8_vectorwise_quant(tensors[name].clone())
+            values = F.int8_vectorwise_dequant(codes, absmax).to(tensors[name].dtype)
+            changed += not torch.equal(values, tensors[name])
+            tensors[name] = values
+        save_file(tensors, file, metadata={"format": "pt"})
+    check(changed == 1, f"{changed} tables changed")
+    ties = compare("int8 embeddings", load_model(rounded), folder, inputs, tmp, "--quantize-embeddings", "int8")
+    print(f"int8 embeddings: {COUNT} tokens, {ties} near ties")
+
+
 def stopping(root, tmp):
     """Where generation_config.json says so, both stop, and behind the same token."""
     folder = tmp / "stops"
@@ -229,6 +250,7 @@ def main():
         presets(root, tmp)
         chunks(root, tmp)
         quantized(root, tmp)
+        int8_embeddings(root, tmp)
         stopping(root, tmp)
         media_prompt(root, tmp)
         chatting(root, tmp)

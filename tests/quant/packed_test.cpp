@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "bezel/kernels/unpack.h"
+#include "bezel/quant/pin.h"
 #include "tests/support/temp_folder.h"
 
 namespace bezel::quant {
@@ -110,6 +111,22 @@ TEST(PackedWeight, AnExponentBeyondFloatIsNamedWhenItIsUsed) {
     const auto weight = packed_weight(rows, GgufType::kMXFP4, {3, 64}, "blk.0.attn_q.weight");
     EXPECT_TRUE(says(error_of([&] { weight->matmul(torch::randn({1, 64})); }), "'blk.0.attn_q.weight': holds a scale"));
   }
+}
+
+TEST(PackedWeight, PinnedIsTheSameMatrixUntilThePinEnds) {
+  torch::manual_seed(11);
+  const Tensor x = torch::randn({1, 1024}).to(torch::kBFloat16);
+  const auto weight = packed_weight(random_rows(GgufType::kQ8_0, 1024, 1024), GgufType::kQ8_0, {1024, 1024}, "w");
+  const Tensor product = weight->matmul(x), values = weight->dequantize(torch::kFloat);
+  const auto is_same = [&] {
+    return torch::equal(weight->matmul(x), product) && torch::equal(weight->dequantize(torch::kFloat), values);
+  };
+  {
+    const Pin outer(weight);
+    { const Pin inner(weight); }
+    EXPECT_TRUE(is_same());
+  }
+  EXPECT_TRUE(is_same());
 }
 
 }  // namespace

@@ -99,6 +99,47 @@ std::vector<std::shared_ptr<const Weight>> every_storage(const Tensor& matrix) {
           integer_weight(quantize_int8(matrix), "w")};
 }
 
+// Codes of the same matrix over a mapped file and in memory of their own.
+std::vector<std::shared_ptr<const Weight>> mapped_and_own(const Tensor& matrix, const std::string& file) {
+  FourBit four_bit = quantize_4bit(matrix, FourBitType::kNf4, true);
+  IntegerMatrix integer = quantize_int8(matrix);
+  const std::vector<std::shared_ptr<const Weight>> own{four_bit_weight(four_bit, "w"), integer_weight(integer, "w")};
+  io::save_safetensors(file, {{"four_bit", four_bit.packed}, {"integer", integer.codes}});
+  const auto mapped = io::load_safetensors(file);
+  four_bit.packed = mapped.at("four_bit");
+  integer.codes = mapped.at("integer");
+  return {own[0], own[1], four_bit_weight(four_bit, "w"), integer_weight(integer, "w")};
+}
+
+TEST(QuantizedWeight, PinnedIsTheSameMatrixUntilTheLastPinEnds) {
+  torch::manual_seed(9);
+  const test::TempFolder folder;
+  const Tensor matrix = torch::randn({2048, 1536}).to(torch::kBFloat16), index = torch::tensor({2047, 3});
+  const Tensor x = torch::randn({1, 1536}).to(torch::kBFloat16), rows = torch::randn({3, 1536}).to(torch::kBFloat16);
+  for (const auto& weight : mapped_and_own(matrix, folder / "w")) {
+    const auto all = [&] {
+      return std::vector<Tensor>{weight->matmul(x), weight->matmul(rows), weight->rows(index, torch::kFloat),
+                                 weight->dequantize(torch::kBFloat16)};
+    };
+    const std::vector<Tensor> before = all();
+    const auto expect_same = [&] {
+      const std::vector<Tensor> now = all();
+      for (std::size_t i = 0; i < now.size(); ++i) EXPECT_TRUE(torch::equal(now[i], before[i])) << i;
+    };
+    const std::int64_t bytes = weight->bytes(), blocks = matrix.numel() / 64;
+    {
+      const Pin outer(weight);
+      { const Pin inner(weight); }
+      expect_same();
+      // The scales of 4-bit codes are in float32, in place of a byte each and four for 256 of them.
+      const std::int64_t more = weight->storage() == "nf4" ? 4 * blocks - blocks - 4 * blocks / 256 : 0;
+      EXPECT_EQ(weight->bytes(), bytes + more);
+    }
+    expect_same();
+    EXPECT_EQ(weight->bytes(), bytes);
+  }
+}
+
 TEST(QuantizedWeight, ProductsAreThoseOfTheDequantizedMatrix) {
   torch::manual_seed(4);
   // Rows that no block ends with, and more of them than one tile holds.

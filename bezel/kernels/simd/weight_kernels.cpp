@@ -25,11 +25,27 @@ inline Vector load(const void* from) {
 
 // Halves onto halves: a chain of single additions would take as long as a row's products.
 inline float sum(Floats vector) {
+#if defined(__AVX512F__)
+  // In registers, which the loop below leaves.
+  const auto eight = __builtin_shufflevector(vector, vector, 0, 1, 2, 3, 4, 5, 6, 7) +
+                     __builtin_shufflevector(vector, vector, 8, 9, 10, 11, 12, 13, 14, 15);
+  const auto four =
+      __builtin_shufflevector(eight, eight, 0, 1, 2, 3) + __builtin_shufflevector(eight, eight, 4, 5, 6, 7);
+  const auto two = __builtin_shufflevector(four, four, 0, 1) + __builtin_shufflevector(four, four, 2, 3);
+  return two[0] + two[1];
+#else
   float parts[kLanes];
   std::memcpy(parts, &vector, sizeof parts);
   for (std::int64_t half = kLanes / 2; half > 0; half /= 2)
     for (std::int64_t i = 0; i < half; ++i) parts[i] += parts[i + half];
   return parts[0];
+#endif
+}
+
+// Asks for what lies `bytes` ahead, in rows that follow as a rule: loads of half a line and less are not foreseen.
+template <typename T>
+inline void prefetch(const T* from, std::int64_t bytes) {
+  __builtin_prefetch(reinterpret_cast<const char*>(from) + bytes);
 }
 
 using Bytes = std::uint8_t __attribute__((vector_size(16)));
@@ -215,19 +231,21 @@ void vector(const Gemv& a, std::int64_t begin, std::int64_t end) {
 }
 
 #if defined(__AVX512BF16__)
+inline void add(Floats& sum, Pairs w, Pairs x) {
+  sum = reinterpret_cast<Floats>(
+      _mm512_dpbf16_ps(reinterpret_cast<__m512>(sum), reinterpret_cast<__m512bh>(w), reinterpret_cast<__m512bh>(x)));
+}
+
 // One instruction looks 32 codes up, another multiplies them and adds them up in pairs.
 void four_bit_vector(const FourBitGemv& a, std::int64_t begin, std::int64_t end) {
   const auto table = reinterpret_cast<__m512>(load<Floats>(a.table));
   const Bf16 *even = a.halves, *odd = a.halves + a.columns / 2;
-  const auto add = [](Floats& sum, Pairs w, Pairs x) {
-    sum = reinterpret_cast<Floats>(
-        _mm512_dpbf16_ps(reinterpret_cast<__m512>(sum), reinterpret_cast<__m512bh>(w), reinterpret_cast<__m512bh>(x)));
-  };
   for (std::int64_t row = begin; row < end; ++row) {
     const std::uint8_t* packed = a.packed + row * (a.columns / 2);
     const float* scales = a.scales + row * (a.columns / kBlock);
     Floats sums[2] = {};
     for (std::int64_t block = 0; block < a.columns / kBlock; ++block) {
+      if (block % 2 == 0) prefetch(packed + block * kBlock / 2, 1024);
       const Pairs values = values_twice(table, scales[block]);
       const Pairs codes = __builtin_convertvector(load<PairBytes>(packed + block * kBlock / 2), Pairs);
       add(sums[0], __builtin_shuffle(values, codes >> 4), load<Pairs>(even + block * kBlock / 2));
@@ -275,7 +293,41 @@ void four_bit_vector(const FourBitGemv& a, std::int64_t begin, std::int64_t end)
 }
 #endif
 
-constexpr WeightKernels kWeightKernels{four_bit, four_bit_window, to_four_bit, vector, four_bit_vector};
+#if defined(__AVX512BF16__)
+// A code is 128 + its lower seven bits, less 128 or, where its sign is set, 256. Both parts are bfloat16 values that
+// two bits of logic make, 0x4300 being 128 with steps of 1: no conversion, which would take longer than the memory.
+void int8_vector(const Int8Gemv& a, std::int64_t begin, std::int64_t end) {
+  const Bf16 *even = a.halves, *odd = a.halves + a.columns / 2;
+  for (std::int64_t row = begin; row < end; ++row) {
+    const std::int8_t* codes = a.codes + row * a.columns;
+    Floats above[2] = {}, below[2] = {};
+    for (std::int64_t i = 0; i < a.columns; i += kBlock) {
+      const Pairs earlier = load<Pairs>(codes + i), later = earlier >> 8;
+      const Pairs x_even = load<Pairs>(even + i / 2), x_odd = load<Pairs>(odd + i / 2);
+      add(above[0], (earlier & 0x7f) | 0x4300, x_even);
+      add(below[0], (earlier & 0x80) | 0x4300, x_even);
+      add(above[1], (later & 0x7f) | 0x4300, x_odd);
+      add(below[1], (later & 0x80) | 0x4300, x_odd);
+    }
+    a.y[row] = narrow(sum((above[0] + above[1]) - (below[0] + below[1])) * a.scales[row] * a.factor);
+  }
+}
+#else
+void int8_vector(const Int8Gemv& a, std::int64_t begin, std::int64_t end) {
+  for (std::int64_t row = begin; row < end; ++row) {
+    const std::int8_t* codes = a.codes + row * a.columns;
+    float total = 0.0f;
+    for (std::int64_t i = 0; i < a.columns; i += kBlock) {
+      prefetch(codes + i, 2048);
+#pragma omp simd reduction(+ : total)
+      for (std::int64_t j = i; j < i + kBlock; ++j) total += static_cast<float>(codes[j]) * a.x[j];
+    }
+    a.y[row] = narrow(total * a.scales[row] * a.factor);
+  }
+}
+#endif
+
+constexpr WeightKernels kWeightKernels{four_bit, four_bit_window, to_four_bit, vector, four_bit_vector, int8_vector};
 
 }  // namespace
 

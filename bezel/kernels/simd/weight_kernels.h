@@ -59,6 +59,17 @@ struct FourBitGemv {
   Bf16* y;                     ///< [M]
 };
 
+/// The same for rows of whole numbers, each times its row's scale and the factor.
+struct Int8Gemv {
+  const std::int8_t* codes;  ///< [M, K]
+  const float* scales;       ///< [M]
+  float factor;
+  const float* x;        ///< [K]
+  const Bf16* halves;    ///< instead, with bfloat16 products: [2, K / 2], the even elements, then the odd ones
+  std::int64_t columns;  ///< K, a multiple of 64
+  Bf16* y;               ///< [M]
+};
+
 /// Each function works on rows (of FourBit and ToFourBit: blocks) [begin, end).
 struct WeightKernels {
   void (*four_bit)(const FourBit&, std::int64_t begin, std::int64_t end);
@@ -66,6 +77,7 @@ struct WeightKernels {
   void (*to_four_bit)(const ToFourBit&, std::int64_t begin, std::int64_t end);
   void (*vector)(const Gemv&, std::int64_t begin, std::int64_t end);
   void (*four_bit_vector)(const FourBitGemv&, std::int64_t begin, std::int64_t end);
+  void (*int8_vector)(const Int8Gemv&, std::int64_t begin, std::int64_t end);
 };
 
 // One for each instruction set, from weight_kernels.cpp.
