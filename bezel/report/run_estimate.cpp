@@ -80,6 +80,7 @@ RunEstimate estimate_run(const train::TrainConfig& config, const train::BatchPla
     notes.emplace_back("before the first step the reference reads every answer once, which is not in the time below");
   const train::PrefixPlan& prefixes = batches.prefix_plan();
   if (!prefixes.shares && !prefixes.note.empty()) notes.push_back(prefixes.note);
+  if (const std::string& note = batches.eval_prefix_plan().note; !note.empty()) notes.push_back(note);
   std::ranges::move(train::check_learns(config, batches.total_steps()), std::back_inserter(notes));
   const lora::Selection selection = selection_of(model, config, batches, notes);
   RunEstimate run{.towers = lora::with_frozen_experts(selection.counts(), *model),
