@@ -8,6 +8,7 @@
 #include "bezel/train/device.h"
 #include "bezel/train/memory.h"
 #include "bezel/train/new_tokens.h"
+#include "bezel/train/rank_setup.h"
 #include "bezel/train/run_check.h"
 
 namespace bezel::report {
@@ -96,6 +97,7 @@ RunEstimate estimate_run(const train::TrainConfig& config, const train::BatchPla
                   .notes = std::move(notes)};
   train::check_towers_see_data(run.towers, batches);
   const torch::Device device = train::planned_device(config.device);
+  if (std::string hint = train::node_hint(device); !hint.empty()) run.notes.push_back(std::move(hint));
   run.recompute = train::wants_recompute(config, model_config, batches, device, run.notes);
   const data::MediaSettings& media = batches.train_data().options().media;
   input::PerKind<bool> kinds;
