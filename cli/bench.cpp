@@ -16,6 +16,7 @@
 #include "cli/allocator.h"
 #include "cli/command.h"
 #include "cli/embeddings_option.h"
+#include "cli/shared_tokens.h"
 
 namespace bezel::cli {
 namespace {
@@ -36,6 +37,7 @@ struct BenchOptions {
   int threads = 0;
   std::int64_t row_tokens = 2048;
   bool packing = false;
+  bool share_prefixes = false;
   bool recompute = false;
   std::vector<std::string> evict{"encoders", "decoder", "head"};
   bool json = false;
@@ -54,6 +56,7 @@ void print_training(const BenchOptions& options, const train::BenchResult& resul
   if (options.json) return;
   std::printf("%lld tokens, %lld labels: %.1f tokens/s\n", out["tokens"].get<long long>(),
               out["label_tokens"].get<long long>(), result.tokens_per_s);
+  if (options.share_prefixes) std::printf("%s", shared_tokens_text(out).c_str());
   for (std::size_t i = 0; i < result.step_s.size(); ++i)
     std::printf("step %zu: %.3f s, loss %.4f\n", i + 1, result.step_s[i], result.losses[i]);
   std::printf("peak memory %s, %s of it no mapped file; first forward after %.2f s\n",
@@ -110,20 +113,26 @@ void bench(const BenchOptions& options) {
   const input::RawInputs raw = options.inputs.empty() ? train::synthetic_inputs(model->config(), options.tokens,
                                                                                 options.label_tokens, /*seed=*/0)
                                                       : input::read_raw_inputs(options.inputs);
-  const std::vector<input::Batch> batches =
-      options.packing ? train::packed_batches(raw, options.row_tokens) : std::vector{model->make_batch(raw)};
-  if (options.decode > 0 && (options.packing || batches[0].input_ids.size(0) != 1 || batches[0].has_padding))
-    throw Error(ErrorKind::kConfig, "--decode takes --inputs of one row without padding, and no --packing");
-  std::int64_t tokens = 0, label_tokens = 0;
+  std::vector<input::Batch> batches{model->make_batch(raw)};
+  if (options.packing || options.share_prefixes)
+    batches = train::packed_batches(train::row_samples(raw, batches[0]), options.row_tokens, options.share_prefixes);
+  if (options.decode > 0 &&
+      (options.packing || options.share_prefixes || batches[0].input_ids.size(0) != 1 || batches[0].has_padding))
+    throw Error(ErrorKind::kConfig,
+                "--decode takes --inputs of one row without padding, and no --packing or --share-prefixes");
+  std::int64_t tokens = 0, label_tokens = 0, computed = 0;
   for (const input::Batch& batch : batches) {
     tokens += batch.num_tokens;
     label_tokens += batch.num_labels();
+    computed += batch.input_ids.numel();
     print_dropped_labels(batch.num_unpredictable);
   }
   Json out;
   out["tokens"] = tokens;
   out["label_tokens"] = label_tokens;
   out["micro_batches"] = batches.size();
+  if (options.share_prefixes)
+    add_shared_tokens(true, 1.0 - static_cast<double>(computed) / static_cast<double>(tokens), out);
   out["dtype"] = options.dtype;
   out["storage"] = options.storage;
   out["quantize_embeddings"] = options.embeddings_in_int8 ? "int8" : "none";
@@ -143,7 +152,8 @@ void add_bench(CLI::App& app, int&) {
   auto options = std::make_shared<BenchOptions>();
   CLI::App* command = app.add_subcommand("bench", "Time training steps or decoding on given or synthetic tensors");
   command->add_option("--model", options->model, "checkpoint folder or GGUF file")->required();
-  command->add_option("--inputs", options->inputs, "safetensors file with in.input_ids, in.labels, in.pixel_values …");
+  CLI::Option* inputs = command->add_option("--inputs", options->inputs,
+                                            "safetensors file with in.input_ids, in.labels, in.pixel_values …");
   command->add_option("--lora_towers,--lora-towers", options->towers, "language, vision, audio, projectors, experts")
       ->delimiter(',')
       ->capture_default_str();
@@ -170,6 +180,10 @@ void add_bench(CLI::App& app, int&) {
   command->add_option("--threads", options->threads, "0: as many as there are cores")->check(CLI::Range(0, 4096));
   command->add_flag("--packing", options->packing,
                     "rows of --inputs side by side, without their padding, one update for all");
+  command
+      ->add_flag("--share-prefixes,--share_prefixes", options->share_prefixes,
+                 "the same, and what rows begin alike by computed once")
+      ->needs(inputs);
   command->add_option("--max-seq-length", options->row_tokens, "of a packed row, which is a micro-batch")
       ->check(CLI::Range(2, 1 << 20))
       ->capture_default_str();

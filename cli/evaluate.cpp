@@ -22,6 +22,7 @@
 #include "cli/embeddings_option.h"
 #include "cli/evaluate_pairs.h"
 #include "cli/mmproj_option.h"
+#include "cli/shared_tokens.h"
 
 namespace bezel::cli {
 namespace {
@@ -35,6 +36,7 @@ struct EvaluateArguments {
   train::TrainConfig config;  // the keys of it that say how data is read and weights are kept
   std::string adapter;
   std::string per_sample;
+  std::string share_prefixes = "auto";
   std::size_t limit = 0;
   std::int64_t max_new_tokens = 256;
   int threads = 0;
@@ -78,6 +80,7 @@ Json summary_json(const train::Evaluation& evaluation, const EvaluateArguments& 
             {"samples_cut", data.num_cut},
             {"samples_left_out", data.num_too_long + data.num_bad + evaluation.bad.size()},
             {"base", means_json(base)}};
+  add_shared_tokens(evaluation.shared.shares, evaluation.shared.saved(), json);
   if (!options.adapter.empty()) {
     json["adapter"] = means_json(train::evaluation_means(evaluation, true));
     json["loss_difference"] = difference_json(train::paired_losses(evaluation));
@@ -124,6 +127,7 @@ void print(const Json& summary) {
     std::printf(" (%s samples left out, %s cut)", with_commas(summary["samples_left_out"].get<long long>()).c_str(),
                 with_commas(summary["samples_cut"].get<long long>()).c_str());
   std::printf("\n");
+  std::printf("%s", shared_tokens_text(summary).c_str());
   if (summary.contains("answers")) print_answers(summary);
   std::printf("\n%-10s %10s %12s %15s", "", "loss", "perplexity", "token accuracy");
   if (summary["base"].contains("exact_match")) std::printf(" %12s %10s", "exact match", "contains");
@@ -178,16 +182,26 @@ std::string data_file(const std::string& path) {
   return std::filesystem::is_directory(path) ? data::find_evaluation_file(path) : path;
 }
 
-train::EvaluateOptions evaluate_options(const EvaluateArguments& options, const data::Tokenizer& tokenizer,
-                                        torch::Device device) {
-  train::EvaluateOptions made{
-      .device = device, .limit = options.limit, .skip_bad_samples = options.config.skip_bad_samples};
+// With what the command asks for beside its config's own flags.
+train::TrainConfig config_of(const EvaluateArguments& options) {
+  train::TrainConfig config = options.config;
+  config.train_file = data_file(config.train_file);
+  if (options.pairs) config.preference.objective = train::ObjectiveKind::kDpo;
+  if (options.share_prefixes != "auto") config.share_prefixes = options.share_prefixes == "true";
+  if (!options.adapter.empty()) config.new_tokens = data::tokens_of_adapter(config.base_model, options.adapter);
+  return config;
+}
+
+train::EvaluateOptions evaluate_options(const EvaluateArguments& options, const train::TrainConfig& config,
+                                        const data::Tokenizer& tokenizer, torch::Device device) {
+  train::EvaluateOptions made{.device = device,
+                              .limit = options.limit,
+                              .skip_bad_samples = config.skip_bad_samples,
+                              .share_prefixes = config.share_prefixes};
   if (options.generate)
     made.answers = train::AnswerOptions{
-        .limits =
-            {.max_new_tokens = options.max_new_tokens,
-             .stop_ids =
-                 generate::read_settings(options.config.base_model, tokenizer, options.config.chat_template).stop_ids},
+        .limits = {.max_new_tokens = options.max_new_tokens,
+                   .stop_ids = generate::read_settings(config.base_model, tokenizer, config.chat_template).stop_ids},
         .ignore_case = options.ignore_case};
   if (isatty(STDERR_FILENO) != 0)
     made.on_sample = [](std::size_t done, std::size_t total) {
@@ -215,11 +229,8 @@ void evaluate_pairs(const EvaluateArguments& options, const data::Dataset& data,
 
 void evaluate(const EvaluateArguments& options) {
   if (options.threads > 0) at::set_num_threads(options.threads);
-  train::TrainConfig config = options.config;
-  config.train_file = data_file(config.train_file);
-  if (options.pairs) config.preference.objective = train::ObjectiveKind::kDpo;
+  const train::TrainConfig config = config_of(options);
   const torch::Device device = train::choose_device(config.device);
-  if (!options.adapter.empty()) config.new_tokens = data::tokens_of_adapter(config.base_model, options.adapter);
   const train::BatchPlan batches(config, gemma4::read_model_config(train::model_files(config)));
   const gemma4::LoadedModel loaded = gemma4::load_model(
       train::model_files(config),
@@ -241,9 +252,9 @@ void evaluate(const EvaluateArguments& options) {
   if (options.pairs)
     return evaluate_pairs(options, data,
                           train::evaluate_pairs(model, adapted ? &selection : nullptr, data,
-                                                evaluate_options(options, data.tokenizer(), device)));
-  const train::Evaluation evaluation =
-      train::evaluate(model, adapted ? &selection : nullptr, data, evaluate_options(options, data.tokenizer(), device));
+                                                evaluate_options(options, config, data.tokenizer(), device)));
+  const train::Evaluation evaluation = train::evaluate(model, adapted ? &selection : nullptr, data,
+                                                       evaluate_options(options, config, data.tokenizer(), device));
   for (const std::string& message : evaluation.bad) std::fprintf(stderr, "left out: %s\n", message.c_str());
   if (evaluation.samples.empty()) throw Error(config.train_file, ": no sample is left to evaluate");
   if (!options.per_sample.empty()) write_samples(options.per_sample, evaluation);
@@ -306,6 +317,11 @@ void add_evaluate(CLI::App& app, int&) {
   add_embeddings_option(*command, config.quantize_embeddings);
   command->add_option("--device", config.device, "cpu, cuda, cuda:N or auto")->capture_default_str();
   command->add_option("--threads", options->threads, "0: as many as there are cores")->check(CLI::Range(0, 4096));
+  command
+      ->add_option("--share-prefixes,--share_prefixes", options->share_prefixes,
+                   "compute once what samples begin alike by; auto: where it spares a tenth of the tokens")
+      ->check(CLI::IsMember({"auto", "true", "false"}))
+      ->capture_default_str();
   command->add_flag("--json", options->json, "as JSON");
   command->callback([options] { evaluate(*options); });
 }

@@ -4,6 +4,7 @@
 
 #include "bezel/io/atomic_write.h"
 #include "cli/command.h"
+#include "cli/shared_tokens.h"
 
 namespace bezel::cli {
 namespace {
@@ -31,6 +32,7 @@ io::Json pairs_json(const train::PairEvaluation& evaluation, bool adapted, std::
   io::Json json{{"pairs", evaluation.pairs.size()},
                 {"samples_left_out", left_out + evaluation.bad.size()},
                 {"base", pair_means_json(train::pair_means(evaluation, false))}};
+  add_shared_tokens(evaluation.shared.shares, evaluation.shared.saved(), json);
   if (!adapted) return json;
   const train::RewardMeans reward = train::reward_means(evaluation);
   json["adapter"] = pair_means_json(train::pair_means(evaluation, true));
@@ -42,7 +44,8 @@ void print_pairs(const io::Json& summary) {
   std::printf("%s pairs", with_commas(summary["pairs"].get<long long>()).c_str());
   if (summary["samples_left_out"] != 0)
     std::printf(" (%s samples left out)", with_commas(summary["samples_left_out"].get<long long>()).c_str());
-  std::printf("\n\n%-10s %14s %14s %12s %12s\n", "", "prefers chosen", "per token", "log p chosen", "log p reject");
+  std::printf("\n%s\n%-10s %14s %14s %12s %12s\n", shared_tokens_text(summary).c_str(), "", "prefers chosen",
+              "per token", "log p chosen", "log p reject");
   print_pair_row("base", summary["base"]);
   if (!summary.contains("adapter")) return;
   print_pair_row("adapter", summary["adapter"]);

@@ -10,6 +10,8 @@
 #include <sys/auxv.h>
 #include <unistd.h>
 
+#include "bezel/io/memory_nodes.h"
+
 namespace bezel::cli {
 namespace {
 
@@ -20,21 +22,26 @@ constexpr std::string_view kRestarted = "BEZEL_RESTARTED=1";  // keeps a restart
 constexpr std::string_view kChosenByUser[] = {"OMP_WAIT_POLICY=", "GOMP_SPINCOUNT=", "KMP_BLOCKTIME=", "KMP_LIBRARY="};
 
 bool settles_waiting(std::string_view variable) {
-  return variable == kRestarted ||
-         std::ranges::any_of(kChosenByUser, [&](std::string_view name) { return variable.starts_with(name); });
+  return std::ranges::any_of(kChosenByUser, [&](std::string_view name) { return variable.starts_with(name); });
 }
 
 // Of a program that was handed to the dynamic linker by hand, /proc/self/exe is the linker.
 bool can_restart() { return ::getauxval(AT_BASE) != 0; }
 
-// `environment` with the bound; empty where nothing is to change.
-std::vector<std::string> bounded_spin_environment(char* const* environment) {
+// `environment` with the bound, and on machines with several memory nodes with places for the threads; empty where
+// nothing is to change.
+std::vector<std::string> bounded_spin_environment(char* const* argv, char* const* environment) {
   std::vector<std::string> bounded;
-  for (; *environment != nullptr; ++environment) {
-    if (settles_waiting(*environment)) return {};
-    bounded.emplace_back(*environment);
+  bool is_settled = false;
+  for (char* const* next = environment; *next != nullptr; ++next) {
+    if (*next == kRestarted) return {};
+    is_settled = is_settled || settles_waiting(*next);
+    bounded.emplace_back(*next);
   }
-  bounded.emplace_back(kSpins);
+  const std::vector<std::string> places = io::node_binding(io::kSystemFolder, io::usable_parts(), argv, environment);
+  if (is_settled && places.empty()) return {};
+  bounded.insert(bounded.end(), places.begin(), places.end());
+  if (!is_settled) bounded.emplace_back(kSpins);
   bounded.emplace_back(kRestarted);
   return bounded;
 }
@@ -43,7 +50,7 @@ std::vector<std::string> bounded_spin_environment(char* const* environment) {
 
 void restart_with_bounded_spin(char* const* argv, char* const* environment) {
   if (!can_restart()) return;
-  std::vector<std::string> bounded = bounded_spin_environment(environment);
+  std::vector<std::string> bounded = bounded_spin_environment(argv, environment);
   if (bounded.empty()) return;
   std::array<char, PATH_MAX> program{};
   const ssize_t size = ::readlink("/proc/self/exe", program.data(), program.size());

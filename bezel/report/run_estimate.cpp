@@ -8,6 +8,7 @@
 #include "bezel/train/device.h"
 #include "bezel/train/memory.h"
 #include "bezel/train/new_tokens.h"
+#include "bezel/train/rank_setup.h"
 #include "bezel/train/run_check.h"
 
 namespace bezel::report {
@@ -66,6 +67,7 @@ RunEstimate estimate_run(const train::TrainConfig& config, const train::BatchPla
     notes.emplace_back("before the first step the reference reads every answer once, which is not in the time below");
   const train::PrefixPlan& prefixes = batches.prefix_plan();
   if (!prefixes.shares && !prefixes.note.empty()) notes.push_back(prefixes.note);
+  if (const std::string& note = batches.eval_prefix_plan().note; !note.empty()) notes.push_back(note);
   std::ranges::move(train::check_learns(config, batches.total_steps()), std::back_inserter(notes));
   const lora::Selection selection = selection_of(model, config, batches, notes);
   RunEstimate run{.towers = lora::with_frozen_experts(selection.counts(), *model),
@@ -81,6 +83,7 @@ RunEstimate estimate_run(const train::TrainConfig& config, const train::BatchPla
                   .notes = std::move(notes)};
   train::check_towers_see_data(run.towers, batches);
   const torch::Device device = train::planned_device(config.device);
+  if (std::string hint = train::node_hint(device); !hint.empty()) run.notes.push_back(std::move(hint));
   run.recompute = train::wants_recompute(config, model_config, batches, device, run.notes);
   const data::MediaSettings& media = batches.train_data().options().media;
   input::PerKind<bool> kinds;

@@ -116,7 +116,7 @@ void BatchPlan::find_partners(const data::Dataset& data, std::vector<std::size_t
 }
 
 data::Batch BatchPlan::collate_preferences(const data::Dataset& data, std::span<const std::size_t> samples,
-                                           std::vector<data::Sample> rows) const {
+                                           std::vector<data::Sample> rows, bool shares) const {
   const bool is_labelled = config_.preference.has_labels();
   const std::size_t first = is_eval(data) ? train_->size() : 0;
   std::vector<std::int64_t> answers, mismatched_answers;
@@ -131,11 +131,11 @@ data::Batch BatchPlan::collate_preferences(const data::Dataset& data, std::span<
                                             data.options().max_seq_length));
     if (is_labelled) mismatched.back().key = input::sample_key(samples[i], 1);
   }
-  data::Batch batch = data::collate_answers(rows, answers, pad_id_, prefix_plan_.shares);
+  data::Batch batch = data::collate_answers(rows, answers, pad_id_, shares);
   if (!is_labelled) return batch;
   auto preferences = std::make_shared<data::PreferenceRows>(*batch.preferences);
-  preferences->mismatched = std::make_shared<data::Batch>(
-      data::collate_answers(mismatched, mismatched_answers, pad_id_, prefix_plan_.shares));
+  preferences->mismatched =
+      std::make_shared<data::Batch>(data::collate_answers(mismatched, mismatched_answers, pad_id_, shares));
   batch.preferences = std::move(preferences);
   return batch;
 }
@@ -226,7 +226,7 @@ std::int64_t BatchPlan::total_steps() const {
 }
 
 std::vector<data::Sample> BatchPlan::load(const data::Dataset& data, std::span<const std::size_t> samples,
-                                          std::vector<std::size_t>& used, WorkNote& note) const {
+                                          std::vector<std::size_t>& used, bool shares, WorkNote& note) const {
   std::vector<data::Sample> loaded;
   for (const std::size_t idx : samples) {
     const std::string source = data.source(idx);
@@ -241,17 +241,17 @@ std::vector<data::Sample> BatchPlan::load(const data::Dataset& data, std::span<c
       if (error.kind() != ErrorKind::kData || !skip_sample(source, error.what())) throw;
     }
   }
-  if (prefix_plan_.shares) data::join_equal_media(loaded);
+  if (shares) data::join_equal_media(loaded);
   return loaded;
 }
 
-data::Batch BatchPlan::make_batch(const data::Dataset& data, std::span<const std::size_t> samples,
+data::Batch BatchPlan::make_batch(const data::Dataset& data, std::span<const std::size_t> samples, bool shares,
                                   WorkNote& note) const {
   std::vector<std::size_t> used;
-  std::vector<data::Sample> loaded = load(data, samples, used, note);
+  std::vector<data::Sample> loaded = load(data, samples, used, shares, note);
   if (loaded.empty()) return {};
-  if (config_.preference.uses_preferences()) return collate_preferences(data, used, std::move(loaded));
-  if (prefix_plan_.shares) return data::collate_shared(loaded);
+  if (config_.preference.uses_preferences()) return collate_preferences(data, used, std::move(loaded), shares);
+  if (shares) return data::collate_shared(loaded);
   return packs_ ? data::collate_packed(loaded) : data::collate(loaded, pad_id_);
 }
 
@@ -267,7 +267,7 @@ std::vector<data::Batch> BatchPlan::step(std::int64_t step, WorkNote& note, Shar
     const std::size_t stride = batch_rows * static_cast<std::size_t>(share.size);
     for (std::size_t row = first + batch_rows * static_cast<std::size_t>(share.rank);
          row < std::min(first + step_rows, rows->size()); row += stride) {
-      data::Batch batch = make_batch(*train_, rows->rows(row, row + batch_rows), note);
+      data::Batch batch = make_batch(*train_, rows->rows(row, row + batch_rows), prefix_plan_.shares, note);
       if (batch.num_tokens > 0) batches.push_back(std::move(batch));
     }
   }
@@ -302,12 +302,16 @@ std::optional<BatchPlan::Prompt> BatchPlan::prompt(const data::Dataset& data, st
 }
 
 std::int64_t BatchPlan::num_eval_batches() const {
+  if (!eval_plan_.batches.empty()) return static_cast<std::int64_t>(eval_plan_.batches.size());
   return divide_up(static_cast<std::int64_t>(eval_rows_.size()), config_.micro_batch_size);
 }
 
 data::Batch BatchPlan::eval_batch(std::int64_t idx, WorkNote& note) const {
   const auto rows = static_cast<std::size_t>(config_.micro_batch_size), first = static_cast<std::size_t>(idx) * rows;
-  return make_batch(eval_ ? *eval_ : *train_, eval_rows_.rows(first, first + rows), note);
+  const std::span<const std::size_t> samples = eval_plan_.batches.empty()
+                                                   ? eval_rows_.rows(first, first + rows)
+                                                   : eval_plan_.batches.at(static_cast<std::size_t>(idx));
+  return make_batch(eval_ ? *eval_ : *train_, samples, eval_plan_.prefixes.shares, note);
 }
 
 std::int64_t BatchPlan::reference_answer(std::int64_t idx) const {
@@ -317,12 +321,12 @@ std::int64_t BatchPlan::reference_answer(std::int64_t idx) const {
 
 data::Batch BatchPlan::reference_batch(std::int64_t idx, WorkNote& note) const {
   const auto& [of_eval, sample] = reference_samples_[static_cast<std::size_t>(idx)];
-  return make_batch(of_eval ? *eval_ : *train_, {&sample, 1}, note);
+  return make_batch(of_eval ? *eval_ : *train_, {&sample, 1}, prefix_plan_.shares, note);
 }
 
 data::Batch BatchPlan::media_sample(std::int64_t idx, WorkNote& note) const {
   const auto place = static_cast<std::size_t>(idx);
-  return make_batch(*train_, {&place, 1}, note);
+  return make_batch(*train_, {&place, 1}, prefix_plan_.shares, note);
 }
 
 bool BatchPlan::is_left_out(const std::string& source) const {

@@ -44,6 +44,8 @@ class BatchPlan {
   bool packs() const { return packs_; }
   /// What is done about samples that begin alike.
   const PrefixPlan& prefix_plan() const { return prefix_plan_; }
+  /// The same of held-out samples that begin alike.
+  const PrefixPlan& eval_prefix_plan() const { return eval_plan_.prefixes; }
   /// Of an epoch; as many as samples without packing.
   std::int64_t num_rows() const { return num_rows_; }
   /// Which samples of train_data() share rows in an epoch, in the order of its steps.
@@ -96,16 +98,18 @@ class BatchPlan {
   bool is_left_out(const std::string& source) const;
   /// The rows of those `samples` that are not left out, which become `used`.
   std::vector<data::Sample> load(const data::Dataset& data, std::span<const std::size_t> samples,
-                                 std::vector<std::size_t>& used, WorkNote& note) const;
-  data::Batch make_batch(const data::Dataset& data, std::span<const std::size_t> samples, WorkNote& note) const;
+                                 std::vector<std::size_t>& used, bool shares, WorkNote& note) const;
+  data::Batch make_batch(const data::Dataset& data, std::span<const std::size_t> samples, bool shares,
+                         WorkNote& note) const;
   void plan_sharing();
-  double saved_share(const data::SampleRows& rows) const;
-  MicroBatchLimits shared_limits() const;
+  void plan_eval_sharing();
+  double saved_share(const data::Dataset& data, const data::SampleRows& rows) const;
+  MicroBatchLimits shared_limits(const data::Dataset& data, std::span<const std::size_t> samples) const;
   std::vector<data::Batch> shared_batches(std::span<const std::size_t> samples, WorkNote& note, Share share) const;
   bool is_eval(const data::Dataset& data) const { return &data == eval_.get(); }
   void find_partners(const data::Dataset& data, std::vector<std::size_t> samples);
   data::Batch collate_preferences(const data::Dataset& data, std::span<const std::size_t> samples,
-                                  std::vector<data::Sample> rows) const;
+                                  std::vector<data::Sample> rows, bool shares) const;
 
   const TrainConfig config_;
   DataFiles files_;
@@ -119,6 +123,7 @@ class BatchPlan {
   std::int64_t num_rows_ = 0;
   data::SampleRows eval_rows_;
   PrefixPlan prefix_plan_;
+  EvalPlan eval_plan_;
   MicroBatchLimits limits_;               // of those that share prefixes
   std::vector<std::size_t> group_of_;     // of each sample of train_, where epochs keep groups together; else empty
   std::vector<std::size_t> partners_[2];  // of each sample of train_ and eval_, whose answer KTO puts to its prompt

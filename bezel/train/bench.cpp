@@ -14,8 +14,10 @@
 
 #include "bezel/data/dataset.h"
 #include "bezel/data/packing.h"
+#include "bezel/data/shared_prefix.h"
 #include "bezel/error.h"
 #include "bezel/train/objective.h"
+#include "bezel/train/prefix_plan.h"
 #include "bezel/train/trainer.h"
 
 namespace bezel::train {
@@ -79,21 +81,15 @@ std::vector<std::int64_t> numbers_of(const at::Tensor& row) {
   return {numbers.data_ptr<std::int64_t>(), numbers.data_ptr<std::int64_t>() + numbers.numel()};
 }
 
-// The rows without their padding.
-std::vector<data::Sample> samples_of(const data::RawInputs& raw) {
-  if (!raw.labels.defined()) throw Error("packing needs 'in.labels'");
-  if (raw.pixel_values.defined() || raw.input_features.defined())
-    throw Error("packing takes rows of text, but the inputs have images or audio clips");
-  const at::Tensor is_real =
-      raw.attention_mask.defined() ? raw.attention_mask.to(torch::kBool) : at::ones_like(raw.input_ids, at::kBool);
-  std::vector<data::Sample> samples;
-  for (std::int64_t row = 0; row < raw.input_ids.size(0); ++row) {
-    data::Sample& sample = samples.emplace_back();
-    sample.input_ids = numbers_of(raw.input_ids[row].masked_select(is_real[row]));
-    sample.labels = numbers_of(raw.labels[row].masked_select(is_real[row]));
-    sample.token_types.resize(sample.input_ids.size());
+// The first of `media` that fill `count` placeholders, which are taken away from it.
+std::vector<data::Media> take_media(std::span<const data::Media>& media, std::int64_t count, std::int64_t row) {
+  std::vector<data::Media> taken;
+  for (; count > 0 && !media.empty(); media = media.subspan(1)) {
+    taken.push_back(media.front());
+    count -= media.front().num_soft_tokens;
   }
-  return samples;
+  if (count != 0) throw Error("row ", row, " of the inputs: its placeholders are not those of whole media");
+  return taken;
 }
 
 }  // namespace
@@ -110,19 +106,47 @@ data::RawInputs synthetic_inputs(const gemma4::ModelConfig& config, std::int64_t
   return raw;
 }
 
-std::vector<data::Batch> packed_batches(const data::RawInputs& raw, std::int64_t row_tokens) {
-  const std::vector<data::Sample> samples = samples_of(raw);
+std::vector<data::Sample> row_samples(const data::RawInputs& raw, const data::Batch& whole) {
+  if (!raw.labels.defined()) throw Error("packing needs 'in.labels'");
+  std::vector<data::Sample> samples;
+  std::span<const data::Media> media = whole.media;
+  for (std::int64_t row = 0; row < raw.input_ids.size(0); ++row) {
+    const at::Tensor is_real = whole.attention_mask[row];
+    data::Sample& sample = samples.emplace_back();
+    sample.line = static_cast<std::size_t>(row);
+    sample.input_ids = numbers_of(raw.input_ids[row].masked_select(is_real));
+    sample.labels = numbers_of(raw.labels[row].masked_select(is_real));
+    sample.token_types = numbers_of(whole.mm_token_type_ids[row].masked_select(is_real));
+    const auto text = std::ranges::count(sample.token_types, 0);
+    sample.media = take_media(media, static_cast<std::int64_t>(sample.token_types.size()) - text, row);
+  }
+  return samples;
+}
+
+std::vector<data::Batch> packed_batches(std::vector<data::Sample> samples, std::int64_t row_tokens, bool shares) {
+  const auto most = static_cast<std::size_t>(row_tokens);
   std::vector<std::size_t> places, lengths;
   for (const data::Sample& sample : samples) {
     places.push_back(places.size());
     lengths.push_back(sample.input_ids.size());
   }
-  const data::SampleRows rows = data::pack_rows(places, lengths, static_cast<std::size_t>(row_tokens));
+  std::vector<std::vector<std::size_t>> parts;
+  if (shares) {
+    data::join_equal_media(samples);
+    parts = divide_step(loaded_samples(samples), {.tokens = most, .soft_tokens = most, .strangers = SIZE_MAX})
+                .micro_batches;
+  } else {
+    const data::SampleRows rows = data::pack_rows(places, lengths, most);
+    for (std::size_t row = 0; row < rows.size(); ++row) {
+      const auto packed = rows.rows(row, row + 1);
+      parts.emplace_back(packed.begin(), packed.end());
+    }
+  }
   std::vector<data::Batch> batches;
-  for (std::size_t row = 0; row < rows.size(); ++row) {
+  for (const std::vector<std::size_t>& part : parts) {
     std::vector<data::Sample> together;
-    for (const std::size_t place : rows.rows(row, row + 1)) together.push_back(samples[place]);
-    batches.push_back(data::collate_packed(together));
+    for (const std::size_t place : part) together.push_back(samples[place]);
+    batches.push_back(shares ? data::collate_shared(together) : data::collate_packed(together));
   }
   return batches;
 }

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "bezel/data/batch.h"
+#include "bezel/data/dataset.h"
 #include "bezel/gemma4/model.h"
 #include "bezel/lora/targets.h"
 #include "bezel/train/residency.h"
@@ -25,8 +26,13 @@ struct BenchResult {
 data::RawInputs synthetic_inputs(const gemma4::ModelConfig& config, std::int64_t tokens, std::int64_t label_tokens,
                                  std::uint64_t seed);
 
-/// The rows of `raw`, which have no media, as packed rows of at most `row_tokens` without padding, each a micro-batch.
-std::vector<data::Batch> packed_batches(const data::RawInputs& raw, std::int64_t row_tokens);
+/// The rows of `raw` without their padding, with their media out of `whole`, the batch that they make. Throws Error
+/// without labels, and where a row's placeholders are not those of whole items.
+std::vector<data::Sample> row_samples(const data::RawInputs& raw, const data::Batch& whole);
+
+/// Samples as packed rows of at most `row_tokens`, each a micro-batch; with `shares` what samples of one begin alike by
+/// is there once, and those that begin alike come together.
+std::vector<data::Batch> packed_batches(std::vector<data::Sample> samples, std::int64_t row_tokens, bool shares);
 
 /// Times `steps` AdamW steps of rate 1e-4, each over all micro-batches, with the evictions of a run or fewer.
 BenchResult bench_training(gemma4::Model& model, const lora::Selection& selection, std::span<const data::Batch> batches,

@@ -7,6 +7,7 @@
 #include "bezel/train/config_readers.h"
 #include "bezel/train/intervals.h"
 #include "bezel/train/preference_keys.h"
+#include "bezel/train/prefix_obstacle.h"
 
 namespace bezel::train {
 namespace {
@@ -172,10 +173,8 @@ void check_steps(std::string_view key, double value, bool may_be_zero, const Che
 // What is drawn anew for each sample cannot be computed once for several.
 void check_sharing(const TrainConfig& config, const Checker& check) {
   if (!config.share_prefixes.value_or(false)) return;
-  if (config.lora.dropout > 0)
-    check.fail("share_prefixes", "lora_dropout draws another mask for each sample; write lora_dropout: 0, or auto");
-  if (config.neftune_noise_alpha > 0)
-    check.fail("share_prefixes", "neftune_noise_alpha draws other noise for each sample; delete it, or write auto");
+  if (const std::string obstacle = prefix_obstacle(config); !obstacle.empty())
+    check.fail("share_prefixes", obstacle, "; set it to 0, or write share_prefixes: auto");
 }
 
 void check_loop(const TrainConfig& config, const Checker& check) {

@@ -2,38 +2,57 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
+#include <numeric>
 #include <span>
 
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
+#include "bezel/data/shared_prefix.h"
 #include "bezel/error.h"
 #include "bezel/lora/adapter_disable.h"
 #include "bezel/train/forward.h"
 #include "bezel/train/label_scores.h"
+#include "bezel/train/prefix_plan.h"
 #include "bezel/train/residency.h"
 
 namespace bezel::train {
 namespace {
 
-SampleScore score(gemma4::Model& model, const Residency& residency, const data::Batch& batch) {
+// Labels that positions of a row predict, as data::collate counts them.
+std::int64_t labels_of(const data::Sample& sample) {
+  return std::ranges::count_if(std::span(sample.labels).subspan(1),
+                               [](std::int64_t label) { return label != data::kIgnoreLabel; });
+}
+
+// Of each of `samples`, whose labels come one sample after the other.
+std::vector<SampleScore> score(gemma4::Model& model, const Residency& residency, const data::Batch& batch,
+                               std::span<const EvaluatedSample> samples) {
   const LabelScores scores = score_labels(label_states(model, batch, residency.observer()), *model->output_embedding(),
                                           batch.label_ids, model->config().text.final_logit_softcapping);
   residency.after(gemma4::Phase::head());
-  return {scores.nll.sum(torch::kDouble).item<double>(), scores.correct.sum().item<std::int64_t>()};
+  std::vector<SampleScore> of_each;
+  std::int64_t begin = 0;
+  for (const EvaluatedSample& sample : samples) {
+    of_each.push_back({scores.nll.narrow(0, begin, sample.label_tokens).sum(torch::kDouble).item<double>(),
+                       scores.correct.narrow(0, begin, sample.label_tokens).sum().item<std::int64_t>()});
+    begin += sample.label_tokens;
+  }
+  TORCH_CHECK(begin == scores.nll.size(0), "the batch has ", scores.nll.size(0), " labels, its samples ", begin);
+  return of_each;
 }
 
-EvaluatedSample evaluate_sample(gemma4::Model& model, const Residency& residency, const lora::Selection* adapter,
-                                const data::Batch& batch) {
-  EvaluatedSample sample{.tokens = batch.num_tokens, .label_tokens = batch.num_labels()};
-  if (adapter == nullptr) {
-    sample.base = score(model, residency, batch);
-    return sample;
-  }
-  sample.adapter = score(model, residency, batch);
+// Sets both scores of the samples, which are those of `batch`.
+void score_both(gemma4::Model& model, const Residency& residency, const lora::Selection* adapter,
+                const data::Batch& batch, std::span<EvaluatedSample> samples) {
+  std::vector<SampleScore> scores = score(model, residency, batch, samples);
+  for (std::size_t i = 0; i < samples.size(); ++i) samples[i].base = scores[i];
+  if (adapter == nullptr) return;
+  for (std::size_t i = 0; i < samples.size(); ++i) samples[i].adapter = scores[i];
   const lora::ScopedAdapterDisable base(*adapter);
-  sample.base = score(model, residency, batch);
-  return sample;
+  scores = score(model, residency, batch, samples);
+  for (std::size_t i = 0; i < samples.size(); ++i) samples[i].base = scores[i];
 }
 
 /// Answers of the model as it is, and of its base.
@@ -94,19 +113,36 @@ std::vector<PairedSums> paired_scores(const Evaluation& evaluation, Value Sample
 
 }  // namespace
 
-void for_each_sample(gemma4::Model& model, const data::Dataset& data, const EvaluateOptions& options,
-                     std::vector<std::string>& bad, const std::function<void(std::size_t)>& body) {
+void for_each_batch(gemma4::Model& model, const data::Dataset& data, const EvaluateOptions& options,
+                    std::map<std::size_t, std::string>& bad, const std::function<void(const LoadedSamples&)>& body) {
   const at::NoGradGuard no_grad;
   model->eval();
-  const std::size_t total = options.limit > 0 ? std::min(options.limit, data.size()) : data.size();
-  for (std::size_t i = 0; i < total; ++i) {
+  std::vector<std::size_t> all(options.limit > 0 ? std::min(options.limit, data.size()) : data.size());
+  std::iota(all.begin(), all.end(), std::size_t{0});
+  MicroBatchLimits limits = row_limits(data, all, 1);
+  limits.tokens = std::max(limits.tokens, kEvalTokens);
+  EvalPlan plan = plan_evaluation(data, all, options.share_prefixes, limits);
+  if (!plan.prefixes.shares) {
+    plan.batches.clear();
+    for (const std::size_t idx : all) plan.batches.push_back({idx});
+  }
+  const std::function<void(std::span<const std::size_t>)> run = [&](std::span<const std::size_t> batch) {
     try {
-      body(i);
+      LoadedSamples loaded{.idx = {batch.begin(), batch.end()}, .rows = {}, .shares = plan.prefixes.shares};
+      for (const std::size_t idx : batch) std::ranges::move(data.load_rows(idx), std::back_inserter(loaded.rows));
+      if (loaded.shares) data::join_equal_media(loaded.rows);
+      body(loaded);
     } catch (const Error& error) {
       if (!options.skip_bad_samples || error.kind() != ErrorKind::kData) throw;
-      bad.push_back(error.what());
+      if (batch.size() == 1) bad[batch[0]] = error.what();
+      for (std::size_t i = 0; batch.size() > 1 && i < batch.size(); ++i) run(batch.subspan(i, 1));
     }
-    if (options.on_sample) options.on_sample(i + 1, total);
+  };
+  std::size_t done = 0;
+  for (const std::vector<std::size_t>& batch : plan.batches) {
+    run(batch);
+    done += batch.size();
+    if (options.on_sample) options.on_sample(done, all.size());
   }
 }
 
@@ -114,16 +150,27 @@ Evaluation evaluate(gemma4::Model& model, const lora::Selection* adapter, const 
                     const EvaluateOptions& options) {
   const Residency residency(model);
   Evaluation evaluation;
+  std::map<std::size_t, EvaluatedSample> evaluated;
+  std::map<std::size_t, std::string> bad;
   std::optional<Answerer> answer;
   if (options.answers) answer.emplace(model, adapter, data, *options.answers);
-  for_each_sample(model, data, options, evaluation.bad, [&](std::size_t i) {
-    const data::Sample sample = data.load(i);
-    const data::Batch batch = data::collate({&sample, 1}, model->config().text.pad_token_id);
-    EvaluatedSample evaluated = evaluate_sample(model, residency, adapter, batch.to(options.device));
-    evaluated.line = sample.line;
-    if (answer) evaluated.answered = (*answer)(i);
-    evaluation.samples.push_back(std::move(evaluated));
+  for_each_batch(model, data, options, bad, [&](const LoadedSamples& loaded) {
+    std::vector<EvaluatedSample> samples;
+    for (const data::Sample& sample : loaded.rows)
+      samples.push_back({.line = sample.line,
+                         .tokens = static_cast<std::int64_t>(sample.input_ids.size()),
+                         .label_tokens = labels_of(sample)});
+    const data::Batch batch = loaded.rows.size() == 1 ? data::collate(loaded.rows, model->config().text.pad_token_id)
+                                                      : data::collate_shared(loaded.rows);
+    score_both(model, residency, adapter, batch.to(options.device), samples);
+    for (std::size_t i = 0; answer && i < samples.size(); ++i) samples[i].answered = (*answer)(loaded.idx[i]);
+    evaluation.shared.shares = loaded.shares;
+    evaluation.shared.tokens += batch.num_tokens;
+    evaluation.shared.computed += batch.input_ids.numel();
+    for (std::size_t i = 0; i < samples.size(); ++i) evaluated[loaded.idx[i]] = std::move(samples[i]);
   });
+  for (auto& [idx, sample] : evaluated) evaluation.samples.push_back(std::move(sample));
+  for (auto& [idx, message] : bad) evaluation.bad.push_back(std::move(message));
   return evaluation;
 }
 

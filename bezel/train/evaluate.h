@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -44,9 +45,20 @@ struct EvaluatedSample {
   std::optional<AnsweredSample> answered{};  ///< when asked for, of samples that have a prompt
 };
 
+/// What of an evaluation's tokens was computed.
+struct SharedTokens {
+  bool shares = false;        ///< what samples begin alike by was computed once
+  std::int64_t tokens = 0;    ///< of all samples
+  std::int64_t computed = 0;  ///< of them
+
+  /// Share of the tokens that was not computed.
+  double saved() const { return tokens == 0 ? 0.0 : 1.0 - static_cast<double>(computed) / static_cast<double>(tokens); }
+};
+
 struct Evaluation {
   std::vector<EvaluatedSample> samples;
   std::vector<std::string> bad;  ///< messages of samples left out: media that cannot be decoded
+  SharedTokens shared{};
 };
 
 /// How answers are made and compared.
@@ -59,17 +71,27 @@ struct EvaluateOptions {
   torch::Device device = torch::kCPU;
   std::size_t limit = 0;  ///< so many samples from the start; 0: all
   bool skip_bad_samples = false;
+  std::optional<bool> share_prefixes{};    ///< compute once what samples begin alike by; nothing: where it pays
   std::optional<AnswerOptions> answers{};  ///< let the models answer as well, greedily
   std::function<void(std::size_t done, std::size_t total)> on_sample{};
 };
 
-/// Calls `body` with the index of each sample that `options` ask for, in order, without a graph and with the model in
-/// evaluation mode. Of data that cannot be read the message goes into `bad` where they are to be skipped.
-void for_each_sample(gemma4::Model& model, const data::Dataset& data, const EvaluateOptions& options,
-                     std::vector<std::string>& bad, const std::function<void(std::size_t)>& body);
+/// Samples that go through the model together, each only once.
+struct LoadedSamples {
+  std::vector<std::size_t> idx;    ///< of each sample
+  std::vector<data::Sample> rows;  ///< of all of them: Dataset::load_rows
+  bool shares = false;             ///< what they begin alike by is to be computed once
+};
 
-/// Scores every sample with the model as it is, and where `adapter` is given with it set aside as well. Samples go
-/// through one at a time, so that numbers do not depend on batching. Throws Error for media that cannot be decoded.
+/// Calls `body` with all samples that `options` ask for, without a graph and with the model in evaluation mode: one at
+/// a time and in order, or where prefixes are shared those together that begin alike. What cannot be read goes into
+/// `bad`, by sample, where it is to be skipped; `body` is then called anew with each other sample by itself, and has to
+/// keep nothing of a call that throws.
+void for_each_batch(gemma4::Model& model, const data::Dataset& data, const EvaluateOptions& options,
+                    std::map<std::size_t, std::string>& bad, const std::function<void(const LoadedSamples&)>& body);
+
+/// Scores every sample with the model as it is, and where `adapter` is given with it set aside as well. Throws Error
+/// for media that cannot be decoded.
 Evaluation evaluate(gemma4::Model& model, const lora::Selection* adapter, const data::Dataset& data,
                     const EvaluateOptions& options);
 

@@ -1,7 +1,8 @@
 #include "bezel/train/evaluate_pairs.h"
 
 #include <algorithm>
-#include <array>
+#include <numeric>
+#include <span>
 
 #include <ATen/ATen.h>
 
@@ -15,24 +16,28 @@ namespace {
 
 double item_of(const torch::Tensor& values, std::int64_t idx) { return values[idx].item<double>(); }
 
-AnswerLogps score_pair(gemma4::Model& model, const Residency& residency, const data::Batch& batch) {
-  return answer_logps(model, batch, residency.observer());
+// Of pair `i` of a batch.
+PairScore scores_of(const AnswerLogps& logps, std::int64_t i) {
+  return {item_of(logps.sums, 2 * i), item_of(logps.sums, 2 * i + 1)};
 }
 
-PairScore scores_of(const AnswerLogps& logps) { return {item_of(logps.sums, 0), item_of(logps.sums, 1)}; }
-
-EvaluatedPair evaluate_pair(gemma4::Model& model, const Residency& residency, const lora::Selection* adapter,
-                            const data::Batch& batch) {
-  const AnswerLogps logps = score_pair(model, residency, batch);
-  EvaluatedPair pair{.tokens = batch.num_tokens,
-                     .chosen_tokens = static_cast<std::int64_t>(item_of(logps.tokens, 0)),
-                     .rejected_tokens = static_cast<std::int64_t>(item_of(logps.tokens, 1)),
-                     .base = scores_of(logps)};
-  if (adapter == nullptr) return pair;
-  pair.adapter = pair.base;
+// The pairs of `batch`, without their tokens and lines.
+std::vector<EvaluatedPair> score_pairs(gemma4::Model& model, const Residency& residency, const lora::Selection* adapter,
+                                       const data::Batch& batch) {
+  AnswerLogps logps = answer_logps(model, batch, residency.observer());
+  std::vector<EvaluatedPair> pairs;
+  for (std::int64_t i = 0; i < logps.sums.size(0) / 2; ++i)
+    pairs.push_back({.chosen_tokens = static_cast<std::int64_t>(item_of(logps.tokens, 2 * i)),
+                     .rejected_tokens = static_cast<std::int64_t>(item_of(logps.tokens, 2 * i + 1)),
+                     .base = scores_of(logps, i)});
+  if (adapter == nullptr) return pairs;
   const lora::ScopedAdapterDisable base(*adapter);
-  pair.base = scores_of(score_pair(model, residency, batch));
-  return pair;
+  logps = answer_logps(model, batch, residency.observer());
+  for (std::size_t i = 0; i < pairs.size(); ++i) {
+    pairs[i].adapter = pairs[i].base;
+    pairs[i].base = scores_of(logps, static_cast<std::int64_t>(i));
+  }
+  return pairs;
 }
 
 // Mean of `value` over the pairs.
@@ -48,14 +53,28 @@ double mean_of(const PairEvaluation& evaluation, Value value) {
 PairEvaluation evaluate_pairs(gemma4::Model& model, const lora::Selection* adapter, const data::Dataset& data,
                               const EvaluateOptions& options) {
   const Residency residency(model);
-  constexpr std::array<std::int64_t, 2> kNumbers = {0, 1};
   PairEvaluation evaluation;
-  for_each_sample(model, data, options, evaluation.bad, [&](std::size_t i) {
-    const std::vector<data::Sample> rows = data.load_rows(i);
-    const data::Batch batch = data::collate_answers(rows, kNumbers, model->config().text.pad_token_id);
-    evaluation.pairs.push_back(evaluate_pair(model, residency, adapter, batch.to(options.device)));
-    evaluation.pairs.back().line = data.line(i);
+  std::map<std::size_t, EvaluatedPair> evaluated;
+  std::map<std::size_t, std::string> bad;
+  for_each_batch(model, data, options, bad, [&](const LoadedSamples& loaded) {
+    std::vector<std::int64_t> numbers(loaded.rows.size());
+    std::iota(numbers.begin(), numbers.end(), std::int64_t{0});
+    const data::Batch batch =
+        data::collate_answers(loaded.rows, numbers, model->config().text.pad_token_id, loaded.shares);
+    std::vector<EvaluatedPair> pairs = score_pairs(model, residency, adapter, batch.to(options.device));
+    evaluation.shared.shares = loaded.shares;
+    evaluation.shared.tokens += batch.num_tokens;
+    evaluation.shared.computed += loaded.shares ? batch.input_ids.numel() : batch.num_tokens;
+    for (std::size_t i = 0; i < pairs.size(); ++i) {
+      const std::size_t idx = loaded.idx[i];
+      pairs[i].line = data.line(idx);
+      for (const data::Sample& row : std::span(loaded.rows).subspan(2 * i, 2))
+        pairs[i].tokens += static_cast<std::int64_t>(row.input_ids.size());
+      evaluated[idx] = pairs[i];
+    }
   });
+  for (const auto& [idx, pair] : evaluated) evaluation.pairs.push_back(pair);
+  for (auto& [idx, message] : bad) evaluation.bad.push_back(std::move(message));
   return evaluation;
 }
 

@@ -27,10 +27,11 @@ struct EvaluatedPair {
 struct PairEvaluation {
   std::vector<EvaluatedPair> pairs;
   std::vector<std::string> bad;  ///< messages of samples left out
+  SharedTokens shared{};
 };
 
-/// Scores every pair of `data` (LineKind::kPair), one at a time, with the model as it is, and where `adapter` is given
-/// with it set aside as well. Throws Error for media that cannot be decoded.
+/// Scores every pair of `data` (LineKind::kPair) with the model as it is, and where `adapter` is given with it set
+/// aside as well. Throws Error for media that cannot be decoded.
 PairEvaluation evaluate_pairs(gemma4::Model& model, const lora::Selection* adapter, const data::Dataset& data,
                               const EvaluateOptions& options);
 

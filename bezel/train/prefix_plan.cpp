@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "bezel/data/shared_prefix.h"
+#include "bezel/train/prefix_obstacle.h"
 
 namespace bezel::train {
 namespace {
@@ -29,6 +30,12 @@ std::size_t most_common(const StepSamples& samples, const Growing& batch, std::s
   std::size_t most = 0;
   for (const std::size_t other : batch.samples) most = std::max(most, samples.common(sample, other));
   return most < data::kLeastShared ? 0 : most;
+}
+
+std::size_t soft_tokens_of(const data::SampleSize& size) {
+  std::size_t count = 0;
+  for (const data::MediaCount& media : size.media.values) count += media.soft_tokens;
+  return count;
 }
 
 std::string percent_text(double share) { return std::to_string(std::lround(100 * share)) + " %"; }
@@ -64,6 +71,38 @@ StepDivision divide_step(const StepSamples& samples, const MicroBatchLimits& lim
     division.micro_batches.push_back(std::move(batch.samples));
   }
   return division;
+}
+
+StepSamples hashed_samples(const data::Dataset& data, std::span<const std::size_t> samples) {
+  return {
+      .count = samples.size(),
+      .common = [&data, samples](std::size_t a,
+                                 std::size_t b) { return data.prefix(samples[a]).common(data.prefix(samples[b])); },
+      .tokens = [&data, samples](std::size_t i) { return data.num_tokens(samples[i]) - data.pair_prefix(samples[i]); },
+      .soft_tokens = [&data, samples](
+                         std::size_t i,
+                         std::size_t from) { return from == 0 ? soft_tokens_of(data.sample_size(samples[i])) : 0; }};
+}
+
+StepSamples loaded_samples(std::span<const data::Sample> samples) {
+  return {.count = samples.size(),
+          .common = [samples](std::size_t a, std::size_t b) { return data::common_prefix(samples[a], samples[b]); },
+          .tokens = [samples](std::size_t i) { return samples[i].input_ids.size(); },
+          .soft_tokens =
+              [samples](std::size_t i, std::size_t from) {
+                const auto& types = samples[i].token_types;
+                return types.size() - from -
+                       static_cast<std::size_t>(std::ranges::count(std::span(types).subspan(from), 0));
+              }};
+}
+
+MicroBatchLimits row_limits(const data::Dataset& data, std::span<const std::size_t> samples, std::size_t rows) {
+  std::size_t tokens = 0, soft_tokens = 0;
+  for (const std::size_t idx : samples) {
+    tokens = std::max(tokens, data.num_tokens(idx));
+    soft_tokens = std::max(soft_tokens, soft_tokens_of(data.sample_size(idx)));
+  }
+  return {.tokens = rows * tokens, .soft_tokens = rows * soft_tokens, .strangers = rows};
 }
 
 std::vector<std::size_t> group_by_prefix(const data::Dataset& data, std::span<const std::size_t> samples) {
@@ -102,12 +141,6 @@ std::vector<std::size_t> gather_groups(std::span<const std::size_t> samples, std
   return gathered;
 }
 
-std::string prefix_obstacle(const TrainConfig& config) {
-  if (config.lora.dropout > 0) return "lora_dropout draws another mask for each sample";
-  if (config.neftune_noise_alpha > 0) return "neftune_noise_alpha draws other noise for each sample";
-  return "";
-}
-
 PrefixPlan plan_prefixes(const TrainConfig& config, double plain, double grouped) {
   PrefixPlan plan{.groups = grouped - plain >= kWorthSharing, .saved = std::max(plain, grouped)};
   if (!plan.groups) plan.saved = plain;
@@ -124,6 +157,38 @@ PrefixPlan plan_prefixes(const TrainConfig& config, double plain, double grouped
                 (plan.groups ? "; such samples stay together when shuffled" : "");
   }
   plan.groups = plan.groups && plan.shares;
+  return plan;
+}
+
+PrefixPlan plan_eval_prefixes(std::optional<bool> share_prefixes, double saved) {
+  PrefixPlan plan{.shares = share_prefixes.value_or(saved >= kWorthSharing), .saved = saved};
+  if (plan.shares && saved >= kWorthSharing)
+    plan.note = "share_prefixes: " + percent_text(saved) +
+                " of the tokens of an evaluation need not be computed, since its samples begin alike";
+  return plan;
+}
+
+EvalPlan plan_evaluation(const data::Dataset& data, std::span<const std::size_t> samples,
+                         std::optional<bool> share_prefixes, const MicroBatchLimits& limits) {
+  constexpr std::size_t kWindow = 256;  // dividing compares every sample with every other one
+  EvalPlan plan;
+  if (!share_prefixes.value_or(true)) return plan;
+  std::vector<std::size_t> order(samples.begin(), samples.end());
+  std::ranges::stable_sort(order, [&](std::size_t a, std::size_t b) { return data.prefix(a) < data.prefix(b); });
+  std::size_t tokens = 0, computed = 0;
+  for (const std::size_t idx : order) tokens += data.num_tokens(idx);
+  for (std::size_t begin = 0; begin < order.size(); begin += kWindow) {
+    const auto window = std::span(order).subspan(begin, std::min(kWindow, order.size() - begin));
+    StepDivision division = divide_step(hashed_samples(data, window), limits);
+    computed += division.num_computed;
+    for (std::vector<std::size_t>& batch : division.micro_batches) {
+      for (std::size_t& i : batch) i = window[i];
+      plan.batches.push_back(std::move(batch));
+    }
+  }
+  plan.prefixes = plan_eval_prefixes(
+      share_prefixes, tokens == 0 ? 0.0 : 1.0 - static_cast<double>(computed) / static_cast<double>(tokens));
+  if (!plan.prefixes.shares) plan.batches.clear();
   return plan;
 }
 

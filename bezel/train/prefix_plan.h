@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -35,6 +36,14 @@ struct StepDivision {
 };
 StepDivision divide_step(const StepSamples& samples, const MicroBatchLimits& limits);
 
+/// What dividing asks of `samples` of `data`, by their hashes; both must outlive the result.
+StepSamples hashed_samples(const data::Dataset& data, std::span<const std::size_t> samples);
+/// The same of samples that are loaded, to the token.
+StepSamples loaded_samples(std::span<const data::Sample> samples);
+
+/// What `rows` rows of `samples` of `data`, each in a row of its own, hold at most.
+MicroBatchLimits row_limits(const data::Dataset& data, std::span<const std::size_t> samples, std::size_t rows);
+
 /// Numbers of groups of samples that begin alike: as long as their longest common beginning, or half as long. `samples`
 /// are of `data`; the result has a number for each sample of `data`.
 std::vector<std::size_t> group_by_prefix(const data::Dataset& data, std::span<const std::size_t> samples);
@@ -42,9 +51,6 @@ std::vector<std::size_t> group_by_prefix(const data::Dataset& data, std::span<co
 /// `samples` in another order: those of one group side by side, at most `most` of them, and these runs shuffled.
 std::vector<std::size_t> gather_groups(std::span<const std::size_t> samples, std::span<const std::size_t> group_of,
                                        std::size_t most, std::uint64_t seed, std::uint64_t epoch);
-
-/// What `config` makes impossible to share, as a sentence's begin: "lora_dropout 0.1"; "" where nothing is in the way.
-std::string prefix_obstacle(const TrainConfig& config);
 
 /// What a run does about samples that begin alike.
 struct PrefixPlan {
@@ -60,5 +66,20 @@ inline constexpr double kWorthSharing = 0.1;
 /// The plan for share_prefixes as configured, where the order of samples as it is saves `plain`, and one by groups
 /// `grouped`.
 PrefixPlan plan_prefixes(const TrainConfig& config, double plain, double grouped);
+
+/// How the samples of an evaluation are put together. Nothing is drawn at random there, so that nothing is in the way.
+struct EvalPlan {
+  PrefixPlan prefixes = {};
+  std::vector<std::vector<std::size_t>> batches = {};  ///< samples of each; empty where they come as they are
+};
+
+/// Of `samples` of `data`, those that begin alike side by side, with `share_prefixes` as configured.
+EvalPlan plan_evaluation(const data::Dataset& data, std::span<const std::size_t> samples,
+                         std::optional<bool> share_prefixes, const MicroBatchLimits& limits);
+/// The decision alone, where sharing saves `saved`.
+PrefixPlan plan_eval_prefixes(std::optional<bool> share_prefixes, double saved);
+
+/// Tokens that a micro-batch of an evaluation may have in any case: it keeps no graph.
+inline constexpr std::size_t kEvalTokens = 2048;
 
 }  // namespace bezel::train

@@ -11,6 +11,7 @@
 
 #include "bezel/error.h"
 #include "bezel/io/json.h"
+#include "bezel/io/memory_nodes.h"
 #include "bezel/io/sha256.h"
 
 namespace bezel::train {
@@ -117,6 +118,10 @@ std::string ranks_note(const TrainConfig& config, ProcessGroup& group) {
   text = std::to_string(group.size()) + " processes (" + text + ") with " + std::to_string(at::get_num_threads()) +
          " thread(s) each share the " + std::to_string(batches) + " micro-batches of an update";
   return left == 0 ? text : text + "; it does not divide, so " + std::to_string(group.size() - left) + " of them wait";
+}
+
+std::string node_hint(torch::Device device) {
+  return device.is_cpu() ? io::node_hint(io::memory_nodes(io::kSystemFolder, io::usable_parts())) : "";
 }
 
 std::vector<std::int64_t> of_share(const std::vector<std::int64_t>& items, const ProcessGroup& group) {

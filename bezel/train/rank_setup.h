@@ -32,6 +32,9 @@ void check_adapters_alike(const NamedTensors& tensors, ProcessGroup& group);
 /// "4 processes share each update: 2 on node1, 2 on node2; …"
 std::string ranks_note(const TrainConfig& config, ProcessGroup& group);
 
+/// What a process alone should say of this machine's memory nodes; "" where there is one, and for other devices.
+std::string node_hint(torch::Device device);
+
 /// Every size-th of `items` from the rank-th on.
 std::vector<std::int64_t> of_share(const std::vector<std::int64_t>& items, const ProcessGroup& group);
 

@@ -191,8 +191,10 @@ class Run {
     check_inputs_alike(state_.facts, group_);
     if (group_.size() > 1) state_.facts.machine["ranks"] = std::to_string(group_.size());
     notes_ = config_.notes;
-    if (!batches_->prefix_plan().note.empty()) notes_.push_back(batches_->prefix_plan().note);
+    for (const PrefixPlan& plan : {batches_->prefix_plan(), batches_->eval_prefix_plan()})
+      if (!plan.note.empty()) notes_.push_back(plan.note);
     if (group_.size() > 1) notes_.push_back(ranks_note(config_, group_));
+    if (std::string hint = node_hint(device_); group_.size() == 1 && !hint.empty()) notes_.push_back(std::move(hint));
     check_evaluates(config_, *batches_);
     if (config_.eval_generate) answers_.emplace(config_, *batches_);
     if (config_.log_samples) sample_log_.emplace(batches_->train_data());

@@ -585,5 +585,51 @@ TEST_F(BatchPlanTest, DropoutKeepsAutoFromSharing) {
   EXPECT_NE(batches.prefix_plan().note.find("lora_dropout"), std::string::npos);
 }
 
+std::vector<data::Batch> eval_batches(const BatchPlan& plan, WorkNote& note) {
+  std::vector<data::Batch> batches;
+  for (std::int64_t i = 0; i < plan.num_eval_batches(); ++i) batches.push_back(plan.eval_batch(i, note));
+  return batches;
+}
+
+// Far apart in the file, so that hardly any two of a micro-batch begin alike.
+TEST_F(BatchPlanTest, HeldOutSamplesThatBeginAlikeAreEvaluatedTogether) {
+  std::string lines;
+  for (int i = 0; i < 48; ++i) lines += family_chat(i % 12, i);
+  config.eval_file = folder / "eval.jsonl";
+  test::write_bytes(config.eval_file, lines);
+  config.max_seq_length = 1024;
+  config.micro_batch_size = 4;
+  config.lora.dropout = 0.1;  // keeps training from sharing, but nothing is dropped here
+  for (const bool packing : {false, true}) {
+    config.packing = packing;
+    config.share_prefixes = false;
+    const BatchPlan apart = open();
+    EXPECT_FALSE(apart.eval_prefix_plan().shares);
+    config.share_prefixes.reset();
+    const BatchPlan shared = open();
+    EXPECT_FALSE(shared.prefix_plan().shares);
+    ASSERT_TRUE(shared.eval_prefix_plan().shares);
+    EXPECT_NE(shared.eval_prefix_plan().note.find("evaluation"), std::string::npos);
+    const StepSums together = sums_of(eval_batches(shared, note)), by_itself = sums_of(eval_batches(apart, note));
+    EXPECT_EQ(shared.num_eval(), 48);
+    EXPECT_EQ(together.labels, by_itself.labels);
+    EXPECT_EQ(together.tokens, by_itself.tokens);
+    const auto computed = static_cast<double>(together.computed) / static_cast<double>(together.tokens);
+    EXPECT_LE(computed, 1.0 - shared.eval_prefix_plan().saved + 1e-9) << "hashes know at most what is alike";
+    EXPECT_LT(computed, 0.7);
+    EXPECT_LE(together.longest, std::max<std::int64_t>(2048, config.micro_batch_size * config.max_seq_length));
+  }
+}
+
+TEST_F(BatchPlanTest, HeldOutSamplesThatHaveNothingInCommonStayAsTheyAre) {
+  config.val_set_size = 9;
+  config.packing = false;
+  const BatchPlan plan = open();
+  EXPECT_FALSE(plan.eval_prefix_plan().shares);
+  EXPECT_EQ(plan.eval_prefix_plan().note, "");
+  config.share_prefixes = false;
+  EXPECT_TRUE(same(eval_batches(open(), note), eval_batches(plan, note)));
+}
+
 }  // namespace
 }  // namespace bezel::train

@@ -74,5 +74,15 @@ TEST(PlanPrefixes, DropoutTurnsAutoOffAndSaysSoWhereItWouldPay) {
   EXPECT_EQ(plan_prefixes(config, 0.01, 0.02).note, "");
 }
 
+TEST(PlanEvalPrefixes, SharesWhereItPays) {
+  EXPECT_FALSE(plan_eval_prefixes(std::nullopt, 0.05).shares);
+  EXPECT_TRUE(plan_eval_prefixes(std::nullopt, 0.3).shares);
+  EXPECT_NE(plan_eval_prefixes(std::nullopt, 0.3).note.find("30 %"), std::string::npos);
+  EXPECT_TRUE(plan_eval_prefixes(true, 0.0).shares);
+  EXPECT_EQ(plan_eval_prefixes(true, 0.0).note, "");
+  EXPECT_FALSE(plan_eval_prefixes(false, 0.5).shares);
+  EXPECT_EQ(plan_eval_prefixes(false, 0.5).note, "");
+}
+
 }  // namespace
 }  // namespace bezel::train
