@@ -29,6 +29,7 @@
 #include "bezel/quant/four_bit.h"
 #include "bezel/quant/integer.h"
 #include "bezel/quant/packed.h"
+#include "bezel/report/doctor.h"
 #include "tests/support/trapped_tiles.h"
 
 namespace bezel::kernels {
@@ -453,6 +454,21 @@ TEST_F(FusedTileUnits, AsCompiledMultiplyOnSeveralThreads) {
   got = run();
   EXPECT_GT(test::TrappedTiles::count(), before);
   for (std::size_t i = 0; i < got.size(); ++i) EXPECT_TRUE(torch::equal(got[i], wanted[i])) << i;
+}
+
+// Loss and gradients of a model with text, vision and audio towers in bfloat16, beside float32.
+TEST_F(FusedTileUnits, AsCompiledSatisfyTheDoctor) {
+  if (const std::string why = why_not_trapped(); !why.empty()) GTEST_SKIP() << "not run: " << why;
+  const test::TrappedTiles trapped;
+  const simd::ScopedTileProducts compiled(*simd::amx_tile_products());
+  const long before = test::TrappedTiles::count();
+  std::int64_t checks = 0;
+  report::doctor(torch::kCPU, [&](const report::DoctorCheck& check) {
+    EXPECT_TRUE(check.good()) << check.name << ": " << check.error << ", at most " << check.limit;
+    ++checks;
+  });
+  EXPECT_GE(checks, 7);
+  EXPECT_GT(test::TrappedTiles::count(), before + 1000);
 }
 
 TEST_F(FusedTileUnits, AttendToRunsOfKeys) {
