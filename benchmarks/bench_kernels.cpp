@@ -9,11 +9,13 @@
 #include "bezel/kernels/geglu.h"
 #include "bezel/kernels/gemv.h"
 #include "bezel/kernels/low_rank.h"
+#include "bezel/kernels/matmul.h"
 #include "bezel/kernels/quantize.h"
 #include "bezel/kernels/ranged_attention.h"
 #include "bezel/kernels/rms_norm.h"
 #include "bezel/kernels/rope.h"
 #include "bezel/kernels/silu.h"
+#include "bezel/kernels/simd/tile_units.h"
 #include "bezel/kernels/skinny_gemm.h"
 
 namespace {
@@ -250,7 +252,27 @@ void skinny_gemm_tn_bench(benchmark::State& state, bool fused) {
   state.SetItemsProcessed(state.iterations() * dy.numel() * 16);
 }
 
+// A dense product of 512 rows by tile units, ours or those of LibTorch; items are multiply-additions.
+void tile_matmul_nt_bench(benchmark::State& state, bool fused) {
+  const Tensor x = random({512, 1536}), w = random({6144, 1536});
+  for (auto _ : state) benchmark::DoNotOptimize(fused ? matmul_nt(x, w) : at::mm(x, w.t()));
+  state.SetItemsProcessed(state.iterations() * x.numel() * 6144);
+}
+
+void tile_matmul_nn_bench(benchmark::State& state, bool fused) {
+  const Tensor dy = random({512, 6144}), w = random({6144, 1536});
+  for (auto _ : state) benchmark::DoNotOptimize(fused ? matmul_nn(dy, w) : at::mm(dy, w));
+  state.SetItemsProcessed(state.iterations() * dy.numel() * 1536);
+}
+
 using Bench = void (*)(benchmark::State&, bool);
+
+void add_rows(const char* name, Bench bench) {
+  for (const bool fused : {false, true})
+    benchmark::RegisterBenchmark((std::string(name) + (fused ? "/loop" : "/aten")).c_str(), bench, fused)
+        ->UseRealTime()
+        ->Unit(benchmark::kMillisecond);
+}
 
 }  // namespace
 
@@ -279,11 +301,11 @@ int main(int argc, char** argv) {
       {"gemv", gemv_bench},
       {"gemv_4bit", gemv_4bit_bench},
       {"tiled_gemm_4bit", tiled_gemm_4bit_bench}};
-  for (const auto& [name, bench] : all)
-    for (const bool fused : {false, true})
-      benchmark::RegisterBenchmark((std::string(name) + (fused ? "/loop" : "/aten")).c_str(), bench, fused)
-          ->UseRealTime()
-          ->Unit(benchmark::kMillisecond);
+  for (const auto& [name, bench] : all) add_rows(name, bench);
+  if (simd::tile_products() != nullptr) {
+    add_rows("tile_matmul_nt", tile_matmul_nt_bench);
+    add_rows("tile_matmul_nn", tile_matmul_nn_bench);
+  }
   benchmark::Initialize(&argc, argv);
   benchmark::RunSpecifiedBenchmarks();
   return 0;

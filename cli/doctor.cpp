@@ -27,6 +27,7 @@ void print_machine(const Json& machine) {
   std::string sets;
   for (const Json& name : machine["instruction_sets"]) sets += " " + name.get<std::string>();
   std::printf("          %s; LibTorch uses %s\n", sets.c_str(), machine["cpu_capability"].get<std::string>().c_str());
+  std::printf("products   of bfloat16 matrices by %s\n", machine["products"].get<std::string>().c_str());
   std::printf("memory     %s, %s free; disk here: %s free\n", bytes("memory_bytes").c_str(),
               bytes("available_bytes").c_str(), bytes("disk_free_bytes").c_str());
   std::printf("LibTorch   %s, %lld CUDA device(s)\n\n", machine["libtorch"].get<std::string>().c_str(),

@@ -24,3 +24,20 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   bezel_simd(avx512 "${loops};${product}" ${avx512})
   bezel_simd(avx512bf16 "bezel/kernels/simd/weight_kernels.cpp;${product}" ${avx512} -mavx512bf16)
 endif()
+
+# Products by tile units: an object of its own, empty where the compiler or its assembler does not know them. Without
+# the flags above: what it copies is little, and the functions of the standard library that it shares run everywhere.
+add_library(bezel_simd_amx OBJECT bezel/kernels/simd/amx_tiles.cpp)
+bezel_flags(bezel_simd_amx)
+target_compile_options(bezel_simd_amx PRIVATE ${BEZEL_SIMD_FLAGS})
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  include(CheckCXXSourceCompiles)
+  set(CMAKE_REQUIRED_FLAGS "-mamx-tile -mamx-bf16")
+  check_cxx_source_compiles("#include <immintrin.h>
+int main() { _tile_zero(0); _tile_dpbf16ps(0, 4, 6); }" BEZEL_COMPILER_KNOWS_AMX)
+  unset(CMAKE_REQUIRED_FLAGS)
+  if(BEZEL_COMPILER_KNOWS_AMX)
+    target_compile_options(bezel_simd_amx PRIVATE -mamx-tile -mamx-bf16)
+  endif()
+endif()
+target_sources(bezel PRIVATE $<TARGET_OBJECTS:bezel_simd_amx>)

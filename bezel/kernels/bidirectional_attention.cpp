@@ -10,6 +10,7 @@
 #include "bezel/kernels/host_loops.h"
 #include "bezel/kernels/packed_gemm.h"
 #include "bezel/kernels/simd/dispatch.h"
+#include "bezel/kernels/simd/tile_units.h"
 
 namespace bezel::kernels {
 namespace {
@@ -31,8 +32,11 @@ constexpr float kNoQuery = 1e30f;
 
 std::int64_t rounded_up(std::int64_t value, std::int64_t to) { return (value + to - 1) / to * to; }
 
+// Tile units of which only LibTorch makes use.
+bool uses_brgemm() { return simd::has_tile_units() && simd::tile_products() == nullptr; }
+
 void product(const simd::Product& p) {
-  if (!simd::has_tile_units()) return simd::products().product(p);
+  if (!uses_brgemm()) return simd::multiply(p);
   blas::brgemm(p.rows, p.columns, p.inner, p.ld_a, p.ld_b, p.ld_c, p.add, reinterpret_cast<const c10::BFloat16*>(p.a),
                reinterpret_cast<const c10::BFloat16*>(p.b), p.c);
 }
@@ -200,6 +204,7 @@ Attended bidirectional_attention(const Tensor& given_q, const Tensor& given_k, c
   Attended result{at::empty_like(q), at::full({heads, rows}, kNoQuery, q.options().dtype(torch::kFloat))};
   const std::int64_t blocks = (keys + kQueries - 1) / kQueries;
   at::parallel_for(0, heads * blocks, 1, [&](std::int64_t begin, std::int64_t end) {
+    const simd::TileRegion region;
     std::vector<float> scores(kQueries * rows), sums(kQueries * width), log_sum(kQueries);
     Rows weights(kQueries * rows), queries(kQueries * width);
     for (std::int64_t b = begin; b < end; ++b) {
@@ -215,7 +220,7 @@ Attended bidirectional_attention(const Tensor& given_q, const Tensor& given_k, c
       store(sums.data(), width, first, count, head, result.out);
       std::copy_n(log_sum.data(), count, result.log_sum.data_ptr<float>() + head * rows + first);
     }
-    if (simd::has_tile_units()) blas::brgemm_release();
+    if (uses_brgemm()) blas::brgemm_release();
   });
   return result;
 }
@@ -225,9 +230,10 @@ AttentionGradients bidirectional_attention_backward(const Tensor& q, const Tenso
   const Tensor queries = q.contiguous(), keys = k.contiguous(), values = v.contiguous(), d_out = gradient.contiguous();
   AttentionGradients out{at::empty_like(queries), at::empty_like(keys), at::empty_like(values)};
   at::parallel_for(0, q.size(1), 1, [&](std::int64_t begin, std::int64_t end) {
+    const simd::TileRegion region;
     HeadGradient gradient_of(queries, keys, values);
     for (std::int64_t head = begin; head < end; ++head) gradient_of.run(head, attended, d_out, out);
-    if (simd::has_tile_units()) blas::brgemm_release();
+    if (uses_brgemm()) blas::brgemm_release();
   });
   return out;
 }

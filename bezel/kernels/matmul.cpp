@@ -8,6 +8,7 @@
 
 #include "bezel/kernels/host_loops.h"
 #include "bezel/kernels/simd/dispatch.h"
+#include "bezel/kernels/simd/tile_units.h"
 #include "bezel/kernels/skinny_gemm.h"
 
 namespace bezel::kernels {
@@ -39,7 +40,7 @@ Tiles tiles_of(const torch::Tensor& w, const torch::Tensor& x) {
           {}};
 }
 
-// Likewise, and widened in the caches, window by window.
+// Likewise, window by window: packed for tile units, or widened, in the caches.
 Tiles windows_of(const torch::Tensor& w) {
   const torch::Tensor narrow = w.to(torch::kBFloat16).contiguous();
   return {w.size(0), w.size(1), {}, [narrow](const Window& window, simd::Bf16* scratch, std::int64_t ld) {
@@ -53,8 +54,36 @@ Tiles windows_of(const torch::Tensor& w) {
           }};
 }
 
+// Dense matrices go by windows where quantized ones do, and LibTorch's products would not give the same bits.
+bool goes_by_windows(const torch::Tensor& x) {
+  return takes_windows(x) && (needs_fp32_gemm(x.scalar_type(), x.device()) || simd::tile_products() != nullptr);
+}
+
+// Matrices that make no windows, by those of some rows that are made as a whole: the bits of the whole matrix.
+torch::Tensor windows_of_parts_nt(const torch::Tensor& x, const Tiles& w) {
+  torch::Tensor y = at::empty({x.size(0), w.rows}, x.options());
+  const std::int64_t step = rows_per_tile(w, x.scalar_type());
+  for (std::int64_t begin = 0; begin < w.rows; begin += step) {
+    const std::int64_t rows = std::min(step, w.rows - begin);
+    const Tiles part = windows_of(w.make(begin, rows, x.scalar_type()));
+    y.narrow(1, begin, rows).copy_(tiled_gemm_nt(x, rows, part.make_window));
+  }
+  return y;
+}
+
+torch::Tensor windows_of_parts_nn(const torch::Tensor& x, const Tiles& w) {
+  PartialSums sums(x.size(0), w.columns);
+  const std::int64_t most = rows_per_tile(w, x.scalar_type());
+  const std::int64_t step = std::max(most - most % PartialSums::kStep, PartialSums::kStep);
+  for (std::int64_t begin = 0; begin < w.rows; begin += step) {
+    const std::int64_t rows = std::min(step, w.rows - begin);
+    sums.add(x.narrow(1, begin, rows), windows_of(w.make(begin, rows, x.scalar_type())).make_window);
+  }
+  return sums.rounded();
+}
+
 Tiles parts_of(const torch::Tensor& w, const torch::Tensor& x) {
-  return needs_fp32_gemm(x.scalar_type(), x.device()) && takes_windows(x) ? windows_of(w) : tiles_of(w, x);
+  return goes_by_windows(x) ? windows_of(w) : tiles_of(w, x);
 }
 
 // What the products of an input are computed in.
@@ -63,7 +92,7 @@ torch::ScalarType compute_dtype(const torch::Tensor& x) {
 }
 
 bool direct(const torch::Tensor& x, const torch::Tensor& w) {
-  return x.scalar_type() == w.scalar_type() && !needs_fp32_gemm(x.scalar_type(), x.device());
+  return x.scalar_type() == w.scalar_type() && !needs_fp32_gemm(x.scalar_type(), x.device()) && !goes_by_windows(x);
 }
 
 // a · b in float32, on a device. CUDA has a kernel that rounds nothing before.
@@ -91,6 +120,7 @@ torch::Tensor matmul_nt(const torch::Tensor& x, const torch::Tensor& w) {
 torch::Tensor matmul_nt(const torch::Tensor& x, const Tiles& w) {
   TORCH_CHECK(x.size(1) == w.columns, x.sizes(), " times the transpose of [", w.rows, ", ", w.columns, "]");
   if (w.make_window) return tiled_gemm_nt(x, w.rows, w.make_window);
+  if (simd::tile_products() != nullptr && goes_by_windows(x)) return windows_of_parts_nt(x, w);
   const auto compute = compute_dtype(x);
   const torch::Tensor wide = x.to(compute);
   torch::Tensor y = at::empty({x.size(0), w.rows}, x.options());
@@ -110,6 +140,7 @@ torch::Tensor matmul_nn(const torch::Tensor& x, const torch::Tensor& w) {
 torch::Tensor matmul_nn(const torch::Tensor& x, const Tiles& w) {
   TORCH_CHECK(x.size(1) == w.rows, x.sizes(), " times [", w.rows, ", ", w.columns, "]");
   if (w.make_window) return tiled_gemm_nn(x, w.columns, w.make_window);
+  if (simd::tile_products() != nullptr && goes_by_windows(x)) return windows_of_parts_nn(x, w);
   const auto compute = compute_dtype(x);
   // Partial sums of several tiles stay in float32, whatever the products are computed in.
   const std::int64_t step = rows_per_tile(w, compute);

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "bezel/kernels/simd/tile_units.h"
+
 namespace bezel::kernels {
 
 using simd::Bf16;
@@ -51,8 +53,8 @@ void transpose(const Transpose& t) {
 void packed_gemm(MatrixA a, const PackedB& b, Part part, Sums c, bool add) {
   constexpr std::int64_t kWidth = PackedB::kWidth;
   for (std::int64_t column = 0; column < part.columns; column += kWidth)
-    simd::products().product({a.data, b.at(part.row, part.column + column), c.data + column, a.rows, kWidth, part.rows,
-                              a.stride, kWidth, c.stride, add});
+    simd::multiply(simd::Product{a.data, b.at(part.row, part.column + column), c.data + column, a.rows, kWidth,
+                                 part.rows, a.stride, kWidth, c.stride, add});
 }
 
 }  // namespace bezel::kernels

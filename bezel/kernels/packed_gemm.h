@@ -57,7 +57,8 @@ struct Sums {
   std::int64_t stride;
 };
 
-/// c [rows, part.columns] = a [rows, part.rows] · the part, or += with `add`, in float32 on this thread.
+/// c [rows, part.columns] = a [rows, part.rows] · the part, or += with `add`, in float32 on this thread; by tile units
+/// in a simd::TileRegion.
 void packed_gemm(MatrixA a, const PackedB& b, Part part, Sums c, bool add = false);
 
 }  // namespace bezel::kernels

@@ -10,6 +10,7 @@
 #include "bezel/kernels/host_loops.h"
 #include "bezel/kernels/packed_gemm.h"
 #include "bezel/kernels/simd/dispatch.h"
+#include "bezel/kernels/simd/tile_units.h"
 #include "bezel/kernels/tile_runs.h"
 
 namespace bezel::kernels {
@@ -165,10 +166,12 @@ class Chunk {
     pack(first_row);
     const auto tiles_of_keys = static_cast<std::int64_t>(all_.tiles().size());
     at::parallel_for(0, tiles_of_keys, 1, [&](std::int64_t begin, std::int64_t end) {
+      const simd::TileRegion region;
       Scratch scratch(head_.columns);
       for (std::int64_t b = begin; b < end; ++b) add_to_keys(b, scratch);
     });
     at::parallel_for(0, tiles_, 1, [&](std::int64_t begin, std::int64_t end) {
+      const simd::TileRegion region;
       std::vector<float> sums(head_.columns * kTile);
       std::vector<Bf16> rounded(head_.columns * kTile);
       for (std::int64_t t = begin; t < end; ++t) store_queries(t, sums.data(), rounded.data());
@@ -307,6 +310,7 @@ Attended ranged_attention(const RangedAttention& a) {
     for (std::int64_t i = begin; i < end; ++i) packed[i / 2].fill(RangedHead(a, i / 2), i % 2 == 0);
   });
   at::parallel_for(0, heads * tiles, 1, [&](std::int64_t begin, std::int64_t end) {
+    const simd::TileRegion region;
     ForwardScratch scratch;
     for (std::int64_t i = begin; i < end; ++i) {
       const std::int64_t t = from_both_ends(i, heads * tiles), head = t / tiles, row = t % tiles * kTile;

@@ -8,6 +8,7 @@
 
 #include "bezel/kernels/packed_weight.h"
 #include "bezel/kernels/simd/dispatch.h"
+#include "bezel/kernels/simd/tile_units.h"
 
 namespace bezel::kernels {
 namespace {
@@ -26,8 +27,8 @@ void rows_product(const Tensor& x, std::int64_t row, std::int64_t rows, const Pa
   sums.resize(static_cast<std::size_t>(rows * kPackWidth));
   for (std::int64_t first = 0; first < w.columns(); first += kPackWidth) {
     const std::int64_t width = w.width(first), count = std::min(width, y.size(1) - first);
-    simd::products().product(
-        {simd::bf16(x) + row * x.size(1), w.at(first), sums.data(), rows, width, x.size(1), x.size(1), width, width});
+    simd::multiply(simd::Product{simd::bf16(x) + row * x.size(1), w.at(first), sums.data(), rows, width, x.size(1),
+                                 x.size(1), width, width});
     simd::products().round({sums.data(), width, simd::bf16(y) + row * y.size(1) + first, y.size(1), rows, count});
   }
 }
@@ -86,8 +87,8 @@ class ColumnSums {
       for (std::int64_t i = 0; i < real; ++i) std::copy_n(from + i * ld, columns, scratch_.data() + i * kPackWidth);
       simd::products().pack({scratch_.data(), kPackWidth, rows, packed_.data()});
     }
-    simd::products().product({simd::bf16(a_) + row, packed_.data(), sums_.data() + column, a_.size(0), kPackWidth, rows,
-                              a_.size(1), kPackWidth, width_, row > 0});
+    simd::multiply(simd::Product{simd::bf16(a_) + row, packed_.data(), sums_.data() + column, a_.size(0), kPackWidth,
+                                 rows, a_.size(1), kPackWidth, width_, row > 0});
   }
 
   const Tensor &a_, &w_;
@@ -111,6 +112,7 @@ Tensor skinny_gemm(const Tensor& given, const Tensor& w) {
   Tensor y = at::empty({x.size(0), w.size(1)}, x.options());
   const std::int64_t groups = x.size(0) / kRowGroup;
   at::parallel_for(0, groups, 3, [&](std::int64_t begin, std::int64_t end) {
+    const simd::TileRegion region;
     std::vector<float> sums;
     rows_product(x, begin * kRowGroup, (end - begin) * kRowGroup, panels, sums, y);
     // The last rows, fewer than a group, with some that are done already.
@@ -131,6 +133,7 @@ Tensor skinny_gemm_tn(const Tensor& x, const Tensor& y) {
   const Tensor a = transposed(narrow);
   Tensor out = at::empty({x.size(1), y.size(1)}, x.options().dtype(torch::kFloat));
   at::parallel_for(0, (wide.size(1) + kPackWidth - 1) / kPackWidth, 1, [&](std::int64_t begin, std::int64_t end) {
+    const simd::TileRegion region;
     ColumnSums sums(a, wide, begin, end - begin);
     sums.run();
     sums.store(out, narrow.size(1), by_columns);

@@ -5,8 +5,7 @@
 namespace bezel::kernels {
 
 /// Whether a product of x [N, K] with a factor of `narrow` columns, such as an adapter's rank, is done here: bfloat16,
-/// contiguous, K even, on a CPU with products of bfloat16 and without tile units. LibTorch's products are made for
-/// wider factors.
+/// contiguous, K even, on a CPU where products of our own pay off. LibTorch's are made for wider factors.
 bool has_skinny_gemm(const torch::Tensor& x, std::int64_t narrow);
 
 /// x · w -> bfloat16 [N, R], summed in float32, rounded once. w [K, R] of any floating dtype is rounded to bfloat16

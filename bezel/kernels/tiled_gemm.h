@@ -25,9 +25,9 @@ struct WindowRows {
 using MakeWindow = std::function<WindowRows(const Window& window, simd::Bf16* scratch, std::int64_t ld)>;
 constexpr std::int64_t kWindowStep = 64;
 
-/// Whether products are done window by window here: x bfloat16 [N > 1, even] on a CPU without tile units (LibTorch's
-/// products of larger tiles are faster on those). Without bfloat16 products both factors are widened to float32 in the
-/// caches.
+/// Whether products are done window by window here: x bfloat16 [N > 1, even] on the CPU, by its tile units, by its
+/// products of bfloat16, or without any, both factors widened to float32 in the caches. Not where LibTorch alone may
+/// use tile units: its products of larger parts are faster than ours without.
 bool takes_windows(const torch::Tensor& x);
 
 /// x · wᵀ -> bfloat16 [N, rows], where w [rows, columns] is made a window at a time, right before it is used, so that
@@ -36,5 +36,25 @@ torch::Tensor tiled_gemm_nt(const torch::Tensor& x, std::int64_t rows, const Mak
 
 /// x · w -> bfloat16 [N, columns]; x [N, rows]. Likewise.
 torch::Tensor tiled_gemm_nn(const torch::Tensor& x, std::int64_t columns, const MakeWindow& w);
+
+/// tiled_gemm_nn by tile units, for a w that is made some rows at a time: the sums stay in float32 between, so that the
+/// bits are those of one product.
+class PartialSums {
+ public:
+  /// Rows of w of every part but the last are a multiple of it.
+  static constexpr std::int64_t kStep = 256;
+
+  /// [N, columns], zero
+  PartialSums(std::int64_t rows, std::int64_t columns);
+  /// += x · part of w; x [N, rows of the part]
+  void add(const torch::Tensor& x, const MakeWindow& part);
+  /// Rounded once -> bfloat16 [N, columns]
+  torch::Tensor rounded() const;
+
+ private:
+  std::int64_t rows_, columns_;
+  torch::Tensor sums_;  // [ceil(columns / 64), N', 64]
+  bool is_begun_ = false;
+};
 
 }  // namespace bezel::kernels

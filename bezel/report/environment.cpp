@@ -13,6 +13,7 @@ std::vector<Setting> describe_environment() {
   std::vector<Setting> all = {{"LibTorch", text("libtorch"), false},
                               {"processor", text("cpu"), false},
                               {"instructions", text("cpu_capability"), false},
+                              {"products", text("products"), false},
                               {"cores", count("cores"), false},
                               {"threads", count("threads"), false},
                               {"memory", memory_bytes > 0 ? memory_text(memory_bytes) : "", false},

@@ -11,6 +11,7 @@
 #include <torch/cuda.h>
 #include <torch/version.h>
 
+#include "bezel/kernels/describe_products.h"
 #include "bezel/train/memory.h"
 
 namespace bezel::report {
@@ -67,6 +68,7 @@ Json machine() {
           {"disk_free_bytes", error ? 0 : static_cast<std::int64_t>(disk.available)},
           {"libtorch", TORCH_VERSION},
           {"cpu_capability", at::get_cpu_capability()},
+          {"products", kernels::describe_products()},
           {"threads", at::get_num_threads()},
           {"cuda_devices", torch::cuda::is_available() ? torch::cuda::device_count() : 0}};
 }

@@ -16,6 +16,7 @@
 #include "bezel/io/manifest.h"
 #include "bezel/io/sha256.h"
 #include "bezel/io/torn_map.h"
+#include "bezel/kernels/simd/tile_units.h"
 #include "bezel/lora/adapter_io.h"
 #include "bezel/lora/file_names.h"
 #include "bezel/train/batch_plan.h"
@@ -150,10 +151,11 @@ RunFacts make_facts(const TrainConfig& config, const BatchPlan& batches, torch::
   if (!config.chat_template.empty()) facts.inputs["chat_template"] = io::sha256_file(config.chat_template);
   facts.inputs["train_file"] = batches.train_data().fingerprint();
   if (batches.eval_data() != nullptr) facts.inputs["eval_file"] = batches.eval_data()->fingerprint();
-  facts.machine = {{"device", device.str()},
-                   {"threads", std::to_string(at::get_num_threads())},
-                   {"LibTorch", TORCH_VERSION},
-                   {"CPU", at::get_cpu_capability()}};
+  facts.machine = {
+      {"device", device.str()},
+      {"threads", std::to_string(at::get_num_threads())},
+      {"LibTorch", TORCH_VERSION},
+      {"CPU", at::get_cpu_capability() + (kernels::simd::tile_products() != nullptr ? ", tile units" : "")}};
   return facts;
 }
 

@@ -9,6 +9,7 @@
 #include <ATen/native/CPUBlas.h>
 
 #include "bezel/kernels/host_loops.h"
+#include "bezel/kernels/simd/tile_units.h"
 
 namespace bezel::kernels::simd {
 namespace {
@@ -82,7 +83,7 @@ bool has_tile_units() {
   return found;
 }
 
-bool has_own_products() { return has_bf16_products() && !has_tile_units(); }
+bool has_own_products() { return tile_products() != nullptr || (has_bf16_products() && !has_tile_units()); }
 
 bool takes(std::initializer_list<torch::Tensor> tensors) {
   return std::ranges::all_of(tensors, [](const torch::Tensor& tensor) {

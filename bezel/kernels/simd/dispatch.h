@@ -28,10 +28,12 @@ const Fp32GemmKernels& fp32_gemm_kernels();
 /// Whether `products` uses the processor's own products of bfloat16.
 bool has_bf16_products();
 
-/// Whether LibTorch has products on tile units (AMX) here, which are faster than any of `products`.
+/// Whether LibTorch has products on tile units (AMX) here, which are faster than any of `products`. Ours on them are in
+/// tile_units.h.
 bool has_tile_units();
 
-/// Whether `products` pay off here: products of bfloat16 in the processor, and none on tile units.
+/// Whether products of our own pay off here: on tile units, or by `products` where the processor has products of
+/// bfloat16 and LibTorch has no tile units to use.
 bool has_own_products();
 
 /// Whether the loops take these tensors: bfloat16, contiguous, on the CPU; undefined ones are skipped. float32 runs
