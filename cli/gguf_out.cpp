@@ -4,15 +4,13 @@
 #include <filesystem>
 
 #include "bezel/data/modelfile.h"
-#include "bezel/data/new_tokens.h"
 #include "bezel/error.h"
 #include "bezel/gemma4/gguf_export.h"
 #include "bezel/gemma4/mmproj_export.h"
 #include "bezel/gemma4/model_files.h"
 #include "bezel/io/atomic_write.h"
-#include "bezel/lora/adapter_io.h"
-#include "bezel/lora/merge_gguf.h"
 #include "cli/command.h"
+#include "cli/merge_parts.h"
 
 namespace bezel::cli {
 namespace {
@@ -31,20 +29,6 @@ std::string modelfile_path(const std::string& output) {
 
 void check_new(const std::string& path) {
   if (fs::exists(fs::symlink_status(path))) throw Error(ErrorKind::kConfig, path, ": is there already");
-}
-
-std::int64_t merge_adapter(const GgufOut& out, gemma4::GgufExport& text, std::optional<gemma4::GgufExport>& towers) {
-  if (out.adapter.empty()) return 0;
-  if (const auto tokens = data::tokens_of_adapter(out.model, out.adapter); !tokens.empty())
-    throw Error(ErrorKind::kConfig, out.adapter, ": adds tokens ('", tokens[0].content,
-                "' …), which --to gguf cannot merge: merge into a checkpoint first (no --to), and convert that");
-  gemma4::LoadedModel loaded = gemma4::load_model(gemma4::ModelFiles{out.model, out.mmproj}, {.dtype = torch::kFloat});
-  print_warnings(lora::load_adapter(*loaded.model, out.adapter, loaded.model->config().text_only).notes);
-  std::vector<quant::GgufPart*> parts;
-  for (quant::GgufPart& part : text.parts) parts.push_back(&part);
-  if (towers)
-    for (quant::GgufPart& part : towers->parts) parts.push_back(&part);
-  return lora::merge_into(*loaded.model, parts);
 }
 
 void print_errors(const quant::GgufReport& report) {
@@ -87,7 +71,10 @@ void write_gguf_model(const GgufOut& out) {
   std::optional<gemma4::GgufExport> towers = gemma4::plan_mmproj({out.model, out.mmproj}, mix);
   if (towers) check_new(mmproj_path(out.output));
   check_new(modelfile_path(out.output));
-  if (const std::int64_t merged = merge_adapter(out, text, towers); merged > 0)
+  std::vector<quant::GgufPart*> parts;
+  for (gemma4::GgufExport* made : {&text, towers ? &*towers : nullptr})
+    for (std::size_t i = 0; made != nullptr && i < made->parts.size(); ++i) parts.push_back(&made->parts[i]);
+  if (const std::int64_t merged = merge_parts({out.model, out.mmproj}, out.adapter, "gguf", parts); merged > 0)
     std::printf("%s matrices merged\n", with_commas(merged).c_str());
   if (towers) write(*towers, mmproj_path(out.output));
   write(text, out.output);

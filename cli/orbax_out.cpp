@@ -3,28 +3,13 @@
 #include <cstdio>
 #include <filesystem>
 
-#include "bezel/data/new_tokens.h"
 #include "bezel/error.h"
-#include "bezel/gemma4/load.h"
 #include "bezel/gemma4/orbax_export.h"
-#include "bezel/lora/adapter_io.h"
-#include "bezel/lora/merge_gguf.h"
 #include "cli/command.h"
+#include "cli/merge_parts.h"
 
 namespace bezel::cli {
 namespace {
-
-std::int64_t merge_adapter(const OrbaxOut& out, gemma4::OrbaxExport& made) {
-  if (out.adapter.empty()) return 0;
-  if (const auto tokens = data::tokens_of_adapter(out.model, out.adapter); !tokens.empty())
-    throw Error(ErrorKind::kConfig, out.adapter, ": adds tokens ('", tokens[0].content,
-                "' …), which --to orbax cannot merge: merge into a checkpoint first (no --to), and convert that");
-  gemma4::LoadedModel loaded = gemma4::load_model(out.model, {.dtype = torch::kFloat});
-  print_warnings(lora::load_adapter(*loaded.model, out.adapter, loaded.model->config().text_only).notes);
-  std::vector<quant::GgufPart*> parts;
-  for (quant::GgufPart& part : made.parts) parts.push_back(&part);
-  return lora::merge_into(*loaded.model, parts);
-}
 
 std::optional<io::DType> parse(const std::string& dtype) {
   if (dtype.empty()) return std::nullopt;
@@ -40,7 +25,9 @@ void write_orbax_model(const OrbaxOut& out) {
   if (std::filesystem::exists(out.output)) throw Error(ErrorKind::kConfig, out.output, ": is there already");
   gemma4::OrbaxExport made = gemma4::plan_orbax_export(out.model);
   print_warnings(made.warnings);
-  const std::int64_t merged = merge_adapter(out, made);
+  std::vector<quant::GgufPart*> parts;
+  for (quant::GgufPart& part : made.parts) parts.push_back(&part);
+  const std::int64_t merged = merge_parts({out.model}, out.adapter, "orbax", parts);
   const gemma4::OrbaxWritten written = gemma4::write_orbax(made, dtype, out.output);
   for (const std::string& name : written.zeros)
     std::fprintf(stderr, "warning: array %s is zeros: the model does not compute it and the checkpoint lacks it\n",
