@@ -15,7 +15,7 @@ namespace bezel::cli {
 namespace {
 
 constexpr int kBarCells = 20;
-constexpr std::size_t kCurveCells = 16;
+constexpr std::size_t kProgressCells = 16;
 
 std::string time_text(double seconds) {
   const auto whole = static_cast<long long>(std::max(0.0, std::round(seconds)));
@@ -119,7 +119,7 @@ void Progress::step(const train::StepReport& report) {
   }
   losses_.push_back(report.loss);
   std::fprintf(stderr, "\r\033[K%s %s  %s  %s", bar(report).c_str(), count.c_str(),
-               report::sparkline(losses_, kCurveCells).c_str(), numbers(report).c_str());
+               report::sparkline(losses_, kProgressCells).c_str(), numbers(report).c_str());
   std::fflush(stderr);
   has_bar_ = true;
 }

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "bezel/error.h"
+#include "bezel/io/divide_up.h"
 
 namespace bezel::input {
 namespace {
@@ -12,8 +13,6 @@ namespace {
 std::int64_t floor_quotient(double length, std::int64_t unit) {
   return static_cast<std::int64_t>(std::floor(length / static_cast<double>(unit)));
 }
-
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 }  // namespace
 
@@ -57,7 +56,7 @@ std::int64_t image_soft_tokens(std::int64_t height, std::int64_t width, std::int
 
 std::int64_t audio_num_frames(std::int64_t num_samples) {
   const std::int64_t kept = std::clamp<std::int64_t>(num_samples, 0, kMaxAudioSamples);
-  const std::int64_t padded = ceil_div(kept, kAudioPadMultiple) * kAudioPadMultiple;
+  const std::int64_t padded = io::divide_up(kept, kAudioPadMultiple) * kAudioPadMultiple;
   // Half a window of silence goes in front; a frame spans one sample more than its window.
   const std::int64_t capacity = padded + kAudioFrameLength / 2 - (kAudioFrameLength + 1);
   return capacity < 0 ? 0 : capacity / kAudioHopLength + 1;
@@ -77,11 +76,11 @@ std::int64_t audio_subsampled_frames(std::int64_t num_frames) {
 
 std::int64_t audio_soft_tokens(std::int64_t num_samples) {
   // A row is real when the frame it starts from is: rows take every fourth frame.
-  return std::min(ceil_div(audio_valid_frames(num_samples), 4), kMaxAudioTokens);
+  return std::min(io::divide_up(audio_valid_frames(num_samples), 4), kMaxAudioTokens);
 }
 
 std::int64_t audio_frame_tokens(std::int64_t num_samples, std::int64_t frame_samples) {
-  return ceil_div(std::max<std::int64_t>(num_samples, 0), frame_samples);
+  return io::divide_up(std::max<std::int64_t>(num_samples, 0), frame_samples);
 }
 
 }  // namespace bezel::input

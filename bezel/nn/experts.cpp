@@ -34,7 +34,7 @@ struct ExpertsCall : torch::CustomClassHolder {
 };
 
 // What the backward pass needs, and its order in the list that autograd keeps.
-struct Saved {
+struct SavedExperts {
   Tensor x;         // [N, H]; undefined where gate_up has no adapter
   Tensor weight;    // [N, K]
   Tensor gate, up;  // [S, F]
@@ -46,7 +46,7 @@ struct Saved {
     list.insert(list.end(), adapters.begin(), adapters.end());
     return list;
   }
-  static Saved unpack(const variable_list& list) {
+  static SavedExperts unpack(const variable_list& list) {
     return {list[0], list[1], list[2], list[3], list[4], list[5], {list.begin() + 6, list.end()}};
   }
 };
@@ -59,13 +59,13 @@ class ExpertsFunction : public torch::autograd::Function<ExpertsFunction> {
     const RowGroups& groups = call->rows;
     auto [both, h_first] = call->gate_up.forward(call->gather(x), groups, call->of_gate_up(adapters));
     const std::int64_t width = both.size(1) / 2;
-    Saved saved{.x = call->gate_up.is_adapted() ? x : Tensor(),
-                .weight = weight,
-                .gate = both.narrow(1, 0, width).contiguous(),
-                .up = both.narrow(1, width, width).contiguous(),
-                .h_first = h_first,
-                .h_second = {},
-                .adapters = adapters};
+    SavedExperts saved{.x = call->gate_up.is_adapted() ? x : Tensor(),
+                       .weight = weight,
+                       .gate = both.narrow(1, 0, width).contiguous(),
+                       .up = both.narrow(1, width, width).contiguous(),
+                       .h_first = h_first,
+                       .h_second = {},
+                       .adapters = adapters};
     both = Tensor();
     const auto [z, h_second] =
         call->down.forward(kernels::geglu(saved.gate, saved.up), groups, call->of_down(adapters));
@@ -77,7 +77,7 @@ class ExpertsFunction : public torch::autograd::Function<ExpertsFunction> {
 
   static variable_list backward(AutogradContext* context, variable_list grads) {
     const auto call = c10::static_intrusive_pointer_cast<ExpertsCall>(context->saved_data["call"].toCapsule());
-    const Saved saved = Saved::unpack(context->get_saved_variables());
+    const SavedExperts saved = SavedExperts::unpack(context->get_saved_variables());
     const bool wants_x = context->needs_input_grad(0), wants_weight = context->needs_input_grad(1);
     const RowGroups& groups = call->rows;
     const Tensor factor = saved.weight.flatten().index_select(0, call->rows.slot).unsqueeze(1);  // [S, 1]

@@ -10,6 +10,7 @@
 #include <ATen/Parallel.h>
 
 #include "bezel/error.h"
+#include "bezel/io/divide_up.h"
 #include "bezel/io/tensor_io.h"
 #include "bezel/kernels/dequantize.h"
 #include "bezel/kernels/host_loops.h"
@@ -48,8 +49,6 @@ std::int64_t count_of(const std::vector<std::int64_t>& shape) {
   return std::accumulate(shape.begin(), shape.end(), std::int64_t{1}, std::multiplies<>());
 }
 
-std::int64_t divide_up(std::int64_t value, std::int64_t by) { return (value + by - 1) / by; }
-
 // The 8-bit map that bitsandbytes quantizes scales with: for each power of ten a linear fraction, the finer the larger,
 // both signs, and 0 and 1. Reference: create_dynamic_map (arXiv:1511.04561).
 Tensor dynamic_map() {
@@ -82,7 +81,7 @@ void nest_scales(FourBit& matrix) {
   nested.offset = matrix.scales.mean().item<float>();
   const Tensor centred = matrix.scales - nested.offset;
   const std::int64_t count = centred.size(0);
-  nested.scales = at::empty({divide_up(count, kNestedBlock)}, at::kFloat);
+  nested.scales = at::empty({io::divide_up(count, kNestedBlock)}, at::kFloat);
   Tensor codes = at::empty({count}, at::kByte);
   const Tensor between = (nested.map.slice(0, 0, -1) + nested.map.slice(0, 1)) * 0.5;
   const auto* midpoints = between.const_data_ptr<float>();
@@ -184,7 +183,7 @@ class FourBitQuantized final : public QuantizedMatrix {
 
   // Scales of the blocks that the elements [first, first + count) are in, float32.
   Tensor scales(std::int64_t first, std::int64_t count) const {
-    const std::int64_t begin = first / matrix_.block_size, end = divide_up(first + count, matrix_.block_size);
+    const std::int64_t begin = first / matrix_.block_size, end = io::divide_up(first + count, matrix_.block_size);
     const Tensor part = matrix_.scales.narrow(0, begin, end - begin);
     if (!matrix_.nested) return part;
     const NestedScales& nested = *matrix_.nested;
@@ -227,13 +226,13 @@ void check(const FourBit& matrix, const std::string& name) {
     throw Error("tensor '", name, "': ", what, " has ", got, " elements, a matrix of its shape in blocks of ",
                 matrix.block_size, " needs ", wanted, "; the quantized checkpoint is damaged");
   };
-  const std::int64_t elements = count_of(matrix.shape), blocks = divide_up(elements, matrix.block_size);
-  if (matrix.packed.numel() != divide_up(elements, 2))
-    fail("the packed weight", matrix.packed.numel(), divide_up(elements, 2));
+  const std::int64_t elements = count_of(matrix.shape), blocks = io::divide_up(elements, matrix.block_size);
+  if (matrix.packed.numel() != io::divide_up(elements, 2))
+    fail("the packed weight", matrix.packed.numel(), io::divide_up(elements, 2));
   if (matrix.scales.numel() != blocks) fail("absmax", matrix.scales.numel(), blocks);
   const Tensor& scales = matrix.nested ? matrix.nested->scales : matrix.scales;
   if (matrix.nested) {
-    const std::int64_t outer = divide_up(blocks, matrix.nested->block_size);
+    const std::int64_t outer = io::divide_up(blocks, matrix.nested->block_size);
     if (scales.numel() != outer) fail("nested_absmax", scales.numel(), outer);
     if (matrix.nested->map.numel() != 256) fail("nested_quant_map", matrix.nested->map.numel(), 256);
   }
@@ -262,8 +261,8 @@ FourBit quantize_4bit(const Tensor& source, FourBitType type, bool double_quant)
   const Tensor bounds = (sorted.slice(0, 0, -1) + sorted.slice(0, 1)) / 2;
   const Tensor flat = source.contiguous().view({-1});
   const std::int64_t elements = flat.size(0), block = matrix.block_size;
-  matrix.packed = at::empty({divide_up(elements, 2)}, at::kByte);
-  matrix.scales = at::empty({divide_up(elements, block)}, at::kFloat);
+  matrix.packed = at::empty({io::divide_up(elements, 2)}, at::kByte);
+  matrix.scales = at::empty({io::divide_up(elements, block)}, at::kFloat);
   const std::int64_t slice = std::int64_t{1} << 20;  // a whole number of blocks
   for (std::int64_t begin = 0; begin < elements; begin += slice) {
     const std::int64_t count = std::min(slice, elements - begin), full = count / block * block;

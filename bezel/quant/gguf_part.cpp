@@ -24,7 +24,7 @@ torch::ScalarType floating_type(io::GgufType type) {
 
 double norm_of(const Tensor& tensor) { return tensor.norm().item<double>(); }
 
-bool is_finite(const Tensor& tensor) { return tensor.isfinite().all().item<bool>(); }
+bool all_finite(const Tensor& tensor) { return tensor.isfinite().all().item<bool>(); }
 
 // Writes the rows of a part and measures what packing them loses.
 class Writer {
@@ -51,7 +51,7 @@ class Writer {
  private:
   void put(const Tensor& rows) {
     // A clip bound may be infinite: nothing is clipped at it.
-    const bool is_sound = part_.may_be_infinite ? !rows.isnan().any().item<bool>() : is_finite(rows);
+    const bool is_sound = part_.may_be_infinite ? !rows.isnan().any().item<bool>() : all_finite(rows);
     if (!is_sound) throw Error("tensor '", part_.name, "': holds NaN or Inf; are base and adapter sound?");
     if (!io::is_packed(part_.type)) return put_bytes(as_floating(rows));
     const Tensor packed = kernels::pack(rows, part_.type);
@@ -62,7 +62,7 @@ class Writer {
 
   Tensor as_floating(const Tensor& rows) const {
     const Tensor made = rows.to(floating_type(part_.type));
-    if (part_.type == io::GgufType::kF16 && !is_finite(made))
+    if (part_.type == io::GgufType::kF16 && !all_finite(made))
       throw Error("tensor '", part_.name, "': has values beyond 65504, which float16 cannot hold; take --type bf16");
     return made;
   }

@@ -6,6 +6,7 @@
 #include <c10/util/accumulate.h>
 
 #include "bezel/error.h"
+#include "bezel/io/divide_up.h"
 #include "bezel/quant/integer.h"
 
 namespace bezel::quant {
@@ -17,8 +18,6 @@ constexpr std::int64_t kBlock = 64;
 constexpr std::int64_t kNestedBlock = 256;
 // The JSON is padded with spaces to this, so that its size is known before its numbers are.
 constexpr std::int64_t kStateBytes = 256;
-
-std::int64_t divide_up(std::int64_t value, std::int64_t by) { return (value + by - 1) / by; }
 
 std::string state_suffix(FourBitType type) {
   return std::string("weight.quant_state.bitsandbytes__") + (type == FourBitType::kNf4 ? "nf4" : "fp4");
@@ -86,13 +85,13 @@ std::vector<PartLayout> layout_of(const QuantScheme& form, const std::vector<std
     return {{"weight", torch::kChar, shape},
             {"SCB", torch::kFloat, {elements / shape.back()}},
             {"weight_format", torch::kByte, {}}};
-  const std::int64_t blocks = divide_up(elements, kBlock);
-  std::vector<PartLayout> parts{{"weight", torch::kByte, {divide_up(elements, 2), 1}},
+  const std::int64_t blocks = io::divide_up(elements, kBlock);
+  std::vector<PartLayout> parts{{"weight", torch::kByte, {io::divide_up(elements, 2), 1}},
                                 {"weight.absmax", form.double_quant ? torch::kByte : torch::kFloat, {blocks}},
                                 {"weight.quant_map", torch::kFloat, {16}},
                                 {state_suffix(form.type), torch::kByte, {kStateBytes}}};
   if (form.double_quant) {
-    parts.push_back({"weight.nested_absmax", torch::kFloat, {divide_up(blocks, kNestedBlock)}});
+    parts.push_back({"weight.nested_absmax", torch::kFloat, {io::divide_up(blocks, kNestedBlock)}});
     parts.push_back({"weight.nested_quant_map", torch::kFloat, {256}});
   }
   return parts;

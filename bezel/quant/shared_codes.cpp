@@ -5,6 +5,8 @@
 
 #include <ATen/ATen.h>
 
+#include "bezel/io/divide_up.h"
+
 namespace bezel::quant {
 namespace {
 
@@ -12,8 +14,6 @@ using torch::Tensor;
 
 // A matrix of the same shape and dtype without values: its codes have the sizes that those of any matrix have.
 Tensor row_of_zeros(const Tensor& matrix, std::int64_t elements) { return at::zeros({elements}, matrix.options()); }
-
-std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 void put(const Tensor& place, const Tensor* value) {
   if (value != nullptr) place.copy_(*value);
@@ -26,15 +26,15 @@ std::function<FourBit()> share_4bit(SharedMemory& memory, const Tensor& matrix, 
   // One block of zeros tells all that does not depend on the values.
   FourBit shared = quantize_4bit(row_of_zeros(matrix, 1), type, double_quant);
   shared.shape = matrix.sizes().vec();
-  const std::int64_t blocks = divide_up(matrix.numel(), shared.block_size);
+  const std::int64_t blocks = io::divide_up(matrix.numel(), shared.block_size);
   std::optional<FourBit> made;
   if (mine) made = quantize_4bit(matrix, type, double_quant);
-  shared.packed = memory.next({divide_up(matrix.numel(), 2)}, torch::kByte);
+  shared.packed = memory.next({io::divide_up(matrix.numel(), 2)}, torch::kByte);
   shared.scales = memory.next({blocks}, shared.scales.scalar_type());
   put(shared.packed, made ? &made->packed : nullptr);
   put(shared.scales, made ? &made->scales : nullptr);
   if (!shared.nested) return [shared] { return shared; };
-  shared.nested->scales = memory.next({divide_up(blocks, shared.nested->block_size)}, torch::kFloat);
+  shared.nested->scales = memory.next({io::divide_up(blocks, shared.nested->block_size)}, torch::kFloat);
   const Tensor offset = memory.next({1}, torch::kFloat);
   put(shared.nested->scales, made ? &made->nested->scales : nullptr);
   if (made) offset.fill_(made->nested->offset);

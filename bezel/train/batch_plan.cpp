@@ -11,6 +11,7 @@
 #include "bezel/data/shared_prefix.h"
 #include "bezel/error.h"
 #include "bezel/input/sample_key.h"
+#include "bezel/io/divide_up.h"
 #include "bezel/train/run_check.h"
 
 namespace bezel::train {
@@ -19,8 +20,6 @@ namespace {
 // Keeps the split apart from the orders of the epochs, which count from 0.
 constexpr std::uint64_t kSplitEpoch = ~std::uint64_t{0};
 constexpr std::uint64_t kWeightEpoch = kSplitEpoch - 1;
-
-std::int64_t divide_up(std::int64_t value, std::int64_t by) { return (value + by - 1) / by; }
 
 data::ChatFormat chat_format(const TrainConfig& config, const gemma4::ModelConfig& model) {
   if (config.chat_format == "edge") return data::ChatFormat::kEdge;
@@ -216,7 +215,7 @@ std::shared_ptr<const data::SampleRows> BatchPlan::epoch_rows(std::int64_t epoch
 }
 
 std::int64_t BatchPlan::steps_per_epoch() const {
-  return divide_up(divide_up(num_rows_, config_.micro_batch_size), micro_batches(config_));
+  return io::divide_up(io::divide_up(num_rows_, config_.micro_batch_size), micro_batches(config_));
 }
 
 std::int64_t BatchPlan::total_steps() const {
@@ -303,7 +302,7 @@ std::optional<BatchPlan::Prompt> BatchPlan::prompt(const data::Dataset& data, st
 
 std::int64_t BatchPlan::num_eval_batches() const {
   if (!eval_plan_.batches.empty()) return static_cast<std::int64_t>(eval_plan_.batches.size());
-  return divide_up(static_cast<std::int64_t>(eval_rows_.size()), config_.micro_batch_size);
+  return io::divide_up(static_cast<std::int64_t>(eval_rows_.size()), config_.micro_batch_size);
 }
 
 data::Batch BatchPlan::eval_batch(std::int64_t idx, WorkNote& note) const {

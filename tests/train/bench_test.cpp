@@ -44,7 +44,7 @@ struct Sums {
   std::size_t media = 0;
 };
 
-Sums sums_of(const std::vector<data::Batch>& batches) {
+Sums bench_sums(const std::vector<data::Batch>& batches) {
   Sums sums;
   for (const data::Batch& batch : batches) {
     for (std::int64_t i = 0; i < batch.num_labels(); ++i) sums.labels.insert(batch.label_ids[i].item<std::int64_t>());
@@ -58,8 +58,8 @@ Sums sums_of(const std::vector<data::Batch>& batches) {
 TEST(PackedBatches, RowsThatBeginAlikeAreComputedOnceAndTheirMediaToo) {
   const Inputs inputs;
   const auto samples = row_samples(inputs.raw, inputs.whole);
-  const Sums packed = sums_of(packed_batches(samples, 256, /*shares=*/false));
-  const Sums shared = sums_of(packed_batches(samples, 256, /*shares=*/true));
+  const Sums packed = bench_sums(packed_batches(samples, 256, /*shares=*/false));
+  const Sums shared = bench_sums(packed_batches(samples, 256, /*shares=*/true));
   EXPECT_EQ(packed.tokens, kRows * kTokens - (0 + 1 + 2 + 3));
   EXPECT_EQ(packed.computed, packed.tokens);
   EXPECT_EQ(packed.media, 4u);
