@@ -57,6 +57,7 @@ ROWS = {
     "nf4-while-loading": Row(TEXT, to_us=("--storage", "nf4"), peers=()),
     "decode": Row(TEXT, decode=True, peers=("stock",)),
     "decode-nf4": Row(TEXT, decode=True, codes=True, peers=("stock",)),
+    "decode-nf4-int8-head": Row(TEXT, decode=True, codes=True, to_us=("--quantize-embeddings", "int8"), peers=("stock",)),
 }
 SHARES = (10, 25, 50, 100)
 LENGTHS = (512, 1024, 2048, 4096, 8192)

@@ -8,6 +8,7 @@
 
 #include "bezel/kernels/host_loops.h"
 #include "bezel/kernels/matmul.h"
+#include "bezel/kernels/one_query_attention.h"
 #include "bezel/kernels/ranged_attention.h"
 #include "bezel/nn/blocked_attention.h"
 
@@ -109,6 +110,8 @@ Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const KeyRan
   // One query, as in decoding, gives the ranged kernel too little to share out. It is computed in float32: products of
   // one row in bfloat16 come from a routine without vectors on some processors, a third of a token's time.
   const bool one_query = kernels::may_loop(q) && q.size(2) == 1;
+  if (one_query && !mask.end.defined() && !mask.causal && kernels::has_one_query_attention(q, k, v))
+    return merge_heads(kernels::one_query_attention(q, k, v));
   if (!one_query && kernels::has_ranged_attention(q)) return ranged_attention(q, k, v, mask);
   if (mask.end.defined() && !mask.causal && kernels::may_loop(q) && q.size(2) > kMostMaskedQueries) {
     const auto wide = [](const Tensor& x) { return x.to(torch::kFloat); };

@@ -5,6 +5,7 @@
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/types.h>
 
+#include "bezel/kernels/one_query_attention.h"
 #include "bezel/nn/blocked_attention.h"
 #include "support/relative_error.h"
 
@@ -36,6 +37,39 @@ TEST(Attention, BlockedEqualsPlainWithGradients) {
     const auto plain = grads([&](auto& a, auto& b, auto& c) { return attention_plain(a, b, c, mask); });
     for (std::size_t i = 0; i < fast.size(); ++i) EXPECT_TRUE(torch::allclose(fast[i], plain[i], 1e-4, 1e-5)) << i;
   }
+}
+
+// Keys that are the first of a longer cache, heads that share them by one to six, numbers that fill no vector.
+TEST(Attention, OfOneQueryIsPlainWithinARounding) {
+  torch::manual_seed(6);
+  const at::NoGradGuard no_grad;
+  for (const std::int64_t batch : {1, 2})
+    for (const std::int64_t kv_heads : {1, 2})
+      for (const std::int64_t group : {1, 2, 3, 6})
+        for (const std::int64_t keys : {1, 5, 16, 33, 560}) {
+          const auto random = [&](std::int64_t heads, std::int64_t count) {
+            return torch::randn({batch, heads, count, 96}).to(torch::kBFloat16);
+          };
+          const Tensor q = random(kv_heads * group, 1) / 4;
+          const Tensor k = random(kv_heads, keys + 3).narrow(2, 0, keys),
+                       v = random(kv_heads, keys + 3).narrow(2, 0, keys);
+          ASSERT_TRUE(kernels::has_one_query_attention(q, k, v));
+          const Tensor got = attention(q, k, v, {}).to(torch::kDouble);
+          const auto wide = [](const Tensor& x) { return x.to(torch::kDouble); };
+          const Tensor wanted = attention_plain(wide(q), wide(k), wide(v), {});
+          EXPECT_EQ(got.sizes(), wanted.sizes());
+          EXPECT_TRUE(((got - wanted).abs() <= wanted.abs() / 256 + 1e-5).all().item<bool>()) << group << ", " << keys;
+        }
+}
+
+TEST(Attention, OfOneQueryWithScoresThatDifferByHundredsStaysFinite) {
+  const at::NoGradGuard no_grad;
+  const Tensor q = torch::full({1, 1, 1, 32}, 10.0, torch::kBFloat16);
+  Tensor k = torch::zeros({1, 1, 20, 32}, torch::kBFloat16);
+  k[0][0][7].fill_(3.0);
+  k[0][0][8].fill_(-3.0);
+  const Tensor v = torch::randn({1, 1, 20, 32}).to(torch::kBFloat16);
+  EXPECT_TRUE(torch::equal(attention(q, k, v, {})[0][0], v[0][0][7]));
 }
 
 TEST(Attention, RowWithoutKeysStaysFinite) {

@@ -71,7 +71,82 @@ void gradient(const AttentionGradient& a, std::int64_t begin, std::int64_t end) 
     }
 }
 
-constexpr AttentionLoops kLoops{softmax, gradient};
+// Scores of kHeads query heads, each key read once.
+template <std::int64_t kHeads>
+void scores_of(const OneQuery& a, const float* q, const Bf16* k, float* scores) {
+  for (std::int64_t key = 0; key < a.keys; ++key) {
+    Floats sums[kHeads] = {};
+    for (std::int64_t i = 0; i < a.columns; i += kWide) {
+      const Floats values = load_wide(k + key * a.columns + i);
+      for (std::int64_t h = 0; h < kHeads; ++h) sums[h] += values * load<Floats>(q + h * a.columns + i);
+    }
+    for (std::int64_t h = 0; h < kHeads; ++h) scores[h * a.ld_scores + key] = sum_of(sums[h]);
+  }
+}
+
+// Scores -> exp(score - the largest); returns one over their sum.
+float weights_of(const OneQuery& a, float* scores) {
+  for (std::int64_t i = a.keys; i < a.ld_scores; ++i) scores[i] = -INFINITY;
+  Floats most_of_each = load<Floats>(scores);
+  for (std::int64_t i = kWide; i < a.ld_scores; i += kWide) {
+    const Floats x = load<Floats>(scores + i);
+    most_of_each = x > most_of_each ? x : most_of_each;
+  }
+  float most = most_of_each[0];
+  for (std::int64_t i = 1; i < kWide; ++i) most = most_of_each[i] > most ? most_of_each[i] : most;
+  Floats sums{};
+  for (std::int64_t i = 0; i < a.ld_scores; i += kWide) {
+    const Floats weights = exponentials(load<Floats>(scores + i) - most);
+    store(scores + i, weights);
+    sums += weights;  // what is behind the last key adds less than 1e-36
+  }
+  return 1.0f / sum_of(sums);
+}
+
+// The weighted sum of values, two vectors of columns at a time, each read once.
+template <std::int64_t kHeads>
+void sums_of(const OneQuery& a, const float* weights, const float* inverse, const Bf16* v, Bf16* out) {
+  for (std::int64_t i = 0; i < a.columns; i += 2 * kWide) {
+    Floats first[kHeads] = {}, second[kHeads] = {};
+    for (std::int64_t key = 0; key < a.keys; ++key) {
+      const Bf16* row = v + key * a.columns + i;
+      const Floats one = load_wide(row), other = load_wide(row + kWide);
+      for (std::int64_t h = 0; h < kHeads; ++h) {
+        const float weight = weights[h * a.ld_scores + key];
+        first[h] += one * weight;
+        second[h] += other * weight;
+      }
+    }
+    for (std::int64_t h = 0; h < kHeads; ++h) {
+      store_narrow(out + h * a.columns + i, first[h] * inverse[h]);
+      store_narrow(out + h * a.columns + i + kWide, second[h] * inverse[h]);
+    }
+  }
+}
+
+template <std::int64_t kHeads>
+void attend(const OneQuery& a, std::int64_t head, std::int64_t first) {
+  float* scores = a.scores + first * a.ld_scores;
+  scores_of<kHeads>(a, a.q + first * a.columns, a.k + head * a.k_head, scores);
+  float inverse[kHeads];
+  for (std::int64_t h = 0; h < kHeads; ++h) inverse[h] = weights_of(a, scores + h * a.ld_scores);
+  sums_of<kHeads>(a, scores, inverse, a.v + head * a.v_head, a.out + first * a.columns);
+}
+
+void one_query(const OneQuery& a, std::int64_t begin, std::int64_t end) {
+  const std::int64_t tasks_of_head = (a.group + a.chunk - 1) / a.chunk;
+  for (std::int64_t task = begin; task < end; ++task) {
+    const std::int64_t head = task / tasks_of_head, in_group = task % tasks_of_head * a.chunk;
+    const std::int64_t count = a.group - in_group < a.chunk ? a.group - in_group : a.chunk;
+    const std::int64_t first = head * a.group + in_group;
+    if (count == 4) attend<4>(a, head, first);
+    if (count == 3) attend<3>(a, head, first);
+    if (count == 2) attend<2>(a, head, first);
+    if (count == 1) attend<1>(a, head, first);
+  }
+}
+
+constexpr AttentionLoops kLoops{softmax, gradient, one_query};
 
 }  // namespace
 

@@ -4,7 +4,8 @@
 
 #include "bezel/kernels/simd/bf16.h"
 
-// What attention over a whole image does between its products; compiled and chosen as the loops of row_kernels.h are.
+// What attention over a whole image does between its products, and attention of one query; compiled and chosen as the
+// loops of row_kernels.h are.
 
 namespace bezel::kernels::simd {
 
@@ -31,9 +32,26 @@ struct AttentionGradient {
   Bf16* d_pairs;           ///< [columns / 64, N / 2, 64, 2]: d_scores, neighboring rows in pairs, in panels of columns
 };
 
+/// softmax(q kᵀ) v for one query of every head, which sees all keys. `group` query heads share a head of keys.
+struct OneQuery {
+  const float* q;          ///< [H * group, D]
+  const Bf16* k;           ///< H heads of [S, D]
+  const Bf16* v;           ///< likewise
+  std::int64_t k_head;     ///< elements from one head to the next
+  std::int64_t v_head;     ///< likewise
+  std::int64_t keys;       ///< S
+  std::int64_t columns;    ///< D, a multiple of 32
+  std::int64_t group;      ///< query heads of a head of keys
+  std::int64_t chunk;      ///< query heads of a task, 4 at most; the last of a head of keys may have fewer
+  float* scores;           ///< [H * group, ld_scores]; overwritten
+  std::int64_t ld_scores;  ///< S, rounded up to a multiple of 16
+  Bf16* out;               ///< [H * group, D]
+};
+
 struct AttentionLoops {
   void (*softmax)(const Softmax&, std::int64_t begin, std::int64_t end);             ///< rows
   void (*gradient)(const AttentionGradient&, std::int64_t begin, std::int64_t end);  ///< pairs of rows
+  void (*one_query)(const OneQuery&, std::int64_t begin, std::int64_t end);          ///< tasks
 };
 
 // One for each instruction set, from attention.cpp.
