@@ -116,6 +116,8 @@ TrainerOptions trainer_options(const TrainConfig& config, const BatchPlan& batch
 
 std::vector<std::string> make_warnings(const TrainConfig& config, const BatchPlan& batches) {
   std::vector<std::string> warnings = check_learns(config, batches.total_steps());
+  if (const std::string why = kernels::simd::tile_units_fault(); !why.empty())
+    warnings.push_back("the processor's tile units (AMX) are not used by Bezel: " + why);
   for (const data::Dataset* data : {&batches.train_data(), batches.eval_data()})
     if (data != nullptr) std::ranges::move(data->left_out_notes(), std::back_inserter(warnings));
   return warnings;

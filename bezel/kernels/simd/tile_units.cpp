@@ -27,6 +27,7 @@ namespace {
 struct TileUnits {
   const TileProducts* products = nullptr;
   std::string why_not;
+  bool is_wanted = true;  // no setting says otherwise
 };
 
 #if defined(__x86_64__) && defined(__linux__)
@@ -78,9 +79,9 @@ TileUnits find_tile_units(bool wanted) {
   if (!processor_has_tiles()) return {};
   const TileProducts* const products = amx_tile_products();
   if (products == nullptr) return {nullptr, "the compiler that built Bezel does not know AMX"};
-  if (!wanted) return {nullptr, "BEZEL_TILE_UNITS=0"};
+  if (!wanted) return {nullptr, "BEZEL_TILE_UNITS=0", false};
   if (!may_use_amx() || !has_bf16_products())
-    return {nullptr, "ONEDNN_MAX_CPU_ISA or ATEN_CPU_CAPABILITY holds them back"};
+    return {nullptr, "ONEDNN_MAX_CPU_ISA or ATEN_CPU_CAPABILITY holds them back", false};
   if (!kernel_permits_tiles())
     return {nullptr, std::string("the kernel does not permit them: ") + std::strerror(errno)};
   if (!are_right(*products)) return {nullptr, "a product of theirs is wrong here; please report this"};
@@ -169,6 +170,8 @@ const TileProducts* tile_products() {
 }
 
 std::string why_no_tile_products() { return found().why_not; }
+
+std::string tile_units_fault() { return found().is_wanted ? found().why_not : ""; }
 
 TileRegion::TileRegion() : is_outermost_(active == nullptr && tile_products() != nullptr) {
   if (!is_outermost_) return;

@@ -14,6 +14,9 @@ const TileProducts* tile_products();
 /// Why tile units that the processor has are not used; empty where they are, or where it has none.
 std::string why_no_tile_products();
 
+/// The same, but empty where a setting keeps them from being used: what a user should hear of.
+std::string tile_units_fault();
+
 /// While it lives, multiply() uses tile units on this thread, where there are any: for what one thread computes in one
 /// go, as their registers are part of the thread's state. Inside another one of the same thread it does nothing.
 class TileRegion {
