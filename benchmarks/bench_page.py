@@ -226,7 +226,7 @@ def whole_line(name, found):
              f"{peer['tokens_per_s']:.0f} tokens/s, {peer['bytes'] / 1e9:.2f} GB" if peer else "",
              f"{ours['tokens_per_s'] / peer['tokens_per_s']:.2f}x, {ours['bytes'] / peer['bytes']:.2f}x" if peer else "",
              f"{ours['step_s'] * found['times']:.1f} s{' (scaled)' if scaled else ''}",
-             f"{peer['step_s'] * found['peer_times'] / (ours['step_s'] * found['times']):.2f}x{' (scaled)' if scaled else ''}" if peer else ""]
+             f"{peer['step_s'] * found['peer_times'] / (ours['step_s'] * found['times']):.2f}x (scaled)" if peer and scaled else ""]
     return f"| {name} | " + " | ".join(cells) + " |"
 
 
