@@ -11,7 +11,6 @@
 
 #include "bezel/error.h"
 #include "bezel/io/divide_up.h"
-#include "bezel/io/tensor_io.h"
 #include "bezel/kernels/dequantize.h"
 #include "bezel/kernels/host_loops.h"
 #include "bezel/kernels/quantize.h"
@@ -133,21 +132,15 @@ class FourBitQuantized final : public QuantizedMatrix {
   }
 
   void pin() const override {
-    if (num_pins_ == 0) {
+    unpinned_.pin(matrix_, [this] {
       FourBit pinned = matrix_;
       pinned.packed = pinned_codes(matrix_.packed);
       pinned.scales = scales(0, count_of(matrix_.shape));
       pinned.nested.reset();
-      if (!io::is_mapped(matrix_.packed)) matrix_.packed = pinned.packed;  // one copy, in better memory
-      unpinned_ = std::exchange(matrix_, std::move(pinned));
-    }
-    ++num_pins_;
+      return pinned;
+    });
   }
-
-  void unpin() const override {
-    if (num_pins_ == 0 || --num_pins_ > 0) return;
-    matrix_ = *std::exchange(unpinned_, std::nullopt);
-  }
+  void unpin() const override { unpinned_.unpin(matrix_); }
 
   torch::Device device() const override { return matrix_.packed.device(); }
   std::int64_t bytes() const override {
@@ -158,7 +151,7 @@ class FourBitQuantized final : public QuantizedMatrix {
   std::string storage() const override { return matrix_.type == FourBitType::kNf4 ? "nf4" : "fp4"; }
 
   std::shared_ptr<const QuantizedMatrix> to(torch::Device device) const override {
-    FourBit moved = unpinned_ ? *unpinned_ : matrix_;
+    FourBit moved = unpinned_.of(matrix_);
     moved.packed = moved.packed.to(device);
     moved.scales = moved.scales.to(device);
     if (moved.nested) {
@@ -215,8 +208,7 @@ class FourBitQuantized final : public QuantizedMatrix {
   }
 
   mutable FourBit matrix_;  // while pinned with its scales in float32, which each token would make anew
-  mutable std::optional<FourBit> unpinned_;
-  mutable int num_pins_ = 0;
+  mutable Unpinned<FourBit> unpinned_;
   std::int64_t columns_;
   kernels::FourBitFormat format_;
 };

@@ -8,7 +8,6 @@
 #include <ATen/ATen.h>
 
 #include "bezel/error.h"
-#include "bezel/io/tensor_io.h"
 #include "bezel/kernels/gemv.h"
 #include "bezel/quant/pinned_codes.h"
 #include "bezel/quant/tiled.h"
@@ -42,18 +41,9 @@ class IntegerQuantized final : public QuantizedMatrix {
   }
 
   void pin() const override {
-    if (num_pins_ == 0) {
-      const Tensor pinned = pinned_codes(matrix_.codes);
-      if (!io::is_mapped(matrix_.codes)) matrix_.codes = pinned;  // one copy, in better memory
-      unpinned_codes_ = std::exchange(matrix_.codes, pinned);
-    }
-    ++num_pins_;
+    unpinned_codes_.pin(matrix_.codes, [this] { return pinned_codes(matrix_.codes); });
   }
-
-  void unpin() const override {
-    if (num_pins_ == 0 || --num_pins_ > 0) return;
-    matrix_.codes = std::exchange(unpinned_codes_, {});
-  }
+  void unpin() const override { unpinned_codes_.unpin(matrix_.codes); }
 
   torch::Device device() const override { return matrix_.codes.device(); }
   std::int64_t bytes() const override {
@@ -82,8 +72,7 @@ class IntegerQuantized final : public QuantizedMatrix {
   }
 
   mutable IntegerMatrix matrix_;
-  mutable Tensor unpinned_codes_;
-  mutable int num_pins_ = 0;
+  mutable Unpinned<Tensor> unpinned_codes_;
   std::int64_t columns_;
 };
 

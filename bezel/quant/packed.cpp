@@ -43,16 +43,9 @@ class PackedQuantized final : public QuantizedMatrix {
   }
   void evict(std::int64_t first_row) const override { io::evict(rows_, first_row); }
   void pin() const override {
-    if (num_pins_ == 0) {
-      const Tensor pinned = pinned_codes(rows_);
-      unpinned_ = std::exchange(rows_, pinned);
-    }
-    ++num_pins_;
+    unpinned_.pin(rows_, [this] { return pinned_codes(rows_); });
   }
-  void unpin() const override {
-    if (num_pins_ == 0 || --num_pins_ > 0) return;
-    rows_ = std::exchange(unpinned_, {});
-  }
+  void unpin() const override { unpinned_.unpin(rows_); }
   torch::Device device() const override { return rows_.device(); }
   std::int64_t bytes() const override { return static_cast<std::int64_t>(rows_.nbytes()); }
   std::string storage() const override { return std::string(io::gguf_type_info(type_).name); }
@@ -76,9 +69,8 @@ class PackedQuantized final : public QuantizedMatrix {
     }
   }
 
-  mutable Tensor rows_;      // uint8 [rows, bytes of a row]
-  mutable Tensor unpinned_;  // the file's, while rows_ is a pinned copy
-  mutable int num_pins_ = 0;
+  mutable Tensor rows_;  // uint8 [rows, bytes of a row]
+  mutable Unpinned<Tensor> unpinned_;
   io::GgufType type_;
   std::string name_;
   mutable std::vector<std::atomic<bool>> checked_;

@@ -13,6 +13,7 @@
 #include "bezel/kernels/gemv.h"
 #include "bezel/kernels/matmul.h"
 #include "bezel/quant/pin.h"
+#include "bezel/quant/pinned_codes.h"
 
 namespace bezel::quant {
 namespace {
@@ -71,19 +72,15 @@ class DenseWeight final : public Weight {
   }
 
   void pin() const override {
-    if (num_pins_ == 0) {
-      if (!ready().is_cpu() || tensor_.nbytes() < kLargeBytes || !io::is_mapped(tensor_)) return;
-      const torch::Tensor copy = io::in_large_pages(tensor_);
-      mapped_ = std::exchange(tensor_, copy);
-      io::evict(mapped_);
-    }
-    ++num_pins_;
+    if (!ready().is_cpu() || tensor_.nbytes() < kLargeBytes) return;
+    unpinned_.pin(tensor_, [this] {
+      if (!io::is_mapped(tensor_)) return tensor_;
+      torch::Tensor copy = io::in_large_pages(tensor_);
+      io::evict(tensor_);
+      return copy;
+    });
   }
-
-  void unpin() const override {
-    if (num_pins_ == 0 || --num_pins_ > 0) return;
-    tensor_ = std::exchange(mapped_, {});
-  }
+  void unpin() const override { unpinned_.unpin(tensor_); }
 
   void evict(std::int64_t first_row) const override { io::evict(tensor_, first_row); }
 
@@ -126,8 +123,7 @@ class DenseWeight final : public Weight {
   }
 
   mutable torch::Tensor tensor_;  // [out, in] or [experts, out, in]
-  mutable torch::Tensor mapped_;  // the file's, while tensor_ is a pinned copy
-  mutable int num_pins_ = 0;
+  mutable Unpinned<torch::Tensor> unpinned_;
   bool is_checked_ = false;  // for NaN and Inf, before it came to this device
   std::string name_;
   torch::ScalarType dtype_;
