@@ -7,6 +7,7 @@
 #include <ATen/Parallel.h>
 #include <ATen/native/CPUBlas.h>
 
+#include "bezel/io/divide_up.h"
 #include "bezel/kernels/host_loops.h"
 #include "bezel/kernels/packed_gemm.h"
 #include "bezel/kernels/simd/dispatch.h"
@@ -29,8 +30,6 @@ constexpr std::int64_t kBlock = 128;
 constexpr std::int64_t kLanes = 16;
 // A log_sum that makes every probability next to nothing: of rows beyond P, whose factors are zero anyway.
 constexpr float kNoQuery = 1e30f;
-
-std::int64_t rounded_up(std::int64_t value, std::int64_t to) { return (value + to - 1) / to * to; }
 
 // Tile units of which only LibTorch makes use.
 bool uses_brgemm() { return simd::has_tile_units() && simd::tile_products() == nullptr; }
@@ -56,8 +55,8 @@ struct Head {
   Head(const Tensor& x, std::int64_t head)
       : data(simd::bf16(x) + head * x.size(2)), count(x.size(0)), columns(x.size(2)), stride(x.size(1) * x.size(2)) {}
 
-  std::int64_t rows() const { return rounded_up(count, kPanel); }              // P'
-  std::int64_t padded_columns() const { return rounded_up(columns, kLanes); }  // D'
+  std::int64_t rows() const { return io::round_up(count, kPanel); }              // P'
+  std::int64_t padded_columns() const { return io::round_up(columns, kLanes); }  // D'
 
   // [P', D']
   void copy_rows(Bf16* to) const {

@@ -6,6 +6,7 @@
 #include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 
+#include "bezel/io/divide_up.h"
 #include "bezel/kernels/host_loops.h"
 #include "bezel/kernels/simd/dispatch.h"
 
@@ -35,9 +36,9 @@ Tensor one_query_attention(const Tensor& q, const Tensor& k, const Tensor& v) {
   const std::int64_t heads = k.size(0) * k.size(1), group = q.size(1) / k.size(1), keys = k.size(2);
   // Query heads of a task read keys once together: four, unless threads would be left without.
   const std::int64_t chunk = std::clamp<std::int64_t>(heads * group / at::get_num_threads(), 1, 4);
-  const std::int64_t tasks_of_head = (group + chunk - 1) / chunk;
+  const std::int64_t tasks_of_head = io::divide_up(group, chunk);
   const Tensor wide = q.contiguous().to(torch::kFloat);
-  const std::int64_t row = (keys + 15) / 16 * 16;
+  const std::int64_t row = io::round_up(keys, 16);
   Tensor scores = at::empty({heads * group, row}, wide.options()), out = at::empty(q.sizes(), q.options());
   const simd::OneQuery arguments{
       simd::data<float>(wide),   simd::bf16(k), simd::bf16(v),  k.stride(1), v.stride(1), keys, q.size(3), group, chunk,

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "bezel/io/divide_up.h"
 #include "bezel/kernels/packed_gemm.h"
 
 namespace bezel::kernels {
@@ -23,7 +24,7 @@ class TileRuns {
   static constexpr std::int64_t kTile = PackedB::kWidth;
 
   /// To whole tiles.
-  static std::int64_t rounded_up(std::int64_t value) { return (value + kTile - 1) / kTile * kTile; }
+  static std::int64_t rounded_up(std::int64_t value) { return io::round_up(value, kTile); }
 
   void clear() { runs_.clear(), tiles_.clear(); }
   /// The tiles that hold `keys`, if there are any.

@@ -6,6 +6,7 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
+#include "bezel/io/divide_up.h"
 #include "bezel/kernels/host_loops.h"
 #include "bezel/kernels/matmul.h"
 #include "bezel/kernels/simd/dispatch.h"
@@ -21,8 +22,6 @@ constexpr std::int64_t kWidth = simd::kPackedWidth;  // columns of the result th
 static_assert(simd::kFp32Width == kWidth);
 constexpr std::int64_t kInner = 256;  // of the sum: what a packed window of 32 KiB holds
 
-std::int64_t rounded_up(std::int64_t value, std::int64_t to) { return (value + to - 1) / to * to; }
-
 // With the processor's products of bfloat16.
 struct Native {
   using Factor = Bf16;
@@ -30,7 +29,7 @@ struct Native {
   static constexpr std::int64_t kPackRows = 16;  // that are multiplied in the time in which a window is packed
 
   static Tensor left(const Tensor& x) {
-    const std::int64_t missing = rounded_up(x.size(0), kRows) - x.size(0);
+    const std::int64_t missing = io::round_up(x.size(0), kRows) - x.size(0);
     return missing == 0 ? x.contiguous() : at::constant_pad_nd(x, {0, 0, 0, missing});
   }
   static void pack(const WindowRows& from, std::int64_t rows, std::int64_t /*columns*/, Factor* to) {
@@ -54,8 +53,8 @@ struct TileUnits {
   // Tile behind tile, so that each is contiguous: along a row of tiles first. Tails are zero.
   static Tensor left(const Tensor& given) {
     const Tensor x = given.stride(1) == 1 ? given : given.contiguous();
-    const std::int64_t rows = x.size(0), inner = x.size(1), padded = rounded_up(inner, kAcross);
-    Tensor tiles = at::empty({rounded_up(rows, kRows), padded}, x.options());
+    const std::int64_t rows = x.size(0), inner = x.size(1), padded = io::round_up(inner, kAcross);
+    Tensor tiles = at::empty({io::round_up(rows, kRows), padded}, x.options());
     at::parallel_for(0, tiles.size(0) / kRows, 1, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t row = begin * kRows; row < end * kRows; ++row)
         for (std::int64_t i = 0; i < padded; i += kAcross) {
@@ -78,14 +77,14 @@ struct TileUnits {
   static void add(const Tensor& x, const Window& part, const Factor* packed, float* sums, bool add) {
     const std::int64_t down = kRows * x.size(1), across = kRows * kAcross;
     simd::multiply(simd::TileProduct{simd::bf16(x) + part.row / kAcross * across, packed, sums, x.size(0),
-                                     rounded_up(part.columns, simd::kTileRows), rounded_up(part.rows, kAcross), kAcross,
-                                     down, across, kWidth, kWidth, add});
+                                     io::round_up(part.columns, simd::kTileRows), io::round_up(part.rows, kAcross),
+                                     kAcross, down, across, kWidth, kWidth, add});
   }
 
  private:
   // Zeros behind the last rows, as in x.
   static void fill_tile(std::int64_t rows, Factor* to) {
-    std::fill(to + rows * kWidth, to + rounded_up(rows, kAcross) * kWidth, Bf16{0});
+    std::fill(to + rows * kWidth, to + io::round_up(rows, kAcross) * kWidth, Bf16{0});
   }
 };
 
@@ -142,7 +141,7 @@ template <typename Engine>
 std::int64_t shares_of_rows(std::int64_t rows, std::int64_t panels) {
   const std::int64_t threads = at::get_num_threads();
   const auto time = [&](std::int64_t shares) {
-    return (panels * shares + threads - 1) / threads * ((rows + shares - 1) / shares + Engine::kPackRows);
+    return io::divide_up(panels * shares, threads) * (io::divide_up(rows, shares) + Engine::kPackRows);
   };
   std::int64_t best = 1;
   for (std::int64_t shares = 2; shares <= threads; ++shares)
@@ -158,9 +157,9 @@ template <typename Engine, typename Fill, typename Place, typename Finish>
 void for_panels(const Tensor& given, std::int64_t columns, bool add, const Fill& fill, const Place& place,
                 const Finish& finish) {
   const Tensor x = Engine::left(given);
-  const std::int64_t panels = (columns + kWidth - 1) / kWidth, shares = shares_of_rows<Engine>(x.size(0), panels);
-  const std::int64_t wanted = (x.size(0) + shares - 1) / shares;
-  const std::int64_t rows_each = rounded_up(wanted, Engine::kRows), inner = given.size(1);
+  const std::int64_t panels = io::divide_up(columns, kWidth), shares = shares_of_rows<Engine>(x.size(0), panels);
+  const std::int64_t wanted = io::divide_up(x.size(0), shares);
+  const std::int64_t rows_each = io::round_up(wanted, Engine::kRows), inner = given.size(1);
   at::parallel_for(0, panels * shares, 1, [&](std::int64_t begin, std::int64_t end) {
     const simd::TileRegion region;
     for (std::int64_t share = begin / panels; share * panels < end; ++share) {
@@ -243,7 +242,7 @@ static_assert(PartialSums::kStep % kInner == 0);
 PartialSums::PartialSums(std::int64_t rows, std::int64_t columns)
     : rows_(rows),
       columns_(columns),
-      sums_(at::empty({(columns + kWidth - 1) / kWidth, rounded_up(rows, TileUnits::kRows), kWidth}, torch::kFloat)) {}
+      sums_(at::empty({io::divide_up(columns, kWidth), io::round_up(rows, TileUnits::kRows), kWidth}, torch::kFloat)) {}
 
 void PartialSums::add(const Tensor& x, const MakeWindow& part) {
   TORCH_CHECK(x.size(0) == rows_, x.sizes(), " is added to sums of ", rows_, " rows");
