@@ -20,18 +20,24 @@ inline Floats exponentials(Floats x) {
   return e * reinterpret_cast<Floats>(power);
 }
 
+// Of `count` elements, a multiple of kWide and not 0.
+inline float largest_of(const float* from, std::int64_t count) {
+  Floats most_of_each = load<Floats>(from);
+  for (std::int64_t i = kWide; i < count; i += kWide) {
+    const Floats x = load<Floats>(from + i);
+    most_of_each = x > most_of_each ? x : most_of_each;
+  }
+  float most = most_of_each[0];
+  for (std::int64_t i = 1; i < kWide; ++i) most = most_of_each[i] > most ? most_of_each[i] : most;
+  return most;
+}
+
 void softmax(const Softmax& a, std::int64_t begin, std::int64_t end) {
   const std::int64_t whole = a.seen - a.seen % kWide;
   for (std::int64_t n = begin; n < end; ++n) {
     float* z = a.scores + n * a.columns;
     for (std::int64_t i = a.seen; i < a.columns; ++i) z[i] = -INFINITY;
-    Floats most_of_each = load<Floats>(z);
-    for (std::int64_t i = kWide; i < a.columns; i += kWide) {
-      const Floats x = load<Floats>(z + i);
-      most_of_each = x > most_of_each ? x : most_of_each;
-    }
-    float most = most_of_each[0];
-    for (std::int64_t i = 1; i < kWide; ++i) most = most_of_each[i] > most ? most_of_each[i] : most;
+    const float most = largest_of(z, a.columns);
     Floats sums{};
     for (std::int64_t i = 0; i < whole; i += kWide) {
       const Floats weights = exponentials(load<Floats>(z + i) - most);
@@ -87,13 +93,7 @@ void scores_of(const OneQuery& a, const float* q, const Bf16* k, float* scores) 
 // Scores -> exp(score - the largest); returns one over their sum.
 float weights_of(const OneQuery& a, float* scores) {
   for (std::int64_t i = a.keys; i < a.ld_scores; ++i) scores[i] = -INFINITY;
-  Floats most_of_each = load<Floats>(scores);
-  for (std::int64_t i = kWide; i < a.ld_scores; i += kWide) {
-    const Floats x = load<Floats>(scores + i);
-    most_of_each = x > most_of_each ? x : most_of_each;
-  }
-  float most = most_of_each[0];
-  for (std::int64_t i = 1; i < kWide; ++i) most = most_of_each[i] > most ? most_of_each[i] : most;
+  const float most = largest_of(scores, a.ld_scores);
   Floats sums{};
   for (std::int64_t i = 0; i < a.ld_scores; i += kWide) {
     const Floats weights = exponentials(load<Floats>(scores + i) - most);
