@@ -144,6 +144,12 @@ def rounds_text(found):
     return "One round" if found["rounds"] == 1 else f"Medians of {found['rounds']} rounds in turn"
 
 
+def counts_text(measured):
+    """Rounds and steps of them all."""
+    counts = sorted({(one["rounds"], one["steps"]) for one in measured})
+    return "; ".join(f"{r} {'round' if r == 1 else 'rounds'} of {s} steps" for r, s in counts)
+
+
 SHARED_MEANS = {
     "chats": ("64 chats of 100 to 300 tokens, 40 learnt, behind one system prompt of 1,200", "16 of the 64", "4 of the 64, in one micro-batch"),
     "images": ("8 questions about each of 8 pictures of 2,304 patches, vision tower adapted", "the 8 about one picture", "one question"),
@@ -234,8 +240,7 @@ def whole_model(results):
     if not (found := results.get("whole_model")):
         return ""
     last = list(found.values())[-1]
-    counts = sorted({(one["rounds"], one["steps"]) for one in found.values()})
-    rounds = "; ".join(f"{r} {'round' if r == 1 else 'rounds'} of {s} steps" for r, s in counts)
+    rounds = counts_text(found.values())
     text = ("Each size of Gemma 4 (benchmarks/whole_model.py): text of 512 tokens where nothing else is said, labels on the last quarter, rank 16 on the seven\n"
             "projections of all layers; the tuned peer, which in NF4 quantizes with bitsandbytes while it loads. Share: of the product rate, as above. A step\n"
             "of two layers is scaled to all of them by the FLOPs that both need, of Bezel and of the peer, which computes all rows of the last layer.\n"
@@ -318,8 +323,7 @@ def page(results):
     measured = [name for name in names if name in results]
     missing = [name for name in [*names, *DECODE_AIMS, "shares", "lengths", "threads"] if name not in results]
     rates = [r["product_rate"] for name in measured if (r := results[name]).get("product_rate")]
-    rounds = sorted({(results[name]["rounds"], results[name]["steps"]) for name in measured})
-    how = "; ".join(f"{r} {'round' if r == 1 else 'rounds'} of {s} steps" for r, s in rounds)
+    how = counts_text(results[name] for name in measured)
     return (f"""# Benchmarks
 
 Made by `make bench` (benchmarks/vs_transformers.py): training steps of LoRA of rank 16, bfloat16, on a checkpoint with E2B's

@@ -35,7 +35,7 @@ class Step:
     nf4: bool = False
 
     def folder(self):
-        return f"{self.shape.replace('-', '')}{self.layers}" if self.shape == "e2b" else f"{self.shape}-{self.layers}"
+        return f"e2b{self.layers}" if self.shape == "e2b" else f"{self.shape}-{self.layers}"
 
     def whole(self):
         return make_bench_model.WHOLE_LAYERS[self.shape]
